@@ -1,0 +1,14 @@
+"""The paper's experiments at full scale, by name: `python -m advnets.bench`.
+
+In Python: take a recipe from [`advnets.bench.BENCHMARKS`][], change what you like with
+`dataclasses.replace`, and [`advnets.bench.run`][] it. [`advnets.bench.load_generator`][] opens
+what a run has left.
+"""
+
+from advnets.bench.recipes import Benchmark as Benchmark
+from advnets.bench.recipes import BENCHMARKS as BENCHMARKS
+from advnets.bench.recipes import DiscriminatorSpec as DiscriminatorSpec
+from advnets.bench.recipes import GeneratorSpec as GeneratorSpec
+from advnets.bench.recipes import Recipe as Recipe
+from advnets.bench.runs import load_generator as load_generator
+from advnets.bench.runs import run as run

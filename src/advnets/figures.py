@@ -1,0 +1,137 @@
+"""The paper's figures from plain arrays, and a run's curves. Needs the `bench` extra."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Real
+
+Path = str | os.PathLike[str]
+INK, GREEN, BLUE, GREY = "#222222", "#2a7f3f", "#2457a6", "#777777"
+
+
+def samples_with_neighbours(
+    path: Path,
+    samples: Real[np.ndarray, "n *data"],
+    neighbours: Real[np.ndarray, "rows *data"],
+    *,
+    columns: int = 5,
+) -> None:
+    """Figure 2: a grid of samples; the last column holds training images.
+
+    Each image of the last column is the training example nearest to the sample beside it, to show
+    that the generator has not memorised the training set.
+
+    Args:
+        path: the PNG file to write.
+        samples: fair random draws, `rows * columns` of them, row by row, in [0, 1]; each of shape
+            (height, width) or (height, width, 3).
+        neighbours: the training image nearest to the last sample of each row.
+        columns: the number of samples in a row; 5 in the paper's MNIST figure, with 4 rows.
+
+    Raises:
+        ValueError: if the number of samples is not rows times columns.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> import numpy as np
+        >>> import advnets
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     advnets.figures.samples_with_neighbours(
+        ...         pathlib.Path(folder) / "samples.png", np.zeros((20, 8, 8)), np.ones((4, 8, 8))
+        ...     )
+
+    References:
+        Figure 2; released code, `show_samples_mnist_paper.py`.
+    """
+    rows = len(neighbours)
+    if len(samples) != rows * columns:
+        raise ValueError(
+            f"{rows} rows of {columns} samples need {rows * columns} samples; got {len(samples)}"
+        )
+    height, width, *channels = samples.shape[1:]
+    gap = max(1, width // 14)
+    cells = samples.reshape(rows, columns, height, width, *channels)
+    import matplotlib.image
+
+    mosaic = np.ones(
+        (rows * (height + gap) + gap, (columns + 1) * (width + gap) + 2 * gap, *channels)
+    )
+    for row in range(rows):
+        top = gap + row * (height + gap)
+        for column in range(columns):
+            left = gap + column * (width + gap)
+            mosaic[top : top + height, left : left + width] = cells[row, column]
+        left = 2 * gap + columns * (width + gap)
+        mosaic[top : top + height, left : left + width] = neighbours[row]
+    scale = max(1, round(28 * 2.5 / width))
+    picture = mosaic.repeat(scale, axis=0).repeat(scale, axis=1).clip(0, 1)
+    matplotlib.image.imsave(path, picture, cmap="gray", vmin=0, vmax=1)
+
+
+def curves(path: Path, metrics: Sequence[Mapping[str, Any]], *, title: str = "") -> None:
+    """A run at a glance: both players, D's outputs and errors, and the validation likelihood.
+
+    Args:
+        path: the PNG file to write.
+        metrics: one row for each epoch, as [`advnets.train`][] returns them.
+        title: a line above the panels.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> import advnets
+        >>> row = {
+        ...     "epoch": 1,
+        ...     "discriminator": {
+        ...         "value": -1.0, "real_output": 0.6, "fake_output": 0.4, "real_error": 0.3,
+        ...         "fake_error": 0.3, "gradient_norm": 0.1,
+        ...     },
+        ...     "generator": {"cost": 1.0, "gradient_norm": 0.1},
+        ... }
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     advnets.figures.curves(pathlib.Path(folder) / "curves.png", [row])
+    """
+    from matplotlib.figure import Figure
+
+    epochs = np.array([row["epoch"] for row in metrics])
+
+    def series(player: str, name: str) -> Float[np.ndarray, " epochs"]:
+        return np.array([row[player][name] for row in metrics])
+
+    figure = Figure(figsize=(10, 6.4), layout="constrained")
+    axes = figure.subplots(2, 2, sharex=True)
+    (objectives, outputs), (errors, likelihood) = axes
+    objectives.plot(epochs, series("discriminator", "value"), color=BLUE, label="V(D, G)")
+    objectives.plot(epochs, series("generator", "cost"), color=GREEN, label="G's cost")
+    objectives.axhline(-np.log(4), color=GREY, lw=0.8, ls=":", label="−log 4")
+    objectives.set_ylabel("nats")
+    outputs.plot(epochs, series("discriminator", "real_output"), color=INK, label="D(x)")
+    outputs.plot(epochs, series("discriminator", "fake_output"), color=GREEN, label="D(G(z))")
+    outputs.axhline(0.5, color=GREY, lw=0.8, ls=":")
+    outputs.set_ylabel("mean output")
+    errors.plot(epochs, series("discriminator", "real_error"), color=INK, label="on data")
+    errors.plot(epochs, series("discriminator", "fake_error"), color=GREEN, label="on samples")
+    errors.set_ylabel("D's error rate")
+    scored = [row for row in metrics if "validation" in row]
+    if scored:
+        likelihood.errorbar(
+            [row["epoch"] for row in scored],
+            [row["validation"]["mean"] for row in scored],
+            [row["validation"]["standard_error"] for row in scored],
+            color=BLUE,
+            marker="o",
+            ms=3,
+            lw=1.2,
+            label="validation, ± standard error",
+        )
+    likelihood.set_ylabel("Parzen log-likelihood, nats")
+    for axis in axes.flat:
+        axis.spines[["top", "right"]].set_visible(False)
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend(frameon=False, fontsize=9)
+    for axis in axes[1]:
+        axis.set_xlabel("epoch")
+    figure.suptitle(title)
+    figure.savefig(path, dpi=110)
+

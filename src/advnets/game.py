@@ -1,0 +1,169 @@
+"""The game: Eq. 1 and the generator's objectives, on logits.
+
+A discriminator's logit `l` stands for `D(x) = sigmoid(l)`, so `log D = -softplus(-l)` and
+`log(1 - D) = -softplus(l)`, which neither overflow nor cancel for any finite logit.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def _mean_log_d(logits: Float[Array, "*shape"]) -> Float[Array, ""]:
+    return jnp.mean(jax.nn.log_sigmoid(logits))
+
+
+def _mean_log_one_minus_d(logits: Float[Array, "*shape"]) -> Float[Array, ""]:
+    return jnp.mean(jax.nn.log_sigmoid(-logits))
+
+
+def value_function(
+    real_logits: Float[Array, "*real"], fake_logits: Float[Array, "*fake"]
+) -> Float[Array, ""]:
+    r"""The value of the game on a minibatch: what D ascends and G descends.
+
+    $$V(D, G) = E_x[\log D(x)] + E_z[\log(1 - D(G(z)))]$$
+
+    Args:
+        real_logits: the discriminator's logits on data.
+        fake_logits: the discriminator's logits on generated examples.
+
+    Returns:
+        The minibatch estimate of V, in nats; never above 0, and `-log 4` where D is 1/2
+        everywhere.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import advnets
+        >>> print(round(float(advnets.value_function(jnp.zeros(8), jnp.zeros(8))), 4))
+        -1.3863
+
+    References:
+        Eq. 1 and the discriminator's ascent direction in Algorithm 1.
+    """
+    return _mean_log_d(real_logits) + _mean_log_one_minus_d(fake_logits)
+
+
+def discriminator_cost(
+    real_logits: Float[Array, "*real"], fake_logits: Float[Array, "*fake"]
+) -> Float[Array, ""]:
+    r"""The discriminator's cost in the released code: `-V / 2`.
+
+    $$\tfrac12 \left(-E_x[\log D(x)] - E_z[\log(1 - D(G(z)))]\right)$$
+
+    Algorithm 1 ascends V itself; the halving matters because it halves D's learning rate
+    relative to G's.
+
+    Args:
+        real_logits: the discriminator's logits on data.
+        fake_logits: the discriminator's logits on generated examples.
+
+    Returns:
+        The cost, in nats; never below 0.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import advnets
+        >>> print(round(float(advnets.discriminator_cost(jnp.zeros(8), jnp.zeros(8))), 4))
+        0.6931
+
+    References:
+        Released code, `__init__.py`, `AdversaryCost2` (`d_obj`).
+    """
+    return -value_function(real_logits, fake_logits) / 2
+
+
+def minimax_cost(fake_logits: Float[Array, "*fake"]) -> Float[Array, ""]:
+    r"""The generator's term of the value function, to descend.
+
+    $$E_z[\log(1 - D(G(z)))]$$
+
+    Its gradient in a logit is `-D(G(z))`, which vanishes where D rejects with confidence: the
+    objective saturates early in learning.
+
+    Args:
+        fake_logits: the discriminator's logits on generated examples.
+
+    Returns:
+        The cost, in nats; never above 0.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import advnets
+        >>> print(float(advnets.minimax_cost(jnp.array([1e4]))))
+        -10000.0
+
+    References:
+        Eq. 1; the generator's descent direction in Algorithm 1.
+    """
+    return _mean_log_one_minus_d(fake_logits)
+
+
+def non_saturating_cost(fake_logits: Float[Array, "*fake"]) -> Float[Array, ""]:
+    r"""The generator's cost in practice: maximise the probability that D is mistaken.
+
+    $$-E_z[\log D(G(z))]$$
+
+    Its gradient in a logit is `D(G(z)) - 1`, strongest where D rejects with confidence.
+
+    Args:
+        fake_logits: the discriminator's logits on generated examples.
+
+    Returns:
+        The cost, in nats; never below 0.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import advnets
+        >>> print(float(advnets.non_saturating_cost(jnp.array([-1e4]))))
+        10000.0
+
+    References:
+        Section 3, last paragraph; released code, `AdversaryCost2` (`g_obj`).
+    """
+    return -_mean_log_d(fake_logits)
+
+
+class BlendedCost(eqx.Module):
+    r"""The released code's blend of the two generator objectives.
+
+    $$\frac{z\,(-E_z[\log D(G(z))]) + m\,\tfrac12\,E_z[\log(1 - D(G(z)))]}{z + m}$$
+
+    The released code writes it as `(z·g - m·d) / (z + m)` with `d` the halved discriminator cost;
+    the part of `d` that comes from data does not depend on G and is left out here.
+
+    Attributes:
+        minimax: the weight m of the minimax objective; at least 0.
+        non_saturating: the weight z of the non-saturating objective; at least 0, not both 0.
+
+    Raises:
+        ValueError: for a negative weight, or if both are 0.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import advnets
+        >>> blend = advnets.BlendedCost(minimax=1.0, non_saturating=1.0)
+        >>> print(round(float(blend(jnp.zeros(8))), 4))
+        0.1733
+
+    References:
+        Released code, `AdversaryCost2` (`blend_obj`, `minimax_coeff`, `zurich_coeff`).
+    """
+
+    minimax: float = eqx.field(static=True, default=1.0)
+    non_saturating: float = eqx.field(static=True, default=1.0)
+
+    def __check_init__(self) -> None:
+        weights = (self.minimax, self.non_saturating)
+        if min(weights) < 0 or sum(weights) == 0:
+            raise ValueError(
+                f"the blend's weights must be at least 0 and not both 0; got minimax="
+                f"{self.minimax} and non_saturating={self.non_saturating}"
+            )
+
+    def __call__(self, fake_logits: Float[Array, "*fake"]) -> Float[Array, ""]:
+        total = self.minimax + self.non_saturating
+        return (self.non_saturating / total) * non_saturating_cost(fake_logits) + (
+            self.minimax / total
+        ) * minimax_cost(fake_logits) / 2

@@ -1,0 +1,225 @@
+"""What the paper's players are made of, beyond Equinox's own layers.
+
+A layer is an Equinox module that maps one example; `key` switches its noise on, as in training,
+and without a key it is deterministic.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key, Real
+
+
+def uniform_range(
+    key: Key[Array, ""], shape: tuple[int, ...], weight_range: float
+) -> Float[Array, "..."]:
+    """Weights drawn independently and uniformly from ±`weight_range`.
+
+    Args:
+        key: a typed random key.
+        shape: the shape of the weights.
+        weight_range: half the width of the interval; at least 0.
+
+    Returns:
+        An array of that shape.
+
+    Example:
+        >>> import jax
+        >>> import advnets
+        >>> weights = advnets.uniform_range(jax.random.key(0), (1200, 100), 0.05)
+        >>> bool(abs(weights).max() <= 0.05)
+        True
+
+    References:
+        `irange` in the released recipes.
+    """
+    return jax.random.uniform(key, shape, minval=-weight_range, maxval=weight_range)
+
+
+def linear(
+    key: Key[Array, ""],
+    in_size: int,
+    out_size: int,
+    weight_range: float,
+    bias: float | Float[Array, " out_size"] = 0.0,
+) -> eqx.nn.Linear:
+    """An Equinox linear layer with weights uniform in ±`weight_range`.
+
+    Args:
+        key: a typed random key.
+        in_size: the number of inputs.
+        out_size: the number of outputs.
+        weight_range: half the width of the interval of the weights.
+        bias: the initial bias: a number for all outputs, or an array with one for each.
+
+    Returns:
+        An `eqx.nn.Linear`, weights of shape `(out_size, in_size)`.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> import advnets
+        >>> layer = advnets.linear(jax.random.key(0), 100, 1200, 0.05)
+        >>> layer(jnp.zeros(100)).shape
+        (1200,)
+
+    References:
+        `irange` and `init_bias` in the released recipes.
+    """
+    weight = uniform_range(key, (out_size, in_size), weight_range)
+    # The library's layer, but not its initialisation (nor the time to draw it).
+    layer = eqx.filter_eval_shape(eqx.nn.Linear, in_size, out_size, key=key)
+    new_bias = jnp.broadcast_to(jnp.asarray(bias, weight.dtype), (out_size,))
+    return eqx.tree_at(lambda layer: (layer.weight, layer.bias), layer, (weight, new_bias))
+
+
+class Maxout(eqx.Module):
+    """A maxout layer: each unit is the largest of several linear pieces.
+
+    `h_u(x) = max_p (w_pu · x + b_pu)`
+
+    Attributes:
+        weight: the weights of every piece of every unit.
+        bias: their biases, 0 to start with.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> import advnets
+        >>> key = jax.random.key(0)
+        >>> layer = advnets.Maxout(key, 784, units=240, pieces=5, weight_range=0.005)
+        >>> layer(jnp.ones(784)).shape
+        (240,)
+
+    References:
+        Released recipes, discriminator (`Maxout`); Goodfellow et al. 2013, "Maxout networks".
+    """
+
+    weight: Float[Array, "pieces units inputs"]
+    bias: Float[Array, "pieces units"]
+
+    def __init__(
+        self, key: Key[Array, ""], in_size: int, *, units: int, pieces: int, weight_range: float
+    ) -> None:
+        self.weight = uniform_range(key, (pieces, units, in_size), weight_range)
+        self.bias = jnp.zeros((pieces, units), self.weight.dtype)
+
+    def __call__(
+        self, x: Float[Array, " inputs"], *, key: Key[Array, ""] | None = None
+    ) -> Float[Array, " units"]:
+        return jnp.max(self.weight @ x + self.bias, axis=0)
+
+
+class Dropout(eqx.Module):
+    """Dropout that multiplies kept inputs by `1 / keep`; the identity without a key.
+
+    Attributes:
+        keep: the probability that an input is kept, in (0, 1].
+
+    Raises:
+        ValueError: if `keep` is not in (0, 1].
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> import advnets
+        >>> layer = advnets.Dropout(0.8)
+        >>> sorted(set(layer(jnp.ones(50), key=jax.random.key(0)).tolist()))
+        [0.0, 1.25]
+        >>> set(layer(jnp.ones(50)).tolist())
+        {1.0}
+
+    References:
+        `discriminator_input_include_probs` and `discriminator_input_scales` in the released
+        recipes.
+    """
+
+    keep: float = eqx.field(static=True)
+
+    def __check_init__(self) -> None:
+        if not 0 < self.keep <= 1:
+            raise ValueError(
+                f"dropout's keep rate must be above 0 and at most 1; got {self.keep} (use 1 for "
+                "no dropout)"
+            )
+
+    def __call__(
+        self, x: Float[Array, "*shape"], *, key: Key[Array, ""] | None = None
+    ) -> Float[Array, "*shape"]:
+        if key is None or self.keep == 1:
+            return x
+        kept = jax.random.bernoulli(key, self.keep, x.shape)
+        return jnp.where(kept, x / self.keep, 0)
+
+
+class GaussianNoise(eqx.Module):
+    """Adds independent normal noise; the identity without a key.
+
+    Attributes:
+        scale: the standard deviation of the noise; at least 0.
+
+    Raises:
+        ValueError: if `scale` is negative.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> import advnets
+        >>> layer = advnets.GaussianNoise(0.1)
+        >>> bool((layer(jnp.zeros(5), key=jax.random.key(0)) != 0).all())
+        True
+
+    References:
+        Section 3: the framework permits noise at the generator's intermediate layers, though the
+        paper's experiments put it at the bottom only.
+    """
+
+    scale: float = eqx.field(static=True)
+
+    def __check_init__(self) -> None:
+        if self.scale < 0:
+            raise ValueError(f"the noise's scale must be at least 0; got {self.scale}")
+
+    def __call__(
+        self, x: Float[Array, "*shape"], *, key: Key[Array, ""] | None = None
+    ) -> Float[Array, "*shape"]:
+        if key is None:
+            return x
+        return x + self.scale * jax.random.normal(key, x.shape, x.dtype)
+
+
+def marginal_bias(images: Real[Array | np.ndarray, "n *data"]) -> Float[Array, "*data"]:
+    """The output bias at which a sigmoid generator starts from the data's mean image.
+
+    `log(p / (1 - p))`, with p the mean of each pixel, clipped to [1e-7, 1 - 1e-7].
+
+    Args:
+        images: uint8 images in 0..255, or floats in [0, 1].
+
+    Returns:
+        One bias for each pixel.
+
+    Raises:
+        ValueError: if float images leave [0, 1].
+
+    Example:
+        >>> import numpy as np
+        >>> import advnets
+        >>> advnets.marginal_bias(np.full((3, 2), 0.5)).tolist()
+        [0.0, 0.0]
+
+    References:
+        `init_sigmoid_bias_from_marginals` in the released recipes.
+    """
+    # In float64 on the host: in float32, 1 - 1e-7 is 6 % off.
+    images = np.asarray(images)
+    scale = 255 if images.dtype == np.uint8 else 1
+    mean = images.mean(axis=0, dtype=np.float64) / scale
+    if mean.min() < 0 or mean.max() > 1:
+        raise ValueError(
+            f"a sigmoid's marginals need pixels in [0, 1]; got a mean pixel of {mean.min():.3g} "
+            f"to {mean.max():.3g} (give uint8 images, or scale them)"
+        )
+    mean = mean.clip(1e-7, 1 - 1e-7)
+    return jnp.asarray(np.log(mean) - np.log1p(-mean), dtype=float)

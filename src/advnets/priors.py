@@ -1,0 +1,92 @@
+"""Priors on the generator's input noise, p_z(z)."""
+
+import abc
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+
+class Prior(eqx.Module):
+    """A distribution on the latent vectors z; subclass it to bring your own.
+
+    Attributes:
+        size: the number of components of z.
+    """
+
+    size: eqx.AbstractVar[int]
+
+    @abc.abstractmethod
+    def __call__(self, key: Key[Array, ""], n: int) -> Float[Array, "n size"]:
+        """Draws `n` independent latent vectors."""
+
+
+class Uniform(Prior):
+    """Independent components, uniform on ±√3, so of unit variance.
+
+    Attributes:
+        size: the number of components of z.
+
+    Example:
+        >>> import jax
+        >>> import advnets
+        >>> advnets.Uniform(100)(jax.random.key(0), 5).shape
+        (5, 100)
+
+    References:
+        Released code, `Generator.get_noise` (`noise: 'uniform'`, used by `mnist.yaml`).
+    """
+
+    size: int = eqx.field(static=True, default=100)
+
+    def __call__(self, key: Key[Array, ""], n: int) -> Float[Array, "n size"]:
+        bound = 3**0.5
+        return jax.random.uniform(key, (n, self.size), minval=-bound, maxval=bound)
+
+
+class Normal(Prior):
+    """Independent standard normal components.
+
+    Attributes:
+        size: the number of components of z.
+
+    Example:
+        >>> import jax
+        >>> import advnets
+        >>> advnets.Normal(100)(jax.random.key(0), 5).shape
+        (5, 100)
+
+    References:
+        Released code, `Generator.get_noise` (`noise: 'gaussian'`).
+    """
+
+    size: int = eqx.field(static=True, default=100)
+
+    def __call__(self, key: Key[Array, ""], n: int) -> Float[Array, "n size"]:
+        return jax.random.normal(key, (n, self.size))
+
+
+class Spherical(Prior):
+    """Uniform on the unit sphere: a standard normal vector divided by its length.
+
+    Attributes:
+        size: the number of components of z.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> import advnets
+        >>> z = advnets.Spherical(100)(jax.random.key(0), 5)
+        >>> bool(jnp.allclose(jnp.linalg.norm(z, axis=1), 1.0))
+        True
+
+    References:
+        Released code, `Generator.get_noise` (`noise: 'spherical'`).
+    """
+
+    size: int = eqx.field(static=True, default=100)
+
+    def __call__(self, key: Key[Array, ""], n: int) -> Float[Array, "n size"]:
+        normal = jax.random.normal(key, (n, self.size))
+        return normal / jnp.linalg.norm(normal, axis=1, keepdims=True)

@@ -1,0 +1,498 @@
+"""The driver: Algorithm 1 over device-resident data, with progress, metrics and checkpoints.
+
+Many updates are one compiled program, and the host only looks between programs. All randomness
+is a function of the run's key and the iteration's number, so a resumed run continues exactly.
+"""
+
+import dataclasses
+import functools
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int, Key, Real
+from tqdm import tqdm
+
+from advnets.algorithm1 import Algorithm1, GeneratorCost, Info, Order, State, generate, judge
+from advnets.game import non_saturating_cost
+from advnets.priors import Prior, Uniform
+from advnets.updates import released_updates
+
+# Iterations in one compiled program. Long enough to hide the host's part (a millisecond or two),
+# short enough for a progress bar that moves.
+ITERATIONS_PER_CALL = 100
+# Examples generated in one compiled program by `sample`; it bounds memory.
+SAMPLES_PER_CALL = 1000
+
+Evaluate = Callable[[int, Any], Mapping[str, Any]]
+Metrics = dict[str, Any]
+
+
+class TrainingDiverged(ArithmeticError):
+    """A cost or a gradient stopped being finite."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """What [`advnets.train`][] returns.
+
+    Attributes:
+        generator: the trained generator.
+        discriminator: the trained discriminator.
+        metrics: one row for each epoch, as in `metrics.jsonl`.
+        updates: the discriminator's updates in all, those before a resumption included.
+        updates_per_second: the median over this session's compiled calls; NaN if it had none.
+    """
+
+    generator: eqx.Module
+    discriminator: eqx.Module
+    metrics: list[Metrics]
+    updates: int
+    updates_per_second: float
+
+
+def to_unit_interval(images: Real[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Pixels as floats: uint8 divided by 255, floats as they are.
+
+    Args:
+        images: pixels of any shape.
+
+    Returns:
+        Floats, in [0, 1] for uint8.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from advnets.training import to_unit_interval
+        >>> to_unit_interval(jnp.array([0, 255], jnp.uint8)).tolist()
+        [0.0, 1.0]
+    """
+    if images.dtype == jnp.uint8:
+        return images.astype(float) / 255
+    return images.astype(float)
+
+
+def epoch_order(
+    key: Key[Array, ""], epoch: Int[Array, ""], n: int, batch_size: int
+) -> Int[Array, "batches {batch_size}"]:
+    """The rows of each minibatch of an epoch: every row at most once, in a fresh random order.
+
+    The rows left over when the batch size does not divide n are dropped, others each epoch.
+
+    Args:
+        key: the run's key for the order of the data.
+        epoch: the epoch's number, from 0.
+        n: the number of rows.
+        batch_size: the rows in a minibatch, at most n.
+
+    Returns:
+        Row numbers, `n // batch_size` minibatches of them.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from advnets.training import epoch_order
+        >>> epoch_order(jax.random.key(0), jnp.array(0), 1050, 100).shape
+        (10, 100)
+    """
+    batches = n // batch_size
+    rows = jax.random.permutation(jax.random.fold_in(key, epoch), n)
+    return rows[: batches * batch_size].reshape(batches, batch_size)
+
+
+def _program(algorithm: Algorithm1) -> Callable[..., tuple[State, Info]]:
+    """Some iterations as one compiled program: a state, the data, and the rows to use of it."""
+
+    @functools.partial(jax.jit, donate_argnames="state")
+    def run(
+        key: Key[Array, ""],
+        state: State,
+        images: Real[Array, "n *data"],
+        rows: Int[Array, "iterations *batch"],
+    ) -> tuple[State, Info]:
+        def iteration(state: State, rows: Int[Array, "*batch"]) -> tuple[State, Info]:
+            return algorithm.step(key, state, to_unit_interval(images[rows]))
+
+        return jax.lax.scan(iteration, state, rows)
+
+    return run
+
+
+def _chunks(start: int, stops: list[int]) -> Iterator[tuple[int, int]]:
+    """Ranges of iterations, none longer than a program, none across a stop."""
+    for stop in stops:
+        while start < stop:
+            end = min(start + ITERATIONS_PER_CALL, stop)
+            yield start, end
+            start = end
+
+
+def _mean_row(epoch: int, updates: int, infos: list[Info]) -> Metrics:
+    """An epoch's means, in float64 on the host, so however its iterations were split up."""
+
+    def mean(*parts: Float[np.ndarray, " n"]) -> float:
+        return float(np.concatenate(parts).mean(dtype=np.float64))
+
+    means = jax.tree.map(mean, *infos)
+    return {
+        "epoch": epoch,
+        "updates": updates,
+        "discriminator": dataclasses.asdict(means.discriminator),
+        "generator": dataclasses.asdict(means.generator),
+    }
+
+
+class _Checkpoints:
+    """A run's states, by epoch, kept by Orbax: atomic, and the newest two only."""
+
+    def __init__(self, folder: Path) -> None:
+        import orbax.checkpoint as ocp  # slow to import, and not needed without a folder
+
+        self._args = ocp.args
+        self._manager = ocp.CheckpointManager(
+            folder.absolute(), options=ocp.CheckpointManagerOptions(max_to_keep=2)
+        )
+
+    @staticmethod
+    def _arrays(state: State) -> dict[str, Array]:
+        leaves = jax.tree_util.tree_leaves_with_path(state)
+        return {jax.tree_util.keystr(path).lstrip("."): leaf for path, leaf in leaves}
+
+    def save(self, epoch: int, state: State) -> None:
+        if epoch != self.latest():
+            self._manager.save(epoch, args=self._args.StandardSave(self._arrays(state)))
+
+    def latest(self) -> int | None:
+        epoch = self._manager.latest_step()
+        return None if epoch is None else int(epoch)
+
+    def restore(self, epoch: int, like: State) -> State:
+        expected = self._arrays(like)
+        stored = self._manager.item_metadata(epoch)
+        shapes = {name: tuple(array.shape) for name, array in dict(stored).items()}
+        if shapes != {name: array.shape for name, array in expected.items()}:
+            raise ValueError(
+                f"the checkpoint of epoch {epoch} holds players or update rules of other shapes; "
+                "resume with the settings that the run began with"
+            )
+        abstract = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), expected
+        )
+        arrays = self._manager.restore(epoch, args=self._args.StandardRestore(abstract))
+        structure = jax.tree.structure(like)
+        return structure.unflatten([arrays[name] for name in expected])
+
+    def close(self) -> None:
+        self._manager.close()  # waits for a save under way
+
+
+def _read_metrics(path: Path, up_to: int) -> list[Metrics]:
+    if not path.exists():
+        return []
+    lines = path.read_text().splitlines()
+    # A killed run may leave half a last line; it is past the checkpoint, so it is made again.
+    rows = [json.loads(line) for line in lines[:up_to]]
+    return [row for row in rows if row["epoch"] <= up_to]
+
+
+def _write_metrics(path: Path, rows: list[Metrics]) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    os.replace(partial, path)
+
+
+def train(
+    key: Key[Array, ""],
+    generator: eqx.Module,
+    discriminator: eqx.Module,
+    images: Real[Array | np.ndarray, "n *data"],
+    *,
+    epochs: int,
+    prior: Prior | None = None,
+    generator_updates: optax.GradientTransformation | None = None,
+    discriminator_updates: optax.GradientTransformation | None = None,
+    generator_cost: GeneratorCost = non_saturating_cost,
+    k: int = 1,
+    order: Order = "alternating",
+    batch_size: int = 100,
+    evaluate: Evaluate | None = None,
+    evaluate_every: int = 10,
+    folder: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> Trained:
+    """Trains a pair of players by Algorithm 1 on images (or any array of examples).
+
+    The images stay on the device in the type they come in; uint8 becomes floats in [0, 1] inside
+    the compiled program. An epoch visits the data once, in a fresh random order, whatever k; rows
+    that do not fill an iteration's k minibatches are left out of that epoch.
+
+    Args:
+        key: the run's typed key; everything random in training follows from it.
+        generator: maps a latent vector to an example; any Equinox module.
+        discriminator: maps an example to a logit; any Equinox module.
+        images: the training data: uint8 in 0..255, or floats in the generator's range.
+        epochs: how many epochs to train in all, those before a resumption included; at least 1.
+        prior: the distribution of the latent vectors; `Uniform(100)` unless given.
+        generator_updates: the generator's Optax transformation; the released recipes' rule with
+            learning rate 0.1 unless given.
+        discriminator_updates: the discriminator's, likewise.
+        generator_cost: what the generator descends, a function of logits.
+        k: discriminator steps in an iteration.
+        order: `"alternating"` (the paper's Algorithm 1) or `"simultaneous"` (the released
+            recipes), see [`advnets.Algorithm1`][].
+        batch_size: examples in a minibatch, the m of Algorithm 1.
+        evaluate: called as `evaluate(epoch, generator)` every `evaluate_every` epochs and after
+            the last; what it returns joins that epoch's metrics.
+        evaluate_every: epochs between evaluations, and between checkpoints.
+        folder: where `metrics.jsonl` and `checkpoints/` go; nothing is written unless given.
+        resume: continue from the newest checkpoint in the folder; the rest of the run is then
+            what it would have been without the interruption.
+        progress: show a progress bar with updates per second and the time left.
+
+    Returns:
+        The trained players and the metrics of each epoch.
+
+    Raises:
+        ValueError: for a setting out of range, data too few for a minibatch or that the players
+            do not fit, or a checkpoint of another run.
+        FileExistsError: if the folder holds another run and `resume` is false.
+        FileNotFoundError: if there is nothing to resume.
+        TrainingDiverged: if a cost or a gradient stops being finite; checkpoints stay.
+
+    Example:
+        >>> import jax
+        >>> import advnets
+        >>> images = advnets.data.load("digits").train
+        >>> key, g_key, d_key = jax.random.split(jax.random.key(0), 3)
+        >>> generator = advnets.mlp_generator(g_key, 100, (8, 8), hidden_sizes=[32])
+        >>> discriminator = advnets.maxout_discriminator(d_key, (8, 8), units=[16])
+        >>> trained = advnets.train(
+        ...     key, generator, discriminator, images, epochs=2, progress=False
+        ... )
+        >>> advnets.sample(key, trained.generator, 5).shape
+        (5, 8, 8)
+
+    References:
+        Algorithm 1.
+    """
+    for name, value in (
+        ("epochs", epochs),
+        ("batch_size", batch_size),
+        ("evaluate_every", evaluate_every),
+        ("k", k),
+    ):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1; got {value}")
+    n = len(images)
+    per_epoch = n // (batch_size * k)
+    if per_epoch == 0:
+        raise ValueError(
+            f"an iteration needs {batch_size * k} examples (k={k} minibatches of {batch_size}); "
+            f"got {n} (lower batch_size or k)"
+        )
+    algorithm = Algorithm1(
+        generator,
+        discriminator,
+        Uniform() if prior is None else prior,
+        generator_updates=generator_updates or released_updates(0.1, per_epoch, stride=k),
+        discriminator_updates=discriminator_updates or released_updates(0.1, per_epoch * k),
+        generator_cost=generator_cost,
+        k=k,
+        order=order,
+    )
+    state = algorithm.init(generator, discriminator)
+    images = jnp.asarray(images)
+    step_key, order_key = jax.random.split(key)
+    _check_players(key, algorithm, state, images)
+
+    metrics: list[Metrics] = []
+    checkpoints: _Checkpoints | None = None
+    first = 0
+    if folder is not None:
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        log = folder / "metrics.jsonl"
+        if not resume and log.exists():
+            raise FileExistsError(
+                f"{folder} already holds a run; choose another folder, or resume it"
+            )
+        checkpoints = _Checkpoints(folder / "checkpoints")
+        latest = checkpoints.latest()
+        if resume and latest is None:
+            raise FileNotFoundError(f"{folder} holds no checkpoint to resume from")
+        if resume and latest is not None:
+            first = latest
+            if first > epochs:
+                raise ValueError(
+                    f"{folder} already holds {first} epochs; ask for more than that, got "
+                    f"epochs={epochs}"
+                )
+            state = checkpoints.restore(first, state)
+            metrics = _read_metrics(log, up_to=first)
+        _write_metrics(log, metrics)
+
+    run = _program(algorithm)
+    minibatches = jax.jit(lambda epoch: epoch_order(order_key, epoch, n, batch_size))
+    orders: dict[int, Int[Array, "..."]] = {}
+
+    def rows(start: int, end: int) -> Int[Array, "..."]:
+        """The rows of iterations start to end, from the orders of the epochs they lie in."""
+        first_epoch, last_epoch = start // per_epoch, (end - 1) // per_epoch
+        for epoch in list(orders):
+            if epoch < first_epoch:
+                del orders[epoch]
+        parts = []
+        for epoch in range(first_epoch, last_epoch + 1):
+            if epoch not in orders:
+                batches = minibatches(epoch)
+                shape = (per_epoch, batch_size) if k == 1 else (per_epoch, k, batch_size)
+                orders[epoch] = batches[: per_epoch * k].reshape(shape)
+            low = max(start - epoch * per_epoch, 0)
+            high = min(end - epoch * per_epoch, per_epoch)
+            parts.append(orders[epoch][low:high])
+        return jnp.concatenate(parts)
+
+    stops = [e for e in range(first + 1, epochs + 1) if e % evaluate_every == 0 or e == epochs]
+    infos: list[Info] = []
+    rates: list[float] = []
+    bar = tqdm(
+        total=epochs * per_epoch * k,
+        initial=first * per_epoch * k,
+        unit=" updates",
+        disable=not progress,
+        mininterval=0.5 if sys.stderr.isatty() else 30,
+        dynamic_ncols=True,
+    )
+    try:
+        for start, end in _chunks(first * per_epoch, [e * per_epoch for e in stops]):
+            began = time.perf_counter()
+            state, info = run(step_key, state, images, rows(start, end))
+            info = jax.tree.map(np.asarray, info)
+            rates.append((end - start) * k / (time.perf_counter() - began))
+            if not all(np.isfinite(x).all() for x in jax.tree.leaves(info)):
+                raise TrainingDiverged(
+                    f"training diverged between iterations {start} and {end}: a cost or a "
+                    "gradient is not finite (lower the learning rate)"
+                )
+            infos.append(info)
+            bar.update((end - start) * k)
+            bar.set_postfix(
+                {
+                    "V": f"{info.discriminator.value.mean():.3f}",
+                    "D(x)": f"{info.discriminator.real_output.mean():.3f}",
+                    "D(G(z))": f"{info.discriminator.fake_output.mean():.3f}",
+                },
+                refresh=False,
+            )
+            done, new_rows = end // per_epoch, []
+            while len(metrics) + len(new_rows) < done:
+                epoch = len(metrics) + len(new_rows) + 1
+                taken, infos = _split(infos, per_epoch)
+                new_rows.append(_mean_row(epoch, epoch * per_epoch * k, taken))
+            stopped = bool(new_rows) and end == done * per_epoch and done in stops
+            if stopped and evaluate is not None:
+                new_rows[-1] |= evaluate(done, algorithm.players(state)[0])
+            metrics += new_rows
+            if folder is not None and new_rows:
+                with log.open("a") as file:
+                    file.write("".join(json.dumps(row) + "\n" for row in new_rows))
+            if stopped and checkpoints is not None:
+                checkpoints.save(done, state)
+    finally:
+        bar.close()
+        if checkpoints is not None:
+            checkpoints.close()
+    trained_generator, trained_discriminator = algorithm.players(state)
+    return Trained(
+        trained_generator,
+        trained_discriminator,
+        metrics,
+        updates=int(state.iteration) * k,
+        updates_per_second=float(np.median(rates)) if rates else math.nan,
+    )
+
+
+def _split(infos: list[Info], n: int) -> tuple[list[Info], list[Info]]:
+    """The first n iterations of what was seen, and the rest."""
+    merged = jax.tree.map(lambda *parts: np.concatenate(parts), *infos)
+    head, rest = jax.tree.map(lambda x: x[:n], merged), jax.tree.map(lambda x: x[n:], merged)
+    return [head], [rest] if len(rest.generator.cost) else []
+
+
+def _check_players(
+    key: Key[Array, ""], algorithm: Algorithm1, state: State, images: Real[Array, "n *data"]
+) -> None:
+    """Checks, without computing anything, that players, prior and data fit together."""
+    data = images.shape[1:]
+    generator, discriminator = algorithm.players(state)
+    prior = algorithm.prior
+    try:
+        made = eqx.filter_eval_shape(generate, key, generator, prior, 1)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"the generator does not take a latent vector of size {prior.size}, which is the "
+            f"prior's ({_first_line(error)})"
+        ) from error
+    if made.shape[1:] != data:
+        raise ValueError(
+            f"the generator's examples have shape {made.shape[1:]} and the data's {data}; build "
+            "it with the data's shape"
+        )
+    try:
+        eqx.filter_eval_shape(judge, key, discriminator, made)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"the discriminator gives no logit for an example of shape {data} "
+            f"({_first_line(error)})"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def sample(
+    key: Key[Array, ""], generator: eqx.Module, n: int, *, prior: Prior | None = None
+) -> Float[np.ndarray, "n *data"]:
+    """Draws independent examples from a generator: p_g, without a Markov chain.
+
+    Args:
+        key: a typed random key.
+        generator: maps a latent vector to an example. Noise inside it (dropout, say) is part of
+            the distribution and stays on.
+        n: the number of examples, at least 1.
+        prior: the distribution of the latent vectors; `Uniform(100)` unless given.
+
+    Returns:
+        The examples, as a NumPy array on the host.
+
+    Raises:
+        ValueError: if n is below 1.
+
+    Example:
+        >>> import jax
+        >>> import advnets
+        >>> generator = advnets.mlp_generator(jax.random.key(0), 100, (28, 28))
+        >>> advnets.sample(jax.random.key(1), generator, 3).shape
+        (3, 28, 28)
+
+    References:
+        Section 1 (x = G(z), z drawn from p_z); Figure 2.
+    """
+    if n < 1:
+        raise ValueError(f"the number of samples must be at least 1; got {n}")
+    per_call = min(n, SAMPLES_PER_CALL)
+    keys = jax.random.split(key, -(-n // per_call))
+    draw = eqx.filter_jit(generate)
+    prior = Uniform() if prior is None else prior
+    return np.concatenate([np.asarray(draw(key, generator, prior, per_call)) for key in keys])[:n]

@@ -1,0 +1,276 @@
+"""The released recipes' update rule, as Optax transformations and schedules.
+
+`v ← μ v − λ g;  θ ← θ + v`, with μ ramped over epochs and λ decayed after every update.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PyTree
+
+
+class MomentumState(NamedTuple):
+    """The state of [`advnets.momentum`][].
+
+    Attributes:
+        count: the number of updates made.
+        velocity: the last update of every parameter.
+    """
+
+    count: Int[Array, ""]
+    velocity: PyTree
+
+
+def momentum(
+    learning_rate: optax.ScalarOrSchedule, decay: optax.ScalarOrSchedule
+) -> optax.GradientTransformation:
+    r"""Momentum in velocity form: the learning rate of the moment goes into the velocity.
+
+    $$v \leftarrow \mu_t v - \lambda_t g, \qquad \theta \leftarrow \theta + v$$
+
+    `optax.sgd` accumulates gradients and scales the sum by today's learning rate instead, which
+    differs when the rate changes.
+
+    Args:
+        learning_rate: λ, a number or a schedule of the update count.
+        decay: μ, a number or a schedule of the update count.
+
+    Returns:
+        An Optax gradient transformation.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import optax
+        >>> import advnets
+        >>> rule = advnets.momentum(learning_rate=0.1, decay=0.5)
+        >>> state = rule.init(jnp.zeros(1))
+        >>> for _ in range(2):
+        ...     update, state = rule.update(jnp.ones(1), state)
+        >>> [round(v, 3) for v in update.tolist()]
+        [-0.15]
+
+    References:
+        Pylearn2's `learning_rule.Momentum`, which every released recipe uses.
+    """
+
+    def init(params: PyTree) -> MomentumState:
+        return MomentumState(jnp.zeros((), int), jax.tree.map(jnp.zeros_like, params))
+
+    def update(
+        gradients: PyTree, state: MomentumState, params: PyTree = None
+    ) -> tuple[PyTree, MomentumState]:
+        rate = learning_rate(state.count) if callable(learning_rate) else learning_rate
+        keep = decay(state.count) if callable(decay) else decay
+        velocity = jax.tree.map(
+            lambda v, g: (jnp.asarray(keep, v.dtype) * v - jnp.asarray(rate, v.dtype) * g),
+            state.velocity,
+            gradients,
+        )
+        return velocity, MomentumState(state.count + 1, velocity)
+
+    return optax.GradientTransformation(init, update)  # type: ignore[arg-type]
+
+
+def decayed_learning_rate(
+    initial: float, *, divisor: float = 1.000004, floor: float = 1e-6, stride: int = 1
+) -> optax.Schedule:
+    r"""A learning rate divided by a constant after every update, not below a floor.
+
+    $$\lambda_t = \max(\lambda_0 / c^t, \lambda_{\min})$$
+
+    Args:
+        initial: λ₀, above 0.
+        divisor: c, at least 1.
+        floor: the least rate, at least 0.
+        stride: how many discriminator updates pass for each update of this player, k for a
+            generator: the rate decays per discriminator update.
+
+    Returns:
+        A schedule of the player's update count.
+
+    Raises:
+        ValueError: if the rate is not above 0, or the divisor is below 1.
+
+    Example:
+        >>> import advnets
+        >>> schedule = advnets.decayed_learning_rate(0.1)
+        >>> round(float(schedule(125_000)), 5)
+        0.06065
+
+    References:
+        `ExponentialDecay` in the released recipes.
+    """
+    if not initial > 0:
+        raise ValueError(f"the learning rate must be above 0; got {initial}")
+    if not divisor >= 1:
+        raise ValueError(f"the learning rate's divisor must be at least 1; got {divisor}")
+    # Not c ** t: float32 holds 1.000004 to 1 part in 75 of its distance from 1.
+    log_divisor = math.log(divisor)
+
+    def schedule(count: Int[Array, ""] | int) -> Float[Array, ""]:
+        elapsed = jnp.asarray(count, float) * stride
+        return jnp.maximum(initial * jnp.exp(-log_divisor * elapsed), floor)
+
+    return schedule
+
+
+def momentum_ramp(
+    updates_per_epoch: int,
+    *,
+    initial: float = 0.5,
+    final: float = 0.7,
+    start: int = 1,
+    saturate: int = 250,
+) -> optax.Schedule:
+    """Momentum that is constant within an epoch and rises linearly over epochs.
+
+    Epochs count from 1: `initial` up to epoch `start`, `final` from epoch `saturate` on.
+
+    Args:
+        updates_per_epoch: this player's updates in an epoch, above 0.
+        initial: the momentum of the first epochs, in [0, 1).
+        final: the momentum of the last ones, in [0, 1).
+        start: the last epoch at `initial`.
+        saturate: the first epoch at `final`, above `start`.
+
+    Returns:
+        A schedule of the player's update count.
+
+    Raises:
+        ValueError: if a momentum leaves [0, 1), or `saturate` does not follow `start`.
+
+    Example:
+        >>> import advnets
+        >>> ramp = advnets.momentum_ramp(500)
+        >>> [round(float(ramp(500 * (epoch - 1))), 3) for epoch in (1, 125, 250, 300)]
+        [0.5, 0.6, 0.7, 0.7]
+
+    References:
+        `MomentumAdjustor` in the released recipes.
+    """
+    for value in (initial, final):
+        if not 0 <= value < 1:
+            raise ValueError(f"momentum must be at least 0 and below 1; got {value}")
+    if saturate <= start:
+        raise ValueError(
+            f"the momentum's ramp must end after it starts; got start={start} and "
+            f"saturate={saturate}"
+        )
+
+    def schedule(count: Int[Array, ""] | int) -> Float[Array, ""]:
+        epoch = 1 + jnp.asarray(count, int) // updates_per_epoch
+        progress = (epoch - start).astype(float) / (saturate - start)
+        return initial + (final - initial) * jnp.clip(progress, 0, 1)
+
+    return schedule
+
+
+def column_norm_limit(limit: float) -> optax.GradientTransformation:
+    r"""Shortens each unit's incoming weights to at most a given length, after the update.
+
+    $$w \leftarrow w \cdot \min(1, \text{limit} / \lVert w \rVert)$$
+
+    Put it last in a chain: it turns updates into the ones that end within the limit. It acts on
+    arrays called `weight`, whose last axis runs over a unit's inputs (`eqx.nn.Linear`,
+    [`advnets.Maxout`][]); everything else passes through, and velocities are not touched.
+
+    Args:
+        limit: the greatest Euclidean norm, above 0.
+
+    Returns:
+        An Optax gradient transformation that needs `params`.
+
+    Raises:
+        ValueError: if the limit is not above 0; on update, if `params` are not given.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import optax
+        >>> import advnets
+        >>> rule = advnets.column_norm_limit(1.0)
+        >>> params = {"weight": jnp.array([[3.0, 4.0], [0.3, 0.4]])}
+        >>> update, _ = rule.update({"weight": jnp.zeros((2, 2))}, rule.init(params), params)
+        >>> limited = params["weight"] + update["weight"]
+        >>> [[round(w, 3) for w in row] for row in limited.tolist()]
+        [[0.6, 0.8], [0.3, 0.4]]
+
+    References:
+        `max_col_norm` in the released TFD recipe.
+    """
+    if not limit > 0:
+        raise ValueError(f"the column norm's limit must be above 0; got {limit}")
+
+    def limited(
+        path: tuple[Any, ...], update: Float[Array, "*shape"], param: Float[Array, "*shape"]
+    ) -> Float[Array, "*shape"]:
+        if jax.tree_util.keystr(path[-1:], simple=True) != "weight":
+            return update
+        moved = param + update
+        norm = jnp.linalg.norm(moved, axis=-1, keepdims=True)
+        # The update, not the weight, is what changes: within the limit it passes bit for bit.
+        return jnp.where(norm > limit, moved * (limit / norm) - param, update)
+
+    def update(updates: PyTree, params: PyTree = None) -> PyTree:
+        if params is None:
+            raise ValueError("column_norm_limit needs the parameters: pass params to update()")
+        return jax.tree_util.tree_map_with_path(limited, updates, params)
+
+    return optax.stateless(update)
+
+
+def released_updates(
+    learning_rate: float,
+    updates_per_epoch: int,
+    *,
+    divisor: float = 1.000004,
+    floor: float = 1e-6,
+    initial_momentum: float = 0.5,
+    final_momentum: float = 0.7,
+    saturate: int = 250,
+    stride: int = 1,
+    norm_limit: float | None = None,
+) -> optax.GradientTransformation:
+    """The update rule that every released recipe shares.
+
+    [`advnets.momentum`][] with [`advnets.momentum_ramp`][] and
+    [`advnets.decayed_learning_rate`][], then [`advnets.column_norm_limit`][] where a recipe has
+    one.
+
+    Args:
+        learning_rate: the initial learning rate, above 0.
+        updates_per_epoch: this player's updates in an epoch.
+        divisor: what the learning rate is divided by after every update.
+        floor: the least learning rate.
+        initial_momentum: the momentum in epoch 1.
+        final_momentum: the momentum from epoch `saturate` on.
+        saturate: the epoch at which the ramp ends.
+        stride: discriminator updates for each update of this player (k for a generator).
+        norm_limit: the greatest norm of a unit's incoming weights, if there is a limit.
+
+    Returns:
+        An Optax gradient transformation.
+
+    Raises:
+        ValueError: for settings out of range, as the functions above say.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import advnets
+        >>> rule = advnets.released_updates(0.1, updates_per_epoch=500)
+        >>> update, _ = rule.update(jnp.ones(1), rule.init(jnp.zeros(1)))
+        >>> [round(v, 3) for v in update.tolist()]
+        [-0.1]
+
+    References:
+        Released code, `algorithm` and `extensions` of each recipe.
+    """
+    rule = momentum(
+        decayed_learning_rate(learning_rate, divisor=divisor, floor=floor, stride=stride),
+        momentum_ramp(
+            updates_per_epoch, initial=initial_momentum, final=final_momentum, saturate=saturate
+        ),
+    )
+    return rule if norm_limit is None else optax.chain(rule, column_norm_limit(norm_limit))

@@ -1,0 +1,121 @@
+"""The recipes' update rule, step by step against NumPy in float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import advnets
+
+
+def test_every_step_of_the_released_rule_matches_numpy(key):
+    rate, divisor, floor, per_epoch = 0.1, 1.05, 0.02, 3
+    limit = 1.2
+    rule = advnets.released_updates(
+        rate, per_epoch, divisor=divisor, floor=floor, saturate=5, norm_limit=limit
+    )
+    w_key, g_key = jax.random.split(key)
+    params = {"weight": jax.random.normal(w_key, (4, 3)), "bias": jnp.ones(3)}
+    state = rule.init(params)
+    update = jax.jit(rule.update)
+    w, b = np.asarray(params["weight"], np.float64), np.ones(3)
+    vw, vb = np.zeros_like(w), np.zeros_like(b)
+    for step in range(40):
+        gw, gb = np.random.default_rng(step).normal(size=(5, 3))[:4], np.full(3, 0.1 * step)
+        gradient = {"weight": jnp.asarray(gw, jnp.float32), "bias": jnp.asarray(gb, jnp.float32)}
+        change, state = update(gradient, state, params)
+        params = optax.apply_updates(params, change)
+
+        epoch = 1 + step // per_epoch
+        mu = 0.5 + 0.2 * min((epoch - 1) / 4, 1)
+        step_rate = max(rate / divisor**step, floor)
+        vw, vb = mu * vw - step_rate * gw, mu * vb - step_rate * gb
+        w, b = w + vw, b + vb
+        norms = np.linalg.norm(w, axis=1, keepdims=True)
+        w = w * np.minimum(1, limit / norms)
+        np.testing.assert_allclose(params["weight"], w, rtol=2e-5, atol=2e-5)
+        np.testing.assert_allclose(params["bias"], b, rtol=2e-5, atol=2e-5)
+
+
+def test_the_decay_is_right_after_hundreds_of_thousands_of_updates():
+    schedule = advnets.decayed_learning_rate(0.1)
+    counts = np.array([0, 1, 1000, 125_000, 500_000, 2_000_000, 4_000_000])
+    expected = np.maximum(0.1 / 1.000004 ** counts.astype(np.float64), 1e-6)
+    got = [float(schedule(jnp.asarray(count))) for count in counts]
+    np.testing.assert_allclose(got, expected, rtol=2e-6)
+    # What a power in float32 would give: the reason for the schedule's own form.
+    power = 0.1 * np.float32(1 / 1.000004) ** np.float32(500_000)
+    assert abs(power / expected[4] - 1) > 1e-3
+
+
+def test_a_generator_with_stride_decays_per_discriminator_update():
+    every, third = (advnets.decayed_learning_rate(0.1, stride=s, divisor=1.1) for s in (1, 3))
+    for count in range(5):
+        np.testing.assert_allclose(third(count), every(3 * count), rtol=1e-6)
+
+
+def test_the_ramp_is_constant_within_an_epoch_and_linear_over_epochs():
+    ramp = advnets.momentum_ramp(500)
+    counts = np.arange(0, 130_000, 137)
+    epochs = 1 + counts // 500
+    expected = 0.5 + 0.2 * np.clip((epochs - 1) / 249, 0, 1)
+    np.testing.assert_allclose(jax.vmap(ramp)(jnp.asarray(counts)), expected, rtol=1e-6)
+
+
+def limit_update(rule, param, change, name):
+    limited, _ = rule.update({name: change}, rule.init({name: param}), {name: param})
+    return limited[name]
+
+
+@given(seed=st.integers(0, 2**31), limit=st.floats(0.1, 5.0))
+@settings(max_examples=20, deadline=None)
+def test_no_column_ends_above_the_limit_and_none_within_it_moves(seed, limit):
+    rng = np.random.default_rng(seed)
+    weight = jnp.asarray(rng.normal(size=(2, 6, 3)), jnp.float32)
+    change = jnp.asarray(rng.normal(size=(2, 6, 3)), jnp.float32)
+    rule = advnets.column_norm_limit(limit)
+    limited = limit_update(rule, weight, change, "weight")
+    norms = np.linalg.norm(np.asarray(weight + limited, np.float64), axis=-1)
+    assert (norms <= limit * (1 + 1e-5)).all()
+    free = np.linalg.norm(np.asarray(weight + change, np.float64), axis=-1) <= limit * (1 - 1e-5)
+    assert (np.asarray(limited)[free] == np.asarray(change)[free]).all()
+
+
+def test_biases_have_no_norm_limit():
+    rule = advnets.column_norm_limit(0.1)
+    bias, change = jnp.ones((5, 3)), jnp.full((5, 3), 5.0)  # of the shape of maxout's
+    assert (limit_update(rule, bias, change, "bias") == change).all()
+
+
+def test_momentum_takes_numbers_and_schedules():
+    for rate in (0.1, lambda count: 0.1):
+        rule = advnets.momentum(rate, 0.5)
+        state = rule.init(jnp.zeros(2))
+        for _ in range(3):
+            change, state = rule.update(jnp.ones(2), state)
+        np.testing.assert_allclose(change, -0.175, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: advnets.decayed_learning_rate(-0.1), "learning rate must be above 0; got -0.1"),
+        (lambda: advnets.decayed_learning_rate(float("nan")), "above 0; got nan"),
+        (lambda: advnets.decayed_learning_rate(0.1, divisor=0.9), "at least 1; got 0.9"),
+        (lambda: advnets.momentum_ramp(5, initial=1.0), "below 1; got 1.0"),
+        (lambda: advnets.momentum_ramp(5, saturate=1), "must end after it starts"),
+        (lambda: advnets.column_norm_limit(0.0), "must be above 0; got 0.0"),
+    ],
+)
+def test_settings_out_of_range_are_refused(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+def test_the_norm_limit_says_that_it_needs_parameters():
+    rule = advnets.column_norm_limit(1.0)
+    with pytest.raises(ValueError, match="needs the parameters"):
+        rule.update(jnp.ones((2, 2)), rule.init(jnp.ones((2, 2))))
