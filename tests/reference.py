@@ -65,7 +65,9 @@ class Discriminator:
         d_h = np.outer(d_logits, w[0]) * self.masks[-1] / self.keeps[-1]
         for i in reversed(range(len(self.parameters) - 1)):
             w, _ = self.parameters[i]
-            d_pre = (np.arange(w.shape[0])[None, :, None] == self.winners[i][:, None]) * d_h[:, None]
+            d_pre = (np.arange(w.shape[0])[None, :, None] == self.winners[i][:, None]) * d_h[
+                :, None
+            ]
             gradients[i] = (np.einsum("npu,ni->pui", d_pre, self.inputs[i]), d_pre.sum(0))
             d_x = np.einsum("npu,pui->ni", d_pre, w)
             d_h = d_x * self.masks[i] / self.keeps[i]
@@ -124,7 +126,9 @@ def simultaneous(g, d, vg, vd, real, draws, rate, mu, objective, fault=None):
     return vg, vd
 
 
-def alternating(g, d, vg, vd, batches, d_draws, g_draws, d_rates, g_rate, mu, objective, fault=None):
+def alternating(
+    g, d, vg, vd, batches, d_draws, g_draws, d_rates, g_rate, mu, objective, fault=None
+):
     for real, (z, real_masks, fake_masks), rate in zip(batches, d_draws, d_rates, strict=True):
         if fault == "reused mask":
             real_masks = fake_masks

@@ -51,7 +51,7 @@ def with_velocity(state, key):
         leaves, structure = jax.tree.flatten(updates.velocity)
         keys = jax.random.split(key, len(leaves))
         drawn = [0.03 * jax.random.normal(k, v.shape) for k, v in zip(keys, leaves, strict=True)]
-        return updates._replace(velocity=structure.unflatten(drawn))
+        return dataclasses.replace(updates, velocity=structure.unflatten(drawn))
 
     g_key, d_key = jax.random.split(key)
     return dataclasses.replace(

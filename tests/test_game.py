@@ -17,24 +17,24 @@ logits = hnp.arrays(
 )
 
 
-def log_d(l):
-    return scipy.special.log_expit(l)
+def log_d(logits):
+    return scipy.special.log_expit(logits)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("logit", EXTREME)
 def test_each_term_is_exact_at_any_logit(dtype, logit):
     with jax.enable_x64(dtype == np.float64):
-        l, zero = jnp.array([logit], dtype), jnp.array([0.0], dtype)
+        given_, zero = jnp.array([logit], dtype), jnp.array([0.0], dtype)
         rtol = 4 * np.finfo(dtype).eps
         exact = np.float64(dtype(logit))
         for value, expected in [
-            (advnets.value_function(l, -jnp.inf * jnp.ones(1, dtype)), log_d(exact)),
-            (advnets.value_function(jnp.inf * jnp.ones(1, dtype), l), log_d(-exact)),
-            (advnets.minimax_cost(l), log_d(-exact)),
-            (advnets.non_saturating_cost(l), -log_d(exact)),
-            (advnets.discriminator_cost(l, zero), -(log_d(exact) + log_d(0.0)) / 2),
-            (advnets.BlendedCost(1.0, 1.0)(l), (-log_d(exact) + log_d(-exact) / 2) / 2),
+            (advnets.value_function(given_, -jnp.inf * jnp.ones(1, dtype)), log_d(exact)),
+            (advnets.value_function(jnp.inf * jnp.ones(1, dtype), given_), log_d(-exact)),
+            (advnets.minimax_cost(given_), log_d(-exact)),
+            (advnets.non_saturating_cost(given_), -log_d(exact)),
+            (advnets.discriminator_cost(given_, zero), -(log_d(exact) + log_d(0.0)) / 2),
+            (advnets.BlendedCost(1.0, 1.0)(given_), (-log_d(exact) + log_d(-exact) / 2) / 2),
         ]:
             assert value.dtype == dtype
             np.testing.assert_allclose(value, expected, rtol=rtol, atol=np.finfo(dtype).tiny)
@@ -43,14 +43,14 @@ def test_each_term_is_exact_at_any_logit(dtype, logit):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_gradients_are_the_sigmoids_that_the_paper_compares(dtype):
     with jax.enable_x64(dtype == np.float64):
-        l = jnp.asarray(EXTREME, dtype)
+        given_ = jnp.asarray(EXTREME, dtype)
         n = len(EXTREME)
         eps = np.finfo(dtype).eps
         sigmoid = scipy.special.expit(EXTREME)
         # Absolute error: a gradient near 1 is rounded in units of eps.
-        minimax = jax.grad(advnets.minimax_cost)(l)
+        minimax = jax.grad(advnets.minimax_cost)(given_)
         np.testing.assert_allclose(minimax * n, -sigmoid, atol=8 * eps)
-        heuristic = jax.grad(advnets.non_saturating_cost)(l)
+        heuristic = jax.grad(advnets.non_saturating_cost)(given_)
         np.testing.assert_allclose(heuristic * n, sigmoid - 1, atol=8 * eps)
         # The vanishing gradient is small but right: no cancellation to 0.
         assert -minimax[3] * n == pytest.approx(sigmoid[3], rel=1e-4)

@@ -18,9 +18,7 @@ import advnets
 @settings(max_examples=20, deadline=None)
 def test_maxout_is_the_largest_piece_of_each_unit(units, pieces, inputs, seed):
     rng = np.random.default_rng(seed)
-    layer = advnets.Maxout(
-        jax.random.key(0), inputs, units=units, pieces=pieces, weight_range=1.0
-    )
+    layer = advnets.Maxout(jax.random.key(0), inputs, units=units, pieces=pieces, weight_range=1.0)
     layer = eqx.tree_at(
         lambda m: m.bias, layer, jnp.asarray(rng.normal(size=(pieces, units)), jnp.float32)
     )

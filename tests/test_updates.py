@@ -17,8 +17,7 @@ def test_every_step_of_the_released_rule_matches_numpy(key):
     rule = advnets.released_updates(
         rate, per_epoch, divisor=divisor, floor=floor, saturate=5, norm_limit=limit
     )
-    w_key, g_key = jax.random.split(key)
-    params = {"weight": jax.random.normal(w_key, (4, 3)), "bias": jnp.ones(3)}
+    params = {"weight": jax.random.normal(key, (4, 3)), "bias": jnp.ones(3)}
     state = rule.init(params)
     update = jax.jit(rule.update)
     w, b = np.asarray(params["weight"], np.float64), np.ones(3)

@@ -7,7 +7,9 @@ one compiled program. Reported: the median over rounds of each, and of their rat
 """
 
 import argparse
+import dataclasses
 import functools
+import itertools
 import json
 import time
 
@@ -25,7 +27,7 @@ REPEATS = 50
 def products(batch, latent, hidden, pixels, units, pieces, order):
     """The (rows, inner, columns) of every matrix product of one update."""
     sizes = [latent, *hidden, pixels]
-    generator = list(zip(sizes[:-1], sizes[1:], strict=True))
+    generator = list(itertools.pairwise(sizes))
     wide = [(a, b * pieces) for a, b in zip([pixels, *units[:-1]], units, strict=True)]
     wide.append((units[-1], 1))
     forward = [(batch, a, b) for a, b in generator]
@@ -104,8 +106,6 @@ def main():
     parser.add_argument("--out", help="a JSON file for the result")
     options = parser.parse_args()
 
-    import dataclasses
-
     recipe = dataclasses.replace(BENCHMARKS["mnist"].recipe, order=options.order)
     shapes = products(
         recipe.batch_size,
@@ -133,7 +133,8 @@ def main():
         },
         "gflop_per_update": flops / 1e9,
         "rounds": options.rounds,
-        "provenance": provenance() | {"command": f"python bench/speed/step_floor.py --order {options.order}"},
+        "provenance": provenance()
+        | {"command": f"python bench/speed/step_floor.py --order {options.order}"},
     }
     print(json.dumps(result, indent=2))
     if options.out:

@@ -22,11 +22,11 @@ with (
     from advnets import parzen as parzen
     from advnets.algorithm1 import Algorithm1 as Algorithm1
     from advnets.algorithm1 import DiscriminatorInfo as DiscriminatorInfo
-    from advnets.algorithm1 import generate as generate
     from advnets.algorithm1 import GeneratorInfo as GeneratorInfo
     from advnets.algorithm1 import Info as Info
-    from advnets.algorithm1 import judge as judge
     from advnets.algorithm1 import State as State
+    from advnets.algorithm1 import generate as generate
+    from advnets.algorithm1 import judge as judge
     from advnets.game import BlendedCost as BlendedCost
     from advnets.game import discriminator_cost as discriminator_cost
     from advnets.game import minimax_cost as minimax_cost
@@ -34,9 +34,9 @@ with (
     from advnets.game import value_function as value_function
     from advnets.layers import Dropout as Dropout
     from advnets.layers import GaussianNoise as GaussianNoise
+    from advnets.layers import Maxout as Maxout
     from advnets.layers import linear as linear
     from advnets.layers import marginal_bias as marginal_bias
-    from advnets.layers import Maxout as Maxout
     from advnets.layers import uniform_range as uniform_range
     from advnets.models import load_model as load_model
     from advnets.models import save_model as save_model
@@ -46,10 +46,10 @@ with (
     from advnets.priors import Prior as Prior
     from advnets.priors import Spherical as Spherical
     from advnets.priors import Uniform as Uniform
-    from advnets.training import sample as sample
-    from advnets.training import train as train
     from advnets.training import Trained as Trained
     from advnets.training import TrainingDiverged as TrainingDiverged
+    from advnets.training import sample as sample
+    from advnets.training import train as train
     from advnets.updates import column_norm_limit as column_norm_limit
     from advnets.updates import decayed_learning_rate as decayed_learning_rate
     from advnets.updates import momentum as momentum

@@ -1,100 +1,113 @@
-"""Squared Euclidean distances between rows, block by block: fast by matrix products, repaired where those round.
+"""Squared Euclidean distances between rows, block by block.
 
-A product form |x|² + |s|² − 2 x·s costs one matrix product but loses digits where |x − s|² ≪ |x|² + |s|².
-So each entry comes with a bound on its rounding error, and whoever needs more recomputes just those entries.
+The form `|x|^2 + |s|^2 - 2 x.s` costs one matrix product but loses digits where `|x - s|` is far
+below `|x|` and `|s|`. So its values come with a bound on their rounding errors, and the few that a
+caller can't use as they are it has computed anew from differences.
 """
 
-import jax
+import itertools
+
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-# Up to this many columns plain sums of squared differences are as fast as a matrix product.
+# Up to this many columns, sums of squared differences are as fast as a matrix product.
 DIRECT_COLUMNS = 32
-# Products over more columns are added up in pieces of this many, because the rounding error of a long sum
-# of like-signed terms grows with its length.
+# The rounding error of a long sum of terms of one sign grows with its length, and a GPU's matrix
+# product is one such sum: longer rows are added up in pieces.
 PIECE_COLUMNS = 128
-# The product form's largest error in units of eps·(|x|² + |s|²), with pieces of 128 columns and centred data:
-# measured 22.7 for the worst case (images of one grey each, whose partial sums all round the same way), 3 for others.
+# Largest error of the product form in units of eps * (|x|^2 + |s|^2), on centred data in such
+# pieces. Measured: 22.7 at worst (each image of one grey: every partial sum rounds the same way),
+# 3 for images.
 ROUNDINGS = 24.0
-# Entries recomputed per round; bounds the memory of a round (two gathered blocks of this many rows).
-ROUND_ENTRIES = 1024
+# Values computed anew in one round: fewer rounds, but more memory.
+ROUND_VALUES = 2048
 
 
-def flat_rows(rows: Float[Array, "rows *data"], dtype: jnp.dtype) -> Float[Array, "rows columns"]:
-    """Return the rows as vectors of the given precision."""
+def working_dtype(*arrays: Float[Array, "..."]) -> np.dtype:
+    """Float64 if any array has it; otherwise float32, for half-precision arrays too."""
+    return np.dtype(np.float64 if any(a.dtype == np.float64 for a in arrays) else np.float32)
+
+
+def flat_rows(rows: Float[Array, " rows *data"], dtype: np.dtype) -> Float[Array, " rows columns"]:
+    """The rows as vectors of that type."""
     return rows.reshape(rows.shape[0], rows[:1].size).astype(dtype)
 
 
-def working_dtype(*arrays: Float[Array, "..."]) -> jnp.dtype:
-    """Return float64 if any array has it, and otherwise float32, also for half-precision arrays."""
-    return jnp.dtype("float64" if any(array.dtype == jnp.float64 for array in arrays) else "float32")
-
-
 def num_blocks(total: int, size: int) -> int:
-    """Return how many blocks of `size` rows cover `total` rows."""
+    """How many blocks of `size` rows cover `total` rows."""
     return -(-total // size)
 
 
 def take_block(
-    rows: Float[Array, "rows columns"], index: Int[Array, ""], size: int
-) -> tuple[Float[Array, "block columns"], Int[Array, ""], Bool[Array, " block"]]:
-    """Return block `index`, the number of its first row, and which of its rows no earlier block had.
+    rows: Float[Array, " rows columns"], number: Int[Array, ""], size: int
+) -> tuple[Float[Array, " block columns"], Int[Array, ""], Bool[Array, " block"]]:
+    """A block, the index of its first row, and which of its rows no earlier block had.
 
-    The last block is moved back to end with the array, so that nothing is padded or copied.
+    The last block is moved back to end with the array, so nothing need be padded, hence copied.
     """
-    wanted = index * size
+    wanted = number.astype(np.int32) * size
     start = jnp.minimum(wanted, rows.shape[0] - size)
-    fresh = start + jnp.arange(size, dtype=start.dtype) >= wanted
+    fresh = start + jnp.arange(size, dtype=np.int32) >= wanted
     return lax.dynamic_slice_in_dim(rows, start, size), start, fresh
 
 
 def squared_distances(
-    points: Float[Array, "points columns"],
-    samples: Float[Array, "samples columns"],
+    points: Float[Array, " points columns"],
+    samples: Float[Array, " samples columns"],
     centre: Float[Array, " columns"],
-) -> tuple[Float[Array, "points samples"], Float[Array, "points samples"]]:
-    """Return |x − s|² for every pair of rows, and a bound on each entry's absolute rounding error.
+) -> tuple[Float[Array, " points samples"], Float[Array, " points samples"]]:
+    """`|x - s|^2` for each pair of rows, and a bound on the absolute rounding error of each.
 
-    `centre` may be any vector; one amid the data keeps the error small.
+    Any `centre` is right; one amid the data keeps the errors small.
     """
+    squared = jnp.zeros((points.shape[0], samples.shape[0]), points.dtype)
     columns = points.shape[1]
     if columns <= DIRECT_COLUMNS:
-        squared = jnp.zeros((points.shape[0], samples.shape[0]), points.dtype)
         for column in range(columns):
             squared += (points[:, column, None] - samples[None, :, column]) ** 2
         return squared, jnp.zeros_like(squared)
     points, samples = points - centre[None, :], samples - centre[None, :]
-    products = jnp.zeros((points.shape[0], samples.shape[0]), points.dtype)
     for piece in _pieces(columns):
-        # Without HIGHEST a GPU multiplies in TF32, which is off by nats.
-        products += jnp.matmul(points[:, piece], samples[:, piece].T, precision=lax.Precision.HIGHEST)
+        # HIGHEST: by default a recent GPU multiplies in TF32, which is off by nats.
+        squared -= jnp.matmul(
+            points[:, piece], 2 * samples[:, piece].T, precision=lax.Precision.HIGHEST
+        )
     sizes = _sum_of_squares(points)[:, None] + _sum_of_squares(samples)[None, :]
-    return jnp.maximum(sizes - 2 * products, 0), ROUNDINGS * jnp.finfo(points.dtype).eps * sizes
+    eps = float(np.finfo(points.dtype).eps)
+    return jnp.maximum(sizes + squared, 0), ROUNDINGS * eps * sizes
 
 
 def recompute(
-    squared: Float[Array, "points samples"],
+    squared: Float[Array, " points samples"],
     doubtful: Bool[Array, "points samples"],
-    points: Float[Array, "points columns"],
-    samples: Float[Array, "samples columns"],
-) -> Float[Array, "points samples"]:
-    """Return `squared` with the doubtful entries computed anew from differences; work grows with their number."""
-    size = min(ROUND_ENTRIES, squared.size)
+    points: Float[Array, " points columns"],
+    samples: Float[Array, " samples columns"],
+) -> Float[Array, " points samples"]:
+    """The squared distances, the doubtful ones computed anew from differences of the rows.
 
-    def replace(
+    The work is proportional to the number of doubtful ones: next to none if there are none.
+    """
+    size = min(ROUND_VALUES, squared.size)
+
+    def one_round(
         state: tuple[Float[Array, "points samples"], Bool[Array, "points samples"]],
     ) -> tuple[Float[Array, "points samples"], Bool[Array, "points samples"]]:
         squared, doubtful = state
-        # Too few entries are filled up with entry (0, 0), for which an exact value does no harm.
-        point, sample = jnp.nonzero(doubtful, size=size, fill_value=0)
+        # Of float32 this is a fast selection. Fewer doubtful pairs than `size` are filled up with
+        # others, which a better value doesn't harm.
+        _, pair = lax.top_k(doubtful.ravel().astype(np.float32), size)
+        point, sample = jnp.divmod(pair, samples.shape[0])
         exact = _sum_of_squares(points[point] - samples[sample])
         return squared.at[point, sample].set(exact), doubtful.at[point, sample].set(False)
 
-    return lax.while_loop(lambda state: jnp.any(state[1]), replace, (squared, doubtful))[0]
+    repaired: Float[Array, " points samples"]
+    repaired, _ = lax.while_loop(lambda state: jnp.any(state[1]), one_round, (squared, doubtful))
+    return repaired
 
 
-def _sum_of_squares(rows: Float[Array, "rows columns"]) -> Float[Array, " rows"]:
+def _sum_of_squares(rows: Float[Array, " rows columns"]) -> Float[Array, " rows"]:
     total = jnp.zeros(rows.shape[0], rows.dtype)
     for piece in _pieces(rows.shape[1]):
         total += jnp.sum(rows[:, piece] ** 2, axis=1)
@@ -104,4 +117,4 @@ def _sum_of_squares(rows: Float[Array, "rows columns"]) -> Float[Array, " rows"]
 def _pieces(columns: int) -> list[slice]:
     count = num_blocks(columns, PIECE_COLUMNS)
     ends = [columns * piece // count for piece in range(count + 1)]
-    return [slice(start, end) for start, end in zip(ends, ends[1:], strict=False)]
+    return [slice(start, end) for start, end in itertools.pairwise(ends)]

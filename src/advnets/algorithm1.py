@@ -18,6 +18,8 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from advnets.game import discriminator_cost, non_saturating_cost, value_function
 from advnets.priors import Prior, Uniform
 
+# Any Equinox module that maps one example (and takes `key=`, if it likes).
+Player = Callable[..., Any]
 GeneratorCost = Callable[[Float[Array, " batch"]], Float[Array, ""]]
 Order = Literal["alternating", "simultaneous"]
 
@@ -84,13 +86,13 @@ class Info(eqx.Module):
     generator: GeneratorInfo
 
 
-def _accepts_key(player: Callable[..., Any]) -> bool:
+def _accepts_key(player: Player) -> bool:
     parameters = inspect.signature(player).parameters.values()
     return any(p.name == "key" or p.kind is p.VAR_KEYWORD for p in parameters)
 
 
 def _apply(
-    player: Callable[..., Any], keys: Key[Array, " batch"], inputs: Float[Array, " batch *shape"]
+    player: Player, keys: Key[Array, " batch"], inputs: Float[Array, " batch *shape"]
 ) -> Float[Array, " batch *out"]:
     """A player, which is written for one example, on a batch: a key of its own for each."""
     if _accepts_key(player):
@@ -99,8 +101,8 @@ def _apply(
 
 
 def generate(
-    key: Key[Array, ""], generator: Callable[..., Any], prior: Prior, n: int
-) -> Float[Array, "{n} *data"]:
+    key: Key[Array, ""], generator: Player, prior: Prior, n: int
+) -> Float[Array, " {n} *data"]:
     """Independent examples from a generator, with fresh latent vectors; a pure function.
 
     Args:
@@ -128,7 +130,7 @@ def generate(
 
 
 def judge(
-    key: Key[Array, ""], discriminator: Callable[..., Any], examples: Float[Array, " batch *data"]
+    key: Key[Array, ""], discriminator: Player, examples: Float[Array, " batch *data"]
 ) -> Float[Array, " batch"]:
     """A discriminator's logits on examples, with its dropout; a pure function.
 
@@ -238,8 +240,8 @@ class Algorithm1:
         under Pylearn2's stock SGD.
     """
 
-    generator: eqx.Module
-    discriminator: eqx.Module
+    generator: Player
+    discriminator: Player
     prior: Prior = dataclasses.field(default_factory=Uniform)
     generator_updates: optax.GradientTransformation = dataclasses.field(kw_only=True)
     discriminator_updates: optax.GradientTransformation = dataclasses.field(kw_only=True)
@@ -263,7 +265,7 @@ class Algorithm1:
             static = eqx.partition(getattr(self, name), eqx.is_inexact_array)[1]
             object.__setattr__(self, name, static)
 
-    def init(self, generator: eqx.Module, discriminator: eqx.Module) -> State:
+    def init(self, generator: Player, discriminator: Player) -> State:
         """The state before the first iteration.
 
         Args:
@@ -284,7 +286,7 @@ class Algorithm1:
             iteration=jnp.zeros((), int),
         )
 
-    def players(self, state: State) -> tuple[eqx.Module, eqx.Module]:
+    def players(self, state: State) -> tuple[Player, Player]:
         """The generator and the discriminator at a state, as modules that can be called."""
         return (
             eqx.combine(state.generator, self.generator),
@@ -293,14 +295,14 @@ class Algorithm1:
 
     def _generate(
         self, key: Key[Array, ""], generator: PyTree, n: int
-    ) -> Float[Array, "{n} *data"]:
-        player: Any = eqx.combine(generator, self.generator)
+    ) -> Float[Array, " {n} *data"]:
+        player: Player = eqx.combine(generator, self.generator)
         return generate(key, player, self.prior, n)
 
     def _judge(
         self, key: Key[Array, ""], discriminator: PyTree, examples: Float[Array, " batch *data"]
     ) -> Float[Array, " batch"]:
-        player: Any = eqx.combine(discriminator, self.discriminator)
+        player: Player = eqx.combine(discriminator, self.discriminator)
         return judge(key, player, examples)
 
     def discriminator_step(
@@ -327,14 +329,14 @@ class Algorithm1:
             fake_logits = self._judge(fake_masks_key, discriminator, fake)
             return -value_function(real_logits, fake_logits), (real_logits, fake_logits)
 
-        gradient, logits = jax.grad(cost, has_aux=True)(state.discriminator)
+        gradient, (real_logits, fake_logits) = jax.grad(cost, has_aux=True)(state.discriminator)
         discriminator, rule_state = _descend(
             self.discriminator_updates, gradient, state.discriminator_updates, state.discriminator
         )
         state = dataclasses.replace(
             state, discriminator=discriminator, discriminator_updates=rule_state
         )
-        return state, _discriminator_info(*logits, gradient)
+        return state, _discriminator_info(real_logits, fake_logits, gradient)
 
     def generator_step(
         self, key: Key[Array, ""], state: State, n: int

@@ -33,9 +33,9 @@ class Dataset:
     """
 
     name: str
-    train: UInt8[np.ndarray, "train *shape"]
-    validation: UInt8[np.ndarray, "validation *shape"]
-    test: UInt8[np.ndarray, "test *shape"]
+    train: UInt8[np.ndarray, " train *shape"]
+    validation: UInt8[np.ndarray, " validation *shape"]
+    test: UInt8[np.ndarray, " test *shape"]
     source: str
 
 
@@ -160,7 +160,7 @@ def _hub(name: str, spec: HubImages, data_dir: str | os.PathLike[str] | None) ->
     )
 
 
-def _images(split: Any, spec: HubImages) -> UInt8[np.ndarray, "n *shape"]:
+def _images(split: Any, spec: HubImages) -> UInt8[np.ndarray, " n *shape"]:
     batches: Iterable[dict[str, Any]] = split.with_format("numpy").iter(batch_size=1000)
     parts = []
     for batch in batches:

@@ -13,8 +13,8 @@ INK, GREEN, BLUE, GREY = "#222222", "#2a7f3f", "#2457a6", "#777777"
 
 def samples_with_neighbours(
     path: Path,
-    samples: Real[np.ndarray, "n *data"],
-    neighbours: Real[np.ndarray, "rows *data"],
+    samples: Real[np.ndarray, " n *data"],
+    neighbours: Real[np.ndarray, " rows *data"],
     *,
     columns: int = 5,
 ) -> None:
@@ -134,4 +134,3 @@ def curves(path: Path, metrics: Sequence[Mapping[str, Any]], *, title: str = "")
         axis.set_xlabel("epoch")
     figure.suptitle(title)
     figure.savefig(path, dpi=110)
-

@@ -96,8 +96,8 @@ class Maxout(eqx.Module):
         Released recipes, discriminator (`Maxout`); Goodfellow et al. 2013, "Maxout networks".
     """
 
-    weight: Float[Array, "pieces units inputs"]
-    bias: Float[Array, "pieces units"]
+    weight: Float[Array, " pieces units inputs"]
+    bias: Float[Array, " pieces units"]
 
     def __init__(
         self, key: Key[Array, ""], in_size: int, *, units: int, pieces: int, weight_range: float
@@ -189,7 +189,7 @@ class GaussianNoise(eqx.Module):
         return x + self.scale * jax.random.normal(key, x.shape, x.dtype)
 
 
-def marginal_bias(images: Real[Array | np.ndarray, "n *data"]) -> Float[Array, "*data"]:
+def marginal_bias(images: Real[Array | np.ndarray, " n *data"]) -> Float[Array, "*data"]:
     """The output bias at which a sigmoid generator starts from the data's mean image.
 
     `log(p / (1 - p))`, with p the mean of each pixel, clipped to [1e-7, 1 - 1e-7].

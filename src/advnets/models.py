@@ -6,19 +6,21 @@ from typing import TypeVar
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-Model = TypeVar("Model", bound=eqx.Module)
+Model = TypeVar("Model")
 
 
-def _named_arrays(model: eqx.Module) -> dict[str, jax.Array]:
+def _named_arrays(model: PyTree) -> dict[str, jax.Array]:
     leaves = jax.tree_util.tree_leaves_with_path(eqx.filter(model, eqx.is_array))
     return {jax.tree_util.keystr(path).lstrip("."): leaf for path, leaf in leaves}
 
 
-def save_model(path: str | os.PathLike[str], model: eqx.Module) -> None:
+def save_model(path: str | os.PathLike[str], model: PyTree) -> None:
     """Writes a model's arrays, each under its place in the model, as safetensors.
 
     The file appears whole or not at all.
@@ -78,15 +80,19 @@ def load_model(path: str | os.PathLike[str], like: Model) -> Model:
     slots, static = eqx.partition(like, is_array)
     leaves, structure = jax.tree_util.tree_flatten_with_path(slots)
     expected = {jax.tree_util.keystr(path).lstrip("."): leaf for path, leaf in leaves}
-    found = {name: (array.shape, array.dtype) for name, array in arrays.items()}
-    wanted = {name: (leaf.shape, np.dtype(leaf.dtype)) for name, leaf in expected.items()}
-    if found != wanted:
-        differ = sorted(name for name in found | wanted if found.get(name) != wanted.get(name))
-        name = differ[0]
+    found = {name: _describe(array) for name, array in arrays.items()}
+    wanted = {name: _describe(leaf) for name, leaf in expected.items()}
+    differing = sorted(name for name in found | wanted if found.get(name) != wanted.get(name))
+    if differing:
+        name = differing[0]
         raise ValueError(
             f"{path} holds another model: {name} is {found.get(name, 'missing')} there and "
-            f"{wanted.get(name, 'absent')} here"
+            f"{wanted.get(name, 'missing')} here"
         )
-    loaded = structure.unflatten([jax.numpy.asarray(arrays[name]) for name in expected])
+    loaded = jax.tree.unflatten(structure, [jnp.asarray(arrays[name]) for name in expected])
     model: Model = eqx.combine(loaded, static)
     return model
+
+
+def _describe(array: np.ndarray | jax.Array | jax.ShapeDtypeStruct) -> str:
+    return f"{np.dtype(array.dtype).name}[{','.join(map(str, array.shape))}]"

@@ -5,7 +5,8 @@ write another Equinox module in their place.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -52,7 +53,7 @@ def mlp_generator(
     """
     sizes = [latent_size, *hidden_sizes]
     *hidden_keys, output_key = jax.random.split(key, len(sizes))
-    layers: list[eqx.Module] = []
+    layers: list[Callable[..., Any]] = []
     for layer_key, in_size, out_size in zip(hidden_keys, sizes[:-1], sizes[1:], strict=True):
         layers += [linear(layer_key, in_size, out_size, weight_range), eqx.nn.Lambda(jax.nn.relu)]
     bias = jnp.broadcast_to(jnp.asarray(output_bias, dtype=float), shape).ravel()
@@ -105,7 +106,7 @@ def maxout_discriminator(
     sizes = [math.prod(shape), *units]
     keeps = [input_keep, *[hidden_keep] * len(units)]
     *hidden_keys, output_key = jax.random.split(key, len(sizes))
-    layers: list[eqx.Module] = [Reshape((sizes[0],))]
+    layers: list[Callable[..., Any]] = [Reshape((sizes[0],))]
     for layer_key, keep, in_size, out_size in zip(
         hidden_keys, keeps[:-1], sizes[:-1], sizes[1:], strict=True
     ):

@@ -1,8 +1,8 @@
-"""The Gaussian Parzen-window estimate of the log-likelihood: how the paper scores its samples (Table 1).
+"""The Parzen-window estimate of the log-likelihood, by which Table 1 compares models.
 
-    log p(x) = logmeanexp_j( −|x − s_j|² / 2σ² ) − d·log(σ√(2π))      nats
-
-`log_density` is the estimate, a pure function; `evaluate` is the paper's whole protocol.
+`log_density` is the estimate, a pure function; `evaluate` is the paper's protocol around it. Read
+the numbers with care: in high dimension they depend much on the number of samples, and good samples
+don't always score best (Theis et al. 2016, "A note on the evaluation of generative models").
 """
 
 import math
@@ -24,8 +24,8 @@ from advnets._distances import (
     working_dtype,
 )
 
-# Error allowed to the distances, as a part of 1 + |d·log(σ√(2π))| + r²/2σ² nats, r being the distance to the
-# nearest sample. The whole estimate stays within 2e-5 (float32) and 1e-10 (float64) of that.
+# The error that wrong distances may cause, as a part of 1 + |d log(sigma sqrt(2 pi))| +
+# r^2 / (2 sigma^2). Below the 2e-5 and 1e-10 promised, which must hold the other roundings too.
 TOLERANCE = {"float32": 1.5e-5, "float64": 7.5e-11}
 
 GridEnd = Literal["lowest", "highest"]
@@ -33,7 +33,7 @@ GridEnd = Literal["lowest", "highest"]
 
 @dataclass(frozen=True)
 class Selection:
-    """A bandwidth chosen from a grid, and at which end of the grid it lies, if at one."""
+    """A bandwidth chosen from a grid, and the end of the grid where it lies, if it does."""
 
     bandwidth: float
     at_grid_end: GridEnd | None
@@ -41,7 +41,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class LogLikelihood:
-    """Mean log density of `n` rows in nats, and the standard error of that mean."""
+    """The mean log density of `n` rows, in nats, and the standard error of that mean."""
 
     mean: float
     standard_error: float
@@ -50,7 +50,7 @@ class LogLikelihood:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One entry of Table 1; `dataclasses.asdict` gives plain values for JSON."""
+    """An entry of Table 1; `dataclasses.asdict` turns it into plain values, fit for JSON."""
 
     num_samples: int
     bandwidth: float
@@ -60,250 +60,275 @@ class Evaluation:
 
 
 def log_density(
-    points: Float[Array, "points *data"],
-    samples: Float[Array, "samples *data"],
+    points: Float[Array, " points *data"],
+    samples: Float[Array, " samples *data"],
     bandwidths: Float[Array, " bandwidths"],
     *,
     point_block: int = 1000,
     sample_block: int = 1000,
-) -> Float[Array, "bandwidths points"]:
-    """Log density of points under Gaussian Parzen windows on samples, for every bandwidth in one pass.
+) -> Float[Array, " bandwidths points"]:
+    r"""The log density of Gaussian Parzen windows on the samples, for all bandwidths in one pass.
 
-    log p(x) = logmeanexp_j( −|x − s_j|² / 2σ² ) − d·log(σ√(2π))
+    $$\log p(x) = \log \tfrac1n \textstyle\sum_j \exp(-\|x - s_j\|^2 / 2\sigma^2)
+    - d \log(\sigma\sqrt{2\pi})$$
 
-    Pure: put it under `jax.jit`. Memory is that of one block of distances, whatever the number of samples.
-    Within 2e-5·(1 + |d·log(σ√(2π))| + r²/2σ²) nats of the exact value in float32, r being the distance to the nearest
-    sample, also where a point equals a sample; 1e-10 of that in float64.
+    Exact to `2e-5 * (1 + |d log(sigma sqrt(2 pi))| + r^2 / (2 sigma^2))` nats in float32, r being
+    the distance to the nearest sample, also where a point equals a sample; to 1e-10 of that in
+    float64. Memory is that of one block of distances, whatever the number of samples. To call it
+    repeatedly, put it under `jax.jit`.
 
     Args:
         points: where to evaluate; at least one row.
-        samples: centres of the windows, in the same units; at least one row, all finite.
-        bandwidths: the windows' standard deviations σ, in the data's units; positive.
-        point_block: points handled at once; bounds memory, as does sample_block.
-        sample_block: samples handled at once.
+        samples: the windows' centres; at least one row, in the same units.
+        bandwidths: the windows' standard deviations sigma, in the same units; positive.
+        point_block: the number of points taken at once.
+        sample_block: the number of samples taken at once.
 
     Returns:
-        Nats, a row for each bandwidth. In float64 if points or samples are, in float32 otherwise.
+        Log densities in nats; float64 if the points or the samples are, float32 otherwise.
 
     Raises:
-        ValueError: no points, no samples, no bandwidths, or a block of less than one row.
+        ValueError: if points, samples or bandwidths are empty, or a block has less than one row.
 
     Example:
         >>> import jax.numpy as jnp
-        >>> from advnets.parzen import log_density
-        >>> log_density(jnp.zeros((1, 2)), jnp.zeros((5, 2)), jnp.array([1.0])).round(4)
-        Array([[-1.8379]], dtype=float32)
+        >>> import advnets.parzen
+        >>> at_the_sample = jnp.zeros((1, 2))
+        >>> print(advnets.parzen.log_density(at_the_sample, at_the_sample, jnp.array([1.0])))
+        [[-1.837877]]
 
     References:
-        Goodfellow et al. 2014, section 5 (the estimate behind Table 1); `theano_parzen` in parzen_ll.py of the released code.
+        Section 5 and Table 1; released code, `parzen_ll.py`, `theano_parzen`.
     """
-    for name, count in (("points", points.shape[0]), ("samples", samples.shape[0]), ("bandwidths", bandwidths.shape[0])):
-        if count == 0:
-            raise ValueError(f"{name} is empty; pass at least one row.")
-    for name, size in (("point_block", point_block), ("sample_block", sample_block)):
+    sizes = {"points": points.shape[0], "samples": samples.shape[0], "bandwidths": bandwidths.size}
+    for name, size in {**sizes, "point_block": point_block, "sample_block": sample_block}.items():
         if size < 1:
-            raise ValueError(f"{name} is {size}; pass a block of at least one row.")
+            raise ValueError(f"the size of {name} is {size}; make it at least 1")
     dtype = working_dtype(points, samples)
     points, samples = flat_rows(points, dtype), flat_rows(samples, dtype)
     bandwidths = bandwidths.astype(dtype)
-    num_points, columns = points.shape
-    num_samples = samples.shape[0]
-    point_block, sample_block = min(point_block, num_points), min(sample_block, num_samples)
-
+    point_block = min(point_block, points.shape[0])
+    sample_block = min(sample_block, samples.shape[0])
     centre = jnp.mean(samples, axis=0)
     precisions = 0.5 / bandwidths**2
-    normalisers = _log_normaliser(bandwidths, columns)
-    tolerance = TOLERANCE[dtype.name]
-    # Multiplied by 2σ², the allowed error is tolerance·(r² + 2σ²(1 + |normaliser|)): the bandwidth that allows least decides.
-    slack = jnp.min((1 + jnp.abs(normalisers)) / precisions)
+    log_normalisers = _log_normalisers(bandwidths, points.shape[1])
+    # A squared distance may be wrong by tolerance * (r^2 + slack) at every bandwidth.
+    slack = jnp.min((1 + jnp.abs(log_normalisers)) / precisions)
 
-    def point_step(
-        index: Int[Array, ""], densities: Float[Array, "bandwidths points"]
-    ) -> Float[Array, "bandwidths points"]:
-        block, start, _ = take_block(points, index, point_block)
+    def score_block(
+        number: Int[Array, ""], log_densities: Float[Array, " bandwidths points"]
+    ) -> Float[Array, " bandwidths points"]:
+        block, first_point, _ = take_block(points, number, point_block)
 
-        def sample_step(
-            index: Int[Array, ""], state: tuple[Float[Array, " block"], Float[Array, "bandwidths block"]]
-        ) -> tuple[Float[Array, " block"], Float[Array, "bandwidths block"]]:
-            nearest, totals = state
-            centres, _, fresh = take_block(samples, index, sample_block)
+        def add_samples(
+            number: Int[Array, ""],
+            state: tuple[Float[Array, " block"], Float[Array, " bandwidths block"]],
+        ) -> tuple[Float[Array, " block"], Float[Array, " bandwidths block"]]:
+            old_nearest, sums = state
+            centres, _, fresh = take_block(samples, number, sample_block)
             squared, error = squared_distances(block, centres, centre)
-            squared = recompute(squared, error > tolerance * (squared + slack), block, centres)
+            doubtful = error > TOLERANCE[dtype.name] * (squared + slack)
+            squared = recompute(squared, doubtful, block, centres)
             squared = jnp.where(fresh[None, :], squared, jnp.inf)
-            # The largest exponent belongs to the same sample for every bandwidth.
-            now_nearest = jnp.minimum(nearest, jnp.min(squared, axis=1))
+            # The nearest sample has the largest exponent at every bandwidth.
+            nearest = jnp.minimum(old_nearest, jnp.min(squared, axis=1))
 
-            def add(each: tuple[Float[Array, ""], Float[Array, " block"]]) -> Float[Array, " block"]:
-                precision, total = each
-                weights = jnp.exp((now_nearest[:, None] - squared) * precision)
-                return total * jnp.exp((now_nearest - nearest) * precision) + jnp.sum(weights, axis=1)
+            def add(one: tuple[Float[Array, ""], Float[Array, " block"]]) -> Float[Array, " block"]:
+                precision, old_sum = one
+                rescaled = old_sum * jnp.exp((nearest - old_nearest) * precision)
+                return rescaled + jnp.sum(jnp.exp((nearest[:, None] - squared) * precision), axis=1)
 
-            # One bandwidth after the other, so that their weights are never all held at once.
-            return now_nearest, lax.map(add, (precisions, totals))
+            # One bandwidth after another: together their exponentials would fill the memory.
+            return nearest, lax.map(add, (precisions, sums))
 
-        nearest = jnp.full(point_block, jnp.inf, dtype)
-        totals = jnp.zeros((bandwidths.shape[0], point_block), dtype)
-        nearest, totals = lax.fori_loop(0, num_blocks(num_samples, sample_block), sample_step, (nearest, totals))
-        found = jnp.log(totals / num_samples) - nearest[None, :] * precisions[:, None] - normalisers[:, None]
-        return lax.dynamic_update_slice_in_dim(densities, found, start, axis=1)
+        nothing = (
+            jnp.full(point_block, jnp.inf, dtype),
+            jnp.zeros((bandwidths.shape[0], point_block), dtype),
+        )
+        count = num_blocks(samples.shape[0], sample_block)
+        nearest, sums = lax.fori_loop(0, count, add_samples, nothing)
+        log_means = jnp.log(sums / samples.shape[0]) - nearest[None, :] * precisions[:, None]
+        return lax.dynamic_update_slice_in_dim(
+            log_densities, log_means - log_normalisers[:, None], first_point, axis=1
+        )
 
-    densities = jnp.zeros((bandwidths.shape[0], num_points), dtype)
-    return lax.fori_loop(0, num_blocks(num_points, point_block), point_step, densities)
+    nothing = jnp.zeros((bandwidths.shape[0], points.shape[0]), dtype)
+    count = num_blocks(points.shape[0], point_block)
+    log_densities: Float[Array, " bandwidths points"]
+    log_densities = lax.fori_loop(0, count, score_block, nothing)
+    return log_densities
 
 
-def _log_normaliser(bandwidths: Float[Array, " bandwidths"], columns: int) -> Float[Array, " bandwidths"]:
-    """Return d·log(σ√(2π)) to full relative precision, also near σ = 1/√(2π) ≈ 0.399, where it vanishes."""
-    root = 1 / math.sqrt(2 * math.pi)
-    rounded = bandwidths.dtype.type(root)
-    # σ − rounded is exact near the root, and d (thousands) would multiply the root's own rounding.
-    offset = (bandwidths - rounded) / rounded
-    near = jnp.log1p(offset) - (root - float(rounded)) / root
-    return columns * jnp.where(jnp.abs(offset) < 0.5, near, jnp.log(bandwidths / rounded))
+def _log_normalisers(
+    bandwidths: Float[Array, " bandwidths"], columns: int
+) -> Float[Array, " bandwidths"]:
+    """`d log(sigma sqrt(2 pi))` to its last digits, also near sigma = 0.399, where it is 0.
+
+    There the rounding of `sigma sqrt(2 pi)` would count, times d. `sigma - zero` has none.
+    """
+    exact_zero = 1 / math.sqrt(2 * math.pi)
+    zero = bandwidths.dtype.type(exact_zero)
+    offset = (bandwidths - zero) / zero
+    near = jnp.log1p(offset) - (exact_zero - float(zero)) / exact_zero
+    return columns * jnp.where(jnp.abs(offset) < 0.5, near, jnp.log(bandwidths / zero))
 
 
 def bandwidth_grid() -> Float[np.ndarray, "10"]:
-    """Bandwidths that the paper's authors chose from.
+    r"""The bandwidths that the paper's authors chose from: 10, from 0.1 to 1.
 
-    σ_i = 10^(−1 + i/9), i = 0 … 9
+    $$\sigma_i = 10^{-1 + i/9}, \qquad i = 0 \dots 9$$
 
     Returns:
-        10 values, log-spaced from 0.1 to 1.
+        The bandwidths, ascending.
 
     Example:
-        >>> from advnets.parzen import bandwidth_grid
-        >>> bandwidth_grid()[[0, 2, 9]].round(3).tolist()
-        [0.1, 0.167, 1.0]
+        >>> import advnets.parzen
+        >>> print(advnets.parzen.bandwidth_grid().round(3))
+        [0.1   0.129 0.167 0.215 0.278 0.359 0.464 0.599 0.774 1.   ]
 
     References:
-        Goodfellow et al. 2014, section 5; the defaults of parzen_ll.py in the released code.
+        Section 5; released code, `parzen_ll.py`, the defaults of `main`.
     """
     return np.logspace(-1, 0, 10)
 
 
 def select_bandwidth(
-    validation: Float[Array | np.ndarray, "points ..."],
-    samples: Float[Array | np.ndarray, "samples ..."],
+    validation: Float[Array | np.ndarray, " validation ..."],
+    samples: Float[Array | np.ndarray, " samples ..."],
     bandwidths: Float[Array | np.ndarray, " bandwidths"],
 ) -> Selection:
-    """Choose the bandwidth with the best mean log density of validation rows.
+    r"""Choose the bandwidth of the highest mean log density on validation rows.
 
-    σ* = argmax_σ mean_i log p(x_i; σ); the first of equals
+    $$\sigma^* = \mathrm{argmax}_\sigma \tfrac1m \textstyle\sum_{i=1}^m \log p(x_i; \sigma)$$
+
+    If it lies at an end of the grid, a better one may lie outside: say so beside the score.
 
     Args:
-        validation: rows to score; at least one, all finite.
-        samples: centres of the windows; at least one row, all finite, of the same row shape.
-        bandwidths: the grid, in any order; positive.
+        validation: the rows to score; at least one, all values finite.
+        samples: the windows' centres; at least one row, all values finite.
+        bandwidths: the grid, in the data's units and any order; positive.
 
     Returns:
-        The bandwidth, and whether it is the lowest or the highest of the grid: then the best may lie outside, and
-        a score should be reported with that warning. (None for a grid of one.)
+        The bandwidth, of equals the first, and whether it is the lowest or the highest of the
+        grid; for a grid of one, None.
 
     Raises:
-        ValueError: arrays that are empty, differ in row shape or hold values that are not finite; a bandwidth not positive.
+        ValueError: if an array is empty or holds a value that is not finite, a bandwidth is not
+            positive, or validation rows and samples differ in shape.
 
     Example:
         >>> import numpy as np
-        >>> from advnets.parzen import select_bandwidth
-        >>> select_bandwidth(np.array([[1.0]]), np.array([[0.0]]), np.array([0.1, 1.0, 10.0]))
+        >>> import advnets.parzen
+        >>> validation, samples = np.array([[1.0]]), np.array([[0.0]])
+        >>> advnets.parzen.select_bandwidth(validation, samples, np.array([0.1, 1.0, 10.0]))
         Selection(bandwidth=1.0, at_grid_end=None)
 
     References:
-        Goodfellow et al. 2014, section 5 (σ by cross-validation); `cross_validate_sigma` in parzen_ll.py of the released code.
+        Section 5; released code, `parzen_ll.py`, `cross_validate_sigma`.
     """
-    _check(samples, validation=validation)
+    _check_rows("samples", samples, samples)
+    _check_rows("validation", validation, samples)
     grid = _checked_bandwidths(bandwidths)
     best = int(np.argmax(_host_log_density(validation, samples, grid).mean(axis=1)))
-    ends: dict[int, GridEnd] = {int(np.argmin(grid)): "lowest", int(np.argmax(grid)): "highest"}
-    return Selection(float(grid[best]), ends.get(best) if len(grid) > 1 else None)
+    ends: dict[float, GridEnd] = {grid.min(): "lowest", grid.max(): "highest"}
+    return Selection(float(grid[best]), ends.get(grid[best]) if len(ends) > 1 else None)
 
 
 def log_likelihood(
-    points: Float[Array | np.ndarray, "points ..."],
-    samples: Float[Array | np.ndarray, "samples ..."],
+    points: Float[Array | np.ndarray, " points ..."],
+    samples: Float[Array | np.ndarray, " samples ..."],
     bandwidth: ScalarLike,
 ) -> LogLikelihood:
-    """Mean log density of points and its standard error, one number ± another of Table 1.
+    r"""The mean log density of points and its standard error: one number ± another of Table 1.
 
-    mean_i log p(x_i), ± std_i log p(x_i) / √n (std with n, not n − 1, as in the released code)
+    $$\bar\ell = \tfrac1n \textstyle\sum_i \log p(x_i), \qquad
+    \mathrm{se} = \sqrt{\tfrac1n \textstyle\sum_i (\log p(x_i) - \bar\ell)^2} \,/ \sqrt n$$
+
+    Both are taken in float64. The standard error is over points, for these samples: it doesn't
+    hold the variation from one set of samples to another.
 
     Args:
-        points: rows to score; at least one, all finite.
-        samples: centres of the windows; at least one row, all finite, of the same row shape.
-        bandwidth: standard deviation σ of the windows, in the data's units; positive.
+        points: the rows to score; at least one, all values finite.
+        samples: the windows' centres; at least one row, all values finite.
+        bandwidth: the windows' standard deviation, in the data's units; positive.
 
     Returns:
-        Mean and standard error in nats, taken in float64, and n.
+        Mean and standard error in nats, and the number of points.
 
     Raises:
-        ValueError: arrays that are empty, differ in row shape or hold values that are not finite; a bandwidth not positive.
+        ValueError: if an array is empty or holds a value that is not finite, the bandwidth is not
+            positive, or points and samples differ in shape.
 
     Example:
         >>> import numpy as np
-        >>> from advnets.parzen import log_likelihood
-        >>> log_likelihood(np.zeros((4, 1)), np.zeros((1, 1)), 1.0)
-        LogLikelihood(mean=-0.9189385..., standard_error=0.0, n=4)
+        >>> import advnets.parzen
+        >>> likelihood = advnets.parzen.log_likelihood(np.zeros((4, 2)), np.zeros((1, 2)), 1.0)
+        >>> print(round(likelihood.mean, 3), likelihood.standard_error, likelihood.n)
+        -1.838 0.0 4
 
     References:
-        Goodfellow et al. 2014, Table 1 (MNIST: standard error over examples); `main` in parzen_ll.py of the released code.
+        Table 1 (MNIST); released code, `parzen_ll.py`, `main`.
     """
-    _check(samples, points=points)
-    densities = _host_log_density(points, samples, _checked_bandwidths(np.asarray(bandwidth).reshape(1)))[0]
-    return LogLikelihood(
-        mean=float(densities.mean()),
-        standard_error=float(densities.std() / math.sqrt(len(densities))),
-        n=len(densities),
-    )
+    _check_rows("samples", samples, samples)
+    _check_rows("points", points, samples)
+    grid = _checked_bandwidths(np.asarray(bandwidth, np.float64).reshape(1))
+    (log_densities,) = _host_log_density(points, samples, grid)
+    n = len(log_densities)
+    return LogLikelihood(float(log_densities.mean()), float(log_densities.std() / math.sqrt(n)), n)
 
 
 def evaluate(
-    samples: Float[Array | np.ndarray, "samples ..."],
-    validation: Float[Array | np.ndarray, "validation ..."],
-    test: Float[Array | np.ndarray, "test ..."] | None,
+    samples: Float[Array | np.ndarray, " samples ..."],
+    validation: Float[Array | np.ndarray, " validation ..."],
+    test: Float[Array | np.ndarray, " test ..."] | None,
     bandwidths: Float[Array | np.ndarray, " bandwidths"] | None = None,
     validation_rows: int = 1000,
 ) -> Evaluation:
-    """Score samples as the paper does: choose σ on validation rows, then report validation and test rows at that σ.
+    r"""Score samples as the paper does: choose sigma on validation rows, then score the test rows.
 
-    σ* = argmax_σ mean_{i < validation_rows} log p(x_i; σ); then mean_i log p(x_i; σ*) ± standard error
+    $$\sigma^* = \mathrm{argmax}_\sigma \tfrac1m \textstyle\sum_{i=1}^m \log p(v_i; \sigma),
+    \qquad \bar\ell = \tfrac1n \textstyle\sum_i \log p(x_i; \sigma^*)$$
 
     Args:
-        samples: draws of the generator, 10,000 in the paper; at least one row, all finite.
-        validation: validation rows, in the same units and of the same row shape. All of them are scored: pass a slice
-            to score fewer, as one does during training.
-        test: test rows, or None to leave them alone, as one must before the last evaluation.
-        bandwidths: the grid; the paper's `bandwidth_grid()` if None.
-        validation_rows: how many of the first validation rows choose σ; all rows if there are fewer.
+        samples: draws of the generator, 10,000 in the paper; at least one row, all values finite.
+        validation: validation rows, in the same units. All are scored; pass a slice to score fewer.
+        test: test rows in the same units; None leaves them alone, as one must during training.
+        bandwidths: the grid, positive, in the data's units; by default `bandwidth_grid()`.
+        validation_rows: the number m of rows, from the first, that choose sigma; at least 1.
 
     Returns:
-        The scores in nats, σ, and whether σ lies at an end of the grid.
+        The scores of validation and test rows in nats, the bandwidth, and whether it is the lowest
+        or the highest of the grid.
 
     Raises:
-        ValueError: arrays that are empty, differ in row shape or hold values that are not finite; a bandwidth not positive;
-            less than one validation row to choose by.
+        ValueError: if an array is empty or holds a value that is not finite, a bandwidth or
+            validation_rows is not positive, or rows differ in shape from samples.
 
     Example:
         >>> import numpy as np
-        >>> from advnets.parzen import evaluate
+        >>> import advnets.parzen
         >>> rows = np.random.default_rng(0).normal(size=(300, 2))
-        >>> score = evaluate(rows[:100], rows[100:200], rows[200:])
-        >>> score.num_samples, score.at_grid_end, score.test.n
-        (100, None, 100)
+        >>> evaluation = advnets.parzen.evaluate(rows[:100], rows[100:200], rows[200:])
+        >>> print(round(evaluation.bandwidth, 3), evaluation.at_grid_end, evaluation.test.n)
+        0.599 None 100
 
     References:
-        Goodfellow et al. 2014, section 5 and Table 1; parzen_ll.py of the released code.
+        Section 5 and Table 1; released code, `parzen_ll.py`.
     """
     if validation_rows < 1:
-        raise ValueError(f"validation_rows is {validation_rows}; choose the bandwidth on at least one row.")
-    _check(samples, validation=validation, **({} if test is None else {"test": test}))
-    selection = select_bandwidth(
-        validation[:validation_rows], samples, bandwidth_grid() if bandwidths is None else bandwidths
-    )
+        raise ValueError(
+            f"validation_rows is {validation_rows}; choose the bandwidth by at least 1"
+        )
+    if test is not None:
+        _check_rows("test", test, samples)  # before the work, not after it
+    grid = bandwidth_grid() if bandwidths is None else bandwidths
+    chosen = select_bandwidth(validation[:validation_rows], samples, grid)
     return Evaluation(
         num_samples=samples.shape[0],
-        bandwidth=selection.bandwidth,
-        at_grid_end=selection.at_grid_end,
-        validation=log_likelihood(validation, samples, selection.bandwidth),
-        test=None if test is None else log_likelihood(test, samples, selection.bandwidth),
+        bandwidth=chosen.bandwidth,
+        at_grid_end=chosen.at_grid_end,
+        validation=log_likelihood(validation, samples, chosen.bandwidth),
+        test=None if test is None else log_likelihood(test, samples, chosen.bandwidth),
     )
 
 
@@ -311,37 +336,39 @@ _compiled_log_density = jax.jit(log_density)
 
 
 def _host_log_density(
-    points: Float[Array | np.ndarray, "points ..."],
-    samples: Float[Array | np.ndarray, "samples ..."],
+    points: Float[Array | np.ndarray, " points ..."],
+    samples: Float[Array | np.ndarray, " samples ..."],
     bandwidths: Float[np.ndarray, " bandwidths"],
-) -> Float[np.ndarray, "bandwidths points"]:
-    """Return log densities as float64 on the host, where sums over points lose nothing."""
-    found = _compiled_log_density(jnp.asarray(points), jnp.asarray(samples), jnp.asarray(bandwidths))
-    return np.asarray(found, np.float64)
+) -> Float[np.ndarray, " bandwidths points"]:
+    """Log densities on the host, in float64, so that sums over points don't round."""
+    arrays = jnp.asarray(points), jnp.asarray(samples), jnp.asarray(bandwidths)
+    return np.asarray(_compiled_log_density(*arrays), np.float64)
 
 
-def _check(
-    samples: Float[Array | np.ndarray, "samples ..."], **others: Float[Array | np.ndarray, "points ..."]
+def _check_rows(
+    name: str,
+    rows: Float[Array | np.ndarray, " rows ..."],
+    samples: Float[Array | np.ndarray, " samples ..."],
 ) -> None:
-    """Raise ValueError for data that has no score."""
-    for name, rows in {"samples": samples, **others}.items():
-        if rows.shape[0] == 0:
-            raise ValueError(f"{name} is empty; pass at least one row.")
-        if rows.shape[1:] != samples.shape[1:]:
-            raise ValueError(
-                f"{name} has rows of shape {rows.shape[1:]} and samples of {samples.shape[1:]}; give both the same shape."
-            )
-        bad = int(rows.size - jnp.isfinite(jnp.asarray(rows)).sum())
-        if bad:
-            raise ValueError(f"{name} holds {bad} values that are not finite; leave out the rows that hold them.")
+    if rows.shape[0] == 0:
+        raise ValueError(f"{name} has 0 rows; pass at least one")
+    if rows.shape[1:] != samples.shape[1:]:
+        raise ValueError(
+            f"{name} has rows of shape {rows.shape[1:]} and samples has rows of shape"
+            f" {samples.shape[1:]}; give both the same"
+        )
+    unusable = rows.size - int(jnp.isfinite(jnp.asarray(rows)).sum())
+    if unusable:
+        raise ValueError(f"{name} has {unusable} values that are not finite; leave them out")
 
 
-def _checked_bandwidths(bandwidths: Float[Array | np.ndarray, " bandwidths"]) -> Float[np.ndarray, " bandwidths"]:
-    """Return the bandwidths as float64 on the host, or raise ValueError for one that is none."""
+def _checked_bandwidths(
+    bandwidths: Float[Array | np.ndarray, " bandwidths"],
+) -> Float[np.ndarray, " bandwidths"]:
     grid = np.asarray(bandwidths, np.float64)
     if grid.size == 0:
-        raise ValueError("bandwidths is empty; pass at least one, or None for the paper's grid.")
-    for value in grid:
-        if not (value > 0 and np.isfinite(value)):
-            raise ValueError(f"bandwidth {value} is not positive and finite; pass a standard deviation in the data's units.")
+        raise ValueError("bandwidths is empty; pass at least one")
+    for bandwidth in grid:
+        if not 0 < bandwidth < math.inf:
+            raise ValueError(f"bandwidth is {bandwidth}; pass a positive, finite one")
     return grid

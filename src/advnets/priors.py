@@ -18,7 +18,7 @@ class Prior(eqx.Module):
     size: eqx.AbstractVar[int]
 
     @abc.abstractmethod
-    def __call__(self, key: Key[Array, ""], n: int) -> Float[Array, "n size"]:
+    def __call__(self, key: Key[Array, ""], n: int) -> Float[Array, " n size"]:
         """Draws `n` independent latent vectors."""
 
 
@@ -40,7 +40,7 @@ class Uniform(Prior):
 
     size: int = eqx.field(static=True, default=100)
 
-    def __call__(self, key: Key[Array, ""], n: int) -> Float[Array, "n size"]:
+    def __call__(self, key: Key[Array, ""], n: int) -> Float[Array, " n size"]:
         bound = 3**0.5
         return jax.random.uniform(key, (n, self.size), minval=-bound, maxval=bound)
 
@@ -63,7 +63,7 @@ class Normal(Prior):
 
     size: int = eqx.field(static=True, default=100)
 
-    def __call__(self, key: Key[Array, ""], n: int) -> Float[Array, "n size"]:
+    def __call__(self, key: Key[Array, ""], n: int) -> Float[Array, " n size"]:
         return jax.random.normal(key, (n, self.size))
 
 
@@ -87,6 +87,6 @@ class Spherical(Prior):
 
     size: int = eqx.field(static=True, default=100)
 
-    def __call__(self, key: Key[Array, ""], n: int) -> Float[Array, "n size"]:
+    def __call__(self, key: Key[Array, ""], n: int) -> Float[Array, " n size"]:
         normal = jax.random.normal(key, (n, self.size))
         return normal / jnp.linalg.norm(normal, axis=1, keepdims=True)

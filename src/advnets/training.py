@@ -23,7 +23,16 @@ import optax
 from jaxtyping import Array, Float, Int, Key, Real
 from tqdm import tqdm
 
-from advnets.algorithm1 import Algorithm1, GeneratorCost, Info, Order, State, generate, judge
+from advnets.algorithm1 import (
+    Algorithm1,
+    GeneratorCost,
+    Info,
+    Order,
+    Player,
+    State,
+    generate,
+    judge,
+)
 from advnets.game import non_saturating_cost
 from advnets.priors import Prior, Uniform
 from advnets.updates import released_updates
@@ -54,8 +63,8 @@ class Trained:
         updates_per_second: the median over this session's compiled calls; NaN if it had none.
     """
 
-    generator: eqx.Module
-    discriminator: eqx.Module
+    generator: Player
+    discriminator: Player
     metrics: list[Metrics]
     updates: int
     updates_per_second: float
@@ -83,7 +92,7 @@ def to_unit_interval(images: Real[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 def epoch_order(
     key: Key[Array, ""], epoch: Int[Array, ""], n: int, batch_size: int
-) -> Int[Array, "batches {batch_size}"]:
+) -> Int[Array, " batches {batch_size}"]:
     """The rows of each minibatch of an epoch: every row at most once, in a fresh random order.
 
     The rows left over when the batch size does not divide n are dropped, others each epoch.
@@ -116,8 +125,8 @@ def _program(algorithm: Algorithm1) -> Callable[..., tuple[State, Info]]:
     def run(
         key: Key[Array, ""],
         state: State,
-        images: Real[Array, "n *data"],
-        rows: Int[Array, "iterations *batch"],
+        images: Real[Array, " n *data"],
+        rows: Int[Array, " iterations *batch"],
     ) -> tuple[State, Info]:
         def iteration(state: State, rows: Int[Array, "*batch"]) -> tuple[State, Info]:
             return algorithm.step(key, state, to_unit_interval(images[rows]))
@@ -177,19 +186,19 @@ class _Checkpoints:
 
     def restore(self, epoch: int, like: State) -> State:
         expected = self._arrays(like)
-        stored = self._manager.item_metadata(epoch)
-        shapes = {name: tuple(array.shape) for name, array in dict(stored).items()}
-        if shapes != {name: array.shape for name, array in expected.items()}:
-            raise ValueError(
-                f"the checkpoint of epoch {epoch} holds players or update rules of other shapes; "
-                "resume with the settings that the run began with"
-            )
         abstract = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), expected
         )
-        arrays = self._manager.restore(epoch, args=self._args.StandardRestore(abstract))
+        try:
+            arrays = self._manager.restore(epoch, args=self._args.StandardRestore(abstract))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"the checkpoint of epoch {epoch} can't be restored: it is damaged, or holds "
+                "players or update rules of other shapes (resume with the settings that the run "
+                "began with)"
+            ) from error
         structure = jax.tree.structure(like)
-        return structure.unflatten([arrays[name] for name in expected])
+        return jax.tree.unflatten(structure, [arrays[name] for name in expected])
 
     def close(self) -> None:
         self._manager.close()  # waits for a save under way
@@ -212,9 +221,9 @@ def _write_metrics(path: Path, rows: list[Metrics]) -> None:
 
 def train(
     key: Key[Array, ""],
-    generator: eqx.Module,
-    discriminator: eqx.Module,
-    images: Real[Array | np.ndarray, "n *data"],
+    generator: Player,
+    discriminator: Player,
+    images: Real[Array | np.ndarray, " n *data"],
     *,
     epochs: int,
     prior: Prior | None = None,
@@ -343,7 +352,7 @@ def train(
 
     run = _program(algorithm)
     minibatches = jax.jit(lambda epoch: epoch_order(order_key, epoch, n, batch_size))
-    orders: dict[int, Int[Array, "..."]] = {}
+    orders: dict[int, Int[Array, ...]] = {}
 
     def rows(start: int, end: int) -> Int[Array, "..."]:
         """The rows of iterations start to end, from the orders of the epochs they lie in."""
@@ -394,7 +403,8 @@ def train(
                 },
                 refresh=False,
             )
-            done, new_rows = end // per_epoch, []
+            done = end // per_epoch
+            new_rows: list[Metrics] = []
             while len(metrics) + len(new_rows) < done:
                 epoch = len(metrics) + len(new_rows) + 1
                 taken, infos = _split(infos, per_epoch)
@@ -430,7 +440,7 @@ def _split(infos: list[Info], n: int) -> tuple[list[Info], list[Info]]:
 
 
 def _check_players(
-    key: Key[Array, ""], algorithm: Algorithm1, state: State, images: Real[Array, "n *data"]
+    key: Key[Array, ""], algorithm: Algorithm1, state: State, images: Real[Array, " n *data"]
 ) -> None:
     """Checks, without computing anything, that players, prior and data fit together."""
     data = images.shape[1:]
@@ -462,8 +472,8 @@ def _first_line(error: Exception) -> str:
 
 
 def sample(
-    key: Key[Array, ""], generator: eqx.Module, n: int, *, prior: Prior | None = None
-) -> Float[np.ndarray, "n *data"]:
+    key: Key[Array, ""], generator: Player, n: int, *, prior: Prior | None = None
+) -> Float[np.ndarray, " n *data"]:
     """Draws independent examples from a generator: p_g, without a Markov chain.
 
     Args:

@@ -4,15 +4,16 @@
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PyTree
 
 
-class MomentumState(NamedTuple):
+class MomentumState(eqx.Module):
     """The state of [`advnets.momentum`][].
 
     Attributes:
@@ -65,13 +66,13 @@ def momentum(
         rate = learning_rate(state.count) if callable(learning_rate) else learning_rate
         keep = decay(state.count) if callable(decay) else decay
         velocity = jax.tree.map(
-            lambda v, g: (jnp.asarray(keep, v.dtype) * v - jnp.asarray(rate, v.dtype) * g),
+            lambda v, g: jnp.asarray(keep, v.dtype) * v - jnp.asarray(rate, v.dtype) * g,
             state.velocity,
             gradients,
         )
         return velocity, MomentumState(state.count + 1, velocity)
 
-    return optax.GradientTransformation(init, update)  # type: ignore[arg-type]
+    return optax.GradientTransformation(init, update)
 
 
 def decayed_learning_rate(
@@ -206,7 +207,7 @@ def column_norm_limit(limit: float) -> optax.GradientTransformation:
     def limited(
         path: tuple[Any, ...], update: Float[Array, "*shape"], param: Float[Array, "*shape"]
     ) -> Float[Array, "*shape"]:
-        if jax.tree_util.keystr(path[-1:], simple=True) != "weight":
+        if jax.tree_util.keystr(path[-1:], simple=True) != "weight" or param.ndim < 2:
             return update
         moved = param + update
         norm = jnp.linalg.norm(moved, axis=-1, keepdims=True)

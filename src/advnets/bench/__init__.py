@@ -5,8 +5,8 @@ In Python: take a recipe from [`advnets.bench.BENCHMARKS`][], change what you li
 what a run has left.
 """
 
-from advnets.bench.recipes import Benchmark as Benchmark
 from advnets.bench.recipes import BENCHMARKS as BENCHMARKS
+from advnets.bench.recipes import Benchmark as Benchmark
 from advnets.bench.recipes import DiscriminatorSpec as DiscriminatorSpec
 from advnets.bench.recipes import GeneratorSpec as GeneratorSpec
 from advnets.bench.recipes import Recipe as Recipe

@@ -29,7 +29,10 @@ class Options:
 
 def listing() -> str:
     """What there is to run, for a call without arguments."""
-    lines = ["python -m advnets.bench BENCHMARK [OPTIONS]    (--help after a name explains both)", ""]
+    lines = [
+        "python -m advnets.bench BENCHMARK [OPTIONS]    (--help after a name explains both)",
+        "",
+    ]
     for benchmark in BENCHMARKS.values():
         lines += [f"{benchmark.name}", f"    {benchmark.summary}", f"    needs {benchmark.needs}"]
         if benchmark.published is not None:

@@ -1,6 +1,7 @@
 """The recipes as typed data, and how to build what they describe."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Literal
 
 import equinox as eqx
@@ -13,7 +14,11 @@ import advnets
 from advnets.algorithm1 import GeneratorCost, Order
 from advnets.data import Name
 
-PRIORS = {"uniform": advnets.Uniform, "normal": advnets.Normal, "spherical": advnets.Spherical}
+PRIORS: dict[str, Callable[[int], advnets.Prior]] = {
+    "uniform": advnets.Uniform,
+    "normal": advnets.Normal,
+    "spherical": advnets.Spherical,
+}
 OBJECTIVES: dict[str, GeneratorCost] = {
     "non-saturating": advnets.non_saturating_cost,
     "minimax": advnets.minimax_cost,
@@ -119,8 +124,8 @@ def build_prior(recipe: Recipe) -> advnets.Prior:
 
 
 def build_players(
-    key: Key[Array, ""], recipe: Recipe, images: UInt8[np.ndarray, "n *shape"]
-) -> tuple[eqx.Module, eqx.Module]:
+    key: Key[Array, ""], recipe: Recipe, images: UInt8[np.ndarray, " n *shape"]
+) -> tuple[eqx.nn.Sequential, eqx.nn.Sequential]:
     """The recipe's generator and discriminator before training, for images like these."""
     generator_key, discriminator_key = jax.random.split(key)
     shape = images.shape[1:]

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key, UInt8
 
 import advnets
+from advnets.algorithm1 import Player
 from advnets.bench.provenance import provenance
 from advnets.bench.recipes import (
     OBJECTIVES,
@@ -148,7 +149,7 @@ def execute(run: Run, *, progress: bool = True) -> dict[str, Any]:
     iterations_per_epoch = len(data.train) // (recipe.batch_size * recipe.k)
     generator_updates, discriminator_updates = update_rule(recipe, iterations_per_epoch)
 
-    def evaluate(epoch: int, generator: eqx.Module) -> Mapping[str, Any]:
+    def evaluate(epoch: int, generator: Player) -> Mapping[str, Any]:
         samples = _draw(samples_key, generator, prior, epoch, recipe)
         estimate = advnets.parzen.evaluate(samples, _unit(data.validation[:SELECTION_ROWS]), None)
         best = _best(_read_rows(folder / METRICS))  # of the epochs before this one
@@ -182,10 +183,11 @@ def execute(run: Run, *, progress: bool = True) -> dict[str, Any]:
     advnets.save_model(folder / LAST, trained.generator)
     advnets.figures.curves(folder / "curves.png", trained.metrics, title=run.benchmark.name)
 
-    def score(generator: eqx.Module, epoch: int) -> dict[str, Any]:
+    def score(generator: Player, epoch: int) -> dict[str, Any]:
         samples = _draw(samples_key, generator, prior, epoch, recipe)
         return _score(samples, data)
 
+    published = run.benchmark.published
     best = _best(trained.metrics)
     assert best is not None  # the last epoch is always evaluated
     best_generator = advnets.load_model(folder / BEST, like=generator)
@@ -200,21 +202,18 @@ def execute(run: Run, *, progress: bool = True) -> dict[str, Any]:
         "best": {"epoch": best["epoch"], "parzen": score(best_generator, best["epoch"])},
         "references": {
             "training_images": _reference(_unit(data.train[: recipe.num_samples]), data),
-            "paper": None,
+            "paper": published and dict(zip(("mean", "standard_error"), published, strict=True)),
         },
         "data": data.source,
         "provenance": provenance(),
     }
-    if run.benchmark.published is not None:
-        mean, standard_error = run.benchmark.published
-        results["references"]["paper"] = {"mean": mean, "standard_error": standard_error}
     _write_json(folder / RESULTS, results)
     return results
 
 
 def load_generator(
     folder: str | os.PathLike[str], *, best: bool = False
-) -> tuple[eqx.Module, advnets.Prior]:
+) -> tuple[Player, advnets.Prior]:
     """Opens the generator that a run has left.
 
     Args:
@@ -244,7 +243,9 @@ def load_generator(
     recipe = _recipe(config["recipe"])
     shape = tuple(config["image_shape"])
     blank = np.zeros((1, *shape), np.uint8)
-    like, _ = eqx.filter_eval_shape(lambda key: build_players(key, recipe, blank), jax.random.key(0))
+    like, _ = eqx.filter_eval_shape(
+        lambda key: build_players(key, recipe, blank), jax.random.key(0)
+    )
     return advnets.load_model(path, like=like), build_prior(recipe)
 
 
@@ -258,7 +259,9 @@ def _folder(name: str, out: str | os.PathLike[str] | None, resume: bool) -> Path
             number += 1
         folder = _default_folder(name, number)
     if resume and not (folder / CONFIG).exists():
-        raise FileNotFoundError(f"there is no run to resume in {folder}; name its folder with --out")
+        raise FileNotFoundError(
+            f"there is no run to resume in {folder}; name its folder with --out"
+        )
     if not resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(
             f"{folder} is not empty; continue its run with --resume, or choose another with --out"
@@ -333,18 +336,18 @@ def _best(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
     return max(scored, key=lambda row: row["validation"]["mean"], default=None)
 
 
-def _unit(images: UInt8[np.ndarray, "n *shape"]) -> Float[np.ndarray, "n *shape"]:
+def _unit(images: UInt8[np.ndarray, " n *shape"]) -> Float[np.ndarray, " n *shape"]:
     return images.astype(np.float32) / 255
 
 
 def _draw(
-    key: Key[Array, ""], generator: eqx.Module, prior: advnets.Prior, epoch: int, recipe: Recipe
-) -> Float[np.ndarray, "n *shape"]:
+    key: Key[Array, ""], generator: Player, prior: advnets.Prior, epoch: int, recipe: Recipe
+) -> Float[np.ndarray, " n *shape"]:
     key = jax.random.fold_in(key, epoch)
     return advnets.sample(key, generator, recipe.num_samples, prior=prior)
 
 
-def _score(samples: Float[np.ndarray, "n *shape"], data: advnets.data.Dataset) -> dict[str, Any]:
+def _score(samples: Float[np.ndarray, " n *shape"], data: advnets.data.Dataset) -> dict[str, Any]:
     estimate = advnets.parzen.evaluate(
         samples,
         _unit(data.validation),
@@ -355,7 +358,7 @@ def _score(samples: Float[np.ndarray, "n *shape"], data: advnets.data.Dataset) -
 
 
 def _reference(
-    samples: Float[np.ndarray, "n *shape"], data: advnets.data.Dataset
+    samples: Float[np.ndarray, " n *shape"], data: advnets.data.Dataset
 ) -> dict[str, Any]:
     """A row of the table with real images in the place of samples, in the results' short form."""
     estimate = _score(samples, data)
@@ -364,7 +367,7 @@ def _reference(
 
 
 def _picture(
-    folder: Path, samples: Float[np.ndarray, "n *shape"], data: advnets.data.Dataset
+    folder: Path, samples: Float[np.ndarray, " n *shape"], data: advnets.data.Dataset
 ) -> None:
     shown = samples[: ROWS * COLUMNS]
     rows = max(1, len(shown) // COLUMNS)

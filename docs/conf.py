@@ -1,0 +1,116 @@
+"""Builds the documentation: `sphinx-build -W --keep-going -b html docs docs/_build/html`."""
+
+import os
+import re
+import typing
+
+# Before anything imports jaxtyping: array types then print as they are written in the source.
+typing.GENERATING_DOCUMENTATION = True
+# The type checker's wrappers have nothing to add to a page.
+os.environ["ADVNETS_TYPECHECK"] = "0"
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import equinox as eqx  # noqa: E402
+import optax  # noqa: E402
+from sphinx.util.typing import stringify_annotation  # noqa: E402
+
+import advnets  # noqa: E402
+from advnets.algorithm1 import GeneratorCost, Order, Player  # noqa: E402
+from advnets.models import Model  # noqa: E402
+from advnets.training import Evaluate  # noqa: E402
+
+project = "advnets"
+author = "The advnets developers"
+copyright = "the advnets developers"
+version = release = advnets.__version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+]
+exclude_patterns = ["_build"]
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+
+html_theme = "furo"
+html_title = f"advnets {release}"
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
+
+# A reference to a name of ours must lead somewhere; other libraries' names are not looked up.
+nitpicky = True
+nitpick_ignore_regex = [(r"py:.*", r"(?!advnets\.).*")]
+
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+autodoc_class_signature = "mixed"
+autodoc_typehints = "signature"
+python_maximum_signature_line_length = 80
+napoleon_numpy_docstring = False
+napoleon_custom_sections = [("Attributes", "params_style")]
+
+# Annotations with a shorter name of their own, as Sphinx spells them, longest first.
+ALIASES = {
+    stringify_annotation(annotation, "smart"): name
+    for annotation, name in (
+        (optax.ScalarOrSchedule, "~optax.ScalarOrSchedule"),
+        (optax.Schedule, "~optax.Schedule"),
+        (GeneratorCost, "~advnets.algorithm1.GeneratorCost"),
+        (Evaluate, "~advnets.training.Evaluate"),
+        (Order, "~advnets.algorithm1.Order"),
+        (Player, "~advnets.algorithm1.Player"),
+        (optax.GradientTransformation, "~optax.GradientTransformation"),
+        (eqx.nn.Sequential, "~equinox.nn.Sequential"),
+        (eqx.nn.Linear, "~equinox.nn.Linear"),
+        (Model, "Model"),
+    )
+}
+# An array type of either library, `Float[Array, 'n'] | Float[ndarray, 'n']`.
+EITHER_ARRAY = re.compile(r"(\w+)\[Array, ('[^']*')\] \| \1\[ndarray, \2\]")
+
+
+def readable_signature(app, what, name, obj, options, signature, returns):
+    """Names where Python prints an alias in full or an object's address."""
+
+    def readable(text):
+        if text is None:
+            return None
+        for long, short in ALIASES.items():
+            text = text.replace(long, short)
+        text = EITHER_ARRAY.sub(r"\1[Array | ndarray, \2]", text)
+        text = re.sub(r"<function (\w+)(?: at 0x\w+)?>", r"\1", text)
+        return text.replace("<factory>", "...")
+
+    return readable(signature), readable(returns)
+
+
+def markdown_to_rst(app, what, name, obj, options, lines):
+    """The little Markdown that the docstrings use, before Napoleon reads their sections."""
+    if what == "data":  # a value has no docstring of its own, only its type's
+        lines.clear()
+    text = "\n".join(lines)
+    text = re.sub(r"^( *)\$\$(.+?)\$\$ *$", math_block, text, flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"\\\((.+?)\\\)", r":math:`\1`", text, flags=re.DOTALL)
+    text = re.sub(r"\[`([\w.]+)`\]\[\]", r":py:obj:`\1`", text)
+    # Single backticks, except those of a role or of an inline literal.
+    text = re.sub(r"(?<![`:\w])`([^`]+)`(?!`)(?=(\w?))", inline_literal, text)
+    lines[:] = text.split("\n")
+
+
+def inline_literal(match):
+    code, suffix = match.groups()  # a suffix, as a plural s, has to be set apart
+    return f"``{code}``" + ("\\ " if suffix else "")
+
+
+def math_block(match):
+    indent, formula = match.groups()
+    inner = [f"{indent}   {line.strip()}" for line in formula.strip().split("\n")]
+    return "\n".join([f"{indent}.. math::", "", *inner, ""])
+
+
+def setup(app):
+    app.connect("autodoc-process-docstring", markdown_to_rst, priority=100)
+    app.connect("autodoc-process-signature", readable_signature)

@@ -1,0 +1,260 @@
+"""Benchmarks from end to end: the command line, a run's folder, kills, refusals."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import matplotlib.image
+import numpy as np
+import pytest
+
+import advnets
+from advnets import bench
+from advnets.bench.__main__ import main
+from advnets.bench.recipes import BENCHMARKS, build_players, update_rule
+
+SMALL = [
+    "digits", "--epochs", "4", "--evaluate-every", "2", "--num-samples", "200",
+    "--generator.hidden-sizes", "16", "--discriminator.units", "8",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    assert main([*SMALL, "--out", str(folder)]) == 0
+    return folder
+
+
+def results(folder):
+    return json.loads((folder / "results.json").read_text())
+
+
+def without_timing(result):
+    return {k: v for k, v in result.items() if k not in ("provenance", "updates_per_second")}
+
+
+def test_a_run_leaves_what_it_promises(finished):
+    names = {path.name for path in finished.iterdir()}
+    assert names == {
+        "config.json", "metrics.jsonl", "results.json", "samples.png", "curves.png",
+        "checkpoints", "generator.safetensors", "generator-best.safetensors",
+    }  # fmt: skip
+    result = results(finished)
+    assert result["benchmark"] == "digits"
+    assert (result["seed"], result["epochs"], result["updates"]) == (0, 4, 48)
+    assert result["updates_per_second"] > 0
+    assert result["parzen"]["num_samples"] == 200
+    assert result["parzen"]["bandwidth"] in np.logspace(-1, 0, 10)
+    for part in ("validation", "test"):
+        assert set(result["parzen"][part]) == {"mean", "standard_error", "n"}
+        assert result["parzen"][part]["n"] == 256
+    reference = result["references"]["training_images"]
+    assert {"mean", "standard_error", "bandwidth"} <= set(reference)
+    assert result["references"]["paper"] is None
+    assert set(result["provenance"]) >= {"command", "commit", "versions", "device"}
+    rows = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
+    assert ["validation" in row for row in rows] == [False, True, False, True]
+    assert set(rows[0]["discriminator"]) == {
+        "value", "real_output", "fake_output", "real_error", "fake_error", "gradient_norm",
+    }  # fmt: skip
+    best = max((row for row in rows if "validation" in row), key=lambda r: r["validation"]["mean"])
+    assert result["best"]["epoch"] == best["epoch"]
+
+
+def test_the_pictures_hold_samples_and_training_images(finished):
+    picture = matplotlib.image.imread(finished / "samples.png")[..., 0]
+    scale = picture.shape[0] // (8 * 9 + 1)
+    picture = picture[::scale, ::scale]
+    train = np.round(advnets.data.load("digits").train / 255, 2)
+    for row in range(8):
+        neighbour = picture[1 + 9 * row : 9 + 9 * row, 2 + 10 * 9 : 2 + 10 * 9 + 8]
+        assert np.abs(train - neighbour).max(axis=(1, 2)).min() < 0.01
+    assert matplotlib.image.imread(finished / "curves.png").std() > 0
+
+
+def test_the_saved_generator_draws_what_was_scored(finished):
+    result = results(finished)
+    for best, score in ((False, result["parzen"]), (True, result["best"]["parzen"])):
+        epoch = result["best"]["epoch"] if best else result["epochs"]
+        generator, prior = bench.load_generator(finished, best=best)
+        samples_key = jax.random.split(jax.random.key(0), 3)[2]
+        samples = advnets.sample(
+            jax.random.fold_in(samples_key, epoch), generator, 200, prior=prior
+        )
+        test = advnets.data.load("digits").test.astype(np.float32) / 255
+        again = advnets.parzen.log_likelihood(test, samples, score["bandwidth"])
+        assert again.mean == pytest.approx(score["test"]["mean"], rel=1e-6)
+
+
+def test_a_killed_run_resumes_to_the_same_result(finished, tmp_path):
+    folder = tmp_path / "killed"
+    command = [sys.executable, "-m", "advnets.bench", *SMALL, "--out", str(folder)]
+    command[command.index("--epochs") + 1] = "100000"
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (folder / "checkpoints" / "2").is_dir():
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    reached = max(
+        int(path.name) for path in (folder / "checkpoints").glob("[0-9]*") if path.name.isdigit()
+    )
+    epochs = str(reached + 4)
+    assert main([*SMALL, "--epochs", epochs, "--out", str(folder), "--resume"]) == 0
+    assert main([*SMALL, "--epochs", epochs, "--out", str(tmp_path / "whole")]) == 0
+    assert without_timing(results(folder)) == without_timing(results(tmp_path / "whole"))
+    logs = [(f / "metrics.jsonl").read_text() for f in (folder, tmp_path / "whole")]
+    assert logs[0] == logs[1]
+
+
+def test_a_run_can_be_extended(finished, tmp_path):
+    folder = tmp_path / "extended"
+    assert main([*SMALL, "--epochs", "2", "--out", str(folder)]) == 0
+    assert main([*SMALL, "--out", str(folder), "--resume"]) == 0
+    assert without_timing(results(folder)) == without_timing(results(finished))
+
+
+def test_without_arguments_it_lists_what_there_is(capsys):
+    assert main([]) == 0
+    text = capsys.readouterr().out
+    for benchmark in BENCHMARKS.values():
+        assert benchmark.name in text
+        assert benchmark.needs in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nosuch"], "unknown benchmark 'nosuch'; choose one of digits, mnist"),
+        (["digits", "--k", "0"], "k must be at least 1; got 0"),
+        (["digits", "--k", "2"], "simultaneous order has k = 1; got 2"),
+        (["digits", "--learning-rate", "-0.1"], "learning rate must be above 0; got -0.1"),
+        (["digits", "--epochs", "0"], "epochs must be at least 1; got 0"),
+        (["digits", "--seed", "-1"], "seed must be at least 0"),
+        (["digits", "--batch-size", "5000"], "1285 training rows, too few"),
+        (["digits", "--final-momentum", "1.5"], "below 1; got 1.5"),
+        (["digits", "--discriminator.input-keep", "0"], "above 0 and at most 1; got 0.0"),
+        (["digits", "--nosuch", "3"], "--nosuch"),
+        (["digits", "--order", "both"], "both"),
+        (["digits", "--resume"], "no run to resume in"),
+        (["mnist", "--data-dir", "/nonexistent"], "there is no folder"),
+    ],
+)
+def test_bad_input_is_refused_in_a_sentence_before_any_work(
+    arguments, message, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ADVNETS_DATA", raising=False)
+    try:
+        code = main(arguments)
+    except SystemExit as stop:
+        code = stop.code
+    assert code == 2
+    captured = capsys.readouterr()
+    assert message in " ".join((captured.err + captured.out).replace("│", " ").split())
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_with_another_run_is_left_alone(finished, capsys):
+    before = {path: path.read_bytes() for path in finished.iterdir() if path.is_file()}
+    assert main([*SMALL, "--out", str(finished)]) == 2
+    assert "is not empty; continue its run with --resume" in capsys.readouterr().err
+    for changed, message in (
+        (["--order", "alternating"], "order = 'simultaneous', not 'alternating'"),
+        (["--seed", "1"], "seed = 0, not 1"),
+        (["--generator.hidden-sizes", "17"], "generator.hidden_sizes = [16], not [17]"),
+    ):
+        assert main([*SMALL, "--out", str(finished), "--resume", *changed]) == 2
+        assert message in capsys.readouterr().err
+    assert before == {path: path.read_bytes() for path in finished.iterdir() if path.is_file()}
+
+
+def test_default_folders_are_numbered_and_resumed_latest_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(SMALL) == 0
+    assert main(SMALL) == 0
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["digits", "digits-2"]
+    assert main([*SMALL, "--epochs", "6", "--resume"]) == 0
+    assert results(tmp_path / "runs" / "digits")["epochs"] == 4
+    assert results(tmp_path / "runs" / "digits-2")["epochs"] == 6
+
+
+def test_divergence_is_said_in_a_sentence(tmp_path, capsys):
+    assert main([*SMALL, "--learning-rate", "1e30", "--out", str(tmp_path / "run")]) == 1
+    assert "training diverged" in capsys.readouterr().err
+
+
+def test_loading_from_an_unfinished_run_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="name the folder of a finished run"):
+        bench.load_generator(tmp_path)
+
+
+def test_the_mnist_recipe_is_the_released_one():
+    recipe = BENCHMARKS["mnist"].recipe
+    assert dataclasses.asdict(recipe) == {
+        "dataset": "mnist", "epochs": 250, "order": "simultaneous",
+        "objective": "non-saturating", "k": 1, "batch_size": 100, "prior": "uniform",
+        "latent_size": 100, "learning_rate": 0.1, "learning_rate_divisor": 1.000004,
+        "learning_rate_floor": 1e-6, "initial_momentum": 0.5, "final_momentum": 0.7,
+        "momentum_saturates": 250, "evaluate_every": 10, "num_samples": 10_000,
+        "generator": {"hidden_sizes": (1200, 1200), "weight_range": 0.05},
+        "discriminator": {
+            "units": (240, 240), "pieces": 5, "weight_range": 0.005, "input_keep": 0.8,
+            "hidden_keep": 0.5,
+        },
+    }  # fmt: skip
+    images = np.random.default_rng(0).integers(0, 256, (20, 28, 28), np.uint8)
+    generator, _ = build_players(jax.random.key(0), recipe, images)
+    bias = np.asarray(generator.layers[4].bias, np.float64)
+    mean = images.mean(0).ravel() / 255
+    np.testing.assert_allclose(bias, np.log(mean / (1 - mean)), rtol=1e-4, atol=1e-6)
+
+
+def test_k_steps_ramp_and_decay_by_discriminator_updates():
+    recipe = dataclasses.replace(BENCHMARKS["digits"].recipe, order="alternating", k=3)
+    generator_rule, discriminator_rule = update_rule(recipe, iterations_per_epoch=4)
+    one = {"weight": jax.numpy.zeros(1)}
+    gradient = {"weight": jax.numpy.ones(1)}
+
+    def changes(rule, n):
+        state, seen = rule.init(one), []
+        update = jax.jit(rule.update)
+        for _ in range(n):
+            change, state = update(gradient, state)
+            seen.append(float(change["weight"][0]))
+        return seen
+
+    def expected(n, stride, per_epoch):
+        v, seen = 0.0, []
+        for t in range(n):
+            mu = 0.5 + 0.2 * min((t // per_epoch) / 249, 1)
+            v = mu * v - 0.1 / 1.000004 ** (t * stride)
+            seen.append(v)
+        return seen
+
+    np.testing.assert_allclose(changes(generator_rule, 20), expected(20, 3, 4), rtol=1e-6)
+    np.testing.assert_allclose(changes(discriminator_rule, 60), expected(60, 1, 12), rtol=1e-6)
+
+
+def test_stopping_by_hand_says_how_to_continue(tmp_path):
+    folder = tmp_path / "stopped"
+    command = [sys.executable, "-m", "advnets.bench", *SMALL, "--out", str(folder)]
+    command[command.index("--epochs") + 1] = "100000"
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ)
+    deadline = time.monotonic() + 120
+    while not (folder / "checkpoints" / "2").is_dir():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"--resume --out {folder} continues it" in err

@@ -1,0 +1,132 @@
+"""The nearest image against float64 brute force; copies, ties and blocks."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import advnets.neighbours as neighbours
+
+
+@functools.cache
+def jitted(**blocks):
+    return jax.jit(functools.partial(neighbours.nearest, **blocks))
+
+
+nearest = jitted(query_block=16, image_block=32)
+quick = settings(deadline=None, max_examples=15)
+seeds = st.integers(0, 2**32 - 1)
+
+
+def brute_force(queries, images):
+    queries, images = (np.float64(a).reshape(len(a), -1) for a in (queries, images))
+    return np.stack([np.linalg.norm(images - query, axis=1) for query in queries])
+
+
+def problem(seed, columns, scale=1.0, dtype=np.float32):
+    """Queries of which a third equal an image, a third nearly do."""
+    rng = np.random.default_rng([seed, columns])
+    images, queries = scale * rng.random((70, columns)), scale * rng.random((30, columns))
+    queries[:20] = images[rng.integers(0, 70, 20)]
+    queries[10:20] += scale * np.geomspace(1e-6, 1e-1, 10)[:, None] * rng.random((10, columns))
+    return queries.astype(dtype), images.astype(dtype)
+
+
+@pytest.mark.parametrize(
+    ("columns", "dtype"),
+    [(c, np.float32) for c in (1, 3, 31, 64, 784, 3072)] + [(3, np.float64), (64, np.float64)],
+)
+def test_nearest_is_the_nearest(columns, dtype):
+    with jax.enable_x64(dtype == np.float64):
+        for scale in (1.0, 55.0):
+            queries, images = problem(0, columns, scale, dtype)
+            indices, distances = nearest(queries, images)
+            assert distances.dtype == dtype
+            expected = brute_force(queries, images)
+            rtol = 1e-5 if dtype == np.float32 else 1e-12
+            np.testing.assert_allclose(distances, expected.min(axis=1), rtol=rtol)
+            chosen = np.take_along_axis(expected, np.asarray(indices)[:, None], axis=1)[:, 0]
+            np.testing.assert_allclose(chosen, expected.min(axis=1), rtol=rtol)
+
+
+@pytest.mark.parametrize("columns", [3, 64])
+def test_images_that_hardly_differ_are_told_apart(columns):
+    # Far from the mean, |x|^2 + |s|^2 - 2 x.s is off by more than these distances squared.
+    rng = np.random.default_rng(0)
+    images = np.repeat(np.float32([[100.0], [-100.0]]), [30, 40], axis=0)
+    images = images + rng.integers(-64, 64, (70, columns)).astype(np.float32) / 1024
+    queries = images[:30] + rng.integers(-8, 8, (30, columns)).astype(np.float32) / 1024
+    indices, distances = nearest(queries, images)
+    expected = brute_force(queries, images)
+    np.testing.assert_allclose(distances, expected.min(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(expected[np.arange(30), indices], expected.min(axis=1), rtol=1e-6)
+
+
+@quick
+@given(seeds, st.sampled_from([3, 64]))
+def test_of_equals_the_first(seed, columns):
+    rng = np.random.default_rng(seed)
+    distinct = rng.random((12, columns)).astype(np.float32)
+    order = rng.integers(0, 12, 70)  # every image several times, in any block
+    indices, distances = nearest(distinct[order[:30]], distinct[order])
+    np.testing.assert_array_equal(indices, [np.argmax(order == image) for image in order[:30]])
+    np.testing.assert_array_equal(distances, 0)
+
+
+@quick
+@given(seeds, st.sampled_from([3, 64]))
+def test_equal_distances_are_a_tie(seed, columns):
+    # Corners of a cube from its middle: every distance is the same.
+    corners = np.random.default_rng(seed).integers(0, 2, (70, columns)).astype(np.float32)
+    middle = np.full((30, columns), 0.5, np.float32)
+    indices, distances = nearest(middle, corners)
+    np.testing.assert_array_equal(indices, 0)
+    np.testing.assert_allclose(distances, np.sqrt(columns) / 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("columns", "blocks"), [(3, (7, 70)), (64, (1000, 1000)), (64, (13, 17)), (64, (1, 69))]
+)
+@quick
+@given(seed=seeds)
+def test_the_blocks_are_nothing(columns, blocks, seed):
+    queries, images = problem(seed, columns)
+    indices, distances = jitted(query_block=blocks[0], image_block=blocks[1])(queries, images)
+    expected = brute_force(queries, images)
+    np.testing.assert_allclose(distances, expected.min(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(expected[np.arange(30), indices], distances, rtol=1e-5)
+
+
+def test_images_of_any_shape_from_either_library():
+    queries, images = problem(0, 64)
+    expected = nearest(queries, images)
+    found = neighbours.nearest(queries.reshape(-1, 4, 4, 4), images.reshape(-1, 4, 4, 4))
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_memory_does_not_grow_with_the_images():
+    def temporary(num_images):
+        shapes = [(100, 300), (num_images, 300)]
+        arguments = [jax.ShapeDtypeStruct(shape, np.float32) for shape in shapes]
+        return jitted().lower(*arguments).compile().memory_analysis().temp_size_in_bytes
+
+    assert temporary(10_000) == temporary(40_000)
+
+
+@pytest.mark.parametrize(
+    ("queries", "images", "blocks", "message"),
+    [
+        (0, 1, {}, "got 0 queries and 1 images"),
+        (1, 0, {}, "got 1 queries and 0 images"),
+        (1, 1, {"query_block": 0}, "query_block 0"),
+        (1, 1, {"image_block": -1}, "image_block -1"),
+    ],
+)
+def test_nearest_refuses(queries, images, blocks, message):
+    with pytest.raises(ValueError, match=message):
+        neighbours.nearest(jnp.zeros((queries, 3)), jnp.zeros((images, 3)), **blocks)
