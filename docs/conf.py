@@ -82,6 +82,7 @@ def readable_signature(app, what, name, obj, options, signature, returns):
             text = text.replace(long, short)
         text = EITHER_ARRAY.sub(r"\1[Array | ndarray, \2]", text)
         text = re.sub(r"<function (\w+)(?: at 0x\w+)?>", r"\1", text)
+        text = text.replace("Prior = <factory>", "Prior = Uniform()")
         return text.replace("<factory>", "...")
 
     return readable(signature), readable(returns)

@@ -12,6 +12,7 @@ import jax
 import matplotlib.image
 import numpy as np
 import pytest
+import scipy.special
 
 import advnets
 from advnets import bench
@@ -134,7 +135,7 @@ def test_without_arguments_it_lists_what_there_is(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nosuch"], "unknown benchmark 'nosuch'; choose one of digits, mnist"),
+        (["nosuch"], "unknown benchmark 'nosuch'; choose one of digits, mnist, references"),
         (["digits", "--k", "0"], "k must be at least 1; got 0"),
         (["digits", "--k", "2"], "simultaneous order has k = 1; got 2"),
         (["digits", "--learning-rate", "-0.1"], "learning rate must be above 0; got -0.1"),
@@ -191,6 +192,43 @@ def test_default_folders_are_numbered_and_resumed_latest_first(tmp_path, monkeyp
 def test_divergence_is_said_in_a_sentence(tmp_path, capsys):
     assert main([*SMALL, "--learning-rate", "1e30", "--out", str(tmp_path / "run")]) == 1
     assert "training diverged" in capsys.readouterr().err
+
+
+def test_reference_rows_agree_with_an_independent_score(tmp_path, capsys):
+    import sklearn.cluster
+
+    out = tmp_path / "references.json"
+    assert main(["references", "--dataset", "digits", "--iterations", "3", "--out", str(out)]) == 0
+    result = json.loads(out.read_text())
+    assert "centroids" in capsys.readouterr().out
+    digits = advnets.data.load("digits")
+    train, test = digits.train / 255.0, digits.test / 255.0
+    k_means = sklearn.cluster.KMeans(257, init="random", n_init=1, max_iter=3, random_state=0)
+    k_means.fit(train.reshape(-1, 64).astype(np.float32))
+    for name, rows in (
+        ("training_images", train.reshape(-1, 64)),
+        ("centroids", k_means.cluster_centers_.astype(np.float64)),
+    ):
+        sigma = result[name]["bandwidth"]
+        squared = ((test.reshape(-1, 1, 64) - rows[None]) ** 2).sum(-1)
+        log_p = scipy.special.logsumexp(-squared / (2 * sigma**2), axis=1) - np.log(len(rows))
+        log_p -= 64 * np.log(sigma * np.sqrt(2 * np.pi))
+        scored = result[name]["test"]
+        assert scored["mean"] == pytest.approx(log_p.mean(), abs=2e-3)
+        assert scored["standard_error"] == pytest.approx(log_p.std() / np.sqrt(256), rel=1e-4)
+    assert main(["references", "--dataset", "digits", "--out", str(out)]) == 2
+    assert "exists; choose another file" in capsys.readouterr().err
+
+
+def test_real_images_score_as_published_for_the_paper_s_protocol(data_dir):
+    """241.2 ± 2.1 nats at bandwidth .167 for the first 10,000 training images."""
+    from advnets.bench.scoring import score, unit_interval
+
+    mnist = advnets.data.load("mnist", data_dir)
+    scored = score(unit_interval(mnist.train[:10_000]), mnist)
+    assert scored["bandwidth"] == pytest.approx(0.16681, rel=1e-4)
+    assert scored["test"]["mean"] == pytest.approx(241.2, abs=0.1)
+    assert scored["test"]["standard_error"] == pytest.approx(2.1, abs=0.1)
 
 
 def test_loading_from_an_unfinished_run_is_refused(tmp_path):

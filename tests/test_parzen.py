@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import re
 
 import jax
 import jax.numpy as jnp
@@ -68,9 +69,12 @@ def problem(seed, columns, kind, dtype=np.float32):
     return points.astype(dtype), samples.astype(dtype)
 
 
-@pytest.mark.parametrize("columns", [1, 2, 3, 8, 31, 64, 784, 3072])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_error_is_as_promised(columns, dtype):
+@pytest.mark.parametrize(
+    ("dtype", "columns"),
+    [(np.float32, columns) for columns in (1, 2, 3, 8, 31, 64, 784, 3072)]
+    + [(np.float64, columns) for columns in (1, 8, 64, 784, 3072)],
+)
+def test_the_error_is_as_promised(dtype, columns):
     bandwidths = BANDWIDTHS.astype(dtype)
     with jax.enable_x64(dtype == np.float64):
         for kind in ("unit", "norm 55", "grey"):
@@ -80,11 +84,10 @@ def test_the_error_is_as_promised(columns, dtype):
             assert_exact(found, points, samples, bandwidths)
 
 
-@pytest.mark.parametrize("columns", [64, 784])
-def test_the_error_is_as_promised_for_each_bandwidth_alone(columns):
+def test_the_error_is_as_promised_for_each_bandwidth_alone():
     # Which distances are computed anew depends on the bandwidth that allows the least error.
     for kind in ("unit", "norm 55", "grey"):
-        points, samples = problem(1, columns, kind)
+        points, samples = problem(1, 784, kind)
         for bandwidth in np.split(BANDWIDTHS.astype(np.float32), len(BANDWIDTHS)):
             assert_exact(log_density(points, samples, bandwidth), points, samples, bandwidth)
 
@@ -150,9 +153,7 @@ def test_bandwidths_do_not_see_each_other(seed):
     assert np.all(np.abs(together - np.concatenate(alone)) <= 2e-5 * scale)
 
 
-@pytest.mark.parametrize(
-    ("columns", "blocks"), [(3, (7, 70)), (64, (60, 11)), (64, (13, 17)), (64, (1, 69))]
-)
+@pytest.mark.parametrize(("columns", "blocks"), [(3, (7, 69)), (64, (1000, 1000)), (64, (13, 17))])
 @quick
 @given(seed=seeds)
 def test_the_blocks_are_nothing(columns, blocks, seed):
@@ -184,6 +185,15 @@ def test_half_precision_is_computed_in_float32():
     found = log_density(points, samples, bandwidths)
     assert found.dtype == np.float32
     assert_exact(found, np.float32(points), np.float32(samples), bandwidths)
+
+
+def test_products_are_not_rounded_to_fewer_bits():
+    # A GPU would round them to TF32 by default; a CPU can't show it.
+    points, samples = problem(0, 784, "unit")
+    program = str(jax.make_jaxpr(parzen.log_density)(points, samples, np.float32([0.2])))
+    products = program.count("dot_general[")
+    assert products > 1
+    assert len(re.findall(r"precision=\(?[\w.]*HIGHEST", program)) == products
 
 
 def test_memory_does_not_grow_with_the_samples():
@@ -253,6 +263,7 @@ def test_a_bandwidth_at_an_end_of_the_grid_is_reported(grid, bandwidth, end):
 
 def test_the_bandwidth_has_the_highest_mean():
     points, samples = problem(0, 3, "unit")
+    points = points[:50]
     grid = parzen.bandwidth_grid()
     expected, _ = brute_force(points, samples, grid)
     best = grid[expected.mean(axis=1).argmax()]
@@ -261,12 +272,12 @@ def test_the_bandwidth_has_the_highest_mean():
 
 def test_the_standard_error_is_that_of_the_released_code():
     points, samples = problem(0, 3, "unit")
-    points = points[:7]
+    points = points[:50]
     (expected,), _ = brute_force(points, samples, np.array([0.2], np.float32))
     found = parzen.log_likelihood(points, samples, 0.2)
-    assert found.n == 7
+    assert found.n == 50
     assert found.mean == pytest.approx(expected.mean(), rel=1e-5)
-    assert found.standard_error == pytest.approx(expected.std() / np.sqrt(7), rel=1e-5)
+    assert found.standard_error == pytest.approx(expected.std() / np.sqrt(50), rel=1e-5)
 
 
 @pytest.mark.parametrize("bandwidth", [1, 1.0, np.float32(1), np.float64(1), jnp.float32(1)])
@@ -285,7 +296,7 @@ def test_means_over_many_points_do_not_round():
 
 def test_evaluate_is_the_papers_protocol():
     points, samples = problem(0, 3, "unit")
-    validation, test = points[:50], points[25:]
+    validation, test = points[:50], points[10:]
     validation[20:] = 1 - validation[20:] / 8  # rows that would choose another bandwidth
     found = parzen.evaluate(samples, validation, test, validation_rows=20)
     grid = parzen.bandwidth_grid()
@@ -298,19 +309,20 @@ def test_evaluate_is_the_papers_protocol():
         validation=parzen.log_likelihood(validation, samples, chosen.bandwidth),
         test=parzen.log_likelihood(test, samples, chosen.bandwidth),
     )
-    assert (found.validation.n, found.test.n) == (50, 35)
+    assert (found.validation.n, found.test.n) == (50, 50)
 
 
 def test_evaluate_may_leave_the_test_rows_alone():
     points, samples = problem(0, 3, "unit")
-    assert parzen.evaluate(samples, points, None).test is None
+    assert parzen.evaluate(samples, points[:50], None).test is None
 
 
 def test_an_evaluation_is_plain_values():
     points, samples = problem(0, 3, "unit")
-    found = dataclasses.asdict(parzen.evaluate(samples, points, points, np.array([0.1, 0.2])))
+    points, grid = points[:50], 10 * parzen.bandwidth_grid()
+    found = dataclasses.asdict(parzen.evaluate(samples, points, points, grid))
     assert json.loads(json.dumps(found)) == found
-    assert found["at_grid_end"] in ("lowest", "highest")
+    assert found["at_grid_end"] == "lowest"
     assert found["test"].keys() == {"mean", "standard_error", "n"}
     with pytest.raises(dataclasses.FrozenInstanceError):
         parzen.LogLikelihood(0.0, 1.0, 2).n = 3
@@ -318,13 +330,14 @@ def test_an_evaluation_is_plain_values():
 
 def test_jax_arrays_score_as_numpy_arrays_do():
     points, samples = problem(0, 3, "unit")
+    points = points[:50]
     assert parzen.evaluate(jnp.asarray(samples), jnp.asarray(points), None) == parzen.evaluate(
         samples, points, None
     )
 
 
 def test_evaluate_in_float64():
-    points, samples = problem(0, 64, "norm 55", np.float64)
+    points, samples = problem(0, 3, "norm 55", np.float64)
     with jax.enable_x64(True):
         found = parzen.evaluate(samples, points, points)
     expected, _ = brute_force(points, samples, np.array([found.bandwidth]))

@@ -245,16 +245,16 @@ def test_a_folder_with_a_run_is_not_overwritten(tmp_path):
 
 
 def test_resuming_needs_a_checkpoint_of_the_same_run_with_epochs_to_go(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no checkpoint to resume from"):
+    with pytest.raises(FileNotFoundError, match="no run to resume"):
         train(2, folder=tmp_path / "none", resume=True)
     train(4, folder=tmp_path / "run")
     with pytest.raises(ValueError, match="already holds 4 epochs"):
         train(2, folder=tmp_path / "run", resume=True)
-    with pytest.raises(ValueError, match="other shapes"):
+    with pytest.raises(advnets.CheckpointError, match="other shapes"):
         train(6, folder=tmp_path / "run", resume=True, generator_updates=optax.sgd(0.1))
     generator, _ = players(jax.random.key(0))
     wider = advnets.maxout_discriminator(jax.random.key(0), SHAPE, units=[6], pieces=2)
-    with pytest.raises(ValueError, match="other shapes"):
+    with pytest.raises(advnets.CheckpointError, match="other shapes"):
         advnets.train(
             jax.random.key(1),
             generator,
@@ -266,6 +266,24 @@ def test_resuming_needs_a_checkpoint_of_the_same_run_with_epochs_to_go(tmp_path)
             folder=tmp_path / "run",
             resume=True,
         )
+
+
+def test_a_run_stopped_before_its_first_checkpoint_starts_again(tmp_path):
+    train(2, folder=tmp_path / "whole")
+    (tmp_path / "early").mkdir()
+    (tmp_path / "early" / "metrics.jsonl").write_text('{"epoch": 1}\n')
+    train(2, folder=tmp_path / "early", resume=True)
+    logs = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("whole", "early")]
+    assert logs[0] == logs[1]
+
+
+def test_a_damaged_checkpoint_is_refused_in_a_sentence(tmp_path):
+    train(2, folder=tmp_path)
+    for path in (tmp_path / "checkpoints" / "2").rglob("*"):
+        if path.is_file() and path.stat().st_size > 0:
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(advnets.CheckpointError, match="damaged"):
+        train(4, folder=tmp_path, resume=True)
 
 
 def test_progress_goes_to_stderr_with_a_rate(capfd):

@@ -46,6 +46,7 @@ with (
     from advnets.priors import Prior as Prior
     from advnets.priors import Spherical as Spherical
     from advnets.priors import Uniform as Uniform
+    from advnets.training import CheckpointError as CheckpointError
     from advnets.training import Trained as Trained
     from advnets.training import TrainingDiverged as TrainingDiverged
     from advnets.training import sample as sample

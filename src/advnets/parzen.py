@@ -357,7 +357,7 @@ def _check_rows(
             f"{name} has rows of shape {rows.shape[1:]} and samples has rows of shape"
             f" {samples.shape[1:]}; give both the same"
         )
-    unusable = rows.size - int(jnp.isfinite(jnp.asarray(rows)).sum())
+    unusable = np.count_nonzero(~np.isfinite(np.asarray(rows)))
     if unusable:
         raise ValueError(f"{name} has {unusable} values that are not finite; leave them out")
 

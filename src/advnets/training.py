@@ -7,7 +7,6 @@ is a function of the run's key and the iteration's number, so a resumed run cont
 import dataclasses
 import functools
 import json
-import math
 import os
 import sys
 import time
@@ -51,6 +50,10 @@ class TrainingDiverged(ArithmeticError):
     """A cost or a gradient stopped being finite."""
 
 
+class CheckpointError(ValueError):
+    """A checkpoint can't be restored: it is damaged, or another run's."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Trained:
     """What [`advnets.train`][] returns.
@@ -60,14 +63,15 @@ class Trained:
         discriminator: the trained discriminator.
         metrics: one row for each epoch, as in `metrics.jsonl`.
         updates: the discriminator's updates in all, those before a resumption included.
-        updates_per_second: the median over this session's compiled calls; NaN if it had none.
+        updates_per_second: the median over this session's compiled calls; None if it had
+            nothing left to do.
     """
 
     generator: Player
     discriminator: Player
     metrics: list[Metrics]
     updates: int
-    updates_per_second: float
+    updates_per_second: float | None
 
 
 def to_unit_interval(images: Real[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -192,7 +196,7 @@ class _Checkpoints:
         try:
             arrays = self._manager.restore(epoch, args=self._args.StandardRestore(abstract))
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(
+            raise CheckpointError(
                 f"the checkpoint of epoch {epoch} can't be restored: it is damaged, or holds "
                 "players or update rules of other shapes (resume with the settings that the run "
                 "began with)"
@@ -264,8 +268,9 @@ def train(
             the last; what it returns joins that epoch's metrics.
         evaluate_every: epochs between evaluations, and between checkpoints.
         folder: where `metrics.jsonl` and `checkpoints/` go; nothing is written unless given.
-        resume: continue from the newest checkpoint in the folder; the rest of the run is then
-            what it would have been without the interruption.
+        resume: continue from the newest checkpoint in the folder, or from the start if the run
+            was stopped before its first; what follows is what it would have been without the
+            interruption.
         progress: show a progress bar with updates per second and the time left.
 
     Returns:
@@ -273,9 +278,10 @@ def train(
 
     Raises:
         ValueError: for a setting out of range, data too few for a minibatch or that the players
-            do not fit, or a checkpoint of another run.
+            do not fit, or fewer epochs than the folder already holds.
         FileExistsError: if the folder holds another run and `resume` is false.
         FileNotFoundError: if there is nothing to resume.
+        CheckpointError: if the newest checkpoint is damaged, or another run's.
         TrainingDiverged: if a cost or a gradient stops being finite; checkpoints stay.
 
     Example:
@@ -331,15 +337,15 @@ def train(
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         log = folder / "metrics.jsonl"
-        if not resume and log.exists():
+        if log.exists() and not resume:
             raise FileExistsError(
                 f"{folder} already holds a run; choose another folder, or resume it"
             )
+        if resume and not log.exists():
+            raise FileNotFoundError(f"{folder} holds no run to resume")
         checkpoints = _Checkpoints(folder / "checkpoints")
         latest = checkpoints.latest()
-        if resume and latest is None:
-            raise FileNotFoundError(f"{folder} holds no checkpoint to resume from")
-        if resume and latest is not None:
+        if latest is not None:
             first = latest
             if first > epochs:
                 raise ValueError(
@@ -428,7 +434,7 @@ def train(
         trained_discriminator,
         metrics,
         updates=int(state.iteration) * k,
-        updates_per_second=float(np.median(rates)) if rates else math.nan,
+        updates_per_second=float(np.median(rates)) if rates else None,
     )
 
 

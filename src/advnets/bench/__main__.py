@@ -7,9 +7,11 @@ from typing import Annotated, Any
 
 import tyro
 
-from advnets import TrainingDiverged
+from advnets import CheckpointError, TrainingDiverged
 from advnets.bench.recipes import BENCHMARKS, Recipe
+from advnets.bench.references import record
 from advnets.bench.runs import execute, prepare
+from advnets.data import Name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +29,25 @@ class Options:
     """Continue the run in the folder, exactly."""
 
 
+@dataclasses.dataclass(frozen=True)
+class ReferenceOptions:
+    """What the reference rows are computed on."""
+
+    dataset: Name = "mnist"
+    """The data set."""
+    iterations: int = 20
+    """Most rounds of k-means (10 seconds each for MNIST on 2 cores)."""
+    seed: int = 0
+    """Seed of the centroids' start."""
+    out: Path | None = None
+    """File of the result; runs/references-DATASET.json unless given."""
+    data_dir: Path | None = None
+    """Local mirror of the Hub's repositories (or ADVNETS_DATA)."""
+
+
+REFERENCES = "real training images, and k-means centroids of them, scored in the place of samples"
+
+
 def listing() -> str:
     """What there is to run, for a call without arguments."""
     lines = [
@@ -38,14 +59,17 @@ def listing() -> str:
         if benchmark.published is not None:
             mean, error = benchmark.published
             lines += [f"    the paper reports {mean:g} ± {error:g} nats"]
+    lines += ["references", f"    {REFERENCES}", "    needs the data set that it is given"]
     return "\n".join(lines)
+
+
+def row(label: str, scored: dict[str, Any]) -> str:
+    """A line of a report."""
+    return f"  {label:<34} {scored['mean']:8.1f} ± {scored['standard_error']:.1f}"
 
 
 def report(results: dict[str, Any], folder: Path) -> str:
     """A run's outcome, to read."""
-
-    def row(label: str, score: dict[str, Any]) -> str:
-        return f"  {label:<34} {score['mean']:8.1f} ± {score['standard_error']:.1f}"
 
     parzen, references = results["parzen"], results["references"]
     lines = ["", "Parzen log-likelihood of the test set, nats:"]
@@ -58,7 +82,9 @@ def report(results: dict[str, Any], folder: Path) -> str:
     lines += [f"bandwidth {parzen['bandwidth']:.3g}, chosen on validation rows"]
     if parzen["at_grid_end"]:
         lines += ["NOTE: that bandwidth is at an end of the grid; a wider grid may score higher"]
-    lines += [f"{results['updates_per_second']:.0f} updates/s; everything is in {folder}"]
+    if results["updates_per_second"] is not None:
+        lines += [f"{results['updates_per_second']:.0f} updates/s"]
+    lines += [f"everything is in {folder}"]
     return "\n".join(lines)
 
 
@@ -69,8 +95,11 @@ def main(arguments: list[str] | None = None) -> int:
         print(listing())
         return 0
     name, *rest = arguments
+    if name == "references":
+        return _references(rest)
     if name not in BENCHMARKS:
-        return _refuse(f"unknown benchmark {name!r}; choose one of {', '.join(BENCHMARKS)}")
+        known = ", ".join([*BENCHMARKS, "references"])
+        return _refuse(f"unknown benchmark {name!r}; choose one of {known}")
     benchmark = BENCHMARKS[name]
     try:
         options = tyro.cli(
@@ -89,8 +118,11 @@ def main(arguments: list[str] | None = None) -> int:
         )
     except (ValueError, OSError) as error:
         return _refuse(str(error))
+    print(f"{name}: everything goes to {run.folder}", file=sys.stderr)
     try:
         results = execute(run)
+    except CheckpointError as error:
+        return _refuse(str(error))
     except TrainingDiverged as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -98,6 +130,30 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"stopped; --resume --out {run.folder} continues it", file=sys.stderr)
         return 130
     print(report(results, run.folder))
+    return 0
+
+
+def _references(arguments: list[str]) -> int:
+    options = tyro.cli(
+        ReferenceOptions,
+        args=arguments,
+        prog="python -m advnets.bench references",
+        description=f"The reference rows of Table 1: {REFERENCES}.",
+    )
+    try:
+        result = record(
+            options.dataset,
+            out=options.out,
+            data_dir=options.data_dir,
+            iterations=options.iterations,
+            seed=options.seed,
+        )
+    except (ValueError, OSError) as error:
+        return _refuse(str(error))
+    print(f"Parzen log-likelihood of {options.dataset}'s test set, nats:")
+    for label in ("training_images", "centroids"):
+        scored = result[label]
+        print(row(f"{scored['num_samples']} {label.replace('_', ' ')}", scored["test"]))
     return 0
 
 

@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import numpy as np
 import optax
+import tyro
 from jaxtyping import Array, Key, UInt8
 
 import advnets
@@ -60,7 +61,7 @@ class Recipe:
         ValueError: for a setting out of range.
     """
 
-    dataset: Name = "mnist"
+    dataset: tyro.conf.Suppress[Name] = "mnist"
     """The data set."""
     epochs: int = 250
     """Epochs to train; the released recipe never stops, its momentum stops rising at 250."""

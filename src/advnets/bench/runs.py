@@ -11,7 +11,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, UInt8
+from jaxtyping import Array, Float, Key
+from tqdm import tqdm
 
 import advnets
 from advnets.algorithm1 import Player
@@ -26,12 +27,10 @@ from advnets.bench.recipes import (
     build_prior,
     update_rule,
 )
+from advnets.bench.scoring import SELECTION_ROWS, score, unit_interval, write_json
 
 # Figure 2 has 4 rows of 5 samples; a run shows more.
 ROWS, COLUMNS = 8, 10
-# The paper's protocol chooses the bandwidth on these many validation rows; during training, the
-# likelihood is of these rows too.
-SELECTION_ROWS = 1000
 CONFIG, METRICS, RESULTS = "config.json", "metrics.jsonl", "results.json"
 LAST, BEST = "generator.safetensors", "generator-best.safetensors"
 
@@ -85,7 +84,7 @@ def prepare(
             f"minibatches of {recipe.batch_size}; lower the batch size or k"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    _write_json(folder / CONFIG, _config(benchmark, seed, data))
+    write_json(folder / CONFIG, _config(benchmark, seed, data))
     return Run(benchmark, seed, folder, resume, data)
 
 
@@ -151,7 +150,9 @@ def execute(run: Run, *, progress: bool = True) -> dict[str, Any]:
 
     def evaluate(epoch: int, generator: Player) -> Mapping[str, Any]:
         samples = _draw(samples_key, generator, prior, epoch, recipe)
-        estimate = advnets.parzen.evaluate(samples, _unit(data.validation[:SELECTION_ROWS]), None)
+        estimate = advnets.parzen.evaluate(
+            samples, unit_interval(data.validation[:SELECTION_ROWS]), None
+        )
         best = _best(_read_rows(folder / METRICS))  # of the epochs before this one
         if best is None or estimate.validation.mean > best["validation"]["mean"]:
             advnets.save_model(folder / BEST, generator)
@@ -183,14 +184,17 @@ def execute(run: Run, *, progress: bool = True) -> dict[str, Any]:
     advnets.save_model(folder / LAST, trained.generator)
     advnets.figures.curves(folder / "curves.png", trained.metrics, title=run.benchmark.name)
 
-    def score(generator: Player, epoch: int) -> dict[str, Any]:
-        samples = _draw(samples_key, generator, prior, epoch, recipe)
-        return _score(samples, data)
-
     published = run.benchmark.published
     best = _best(trained.metrics)
     assert best is not None  # the last epoch is always evaluated
     best_generator = advnets.load_model(folder / BEST, like=generator)
+    drawn = {
+        "last": lambda: _draw(samples_key, trained.generator, prior, recipe.epochs, recipe),
+        "best": lambda: _draw(samples_key, best_generator, prior, best["epoch"], recipe),
+        "training_images": lambda: unit_interval(data.train[: recipe.num_samples]),
+    }
+    bar = tqdm(drawn.items(), desc="scoring", unit=" rows of the table", disable=not progress)
+    scores = {name: score(draw(), data) for name, draw in bar}
     results = {
         "benchmark": run.benchmark.name,
         "seed": run.seed,
@@ -198,16 +202,17 @@ def execute(run: Run, *, progress: bool = True) -> dict[str, Any]:
         "updates": trained.updates,
         "updates_per_second": trained.updates_per_second,
         "order": recipe.order,
-        "parzen": score(trained.generator, recipe.epochs),
-        "best": {"epoch": best["epoch"], "parzen": score(best_generator, best["epoch"])},
+        "parzen": scores["last"],
+        "best": {"epoch": best["epoch"], "parzen": scores["best"]},
         "references": {
-            "training_images": _reference(_unit(data.train[: recipe.num_samples]), data),
+            # In short form: the score of the test set.
+            "training_images": {**scores["training_images"], **scores["training_images"]["test"]},
             "paper": published and dict(zip(("mean", "standard_error"), published, strict=True)),
         },
         "data": data.source,
         "provenance": provenance(),
     }
-    _write_json(folder / RESULTS, results)
+    write_json(folder / RESULTS, results)
     return results
 
 
@@ -216,24 +221,26 @@ def load_generator(
 ) -> tuple[Player, advnets.Prior]:
     """Opens the generator that a run has left.
 
-    Args:
-        folder: the run's folder.
-        best: the generator of the best epoch by validation likelihood, not of the last epoch.
+        Args:
+            folder: the run's folder.
+            best: the generator of the best epoch by validation likelihood, not of the last epoch.
 
-    Returns:
-        The generator, and the prior of its latent vectors.
+        Returns:
+            The generator, and the prior of its latent vectors.
 
-    Raises:
-        FileNotFoundError: if the folder holds no finished run.
-        ValueError: if its files are damaged.
+        Raises:
+            FileNotFoundError: if the folder holds no finished run.
+            ValueError: if its files are damaged.
 
-    Example:
-        >>> import jax
-        >>> import advnets
-        >>> from advnets import bench
-        >>> generator, prior = bench.load_generator("runs/digits")  # doctest: +SKIP
-        >>> advnets.sample(jax.random.key(0), generator, 5, prior=prior).shape  # doctest: +SKIP
-        (5, 8, 8)
+        Example:
+            >>> import jax
+            >>> from tqdm import tqdm
+
+    import advnets
+            >>> from advnets import bench
+            >>> generator, prior = bench.load_generator("runs/digits")  # doctest: +SKIP
+            >>> advnets.sample(jax.random.key(0), generator, 5, prior=prior).shape  # doctest: +SKIP
+            (5, 8, 8)
     """
     folder = Path(folder)
     path = folder / (BEST if best else LAST)
@@ -336,34 +343,11 @@ def _best(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
     return max(scored, key=lambda row: row["validation"]["mean"], default=None)
 
 
-def _unit(images: UInt8[np.ndarray, " n *shape"]) -> Float[np.ndarray, " n *shape"]:
-    return images.astype(np.float32) / 255
-
-
 def _draw(
     key: Key[Array, ""], generator: Player, prior: advnets.Prior, epoch: int, recipe: Recipe
 ) -> Float[np.ndarray, " n *shape"]:
     key = jax.random.fold_in(key, epoch)
     return advnets.sample(key, generator, recipe.num_samples, prior=prior)
-
-
-def _score(samples: Float[np.ndarray, " n *shape"], data: advnets.data.Dataset) -> dict[str, Any]:
-    estimate = advnets.parzen.evaluate(
-        samples,
-        _unit(data.validation),
-        _unit(data.test),
-        validation_rows=SELECTION_ROWS,
-    )
-    return dataclasses.asdict(estimate)
-
-
-def _reference(
-    samples: Float[np.ndarray, " n *shape"], data: advnets.data.Dataset
-) -> dict[str, Any]:
-    """A row of the table with real images in the place of samples, in the results' short form."""
-    estimate = _score(samples, data)
-    test = estimate.pop("test")
-    return {**estimate, **test}
 
 
 def _picture(
@@ -373,14 +357,9 @@ def _picture(
     rows = max(1, len(shown) // COLUMNS)
     columns = len(shown) // rows
     shown = shown[: rows * columns]
-    beside_last_column = jnp.asarray(shown[columns - 1 :: columns])
-    nearest, _ = advnets.neighbours.nearest(beside_last_column, jnp.asarray(_unit(data.train)))
+    train = unit_interval(data.train)
+    last_column = jnp.asarray(shown[columns - 1 :: columns])
+    nearest, _ = advnets.neighbours.nearest(last_column, jnp.asarray(train))
     advnets.figures.samples_with_neighbours(
-        folder / "samples.png", shown, _unit(data.train[np.asarray(nearest)]), columns=columns
+        folder / "samples.png", shown, train[np.asarray(nearest)], columns=columns
     )
-
-
-def _write_json(path: Path, content: Any) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(partial, path)
