@@ -90,20 +90,23 @@ def readable_signature(app, what, name, obj, options, signature, returns):
 
 def markdown_to_rst(app, what, name, obj, options, lines):
     """The little Markdown that the docstrings use, before Napoleon reads their sections."""
-    if what == "data":  # a value has no docstring of its own, only its type's
+    # A value's docstring is its type's, and that of a bare __call__ is Python's: neither is ours.
+    if what == "data" or lines[:1] == ["Call self as a function."]:
         lines.clear()
     text = "\n".join(lines)
     text = re.sub(r"^( *)\$\$(.+?)\$\$ *$", math_block, text, flags=re.DOTALL | re.MULTILINE)
     text = re.sub(r"\\\((.+?)\\\)", r":math:`\1`", text, flags=re.DOTALL)
     text = re.sub(r"\[`([\w.]+)`\]\[\]", r":py:obj:`\1`", text)
     # Single backticks, except those of a role or of an inline literal.
-    text = re.sub(r"(?<![`:\w])`([^`]+)`(?!`)(?=(\w?))", inline_literal, text)
+    text = re.sub(r"(\S?)(?<![`:\w])`([^`]+)`(?!`)(?=(\w?))", inline_literal, text)
     lines[:] = text.split("\n")
 
 
 def inline_literal(match):
-    code, suffix = match.groups()  # a suffix, as a plural s, has to be set apart
-    return f"``{code}``" + ("\\ " if suffix else "")
+    before, code, after = match.groups()
+    # What touches it, as ± or a plural s, has to be set apart by an escaped space.
+    left, right = "\\ " if before else "", "\\ " if after else ""
+    return f"{before}{left}``{code}``{right}"
 
 
 def math_block(match):

@@ -16,6 +16,7 @@ import advnets.bench
 
 DOCS = Path(__file__).parent.parent / "docs"
 DIRECTIVE = re.compile(r"^\.\. auto(?!module)\w+:: (\S+)$", re.MULTILINE)
+SECTIONS = "Args|Attributes|Returns|Raises|Example|References"
 NAME = re.compile(r"\badvnets(?:\.\w+)+")
 
 
@@ -42,9 +43,9 @@ def public_values():
 
 
 def resolve(name):
-    """The object that a dotted name stands for."""
+    """The object that a dotted name stands for; an attribute comes before a module of its name."""
     parts = name.split(".")
-    for cut in range(len(parts), 0, -1):
+    for cut in range(len(parts) - 1, 0, -1):
         try:
             value = importlib.import_module(".".join(parts[:cut]))
         except ModuleNotFoundError:
@@ -52,7 +53,7 @@ def resolve(name):
         for part in parts[cut:]:
             value = getattr(value, part)
         return value
-    raise ModuleNotFoundError(name)
+    return importlib.import_module(name)
 
 
 def documented():
@@ -90,6 +91,31 @@ def test_names_on_a_page_exist(page):
         except (AttributeError, ModuleNotFoundError):
             missing.append(name)
     assert not missing, f"{page.name} names what does not exist: " + ", ".join(missing)
+
+
+def documented_callables():
+    for name, value in public_values():
+        if callable(value):
+            yield name, value
+        if inspect.isclass(value):
+            methods = [(key, method) for key, method in vars(value).items() if key[0] != "_"]
+            yield from ((f"{name}.{k}", m) for k, m in methods if inspect.isfunction(m))
+
+
+def test_docstrings_list_the_parameters_that_there_are():
+    wrong = []
+    for name, value in documented_callables():
+        doc = inspect.getdoc(value) or ""
+        if re.search(rf"^ +({SECTIONS}):$", doc, re.MULTILINE):
+            wrong.append(f"{name}: a section's title is indented")
+        section = re.search(rf"^Args:\n(.*?)(?:^(?:{SECTIONS}):|\Z)", doc, re.DOTALL | re.MULTILINE)
+        if section is None:
+            continue
+        listed = re.findall(r"^    (\w+):", section[1], re.MULTILINE)
+        taken = [key for key in inspect.signature(value).parameters if key != "self"]
+        if listed != taken:
+            wrong.append(f"{name}: lists {listed}, takes {taken}")
+    assert not wrong, "\n".join(wrong)
 
 
 def find_examples():

@@ -94,8 +94,16 @@ def test_marginal_bias_inverts_the_sigmoid_of_the_mean_image():
 
 
 def test_marginal_bias_refuses_pixels_outside_the_unit_interval():
-    with pytest.raises(ValueError, match=r"pixels in \[0, 1\]"):
-        advnets.marginal_bias(np.full((2, 3), 17.0))
+    for images in ([[17.0], [17.0]], [[-1.0], [2.0]], [[np.nan], [0.5]]):
+        with pytest.raises(ValueError, match=r"pixels in \[0, 1\]"):
+            advnets.marginal_bias(np.array(images))
+
+
+def test_whole_numbers_are_numbers_too(key):
+    assert (advnets.Dropout(1)(jnp.ones(3), key=key) == 1).all()
+    assert advnets.linear(key, 2, 3, 1, bias=0).weight.shape == (3, 2)
+    assert advnets.BlendedCost(minimax=1, non_saturating=0)(jnp.zeros(2)) < 0
+    advnets.released_updates(1, 5, norm_limit=2)
 
 
 @pytest.mark.parametrize(

@@ -39,9 +39,9 @@ def test_the_monte_carlo_value_is_the_integral():
 
     def integrand(x):
         logit = v @ np.tanh(w * x + b) + c
-        return scipy.stats.norm.pdf(x) * scipy.special.log_expit(
-            logit
-        ) + scipy.stats.norm.pdf(x, 1.0, 0.7) * scipy.special.log_expit(-logit)
+        return scipy.stats.norm.pdf(x) * scipy.special.log_expit(logit) + scipy.stats.norm.pdf(
+            x, 1.0, 0.7
+        ) * scipy.special.log_expit(-logit)
 
     integral, _ = scipy.integrate.quad(integrand, -12, 12, epsabs=1e-10)
     spread = np.var(jax.nn.log_sigmoid(real_logits)) + np.var(jax.nn.log_sigmoid(-fake_logits))

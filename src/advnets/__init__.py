@@ -11,10 +11,12 @@ import os
 
 from jaxtyping import install_import_hook
 
+from advnets import _checking  # before the hook, which it is part of
+
 with (
     contextlib.nullcontext()
     if os.environ.get("ADVNETS_TYPECHECK") == "0"
-    else install_import_hook("advnets", "beartype.beartype")
+    else install_import_hook("advnets", f"{_checking.__name__}.checked")
 ):
     from advnets import data as data
     from advnets import figures as figures

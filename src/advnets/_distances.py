@@ -5,8 +5,6 @@ below `|x|` and `|s|`. So its values come with a bound on their rounding errors,
 caller can't use as they are it has computed anew from differences.
 """
 
-import itertools
-
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -69,7 +67,8 @@ def squared_distances(
             squared += (points[:, column, None] - samples[None, :, column]) ** 2
         return squared, jnp.zeros_like(squared)
     points, samples = points - centre[None, :], samples - centre[None, :]
-    for piece in _pieces(columns):
+    for start in range(0, columns, PIECE_COLUMNS):
+        piece = slice(start, start + PIECE_COLUMNS)
         # HIGHEST: by default a recent GPU multiplies in TF32, which is off by nats.
         squared -= jnp.matmul(
             points[:, piece], 2 * samples[:, piece].T, precision=lax.Precision.HIGHEST
@@ -107,14 +106,8 @@ def recompute(
     return repaired
 
 
-def _sum_of_squares(rows: Float[Array, " rows columns"]) -> Float[Array, " rows"]:
-    total = jnp.zeros(rows.shape[0], rows.dtype)
-    for piece in _pieces(rows.shape[1]):
-        total += jnp.sum(rows[:, piece] ** 2, axis=1)
-    return total
-
-
-def _pieces(columns: int) -> list[slice]:
-    count = num_blocks(columns, PIECE_COLUMNS)
-    ends = [columns * piece // count for piece in range(count + 1)]
-    return [slice(start, end) for start, end in itertools.pairwise(ends)]
+def _sum_of_squares(rows: Float[Array, "rows columns"]) -> Float[Array, " rows"]:
+    rows = jnp.pad(rows, ((0, 0), (0, -rows.shape[1] % PIECE_COLUMNS)))
+    pieces = jnp.sum(rows.reshape(rows.shape[0], -1, PIECE_COLUMNS) ** 2, axis=2)
+    # Without the barrier XLA may make the two sums one long one.
+    return jnp.sum(lax.optimization_barrier(pieces), axis=1)

@@ -51,7 +51,8 @@ class DiscriminatorInfo(eqx.Module):
         fake_output: the mean of D(G(z)), in [0, 1].
         real_error: the fraction of data with D(x) < 1/2.
         fake_error: the fraction of generated examples with D(G(z)) ≥ 1/2.
-        gradient_norm: the Euclidean norm of the gradient of the discriminator's cost.
+        gradient_norm: the Euclidean norm of the gradient of the discriminator's cost, which is -V,
+            or -V/2 in simultaneous order.
     """
 
     value: Float[Array, ""]
@@ -198,7 +199,7 @@ class Algorithm1:
     Attributes:
         generator: the generator; only its static part is kept, its arrays live in the state.
         discriminator: the discriminator, likewise.
-        prior: the distribution of the latent vectors.
+        prior: the distribution of the latent vectors; `Uniform(100)` unless given.
         generator_updates: the generator's Optax transformation.
         discriminator_updates: the discriminator's.
         generator_cost: what the generator descends, a function of the logits on its examples:
@@ -287,7 +288,14 @@ class Algorithm1:
         )
 
     def players(self, state: State) -> tuple[Player, Player]:
-        """The generator and the discriminator at a state, as modules that can be called."""
+        """The generator and the discriminator at a state, as modules that can be called.
+
+        Args:
+            state: a state of this algorithm.
+
+        Returns:
+            The generator and the discriminator.
+        """
         return (
             eqx.combine(state.generator, self.generator),
             eqx.combine(state.discriminator, self.discriminator),

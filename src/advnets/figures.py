@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Real
 
-Path = str | os.PathLike[str]
+StrPath = str | os.PathLike[str]
 INK, GREEN, BLUE, GREY = "#222222", "#2a7f3f", "#2457a6", "#777777"
 
 
 def samples_with_neighbours(
-    path: Path,
+    path: StrPath,
     samples: Real[np.ndarray, " n *data"],
     neighbours: Real[np.ndarray, " rows *data"],
     *,
@@ -70,12 +70,12 @@ def samples_with_neighbours(
     matplotlib.image.imsave(path, picture, cmap="gray", vmin=0, vmax=1)
 
 
-def curves(path: Path, metrics: Sequence[Mapping[str, Any]], *, title: str = "") -> None:
+def curves(path: StrPath, metrics: Sequence[Mapping[str, Any]], *, title: str = "") -> None:
     """A run at a glance: both players, D's outputs and errors, and the validation likelihood.
 
     Args:
         path: the PNG file to write.
-        metrics: one row for each epoch, as [`advnets.train`][] returns them.
+        metrics: one row for each epoch, as in `Trained.metrics`.
         title: a line above the panels.
 
     Example:

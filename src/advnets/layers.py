@@ -201,7 +201,7 @@ def marginal_bias(images: Real[Array | np.ndarray, " n *data"]) -> Float[Array, 
         One bias for each pixel.
 
     Raises:
-        ValueError: if float images leave [0, 1].
+        ValueError: if a float pixel is outside [0, 1] or not a number.
 
     Example:
         >>> import numpy as np
@@ -214,12 +214,11 @@ def marginal_bias(images: Real[Array | np.ndarray, " n *data"]) -> Float[Array, 
     """
     # In float64 on the host: in float32, 1 - 1e-7 is 6 % off.
     images = np.asarray(images)
-    scale = 255 if images.dtype == np.uint8 else 1
-    mean = images.mean(axis=0, dtype=np.float64) / scale
-    if mean.min() < 0 or mean.max() > 1:
+    largest = 255 if images.dtype == np.uint8 else 1
+    if not (images.min() >= 0 and images.max() <= largest):
         raise ValueError(
-            f"a sigmoid's marginals need pixels in [0, 1]; got a mean pixel of {mean.min():.3g} "
-            f"to {mean.max():.3g} (give uint8 images, or scale them)"
+            f"a sigmoid's marginals need pixels in [0, 1]; got {images.min():.3g} to "
+            f"{images.max():.3g} (give uint8 images, or scale them)"
         )
-    mean = mean.clip(1e-7, 1 - 1e-7)
+    mean = (images.mean(axis=0, dtype=np.float64) / largest).clip(1e-7, 1 - 1e-7)
     return jnp.asarray(np.log(mean) - np.log1p(-mean), dtype=float)

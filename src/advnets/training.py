@@ -503,7 +503,7 @@ def sample(
         (3, 28, 28)
 
     References:
-        Section 1 (x = G(z), z drawn from p_z); Figure 2.
+        x = G(z), z drawn from p_z (section 3); Figure 2.
     """
     if n < 1:
         raise ValueError(f"the number of samples must be at least 1; got {n}")

@@ -93,7 +93,7 @@ def decayed_learning_rate(
         A schedule of the player's update count.
 
     Raises:
-        ValueError: if the rate is not above 0, or the divisor is below 1.
+        ValueError: if the rate is not above 0, the divisor below 1, or the floor negative.
 
     Example:
         >>> import advnets
@@ -108,6 +108,8 @@ def decayed_learning_rate(
         raise ValueError(f"the learning rate must be above 0; got {initial}")
     if not divisor >= 1:
         raise ValueError(f"the learning rate's divisor must be at least 1; got {divisor}")
+    if not floor >= 0:
+        raise ValueError(f"the learning rate's floor must be at least 0; got {floor}")
     # Not c ** t: float32 holds 1.000004 to 1 part in 75 of its distance from 1.
     log_divisor = math.log(divisor)
 
@@ -141,7 +143,8 @@ def momentum_ramp(
         A schedule of the player's update count.
 
     Raises:
-        ValueError: if a momentum leaves [0, 1), or `saturate` does not follow `start`.
+        ValueError: if a momentum leaves [0, 1), an epoch has no update, or `saturate` does not
+            follow `start`.
 
     Example:
         >>> import advnets
@@ -155,6 +158,8 @@ def momentum_ramp(
     for value in (initial, final):
         if not 0 <= value < 1:
             raise ValueError(f"momentum must be at least 0 and below 1; got {value}")
+    if updates_per_epoch < 1:
+        raise ValueError(f"an epoch must have at least 1 update; got {updates_per_epoch}")
     if saturate <= start:
         raise ValueError(
             f"the momentum's ramp must end after it starts; got start={start} and "
@@ -243,7 +248,7 @@ def released_updates(
     Args:
         learning_rate: the initial learning rate, above 0.
         updates_per_epoch: this player's updates in an epoch.
-        divisor: what the learning rate is divided by after every update.
+        divisor: what the learning rate is divided by after every discriminator update.
         floor: the least learning rate.
         initial_momentum: the momentum in epoch 1.
         final_momentum: the momentum from epoch `saturate` on.

@@ -9,7 +9,7 @@ import tyro
 
 from advnets import CheckpointError, TrainingDiverged
 from advnets.bench.recipes import BENCHMARKS, Recipe
-from advnets.bench.references import record
+from advnets.bench.reference_rows import record
 from advnets.bench.runs import execute, prepare
 from advnets.data import Name
 
@@ -65,7 +65,7 @@ def listing() -> str:
 
 def row(label: str, scored: dict[str, Any]) -> str:
     """A line of a report."""
-    return f"  {label:<34} {scored['mean']:8.1f} ± {scored['standard_error']:.1f}"
+    return f"  {label:<44} {scored['mean']:8.1f} ± {scored['standard_error']:.1f}"
 
 
 def report(results: dict[str, Any], folder: Path) -> str:
@@ -73,10 +73,13 @@ def report(results: dict[str, Any], folder: Path) -> str:
 
     parzen, references = results["parzen"], results["references"]
     lines = ["", "Parzen log-likelihood of the test set, nats:"]
-    lines += [row(f"last epoch ({results['epochs']})", parzen["test"])]
+    lines += [
+        row(f"{parzen['num_samples']} samples, last epoch ({results['epochs']})", parzen["test"])
+    ]
     best = results["best"]
-    lines += [row(f"best epoch on validation ({best['epoch']})", best["parzen"]["test"])]
-    lines += [row("real training images as samples", references["training_images"])]
+    lines += [row(f"the same, best epoch on validation ({best['epoch']})", best["parzen"]["test"])]
+    real = references["training_images"]
+    lines += [row(f"{real['num_samples']} real training images instead", real)]
     if references["paper"] is not None:
         lines += [row("the paper", references["paper"])]
     lines += [f"bandwidth {parzen['bandwidth']:.3g}, chosen on validation rows"]

@@ -29,7 +29,7 @@ def provenance() -> dict[str, Any]:
 
 
 def _command() -> str:
-    return shlex.join(["python", "-m", "advnets.bench", *sys.argv[1:]])
+    return shlex.join(["python", *sys.orig_argv[1:]])
 
 
 def _commit() -> str | None:

@@ -68,7 +68,7 @@ class Recipe:
     order: Order = "simultaneous"
     """simultaneous: as the released code; alternating: as the paper's Algorithm 1."""
     objective: Literal["non-saturating", "minimax", "blend"] = "non-saturating"
-    """What the generator descends."""
+    """What the generator descends; blend is of the other two in equal parts."""
     k: int = 1
     """Discriminator steps for each generator step (alternating order)."""
     batch_size: int = 100
@@ -86,7 +86,7 @@ class Recipe:
     initial_momentum: float = 0.5
     """Momentum in epoch 1."""
     final_momentum: float = 0.7
-    """Momentum from the epoch below on; linear in between."""
+    """Momentum from epoch `momentum_saturates` on; linear in between."""
     momentum_saturates: int = 250
     """The epoch at which momentum stops rising."""
     generator: GeneratorSpec = GeneratorSpec()

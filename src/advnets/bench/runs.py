@@ -133,7 +133,7 @@ def run(
         24
 
     References:
-        Section 5; section 4 of the evaluation protocol, Table 1.
+        Section 5 and Table 1.
     """
     prepared = prepare(benchmark, seed=seed, out=out, data_dir=data_dir, resume=resume)
     return execute(prepared, progress=progress)
@@ -221,26 +221,24 @@ def load_generator(
 ) -> tuple[Player, advnets.Prior]:
     """Opens the generator that a run has left.
 
-        Args:
-            folder: the run's folder.
-            best: the generator of the best epoch by validation likelihood, not of the last epoch.
+    Args:
+        folder: the run's folder.
+        best: the generator of the best epoch by validation likelihood, not of the last epoch.
 
-        Returns:
-            The generator, and the prior of its latent vectors.
+    Returns:
+        The generator, and the prior of its latent vectors.
 
-        Raises:
-            FileNotFoundError: if the folder holds no finished run.
-            ValueError: if its files are damaged.
+    Raises:
+        FileNotFoundError: if the folder holds no finished run.
+        ValueError: if its files are damaged.
 
-        Example:
-            >>> import jax
-            >>> from tqdm import tqdm
-
-    import advnets
-            >>> from advnets import bench
-            >>> generator, prior = bench.load_generator("runs/digits")  # doctest: +SKIP
-            >>> advnets.sample(jax.random.key(0), generator, 5, prior=prior).shape  # doctest: +SKIP
-            (5, 8, 8)
+    Example:
+        >>> import jax
+        >>> import advnets
+        >>> from advnets import bench
+        >>> generator, prior = bench.load_generator("runs/digits")  # doctest: +SKIP
+        >>> advnets.sample(jax.random.key(0), generator, 5, prior=prior).shape  # doctest: +SKIP
+        (5, 8, 8)
     """
     folder = Path(folder)
     path = folder / (BEST if best else LAST)

@@ -1,0 +1,59 @@
+"""Pictures hold what they are given, where it belongs."""
+
+import subprocess
+import sys
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from advnets import figures
+
+
+@pytest.mark.parametrize("channels", [(), (3,)])
+def test_every_sample_and_neighbour_is_in_its_place(tmp_path, channels):
+    rng = np.random.default_rng(0)
+    samples, neighbours = rng.random((6, 14, 14, *channels)), rng.random((2, 14, 14, *channels))
+    figures.samples_with_neighbours(tmp_path / "s.png", samples, neighbours, columns=3)
+    picture = matplotlib.image.imread(tmp_path / "s.png")[..., :3]
+    scale = picture.shape[0] // (2 * 15 + 1)
+    picture = picture[::scale, ::scale]
+    for row in range(2):
+        top = 1 + 15 * row
+        cells = [(1 + 15 * column, samples[3 * row + column]) for column in range(3)]
+        cells.append((2 + 15 * 3, neighbours[row]))
+        for left, image in cells:
+            cell = picture[top : top + 14, left : left + 14]
+            expected = image if channels else np.repeat(image[..., None], 3, axis=-1)
+            np.testing.assert_allclose(cell, expected, atol=2 / 255)
+
+
+def test_the_grid_must_be_full(tmp_path):
+    with pytest.raises(ValueError, match="2 rows of 5 samples need 10 samples; got 9"):
+        figures.samples_with_neighbours(
+            tmp_path / "s.png", np.zeros((9, 4, 4)), np.zeros((2, 4, 4))
+        )
+
+
+def test_curves_are_drawn_with_and_without_scores(tmp_path):
+    player = {"value": -1.0, "real_output": 0.6, "fake_output": 0.4, "real_error": 0.1}
+    player |= {"fake_error": 0.2, "gradient_norm": 1.0}
+    rows = [
+        {"epoch": e, "discriminator": player, "generator": {"cost": 1.0, "gradient_norm": 1.0}}
+        for e in range(1, 5)
+    ]
+    figures.curves(tmp_path / "without.png", rows)
+    rows[-1]["validation"] = {"mean": 100.0, "standard_error": 2.0, "n": 10}
+    figures.curves(tmp_path / "with.png", rows, title="a run")
+    pictures = [matplotlib.image.imread(tmp_path / f"{n}.png") for n in ("without", "with")]
+    assert not np.array_equal(*pictures)
+
+
+def test_drawing_does_not_touch_the_users_plots():
+    program = (
+        "import sys, tempfile, pathlib, numpy as np, advnets\n"
+        "path = pathlib.Path(tempfile.mkdtemp()) / 's.png'\n"
+        "advnets.figures.samples_with_neighbours(path, np.zeros((5, 4, 4)), np.zeros((1, 4, 4)))\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
