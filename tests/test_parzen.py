@@ -72,7 +72,7 @@ def problem(seed, columns, kind, dtype=np.float32):
 @pytest.mark.parametrize(
     ("dtype", "columns"),
     [(np.float32, columns) for columns in (1, 2, 3, 8, 31, 64, 784, 3072)]
-    + [(np.float64, columns) for columns in (1, 8, 64, 784, 3072)],
+    + [(np.float64, columns) for columns in (1, 64, 784, 3072)],
 )
 def test_the_error_is_as_promised(dtype, columns):
     bandwidths = BANDWIDTHS.astype(dtype)

@@ -182,7 +182,8 @@ def execute(run: Run, *, progress: bool = True) -> dict[str, Any]:
         progress=progress,
     )
     advnets.save_model(folder / LAST, trained.generator)
-    advnets.figures.curves(folder / "curves.png", trained.metrics, title=run.benchmark.name)
+    title = f"{run.benchmark.name}, {recipe.order} order, seed {run.seed}"
+    advnets.figures.curves(folder / "curves.png", trained.metrics, title=title)
 
     published = run.benchmark.published
     best = _best(trained.metrics)
