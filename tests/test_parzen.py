@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import advnets.parzen as parzen
+from advnets._distances import squared_distances
 
 BANDWIDTHS = np.array([0.05, 0.1, 0.2, 0.399, 0.4, 1.0])
 PROMISED = {np.float32: 2e-5, np.float64: 1e-10}
@@ -90,6 +91,28 @@ def test_the_error_is_as_promised_for_each_bandwidth_alone():
         points, samples = problem(1, 784, kind)
         for bandwidth in np.split(BANDWIDTHS.astype(np.float32), len(BANDWIDTHS)):
             assert_exact(log_density(points, samples, bandwidth), points, samples, bandwidth)
+
+
+def test_any_number_of_distances_may_need_computing_anew():
+    # Two clusters far apart for their size: half of the 10,000 distances, and more than one round.
+    rng = np.random.default_rng(0)
+    centres = np.repeat([[-10.0], [10.0]], 50, axis=0)
+    points, samples = (
+        (centres + 0.05 * rng.normal(size=(100, 64))).astype(np.float32) for _ in range(2)
+    )
+    bandwidths = BANDWIDTHS.astype(np.float32)
+    assert_exact(jitted()(points, samples, bandwidths), points, samples, bandwidths)
+
+
+@pytest.mark.parametrize("columns", [64, 784, 3072])
+@pytest.mark.parametrize("kind", ["unit", "norm 55", "grey"])
+def test_distances_are_as_good_as_their_error_says(columns, kind):
+    rng = np.random.default_rng(0)
+    points, samples = (rows(rng, 300, columns, kind).astype(np.float32) for _ in range(2))
+    found, error = squared_distances(points, samples, samples.mean(axis=0))
+    x, s = np.float64(points), np.float64(samples)
+    exact = (x**2).sum(axis=1)[:, None] + (s**2).sum(axis=1)[None, :] - 2 * x @ s.T
+    assert np.all(np.abs(found - exact) <= error)
 
 
 def test_a_point_on_the_only_sample_shows_the_log_normaliser_alone():

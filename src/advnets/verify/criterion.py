@@ -1,0 +1,227 @@
+"""Eq. 2 and Eq. 4-6 on discretised densities, in float64 whatever the caller's precision.
+
+Three routes to one number share no code, so that an identity between them is a check: the virtual
+training criterion from the optimal discriminator, the Kullback-Leibler divergence from SciPy's
+relative entropy, and the Jensen-Shannon divergence from entropies.
+"""
+
+import numpy as np
+import scipy.special
+from jaxtyping import Float
+
+from advnets.verify.densities import Density, masses
+
+
+def optimal_discriminator(
+    p_data: Density,
+    p_g: Density,
+    cell_volume: float = 1.0,
+) -> Float[np.ndarray, "..."]:
+    r"""The discriminator that maximises V for a fixed generator.
+
+    $$D^*_G(x) = \frac{p_{data}(x)}{p_{data}(x) + p_g(x)}$$
+
+    Where both densities are 0 its value does not matter, and is 1/2 here.
+
+    Args:
+        p_data: the data's density on a grid, or probabilities.
+        p_g: the generator's, on the same grid.
+        cell_volume: the volume of a cell, above 0.
+
+    Returns:
+        D* in each cell, in [0, 1].
+
+    Raises:
+        TypeError: for a traced array.
+        ValueError: if an argument is no density, or the shapes differ.
+
+    Example:
+        >>> from advnets import verify
+        >>> verify.optimal_discriminator([0.5, 0.5, 0.0], [0.5, 0.25, 0.25]).round(3).tolist()
+        [0.5, 0.667, 0.0]
+
+    References:
+        Eq. 2 (Proposition 1).
+    """
+    data, model = _pair(("p_data", "p_g"), p_data, p_g, cell_volume)
+    total = data + model
+    return np.divide(data, total, out=np.full(total.shape, 0.5), where=total > 0)
+
+
+def virtual_criterion(
+    p_data: Density,
+    p_g: Density,
+    cell_volume: float = 1.0,
+) -> float:
+    r"""The virtual training criterion: the value of the game at the optimal discriminator.
+
+    $$C(G) = \max_D V(G, D) = E_{data}[\log D^*_G] + E_g[\log(1 - D^*_G)]$$
+
+    Args:
+        p_data: the data's density on a grid, or probabilities.
+        p_g: the generator's, on the same grid.
+        cell_volume: the volume of a cell, above 0.
+
+    Returns:
+        C in nats, in [-log 4, 0].
+
+    Raises:
+        TypeError: for a traced array.
+        ValueError: if an argument is no density, or the shapes differ.
+
+    Example:
+        >>> from advnets import verify
+        >>> round(verify.virtual_criterion([0.5, 0.5], [0.5, 0.5]), 6)
+        -1.386294
+        >>> verify.virtual_criterion([1.0, 0.0], [0.0, 1.0])
+        0.0
+
+    References:
+        Eq. 4.
+    """
+    data, model = _pair(("p_data", "p_g"), p_data, p_g, cell_volume)
+    real = optimal_discriminator(data, model)
+    fake = optimal_discriminator(model, data)  # 1 - D*, without the cancellation
+    return float(np.sum(scipy.special.xlogy(data, real) + scipy.special.xlogy(model, fake)))
+
+
+def value_on_grid(
+    p_data: Density,
+    p_g: Density,
+    logits: Density,
+    cell_volume: float = 1.0,
+) -> float:
+    r"""The value of the game for any discriminator, as a sum over the grid.
+
+    $$V(D, G) = \textstyle\sum_x p_{data} \log D + p_g \log(1 - D)$$
+
+    Args:
+        p_data: the data's density on a grid, or probabilities.
+        p_g: the generator's, on the same grid.
+        logits: the discriminator's logit in each cell; infinite where D is 0 or 1.
+        cell_volume: the volume of a cell, above 0.
+
+    Returns:
+        V in nats, at most 0; minus infinity if D rules out what has mass.
+
+    Raises:
+        TypeError: for a traced array.
+        ValueError: if a density is none, the shapes differ, or a logit is NaN.
+
+    Example:
+        >>> import numpy as np
+        >>> from advnets import verify
+        >>> round(verify.value_on_grid([0.5, 0.5], [0.25, 0.75], np.zeros(2)), 6)
+        -1.386294
+
+    References:
+        Eq. 1 and Eq. 3.
+    """
+    data, model = _pair(("p_data", "p_g"), p_data, p_g, cell_volume)
+    logits = np.asarray(logits, np.float64)
+    if logits.shape != data.shape:
+        raise ValueError(
+            f"logits has shape {logits.shape} and the densities {data.shape}; give one for each "
+            "cell"
+        )
+    if np.isnan(logits).any():
+        raise ValueError("logits holds nan; give a number, or infinity where D is 0 or 1")
+    return float(_expectation(data, logits) + _expectation(model, -logits))
+
+
+def kullback_leibler(
+    p: Density,
+    q: Density,
+    cell_volume: float = 1.0,
+) -> float:
+    r"""The Kullback-Leibler divergence of q from p.
+
+    $$KL(p \| q) = \textstyle\sum_x p \log(p / q)$$
+
+    with 0 log 0 = 0, and infinite if p has mass where q has none.
+
+    Args:
+        p: a density on a grid, or probabilities.
+        q: another, on the same grid.
+        cell_volume: the volume of a cell, above 0.
+
+    Returns:
+        The divergence in nats, in [0, ∞].
+
+    Raises:
+        TypeError: for a traced array.
+        ValueError: if an argument is no density, or the shapes differ.
+
+    Example:
+        >>> from advnets import verify
+        >>> round(verify.kullback_leibler([1.0, 0.0], [0.5, 0.5]), 6)
+        0.693147
+        >>> verify.kullback_leibler([0.5, 0.5], [1.0, 0.0])
+        inf
+
+    References:
+        Eq. 5.
+    """
+    first, second = _pair(("p", "q"), p, q, cell_volume)
+    return float(np.sum(scipy.special.rel_entr(first, second)))
+
+
+def jensen_shannon(
+    p: Density,
+    q: Density,
+    cell_volume: float = 1.0,
+) -> float:
+    r"""The Jensen-Shannon divergence between p and q, from entropies.
+
+    $$JSD(p \| q) = H(m) - \tfrac12 H(p) - \tfrac12 H(q), \qquad m = (p + q) / 2$$
+
+    Args:
+        p: a density on a grid, or probabilities.
+        q: another, on the same grid.
+        cell_volume: the volume of a cell, above 0.
+
+    Returns:
+        The divergence in nats, in [0, log 2] up to rounding.
+
+    Raises:
+        TypeError: for a traced array.
+        ValueError: if an argument is no density, or the shapes differ.
+
+    Example:
+        >>> from advnets import verify
+        >>> round(verify.jensen_shannon([1.0, 0.0], [0.0, 1.0]), 6)
+        0.693147
+
+    References:
+        Eq. 6.
+    """
+    first, second = _pair(("p", "q"), p, q, cell_volume)
+    terms = (
+        scipy.special.entr((first + second) / 2)
+        - scipy.special.entr(first) / 2
+        - scipy.special.entr(second) / 2
+    )
+    return float(np.sum(terms))
+
+
+def _pair(
+    names: tuple[str, str],
+    p: Density,
+    q: Density,
+    cell_volume: float,
+) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
+    first, second = masses(names[0], p, cell_volume), masses(names[1], q, cell_volume)
+    if first.shape != second.shape:
+        raise ValueError(
+            f"{names[0]} has shape {first.shape} and {names[1]} {second.shape}; put both on one "
+            "grid"
+        )
+    return first, second
+
+
+def _expectation(
+    weights: Float[np.ndarray, "*cells"], logits: Float[np.ndarray, "*cells"]
+) -> np.float64:
+    """Of log sigmoid, with 0 · (-∞) = 0."""
+    logs = scipy.special.log_expit(logits)
+    return np.sum(np.multiply(weights, logs, out=np.zeros_like(weights), where=weights > 0))
