@@ -105,14 +105,14 @@ def test_any_number_of_distances_may_need_computing_anew():
 
 
 @pytest.mark.parametrize("columns", [64, 784, 3072])
-@pytest.mark.parametrize("kind", ["unit", "norm 55", "grey"])
-def test_distances_are_as_good_as_their_error_says(columns, kind):
+def test_distances_are_as_good_as_their_error_says(columns):
     rng = np.random.default_rng(0)
-    points, samples = (rows(rng, 300, columns, kind).astype(np.float32) for _ in range(2))
-    found, error = squared_distances(points, samples, samples.mean(axis=0))
-    x, s = np.float64(points), np.float64(samples)
-    exact = (x**2).sum(axis=1)[:, None] + (s**2).sum(axis=1)[None, :] - 2 * x @ s.T
-    assert np.all(np.abs(found - exact) <= error)
+    for kind in ("unit", "norm 55", "grey"):
+        points, samples = (rows(rng, 300, columns, kind).astype(np.float32) for _ in range(2))
+        found, error = jax.jit(squared_distances)(points, samples, samples.mean(axis=0))
+        x, s = np.float64(points), np.float64(samples)
+        exact = (x**2).sum(axis=1)[:, None] + (s**2).sum(axis=1)[None, :] - 2 * x @ s.T
+        assert np.all(np.abs(found - exact) <= error)
 
 
 def test_a_point_on_the_only_sample_shows_the_log_normaliser_alone():
