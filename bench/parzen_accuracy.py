@@ -50,13 +50,17 @@ def main():
                 warnings.simplefilter("ignore")  # log 0, where an estimator underflows
                 error = estimator(points, samples) - exact
                 mean, largest = error.mean(), abs(error).max()
-            numbers = f"{mean:+.2g} | {largest:.2g} | {exact.mean():,.2f}"
+            numbers = f"{brief(mean)} | {brief(largest)} | {exact.mean():,.2f}"
             print(f"| {dimensions} | {name} | {numbers} |", flush=True)
     if not options.no_timing:
         print_timing(options.rounds)
     print(f"\nPython {platform.python_version()}, jax {jax.__version__}, ", end="")
     print(f"scikit-learn {sklearn.__version__}, {jax.devices()[0].device_kind}, ", end="")
     print(f"{os.cpu_count()} CPU cores, load {os.getloadavg()[0]:.1f}.")
+
+
+def brief(nats):
+    return f"{nats:,.0f}" if 10 <= abs(nats) < np.inf else f"{nats:.2g}"
 
 
 def data(count):

@@ -42,9 +42,12 @@ def without_timing(result):
 
 def test_a_run_leaves_what_it_promises(finished):
     names = {path.name for path in finished.iterdir()}
+    (best_file,) = (name for name in names if name.startswith("generator-epoch-"))
+    assert best_file == f"generator-epoch-{results(finished)['best']['epoch']}.safetensors"
+    names.remove(best_file)
     assert names == {
         "config.json", "metrics.jsonl", "results.json", "samples.png", "curves.png",
-        "checkpoints", "generator.safetensors", "generator-best.safetensors",
+        "checkpoints", "generator.safetensors",
     }  # fmt: skip
     result = results(finished)
     assert result["benchmark"] == "digits"
@@ -138,12 +141,18 @@ def test_without_arguments_it_lists_what_there_is(capsys):
         (["nosuch"], "unknown benchmark 'nosuch'; choose one of digits, mnist, references"),
         (["digits", "--k", "0"], "k must be at least 1; got 0"),
         (["digits", "--k", "2"], "simultaneous order has k = 1; got 2"),
-        (["digits", "--learning-rate", "-0.1"], "learning rate must be above 0; got -0.1"),
+        (
+            ["digits", "--learning-rate", "-0.1"],
+            "must be above 0 and finite; got -0.1",
+        ),
         (["digits", "--epochs", "0"], "epochs must be at least 1; got 0"),
         (["digits", "--seed", "-1"], "seed must be at least 0"),
         (["digits", "--batch-size", "5000"], "1285 training rows, too few"),
         (["digits", "--final-momentum", "1.5"], "below 1; got 1.5"),
         (["digits", "--discriminator.input-keep", "0"], "above 0 and at most 1; got 0.0"),
+        (["digits", "--learning-rate", "inf"], "finite; got inf"),
+        (["digits", "--generator.weight-range", "-1"], "at least 0 and finite; got -1.0"),
+        (["digits", "--discriminator.units", "0"], "the number of units must be at least 1; got 0"),
         (["digits", "--nosuch", "3"], "--nosuch"),
         (["digits", "--order", "both"], "both"),
         (["digits", "--resume"], "no run to resume in"),
@@ -295,4 +304,33 @@ def test_stopping_by_hand_says_how_to_continue(tmp_path):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert f"--resume --out {folder} continues it" in err
+    assert f"the same command with --resume --out {folder} continues it" in err
+
+
+def test_fewer_epochs_than_the_folder_holds_are_refused_and_nothing_changes(finished, capsys):
+    before = {path: path.read_bytes() for path in finished.iterdir() if path.is_file()}
+    assert main([*SMALL, "--epochs", "3", "--out", str(finished), "--resume"]) == 2
+    assert "already holds 4 epochs; ask for as many or more" in capsys.readouterr().err
+    assert before == {path: path.read_bytes() for path in finished.iterdir() if path.is_file()}
+
+
+def test_a_run_stopped_before_training_can_be_resumed(finished, tmp_path):
+    folder = tmp_path / "early"
+    folder.mkdir()
+    (folder / "config.json").write_bytes((finished / "config.json").read_bytes())
+    assert main([*SMALL, "--out", str(folder), "--resume"]) == 0
+    assert without_timing(results(folder)) == without_timing(results(finished))
+
+
+def test_a_best_generator_saved_just_before_a_kill_is_not_taken_for_an_earlier_one(
+    finished, tmp_path
+):
+    """The kill comes after the evaluation's file, before its row and checkpoint."""
+    folder, plain = tmp_path / "killed", tmp_path / "plain"
+    assert main([*SMALL, "--epochs", "2", "--out", str(folder)]) == 0
+    generator, _ = bench.load_generator(finished)
+    advnets.save_model(folder / "generator-epoch-4.safetensors", generator)
+    assert main([*SMALL, "--epochs", "3", "--out", str(folder), "--resume"]) == 0
+    assert main([*SMALL, "--epochs", "2", "--out", str(plain)]) == 0
+    assert main([*SMALL, "--epochs", "3", "--out", str(plain), "--resume"]) == 0
+    assert without_timing(results(folder)) == without_timing(results(plain))

@@ -97,7 +97,9 @@ def test_the_blend_is_the_released_expression_up_to_the_data_term():
     np.testing.assert_allclose(blend, released - data_term, rtol=1e-5)
 
 
-@pytest.mark.parametrize("weights", [(-1.0, 2.0), (0.0, 0.0)])
+@pytest.mark.parametrize(
+    "weights", [(-1.0, 2.0), (0.0, 0.0), (float("nan"), 1.0), (float("inf"), 1.0)]
+)
 def test_the_blend_refuses_weights_that_make_no_mean(weights):
     with pytest.raises(ValueError, match="at least 0 and not both 0"):
         advnets.BlendedCost(*weights)

@@ -31,6 +31,15 @@ def test_a_model_comes_back_bit_for_bit(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["g.safetensors"]
 
 
+def test_a_scalar_stays_a_scalar(tmp_path):
+    model = {"scale": jax.numpy.array(2.0), "matrix": jax.numpy.ones((2, 3)).T}
+    advnets.save_model(tmp_path / "m.safetensors", model)
+    loaded = advnets.load_model(tmp_path / "m.safetensors", like=model)
+    assert loaded["scale"].shape == ()
+    assert (loaded["matrix"] == model["matrix"]).all()
+    assert (tmp_path / "m.safetensors").stat().st_mode & 0o044  # as readable as any other file
+
+
 def test_the_file_is_plain_safetensors_with_readable_names(tmp_path):
     advnets.save_model(tmp_path / "g.safetensors", build())
     content = (tmp_path / "g.safetensors").read_bytes()
@@ -68,7 +77,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     def fail(*args):
         raise OSError("disk full")
 
-    monkeypatch.setattr("advnets.models.save_file", fail)
+    monkeypatch.setattr("advnets.models.save", fail)
     with pytest.raises(OSError, match="disk full"):
         advnets.save_model(path, build(1))
     loaded = advnets.load_model(path, like=build(1))

@@ -11,7 +11,7 @@ README = ROOT / "README.md"
 
 @pytest.fixture
 def readme():
-    if not README.exists():
+    if not (ROOT / ".ci").exists():
         pytest.skip("no checkout around the tests")
     return README.read_text()
 

@@ -129,6 +129,47 @@ def test_an_epoch_counts_data_whatever_k():
         ]
 
 
+def test_the_default_rules_count_discriminator_updates():
+    explicit = train(
+        3,
+        k=2,
+        generator_updates=advnets.released_updates(0.1, 5, stride=2, divisor=1.000004),
+        discriminator_updates=advnets.released_updates(0.1, 10),
+    )
+    assert equal(train(3, k=2), explicit)
+    unlike = train(3, k=2, generator_updates=advnets.released_updates(0.1, 5, stride=2000))
+    assert not equal(explicit, unlike)
+
+
+def test_a_rule_whose_state_holds_the_parameters_can_be_donated():
+    def init(params):
+        return params
+
+    def update(gradients, state, params):
+        return jax.tree.map(lambda g: -0.1 * g, gradients), params
+
+    rule = optax.GradientTransformation(init, update)
+    train(1, generator_updates=rule, discriminator_updates=rule)
+
+
+def test_an_evaluated_generator_can_be_kept(tmp_path):
+    kept = {}
+
+    def evaluate(epoch, generator):
+        kept[epoch] = generator
+        return {"score": jnp.float32(epoch), "other": np.float64(1.5)}
+
+    trained = train(4, evaluate=evaluate, folder=tmp_path)
+    first = advnets.sample(jax.random.key(0), kept[2], 3, prior=advnets.Uniform(LATENT))
+    assert np.isfinite(first).all()
+    assert not (
+        first == advnets.sample(jax.random.key(0), kept[4], 3, prior=advnets.Uniform(LATENT))
+    ).all()
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row.get("score") for row in rows] == [None, 2.0, None, 4.0]
+    assert trained.updates == 40
+
+
 def test_metrics_are_the_means_of_the_steps():
     """One epoch, replayed step by step by hand."""
     key = jax.random.key(1)
@@ -212,6 +253,7 @@ def test_divergence_stops_the_run_and_keeps_its_checkpoints(tmp_path):
         ({"epochs": 1, "evaluate_every": 0}, "evaluate_every must be at least 1; got 0"),
         ({"epochs": 1, "batch_size": 54}, "needs 54 examples .* got 53"),
         ({"epochs": 1, "batch_size": 20, "k": 3}, "needs 60 examples .* got 53"),
+        ({"epochs": 1, "data": images().astype(np.int32)}, "uint8 in 0..255 or floats; got int32"),
         ({"epochs": 1, "prior": advnets.Uniform(9)}, "latent vector of size 9"),
         ({"epochs": 1, "data": np.zeros((53, 3, 2), np.uint8)}, r"shape \(2, 3\) .* \(3, 2\)"),
     ],
@@ -250,6 +292,13 @@ def test_resuming_needs_a_checkpoint_of_the_same_run_with_epochs_to_go(tmp_path)
     train(4, folder=tmp_path / "run")
     with pytest.raises(ValueError, match="already holds 4 epochs"):
         train(2, folder=tmp_path / "run", resume=True)
+    for settings_, message in (
+        ({"order": "simultaneous"}, "another order"),
+        ({"batch_size": 10}, "another batch size"),
+        ({"data": images()[::-1].copy()}, "another data"),
+    ):
+        with pytest.raises(advnets.CheckpointError, match=message):
+            train(6, folder=tmp_path / "run", resume=True, **settings_)
     with pytest.raises(advnets.CheckpointError, match="other shapes"):
         train(6, folder=tmp_path / "run", resume=True, generator_updates=optax.sgd(0.1))
     generator, _ = players(jax.random.key(0))
@@ -284,6 +333,17 @@ def test_a_damaged_checkpoint_is_refused_in_a_sentence(tmp_path):
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(advnets.CheckpointError, match="damaged"):
         train(4, folder=tmp_path, resume=True)
+
+
+def test_a_log_that_does_not_match_its_checkpoint_is_refused(tmp_path):
+    train(4, folder=tmp_path)
+    log = tmp_path / "metrics.jsonl"
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:2]))
+    with pytest.raises(advnets.CheckpointError, match="does not hold the 4 epochs"):
+        train(6, folder=tmp_path, resume=True)
+    log.unlink()
+    with pytest.raises(FileExistsError, match="already holds checkpoints"):
+        train(6, folder=tmp_path)
 
 
 def test_progress_goes_to_stderr_with_a_rate(capfd):

@@ -101,10 +101,15 @@ def test_momentum_takes_numbers_and_schedules():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: advnets.decayed_learning_rate(-0.1), "learning rate must be above 0; got -0.1"),
-        (lambda: advnets.decayed_learning_rate(float("nan")), "above 0; got nan"),
+        (
+            lambda: advnets.decayed_learning_rate(-0.1),
+            "must be above 0 and finite; got -0.1",
+        ),
+        (lambda: advnets.decayed_learning_rate(float("nan")), "finite; got nan"),
         (lambda: advnets.decayed_learning_rate(0.1, divisor=0.9), "at least 1; got 0.9"),
         (lambda: advnets.decayed_learning_rate(0.1, floor=-1.0), "at least 0; got -1.0"),
+        (lambda: advnets.decayed_learning_rate(0.1, stride=0), "at least 1; got 0"),
+        (lambda: advnets.decayed_learning_rate(float("inf")), "finite; got inf"),
         (lambda: advnets.momentum_ramp(0), "at least 1 update; got 0"),
         (lambda: advnets.momentum_ramp(5, initial=1.0), "below 1; got 1.0"),
         (lambda: advnets.momentum_ramp(5, saturate=1), "must end after it starts"),

@@ -4,6 +4,8 @@ A discriminator's logit `l` stands for `D(x) = sigmoid(l)`, so `log D = -softplu
 `log(1 - D) = -softplus(l)`, which neither overflow nor cancel for any finite logit.
 """
 
+import math
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -156,9 +158,9 @@ class BlendedCost(eqx.Module):
 
     def __check_init__(self) -> None:
         weights = (self.minimax, self.non_saturating)
-        if min(weights) < 0 or sum(weights) == 0:
+        if not (min(weights) >= 0 and 0 < sum(weights) < math.inf):
             raise ValueError(
-                f"the blend's weights must be at least 0 and not both 0; got minimax="
+                f"the blend's weights must be at least 0 and not both 0, and finite; got minimax="
                 f"{self.minimax} and non_saturating={self.non_saturating}"
             )
 

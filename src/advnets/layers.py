@@ -4,6 +4,8 @@ A layer is an Equinox module that maps one example; `key` switches its noise on,
 and without a key it is deterministic.
 """
 
+import math
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -24,6 +26,9 @@ def uniform_range(
     Returns:
         An array of that shape.
 
+    Raises:
+        ValueError: if the range is negative or not finite.
+
     Example:
         >>> import jax
         >>> import advnets
@@ -34,6 +39,8 @@ def uniform_range(
     References:
         `irange` in the released recipes.
     """
+    if not 0 <= weight_range < math.inf:
+        raise ValueError(f"the weights' range must be at least 0 and finite; got {weight_range}")
     return jax.random.uniform(key, shape, minval=-weight_range, maxval=weight_range)
 
 
@@ -178,7 +185,7 @@ class GaussianNoise(eqx.Module):
     scale: float = eqx.field(static=True)
 
     def __check_init__(self) -> None:
-        if self.scale < 0:
+        if not self.scale >= 0:
             raise ValueError(f"the noise's scale must be at least 0; got {self.scale}")
 
     def __call__(

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 Model = TypeVar("Model")
 
@@ -37,9 +37,9 @@ def save_model(path: str | os.PathLike[str], model: PyTree) -> None:
         ...     advnets.save_model(pathlib.Path(folder) / "model.safetensors", generator)
     """
     path = Path(path)
-    arrays = {name: np.ascontiguousarray(leaf) for name, leaf in _named_arrays(model).items()}
+    arrays = {name: np.asarray(leaf, order="C") for name, leaf in _named_arrays(model).items()}
     partial = path.with_suffix(".partial")
-    save_file(arrays, partial)
+    partial.write_bytes(save(arrays))
     partial.replace(path)
 
 

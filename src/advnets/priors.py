@@ -17,6 +17,10 @@ class Prior(eqx.Module):
 
     size: eqx.AbstractVar[int]
 
+    def __check_init__(self) -> None:
+        if self.size < 1:
+            raise ValueError(f"a latent vector has at least 1 component; got {self.size}")
+
     @abc.abstractmethod
     def __call__(self, key: Key[Array, ""], n: int) -> Float[Array, " n size"]:
         """Draws `n` independent latent vectors."""

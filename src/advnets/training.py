@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -165,12 +166,16 @@ def _mean_row(epoch: int, updates: int, infos: list[Info]) -> Metrics:
 
 
 class _Checkpoints:
-    """A run's states, by epoch, kept by Orbax: atomic, and the newest two only."""
+    """A run's states, by epoch, kept by Orbax: atomic, and the newest two only.
 
-    def __init__(self, folder: Path) -> None:
+    With each goes what tells the run from others: its key, settings and data.
+    """
+
+    def __init__(self, folder: Path, identity: dict[str, np.ndarray]) -> None:
         import orbax.checkpoint as ocp  # slow to import, and not needed without a folder
 
         self._args = ocp.args
+        self._identity = identity
         self._manager = ocp.CheckpointManager(
             folder.absolute(), options=ocp.CheckpointManagerOptions(max_to_keep=2)
         )
@@ -182,7 +187,8 @@ class _Checkpoints:
 
     def save(self, epoch: int, state: State) -> None:
         if epoch != self.latest():
-            self._manager.save(epoch, args=self._args.StandardSave(self._arrays(state)))
+            content = self._arrays(state) | self._identity
+            self._manager.save(epoch, args=self._args.StandardSave(content))
 
     def latest(self) -> int | None:
         epoch = self._manager.latest_step()
@@ -192,7 +198,7 @@ class _Checkpoints:
         expected = self._arrays(like)
         abstract = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), expected
-        )
+        ) | {name: np.zeros_like(value) for name, value in self._identity.items()}
         try:
             arrays = self._manager.restore(epoch, args=self._args.StandardRestore(abstract))
         except (KeyError, TypeError, ValueError) as error:
@@ -201,11 +207,21 @@ class _Checkpoints:
                 "players or update rules of other shapes (resume with the settings that the run "
                 "began with)"
             ) from error
+        for name, value in self._identity.items():
+            if not np.array_equal(arrays[name], value):
+                raise CheckpointError(
+                    f"the checkpoint of epoch {epoch} is of a run with another {name}; resume with "
+                    "the settings that the run began with"
+                )
         structure = jax.tree.structure(like)
         return jax.tree.unflatten(structure, [arrays[name] for name in expected])
 
     def close(self) -> None:
         self._manager.close()  # waits for a save under way
+
+
+def _json_line(row: Metrics) -> str:
+    return json.dumps(row, default=float) + "\n"  # NumPy's and JAX's numbers as ours
 
 
 def _read_metrics(path: Path, up_to: int) -> list[Metrics]:
@@ -219,7 +235,7 @@ def _read_metrics(path: Path, up_to: int) -> list[Metrics]:
 
 def _write_metrics(path: Path, rows: list[Metrics]) -> None:
     partial = path.with_suffix(".partial")
-    partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    partial.write_text("".join(_json_line(row) for row in rows))
     os.replace(partial, path)
 
 
@@ -265,7 +281,7 @@ def train(
             recipes), see [`advnets.Algorithm1`][].
         batch_size: examples in a minibatch, the m of Algorithm 1.
         evaluate: called as `evaluate(epoch, generator)` every `evaluate_every` epochs and after
-            the last; what it returns joins that epoch's metrics.
+            the last; the numbers that it returns join that epoch's metrics.
         evaluate_every: epochs between evaluations, and between checkpoints.
         folder: where `metrics.jsonl` and `checkpoints/` go; nothing is written unless given.
         resume: continue from the newest checkpoint in the folder, or from the start if the run
@@ -277,8 +293,8 @@ def train(
         The trained players and the metrics of each epoch.
 
     Raises:
-        ValueError: for a setting out of range, data too few for a minibatch or that the players
-            do not fit, or fewer epochs than the folder already holds.
+        ValueError: for a setting out of range; data of another type, too few for a minibatch, or
+            that the players do not fit; or fewer epochs than the folder already holds.
         FileExistsError: if the folder holds another run and `resume` is false.
         FileNotFoundError: if there is nothing to resume.
         CheckpointError: if the newest checkpoint is damaged, or another run's.
@@ -288,13 +304,13 @@ def train(
         >>> import jax
         >>> import advnets
         >>> images = advnets.data.load("digits").train
-        >>> key, g_key, d_key = jax.random.split(jax.random.key(0), 3)
+        >>> key, g_key, d_key, sample_key = jax.random.split(jax.random.key(0), 4)
         >>> generator = advnets.mlp_generator(g_key, 100, (8, 8), hidden_sizes=[32])
         >>> discriminator = advnets.maxout_discriminator(d_key, (8, 8), units=[16])
         >>> trained = advnets.train(
         ...     key, generator, discriminator, images, epochs=2, progress=False
         ... )
-        >>> advnets.sample(key, trained.generator, 5).shape
+        >>> advnets.sample(sample_key, trained.generator, 5).shape
         (5, 8, 8)
 
     References:
@@ -326,6 +342,10 @@ def train(
         order=order,
     )
     state = algorithm.init(generator, discriminator)
+    if not (images.dtype == np.uint8 or np.issubdtype(images.dtype, np.floating)):
+        raise ValueError(
+            f"images must be uint8 in 0..255 or floats; got {images.dtype} (convert them)"
+        )
     images = jnp.asarray(images)
     step_key, order_key = jax.random.split(key)
     _check_players(key, algorithm, state, images)
@@ -343,8 +363,19 @@ def train(
             )
         if resume and not log.exists():
             raise FileNotFoundError(f"{folder} holds no run to resume")
-        checkpoints = _Checkpoints(folder / "checkpoints")
+        identity = {
+            "key": np.asarray(jax.random.key_data(key)),
+            "batch size": np.array(batch_size),
+            "k": np.array(k),
+            "order": np.array(order == "simultaneous"),
+            "data": np.array(zlib.crc32(np.ascontiguousarray(images))),
+        }
+        checkpoints = _Checkpoints(folder / "checkpoints", identity)
         latest = checkpoints.latest()
+        if latest is not None and not resume:
+            raise FileExistsError(
+                f"{folder} already holds checkpoints; choose another folder, or resume the run"
+            )
         if latest is not None:
             first = latest
             if first > epochs:
@@ -354,6 +385,11 @@ def train(
                 )
             state = checkpoints.restore(first, state)
             metrics = _read_metrics(log, up_to=first)
+            if [row["epoch"] for row in metrics] != [*range(1, first + 1)]:
+                raise CheckpointError(
+                    f"{log} does not hold the {first} epochs of the newest checkpoint; the run is "
+                    "damaged"
+                )
         _write_metrics(log, metrics)
 
     run = _program(algorithm)
@@ -417,11 +453,13 @@ def train(
                 new_rows.append(_mean_row(epoch, epoch * per_epoch * k, taken))
             stopped = bool(new_rows) and end == done * per_epoch and done in stops
             if stopped and evaluate is not None:
-                new_rows[-1] |= evaluate(done, algorithm.players(state)[0])
+                # A copy: the state's own arrays are given away to the next program.
+                copied = jax.tree.map(jnp.array, state.generator)
+                new_rows[-1] |= evaluate(done, eqx.combine(copied, algorithm.generator))
             metrics += new_rows
             if folder is not None and new_rows:
                 with log.open("a") as file:
-                    file.write("".join(json.dumps(row) + "\n" for row in new_rows))
+                    file.write("".join(_json_line(row) for row in new_rows))
             if stopped and checkpoints is not None:
                 checkpoints.save(done, state)
     finally:
@@ -454,10 +492,10 @@ def _check_players(
     prior = algorithm.prior
     try:
         made = eqx.filter_eval_shape(generate, key, generator, prior, 1)
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # whatever a player raises
         raise ValueError(
-            f"the generator does not take a latent vector of size {prior.size}, which is the "
-            f"prior's ({_first_line(error)})"
+            f"the generator fails on a latent vector of size {prior.size}, which is the prior's "
+            f"({_first_line(error)})"
         ) from error
     if made.shape[1:] != data:
         raise ValueError(
@@ -466,7 +504,7 @@ def _check_players(
         )
     try:
         eqx.filter_eval_shape(judge, key, discriminator, made)
-    except (TypeError, ValueError) as error:
+    except Exception as error:
         raise ValueError(
             f"the discriminator gives no logit for an example of shape {data} "
             f"({_first_line(error)})"

@@ -93,7 +93,8 @@ def decayed_learning_rate(
         A schedule of the player's update count.
 
     Raises:
-        ValueError: if the rate is not above 0, the divisor below 1, or the floor negative.
+        ValueError: if the rate is not above 0 and finite, the divisor or the stride below 1, or the
+            floor negative.
 
     Example:
         >>> import advnets
@@ -104,12 +105,14 @@ def decayed_learning_rate(
     References:
         `ExponentialDecay` in the released recipes.
     """
-    if not initial > 0:
-        raise ValueError(f"the learning rate must be above 0; got {initial}")
+    if not 0 < initial < math.inf:
+        raise ValueError(f"the learning rate must be above 0 and finite; got {initial}")
     if not divisor >= 1:
         raise ValueError(f"the learning rate's divisor must be at least 1; got {divisor}")
     if not floor >= 0:
         raise ValueError(f"the learning rate's floor must be at least 0; got {floor}")
+    if stride < 1:
+        raise ValueError(f"the stride must be at least 1; got {stride}")
     # Not c ** t: float32 holds 1.000004 to 1 part in 75 of its distance from 1.
     log_divisor = math.log(divisor)
 
@@ -181,7 +184,8 @@ def column_norm_limit(limit: float) -> optax.GradientTransformation:
 
     Put it last in a chain: it turns updates into the ones that end within the limit. It acts on
     arrays called `weight`, whose last axis runs over a unit's inputs (`eqx.nn.Linear`,
-    [`advnets.Maxout`][]); everything else passes through, and velocities are not touched.
+    [`advnets.Maxout`][]); everything else passes through, and velocities are not touched. A
+    convolution's kernel is not for it: there the last axis is one of space.
 
     Args:
         limit: the greatest Euclidean norm, above 0.

@@ -5,7 +5,11 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import tyro
+try:
+    import tyro
+except ModuleNotFoundError as missing:
+    print(f"error: {missing.name} is missing; pip install 'advnets[bench]'", file=sys.stderr)
+    sys.exit(2)
 
 from advnets import CheckpointError, TrainingDiverged
 from advnets.bench.recipes import BENCHMARKS, Recipe
@@ -64,8 +68,14 @@ def listing() -> str:
 
 
 def row(label: str, scored: dict[str, Any]) -> str:
-    """A line of a report."""
-    return f"  {label:<44} {scored['mean']:8.1f} ± {scored['standard_error']:.1f}"
+    """A line of a report: a score, as a whole or of the paper, and its standard error."""
+    test = scored.get("test", scored)
+    line = f"  {label:<44} {test['mean']:8.1f} ± {test['standard_error']:.1f}"
+    if "bandwidth" in scored:
+        line += f"   bandwidth {scored['bandwidth']:.3g}"
+    if scored.get("at_grid_end"):
+        line += f", the {scored['at_grid_end']} of the grid: a wider grid may score higher"
+    return line
 
 
 def report(results: dict[str, Any], folder: Path) -> str:
@@ -73,18 +83,13 @@ def report(results: dict[str, Any], folder: Path) -> str:
 
     parzen, references = results["parzen"], results["references"]
     lines = ["", "Parzen log-likelihood of the test set, nats:"]
-    lines += [
-        row(f"{parzen['num_samples']} samples, last epoch ({results['epochs']})", parzen["test"])
-    ]
+    lines += [row(f"{parzen['num_samples']} samples, last epoch ({results['epochs']})", parzen)]
     best = results["best"]
-    lines += [row(f"the same, best epoch on validation ({best['epoch']})", best["parzen"]["test"])]
+    lines += [row(f"the same, best epoch on validation ({best['epoch']})", best["parzen"])]
     real = references["training_images"]
     lines += [row(f"{real['num_samples']} real training images instead", real)]
     if references["paper"] is not None:
         lines += [row("the paper", references["paper"])]
-    lines += [f"bandwidth {parzen['bandwidth']:.3g}, chosen on validation rows"]
-    if parzen["at_grid_end"]:
-        lines += ["NOTE: that bandwidth is at an end of the grid; a wider grid may score higher"]
     if results["updates_per_second"] is not None:
         lines += [f"{results['updates_per_second']:.0f} updates/s"]
     lines += [f"everything is in {folder}"]
@@ -130,7 +135,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"stopped; --resume --out {run.folder} continues it", file=sys.stderr)
+        print(
+            f"stopped; the same command with --resume --out {run.folder} continues it",
+            file=sys.stderr,
+        )
         return 130
     print(report(results, run.folder))
     return 0
@@ -156,7 +164,7 @@ def _references(arguments: list[str]) -> int:
     print(f"Parzen log-likelihood of {options.dataset}'s test set, nats:")
     for label in ("training_images", "centroids"):
         scored = result[label]
-        print(row(f"{scored['num_samples']} {label.replace('_', ' ')}", scored["test"]))
+        print(row(f"{scored['num_samples']} {label.replace('_', ' ')}", scored))
     return 0
 
 

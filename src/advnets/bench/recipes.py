@@ -97,25 +97,28 @@ class Recipe:
     """Samples that the Parzen window is fitted to."""
 
     def __post_init__(self) -> None:
+        units = (*self.generator.hidden_sizes, *self.discriminator.units)
         counts = {
             "epochs": self.epochs,
             "k": self.k,
-            "batch size": self.batch_size,
-            "latent size": self.latent_size,
-            "number of epochs between evaluations": self.evaluate_every,
-            "number of samples": self.num_samples,
-            "number of pieces": self.discriminator.pieces,
-            "number of units": min(*self.generator.hidden_sizes, *self.discriminator.units),
+            "the batch size": self.batch_size,
+            "the latent size": self.latent_size,
+            "the number of epochs between evaluations": self.evaluate_every,
+            "the number of samples": self.num_samples,
+            "the number of pieces": self.discriminator.pieces,
+            "the number of units": min((1, *units)),
         }
         for name, value in counts.items():
             if value < 1:
-                raise ValueError(f"the {name} must be at least 1; got {value}")
+                raise ValueError(f"{name} must be at least 1; got {value}")
         if self.order == "simultaneous" and self.k != 1:
             raise ValueError(
                 f"the simultaneous order has k = 1; got {self.k} (add --order alternating)"
             )
         advnets.Dropout(self.discriminator.input_keep)
         advnets.Dropout(self.discriminator.hidden_keep)
+        for weight_range in (self.generator.weight_range, self.discriminator.weight_range):
+            advnets.uniform_range(jax.random.key(0), (), weight_range)
         update_rule(self, iterations_per_epoch=1)
 
 
@@ -155,19 +158,19 @@ def update_rule(
 ) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
     """The update rules of the generator (one update an iteration) and the discriminator (k)."""
 
-    def rule(updates_per_iteration: int) -> optax.GradientTransformation:
+    def rule(updates_per_epoch: int, stride: int) -> optax.GradientTransformation:
         return advnets.released_updates(
             recipe.learning_rate,
-            iterations_per_epoch * updates_per_iteration,
+            updates_per_epoch,
             divisor=recipe.learning_rate_divisor,
             floor=recipe.learning_rate_floor,
             initial_momentum=recipe.initial_momentum,
             final_momentum=recipe.final_momentum,
             saturate=recipe.momentum_saturates,
-            stride=recipe.k // updates_per_iteration,
+            stride=stride,
         )
 
-    return rule(1), rule(recipe.k)
+    return rule(iterations_per_epoch, recipe.k), rule(iterations_per_epoch * recipe.k, 1)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -79,9 +79,11 @@ def record(
     path = Path(out or f"runs/references-{name}.json")
     if path.exists():
         raise FileExistsError(f"{path} exists; choose another file with --out")
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"the seed must be at least 0 and below 2**32; got {seed}")
+    path.parent.mkdir(parents=True, exist_ok=True)
     dataset = advnets.data.load(name, data_dir)
     rows = references(dataset, iterations=iterations, seed=seed)
     result = {"dataset": name, "seed": seed, **rows, "data": dataset.source}
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, result | {"provenance": provenance()})
     return result

@@ -29,10 +29,12 @@ from advnets.bench.recipes import (
 )
 from advnets.bench.scoring import SELECTION_ROWS, score, unit_interval, write_json
 
+# Real images in the place of samples: the first ones, or all where there are fewer.
+REFERENCE_ROWS = 10_000
 # Figure 2 has 4 rows of 5 samples; a run shows more.
 ROWS, COLUMNS = 8, 10
 CONFIG, METRICS, RESULTS = "config.json", "metrics.jsonl", "results.json"
-LAST, BEST = "generator.safetensors", "generator-best.safetensors"
+LAST = "generator.safetensors"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Run:
     folder: Path
     resume: bool
     data: advnets.data.Dataset
+    provenance: dict[str, Any]
 
 
 def prepare(
@@ -71,6 +74,7 @@ def prepare(
             settings.
         OSError: if the folder holds another run, or nothing to resume.
     """
+    origin = provenance()  # before anything else: a checkout may move during a long run
     if not 0 <= seed < 2**32:
         raise ValueError(f"the seed must be at least 0 and below 2**32; got {seed}")
     folder = _folder(benchmark.name, out, resume)
@@ -85,7 +89,7 @@ def prepare(
         )
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / CONFIG, _config(benchmark, seed, data))
-    return Run(benchmark, seed, folder, resume, data)
+    return Run(benchmark, seed, folder, resume, data, origin)
 
 
 def run(
@@ -101,7 +105,7 @@ def run(
 
     The folder then holds `config.json`, `metrics.jsonl`, `results.json`, `samples.png`,
     `curves.png`, `checkpoints/`, and the generators of the last epoch and of the best one by
-    validation likelihood as safetensors.
+    validation likelihood (`generator-epoch-N.safetensors`).
 
     Args:
         benchmark: what to run: one of [`advnets.bench.BENCHMARKS`][], or your own.
@@ -155,11 +159,17 @@ def execute(run: Run, *, progress: bool = True) -> dict[str, Any]:
         )
         best = _best(_read_rows(folder / METRICS))  # of the epochs before this one
         if best is None or estimate.validation.mean > best["validation"]["mean"]:
-            advnets.save_model(folder / BEST, generator)
+            # A file for each, and the best before it kept: a run may be resumed from there.
+            advnets.save_model(folder / _best_name(epoch), generator)
+            kept = {_best_name(epoch)} | ({_best_name(best["epoch"])} if best else set())
+            for path in folder.glob(_best_name("*")):
+                if path.name not in kept:
+                    path.unlink()
         _picture(folder, samples, data)
         return {
             "validation": dataclasses.asdict(estimate.validation),
             "bandwidth": estimate.bandwidth,
+            "at_grid_end": estimate.at_grid_end,
         }
 
     trained = advnets.train(
@@ -178,7 +188,8 @@ def execute(run: Run, *, progress: bool = True) -> dict[str, Any]:
         evaluate=evaluate,
         evaluate_every=recipe.evaluate_every,
         folder=folder,
-        resume=run.resume,
+        # A run may have been stopped before its training began.
+        resume=run.resume and (folder / METRICS).exists(),
         progress=progress,
     )
     advnets.save_model(folder / LAST, trained.generator)
@@ -188,11 +199,11 @@ def execute(run: Run, *, progress: bool = True) -> dict[str, Any]:
     published = run.benchmark.published
     best = _best(trained.metrics)
     assert best is not None  # the last epoch is always evaluated
-    best_generator = advnets.load_model(folder / BEST, like=generator)
+    best_generator = advnets.load_model(folder / _best_name(best["epoch"]), like=generator)
     drawn = {
         "last": lambda: _draw(samples_key, trained.generator, prior, recipe.epochs, recipe),
         "best": lambda: _draw(samples_key, best_generator, prior, best["epoch"], recipe),
-        "training_images": lambda: unit_interval(data.train[: recipe.num_samples]),
+        "training_images": lambda: unit_interval(data.train[:REFERENCE_ROWS]),
     }
     bar = tqdm(drawn.items(), desc="scoring", unit=" rows of the table", disable=not progress)
     scores = {name: score(draw(), data) for name, draw in bar}
@@ -211,7 +222,7 @@ def execute(run: Run, *, progress: bool = True) -> dict[str, Any]:
             "paper": published and dict(zip(("mean", "standard_error"), published, strict=True)),
         },
         "data": data.source,
-        "provenance": provenance(),
+        "provenance": run.provenance,
     }
     write_json(folder / RESULTS, results)
     return results
@@ -242,9 +253,10 @@ def load_generator(
         (5, 8, 8)
     """
     folder = Path(folder)
-    path = folder / (BEST if best else LAST)
-    if not path.exists():
-        raise FileNotFoundError(f"{folder} holds no {path.name}; name the folder of a finished run")
+    if not (folder / RESULTS).exists():
+        raise FileNotFoundError(f"{folder} holds no {RESULTS}; name the folder of a finished run")
+    results = json.loads((folder / RESULTS).read_text())
+    path = folder / (_best_name(results["best"]["epoch"]) if best else LAST)
     config = _read_config(folder)
     recipe = _recipe(config["recipe"])
     shape = tuple(config["image_shape"])
@@ -325,6 +337,12 @@ def _check_same(folder: Path, benchmark: Benchmark, seed: int) -> None:
     old = flat({"benchmark": stored["benchmark"], "seed": stored["seed"], **stored["recipe"]})
     new = flat({"benchmark": benchmark.name, "seed": seed, **wanted})
     differing = [key for key in old | new if key != "epochs" and old.get(key) != new.get(key)]
+    reached = len((folder / METRICS).read_text().splitlines()) if (folder / METRICS).exists() else 0
+    if benchmark.recipe.epochs < reached:
+        raise ValueError(
+            f"{folder} already holds {reached} epochs; ask for as many or more, got --epochs "
+            f"{benchmark.recipe.epochs}"
+        )
     if differing:
         key = differing[0]
         raise ValueError(
@@ -335,6 +353,10 @@ def _check_same(folder: Path, benchmark: Benchmark, seed: int) -> None:
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def _best_name(epoch: int | str) -> str:
+    return f"generator-epoch-{epoch}.safetensors"
 
 
 def _best(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
