@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -296,13 +295,19 @@ def test_stopping_by_hand_says_how_to_continue(tmp_path):
     folder = tmp_path / "stopped"
     command = [sys.executable, "-m", "advnets.bench", *SMALL, "--out", str(folder)]
     command[command.index("--epochs") + 1] = "100000"
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ)
+    # A job in the background may have been told to ignore interrupts.
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 120
     while not (folder / "checkpoints" / "2").is_dir():
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert f"the same command with --resume --out {folder} continues it" in err
 
