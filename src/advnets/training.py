@@ -394,9 +394,9 @@ def train(
 
     run = _program(algorithm)
     minibatches = jax.jit(lambda epoch: epoch_order(order_key, epoch, n, batch_size))
-    orders: dict[int, Int[Array, ...]] = {}
+    orders: dict[int, Array] = {}
 
-    def rows(start: int, end: int) -> Int[Array, "..."]:
+    def rows(start: int, end: int) -> Array:
         """The rows of iterations start to end, from the orders of the epochs they lie in."""
         first_epoch, last_epoch = start // per_epoch, (end - 1) // per_epoch
         for epoch in list(orders):
