@@ -368,7 +368,7 @@ def train(
             "batch size": np.array(batch_size),
             "k": np.array(k),
             "order": np.array(order == "simultaneous"),
-            "data": np.array(zlib.crc32(np.ascontiguousarray(images))),
+            "data": np.array(zlib.crc32(np.ascontiguousarray(images).data)),
         }
         checkpoints = _Checkpoints(folder / "checkpoints", identity)
         latest = checkpoints.latest()

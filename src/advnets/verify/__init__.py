@@ -1,11 +1,16 @@
-"""The paper's theory on discretised densities.
+"""The paper's theory on discretised densities, claim by claim.
 
-Arrays in, NumPy float64 out: probability vectors, or densities on a grid with a cell volume.
+The criterion's functions take arrays and give NumPy float64: probability vectors, or densities on a
+grid with a cell volume. `CLAIMS` holds each statement of the paper as a computation with a verdict;
+`python -m advnets.verify` runs them.
 """
 
+from advnets.verify import claims as claims
 from advnets.verify.criterion import jensen_shannon as jensen_shannon
 from advnets.verify.criterion import kullback_leibler as kullback_leibler
 from advnets.verify.criterion import optimal_discriminator as optimal_discriminator
 from advnets.verify.criterion import value_on_grid as value_on_grid
 from advnets.verify.criterion import virtual_criterion as virtual_criterion
 from advnets.verify.densities import masses as masses
+from advnets.verify.registry import CLAIMS as CLAIMS
+from advnets.verify.registry import run_claim as run_claim

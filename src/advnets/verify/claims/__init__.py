@@ -1,0 +1,6 @@
+"""The claims, a module for each statement of the paper, in the paper's order.
+
+Importing this package registers them in [`advnets.verify.CLAIMS`][].
+"""
+
+from advnets.verify.claims import theorem_1 as theorem_1

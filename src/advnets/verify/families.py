@@ -1,0 +1,274 @@
+"""Families of densities to try a statement on, on grids of one and two dimensions.
+
+Every function returns values whose sum times the grid's cell volume is 1.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+Values = Float[np.ndarray, "*cells"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """Equal cells that fill an interval or a box.
+
+    Attributes:
+        bounds: the lower and the upper end along each axis.
+        cells: the number of cells along each axis.
+
+    Raises:
+        ValueError: if the two differ in length, an interval is empty, or there is no cell.
+
+    Example:
+        >>> from advnets.verify.families import Grid
+        >>> line = Grid(((0.0, 1.0),), (4,))
+        >>> line.cell_volume, line.points[0].tolist()
+        (0.25, [0.125, 0.375, 0.625, 0.875])
+    """
+
+    bounds: tuple[tuple[float, float], ...]
+    cells: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.bounds) != len(self.cells):
+            raise ValueError(
+                f"bounds has {len(self.bounds)} axes and cells {len(self.cells)}; give one of each "
+                "for an axis"
+            )
+        if any(not low < high for low, high in self.bounds) or min(self.cells, default=0) < 1:
+            raise ValueError(
+                f"a grid needs low < high and a cell along each axis; got bounds {self.bounds} and "
+                f"cells {self.cells}"
+            )
+
+    @property
+    def cell_volume(self) -> float:
+        """The volume of a cell."""
+        return math.prod((b - a) / n for (a, b), n in zip(self.bounds, self.cells, strict=True))
+
+    @property
+    def edges(self) -> tuple[Float[np.ndarray, " edges"], ...]:
+        """The cells' ends along each axis."""
+        return tuple(
+            np.linspace(a, b, n + 1) for (a, b), n in zip(self.bounds, self.cells, strict=True)
+        )
+
+    @property
+    def points(self) -> tuple[Values, ...]:
+        """The coordinates of the cells' centres: an array of the grid's shape for each axis."""
+        return tuple(np.meshgrid(*((e[1:] + e[:-1]) / 2 for e in self.edges), indexing="ij"))
+
+    def normalised(self, values: Values) -> Values:
+        """Nonnegative values, scaled to a density on this grid."""
+        return values / (values.sum() * self.cell_volume)
+
+
+def gaussian_mixture(
+    grid: Grid,
+    means: Sequence[float | Sequence[float]],
+    scales: float | Sequence[float],
+    weights: Sequence[float] | None = None,
+) -> Values:
+    """A mixture of isotropic normal densities, cut to the grid.
+
+    Args:
+        grid: where.
+        means: each component's mean: a number, or one for each axis.
+        scales: their standard deviations, or one for all.
+        weights: their weights, in any unit; equal unless given.
+
+    Returns:
+        The density at the cells' centres.
+
+    Example:
+        >>> from advnets.verify.families import Grid, gaussian_mixture
+        >>> grid = Grid(((-4.0, 4.0),), (400,))
+        >>> p = gaussian_mixture(grid, [-1.0, 1.0], 0.5)
+        >>> round(float(p.sum() * grid.cell_volume), 12)
+        1.0
+    """
+    scales = np.broadcast_to(np.asarray(scales, float), len(means))
+    shares = np.ones(len(means)) if weights is None else np.asarray(weights, float)
+    values = np.zeros(grid.cells)
+    for mean, scale, share in zip(means, scales, shares, strict=True):
+        centre = np.broadcast_to(np.asarray(mean, float), len(grid.cells))
+        squares = sum((x - c) ** 2 for x, c in zip(grid.points, centre, strict=True))
+        values += share / scale ** len(grid.cells) * np.exp(-squares / (2 * scale**2))
+    return grid.normalised(values)
+
+
+def uniform_pieces(grid: Grid, pieces: Sequence[Sequence[tuple[float, float]]]) -> Values:
+    """A constant density on some boxes and 0 between them: gaps, or disjoint supports.
+
+    Args:
+        grid: where.
+        pieces: the boxes, each an interval for each axis.
+
+    Returns:
+        The density at the cells' centres.
+
+    Raises:
+        ValueError: if no cell's centre is in a box.
+
+    Example:
+        >>> from advnets.verify.families import Grid, uniform_pieces
+        >>> grid = Grid(((0.0, 1.0),), (4,))
+        >>> uniform_pieces(grid, [[(0.0, 0.25)], [(0.75, 1.0)]]).tolist()
+        [2.0, 0.0, 0.0, 2.0]
+    """
+    inside = np.zeros(grid.cells, bool)
+    for box in pieces:
+        here = np.ones(grid.cells, bool)
+        for x, (low, high) in zip(grid.points, box, strict=True):
+            here &= (low <= x) & (x <= high)
+        inside |= here
+    if not inside.any():
+        raise ValueError(f"no cell of the grid has its centre in {pieces}; widen them")
+    return grid.normalised(inside.astype(float))
+
+
+def point_masses(
+    grid: Grid, locations: Sequence[float | Sequence[float]], weights: Sequence[float] | None = None
+) -> Values:
+    """Mass at single points: all of it in the cells that hold them.
+
+    Args:
+        grid: where.
+        locations: the points: a number, or one for each axis.
+        weights: their shares, in any unit; equal unless given.
+
+    Returns:
+        The density: 0 but in those cells.
+
+    Example:
+        >>> from advnets.verify.families import Grid, point_masses
+        >>> point_masses(Grid(((0.0, 1.0),), (4,)), [0.1, 0.6]).tolist()
+        [2.0, 0.0, 2.0, 0.0]
+    """
+    shares = np.ones(len(locations)) if weights is None else np.asarray(weights, float)
+    values = np.zeros(grid.cells)
+    for location, share in zip(locations, shares, strict=True):
+        place = np.broadcast_to(np.asarray(location, float), len(grid.cells))
+        cell = tuple(
+            min(max(int(np.searchsorted(e, x, "right")) - 1, 0), len(e) - 2)
+            for e, x in zip(grid.edges, place, strict=True)
+        )
+        values[cell] += share
+    return grid.normalised(values)
+
+
+def heavy_tails(grid: Grid, location: float = 0.0, scale: float = 1.0) -> Values:
+    """Cauchy's density along each axis, cut to the grid: tails that never become small.
+
+    Args:
+        grid: where.
+        location: its centre.
+        scale: half its width at half its height, above 0.
+
+    Returns:
+        The density at the cells' centres.
+
+    Example:
+        >>> from advnets.verify.families import Grid, heavy_tails
+        >>> p = heavy_tails(Grid(((-50.0, 50.0),), (1001,)))
+        >>> round(float(p[500] / p[490]), 3)
+        1.998
+    """
+    values = np.ones(grid.cells)
+    for x in grid.points:
+        values = values / (1 + ((x - location) / scale) ** 2)
+    return grid.normalised(values)
+
+
+def push_forward(grid: Grid, generator: Callable[[Any], Any], prior: Any) -> Values:
+    """The density of G(z) for an increasing G of one variable, by change of variables.
+
+    A cell's mass is the prior's mass between the two points that G maps to the cell's ends, which
+    bisection finds.
+
+    Args:
+        grid: where; of one dimension, and wide enough to hold the density.
+        generator: G, increasing, on arrays of float64.
+        prior: the distribution of z: a frozen SciPy distribution.
+
+    Returns:
+        The density's mean over each cell.
+
+    Example:
+        >>> import scipy.stats
+        >>> from advnets.verify.families import Grid, push_forward
+        >>> grid = Grid(((0.0, 2.0),), (4,))
+        >>> push_forward(grid, lambda z: 2 * z, scipy.stats.uniform()).tolist()
+        [0.5, 0.5, 0.5, 0.5]
+    """
+    (edges,) = grid.edges
+    low = np.full(edges.shape, prior.ppf(1e-15))
+    high = np.full(edges.shape, prior.ppf(1 - 1e-15))
+    for _ in range(200):
+        middle = (low + high) / 2
+        below = generator(middle) < edges
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    return grid.normalised(np.diff(prior.cdf((low + high) / 2)))
+
+
+def sampled(grid: Grid, samples: Float[np.ndarray, "n dimensions"]) -> Values:
+    """The density of samples: their share in each cell.
+
+    Args:
+        grid: where; samples outside are left out.
+        samples: the samples, one a row.
+
+    Returns:
+        The density.
+
+    Example:
+        >>> import numpy as np
+        >>> from advnets.verify.families import Grid, sampled
+        >>> sampled(Grid(((0.0, 1.0),), (2,)), np.array([[0.1], [0.2], [0.3], [0.9]])).tolist()
+        [1.5, 0.5]
+    """
+    counts, _ = np.histogramdd(samples, bins=grid.edges)
+    return grid.normalised(counts)
+
+
+def random_pair(
+    rng: np.random.Generator, cells: int = 16
+) -> tuple[Float[np.ndarray, " {cells}"], Float[np.ndarray, " {cells}"]]:
+    """Two random probability vectors: unrelated, nearly equal, or of partly disjoint supports.
+
+    Masses span many orders of magnitude. A third of the pairs differ by a factor of 1 + 1e-2 to
+    1 + 1e-12 in each cell.
+
+    Args:
+        rng: the source of randomness.
+        cells: their length.
+
+    Returns:
+        The pair.
+
+    Example:
+        >>> import numpy as np
+        >>> from advnets.verify.families import random_pair
+        >>> p, q = random_pair(np.random.default_rng(0))
+        >>> round(float(p.sum()), 12), round(float(q.sum()), 12)
+        (1.0, 1.0)
+    """
+    p = rng.exponential(size=cells) ** rng.integers(1, 9)
+    kind = rng.integers(3)
+    if kind == 0:
+        q = rng.exponential(size=cells) ** rng.integers(1, 9)
+    elif kind == 1:
+        q = p * np.exp(rng.normal(size=cells) * 10.0 ** -rng.integers(2, 13))
+    else:
+        q = rng.exponential(size=cells)
+        p[rng.random(cells) < 0.4] = 0
+        q[rng.random(cells) < 0.4] = 0
+        p[rng.integers(cells)] += 0.1
+        q[rng.integers(cells)] += 0.1
+    return p / p.sum(), q / q.sum()

@@ -1,0 +1,199 @@
+"""What a claim is: a statement of the paper as a computation with a residual and a verdict."""
+
+import dataclasses
+import importlib.util
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from jaxtyping import Float
+from numpy import ndarray
+
+Verdict = Literal["holds", "fails", "error", "not run"]
+# How a finding is drawn: on an empty matplotlib figure.
+Draw = Callable[[Any], None]
+Measured = Mapping[str, bool | int | float | str]
+Example = Mapping[str, bool | int | float | str | list | Float[ndarray, "..."]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """What one computation of a claim found.
+
+    Attributes:
+        residual: how far the statement is from holding, not below 0; NaN counts as failed.
+        measured: other figures worth reporting, by name.
+        worst: the case with the largest residual, in full: what is needed to replay it by hand.
+        draw: draws the finding on an empty matplotlib figure.
+    """
+
+    residual: float
+    measured: Measured = dataclasses.field(default_factory=dict)
+    worst: Example = dataclasses.field(default_factory=dict)
+    draw: Draw | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Fault:
+    """A planted fault: a wrong formula that the claim must notice.
+
+    Attributes:
+        description: what is wrong with it.
+        parts: the formulae of the claim's computation that it replaces, by parameter name.
+    """
+
+    description: str
+    parts: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """A statement of the paper that is checked by computation.
+
+    Attributes:
+        id: short name, such as `thm1-range`.
+        statement: what the paper says, in our words.
+        source: where the paper says it.
+        computes: what is computed, and against what.
+        tolerance: the largest residual with which the claim holds.
+        reason: why that tolerance.
+        condition: what the statement needs beyond what the paper says, or nothing.
+        faults: planted faults, each of which must make the claim fail.
+        long: whether only a full run includes it.
+        needs: an importable module without which the claim is not run, or nothing.
+        check: the computation: takes a seed, and by keyword the formulae under test.
+    """
+
+    id: str
+    statement: str
+    source: str
+    computes: str
+    tolerance: float
+    reason: str
+    condition: str
+    faults: tuple[Fault, ...]
+    long: bool
+    needs: str
+    check: Callable[..., Finding]
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """A claim's verdict.
+
+    Attributes:
+        claim: the claim.
+        verdict: `holds`, `fails`, `error` (the computation broke off) or `not run`.
+        why: why it was not run, or the error.
+        seed: the seed that it was computed with.
+        seconds: how long that took.
+        finding: what was found, unless there was an error or it was not run.
+    """
+
+    claim: Claim
+    verdict: Verdict
+    why: str = ""
+    seed: int = 0
+    seconds: float = 0.0
+    finding: Finding | None = None
+
+    @property
+    def worded(self) -> str:
+        """The verdict in words, with the condition under which the claim holds if it has one."""
+        conditional = self.verdict == "holds" and self.claim.condition
+        return f"holds under {self.claim.condition}" if conditional else self.verdict
+
+
+CLAIMS: dict[str, Claim] = {}
+
+
+def claim(
+    id: str,
+    *,
+    statement: str,
+    source: str,
+    computes: str,
+    tolerance: float,
+    reason: str,
+    faults: list[Fault],
+    condition: str = "",
+    long: bool = False,
+    needs: str = "",
+) -> Callable[[Callable[..., Finding]], Claim]:
+    """Registers a computation as a [`Claim`][advnets.verify.registry.Claim] of that name.
+
+    The computation takes a seed and, as keyword parameters with defaults, the formulae that it
+    tests. A planted fault replaces some of those.
+
+    Args:
+        id: short name; its part before the first hyphen groups claims of one statement.
+        statement: what the paper says, in our words.
+        source: where the paper says it.
+        computes: what is computed, and against what.
+        tolerance: the largest residual with which the claim holds.
+        reason: why that tolerance.
+        faults: planted faults, at least one.
+        condition: what the statement needs beyond what the paper says.
+        long: whether only a full run includes it.
+        needs: an importable module without which the claim is not run.
+
+    Returns:
+        A decorator that puts the claim in the place of the function.
+
+    Raises:
+        ValueError: if the name is taken, or there is no planted fault.
+    """
+
+    def register(check: Callable[..., Finding]) -> Claim:
+        if id in CLAIMS:
+            raise ValueError(f"there is a claim {id!r} already; choose another name")
+        if not faults:
+            raise ValueError(f"the claim {id!r} has no planted fault; give it one that it catches")
+        made = Claim(
+            id=id,
+            statement=statement,
+            source=source,
+            computes=computes,
+            tolerance=tolerance,
+            reason=reason,
+            condition=condition,
+            faults=tuple(faults),
+            long=long,
+            needs=needs,
+            check=check,
+        )
+        CLAIMS[id] = made
+        return made
+
+    return register
+
+
+def run_claim(claim: Claim, seed: int = 0, fault: Fault | None = None) -> Outcome:
+    """Computes a claim, if asked with a planted fault in the place of what it tests.
+
+    Args:
+        claim: the claim.
+        seed: seed of everything random in it.
+        fault: the planted fault.
+
+    Returns:
+        The outcome; an exception from the computation is one too.
+
+    Example:
+        >>> from advnets import verify
+        >>> verify.run_claim(verify.CLAIMS["thm1-disjoint"]).verdict
+        'holds'
+    """
+    if claim.needs and importlib.util.find_spec(claim.needs) is None:
+        return Outcome(claim, "not run", why=f"needs the module {claim.needs}, which is missing")
+    start = time.perf_counter()
+    try:
+        finding = claim.check(seed, **(fault.parts if fault else {}))
+    except Exception as error:  # a claim that breaks off must not hide the others
+        seconds = time.perf_counter() - start
+        return Outcome(claim, "error", f"{type(error).__name__}: {error}", seed, seconds)
+    seconds = time.perf_counter() - start
+    # Infinity minus infinity and the like: a NaN residual is no proof of anything.
+    holds = not math.isnan(finding.residual) and finding.residual <= claim.tolerance
+    return Outcome(claim, "holds" if holds else "fails", "", seed, seconds, finding)
