@@ -3,6 +3,13 @@
 Importing this package registers them in [`advnets.verify.CLAIMS`][].
 """
 
-from advnets.verify.claims import equation_1 as equation_1
-from advnets.verify.claims import proposition_1 as proposition_1
-from advnets.verify.claims import theorem_1 as theorem_1
+from advnets.verify.claims import section_2_and_6 as section_2_and_6  # isort: skip
+from advnets.verify.claims import noise_contrastive as noise_contrastive  # isort: skip
+from advnets.verify.claims import equation_1 as equation_1  # isort: skip
+from advnets.verify.claims import section_3 as section_3  # isort: skip
+from advnets.verify.claims import proposition_1 as proposition_1  # isort: skip
+from advnets.verify.claims import theorem_1 as theorem_1  # isort: skip
+from advnets.verify.claims import certified as certified  # isort: skip
+from advnets.verify.claims import proposition_2 as proposition_2  # isort: skip
+from advnets.verify.claims import section_4_2_caveat as section_4_2_caveat  # isort: skip
+from advnets.verify.claims import parzen_estimate as parzen_estimate  # isort: skip

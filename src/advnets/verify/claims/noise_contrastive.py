@@ -1,0 +1,422 @@
+"""Section 2 on noise-contrastive estimation: the game with a fixed noise density.
+
+The model is its own discriminator, D = p_model / (p_model + p_noise). In the claims on the slowdown
+all densities are normal with unit covariance. The data's mean is `step` in each variable of a
+subset, and `mean` in one more; the noise's is 0. Rotating the subset leaves one coordinate u along
+its mean, of length step √k for k variables, so that integrals over u and the last variable y are
+exact for any k.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import scipy.optimize
+import scipy.special
+import scipy.stats
+
+from advnets.verify import criterion, families
+from advnets.verify.registry import Fault, Finding, claim
+
+SUBSETS = (0, 1, 2, 4, 8)
+
+
+def _ratio(model: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    return model / (model + noise)
+
+
+@claim(
+    "nce-game",
+    statement="Noise-contrastive estimation plays the game with a fixed noise density in the "
+    "generator's place and D = p_model / (p_model + p_noise); the model that is the data's density "
+    "is the best D.",
+    source="Section 2 (related work); Gutmann & Hyvärinen 2010, Eq. 3",
+    computes="For 200 random normal mixtures as data and as model, the model times a random "
+    "constant, and a wide normal noise, on 400 cells: their objective E[log h] + E_noise[log(1-h)] "
+    "against V in logits, its value for the data's density as model against C, and how far other "
+    "models exceed that.",
+    tolerance=1e-12,
+    reason="Rounding of sums of 400 terms.",
+    faults=[
+        Fault("the noise in the numerator", {"ratio": lambda model, noise: _ratio(noise, model)}),
+        Fault(
+            "a D that is the model alone",
+            {"ratio": lambda model, noise: _ratio(model, 0 * noise + 1)},
+        ),
+        Fault("their mean over both samples for the sum, half of V", {"factor": 0.5}),
+    ],
+)
+def nce_game(seed: int, *, ratio: Callable = _ratio, factor: float = 1.0) -> Finding:
+    rng = np.random.default_rng([seed, 1])
+    grid = families.Grid(((-8.0, 8.0),), (400,))
+    volume = grid.cell_volume
+    worst = -1.0
+    example: dict = {}
+    for index in range(200):
+        data, shape = (
+            families.gaussian_mixture(
+                grid, rng.uniform(-2, 2, 3).tolist(), rng.uniform(0.5, 1.5, 3).tolist()
+            )
+            for _ in range(2)
+        )
+        noise = families.gaussian_mixture(grid, [rng.uniform(-1, 1)], rng.uniform(1.5, 2.5))
+        model = shape * np.exp(rng.normal())
+
+        def objective(
+            model: np.ndarray, data: np.ndarray = data, noise: np.ndarray = noise
+        ) -> float:
+            h = ratio(model, noise)
+            with np.errstate(divide="ignore"):
+                terms = data * np.log(h) + noise * np.log1p(-h)
+            return factor * float(np.sum(terms) * volume)
+
+        value = criterion.value_on_grid(data, noise, np.log(model) - np.log(noise), volume)
+        best = objective(data)
+        here = max(
+            abs(objective(model) - value),
+            abs(best - criterion.virtual_criterion(data, noise, volume)),
+            objective(model) - best,
+        )
+        if not here <= worst:
+            worst, example = here, {"seed": seed, "case": index, "p_data": data, "p_noise": noise}
+    return Finding(worst, {"cases": 200}, example)
+
+
+@claim(
+    "nce-maximiser",
+    statement="The model that noise-contrastive estimation learns to tell from the noise is the "
+    "data's density, its normaliser learnt as one more parameter.",
+    source="Section 2 (related work); Gutmann & Hyvärinen 2010, Theorem 1",
+    computes="For 20 random normal data and noise densities, integrated on 4,001 points: the "
+    "maximiser of V over log p_model = a x + b x² + c, c free, by a trust-region method from the "
+    "noise's parameters, against the data's a, b and c. The residual is the largest error of them.",
+    tolerance=1e-6,
+    reason="V is known to 2e-16, which hides its maximum's place up to √(2 · 2e-16 / curvature), "
+    "with the least curvature above 1e-3.",
+    faults=[
+        Fault("D without the noise's density", {"noise_power": 0.0}),
+        Fault("twice as much noise as data, unknown to D", {"noise_share": 2.0}),
+    ],
+)
+def nce_maximiser(seed: int, *, noise_power: float = 1.0, noise_share: float = 1.0) -> Finding:
+    rng = np.random.default_rng([seed, 2])
+    x, spacing = np.linspace(-25, 25, 4001, retstep=True)
+    features = np.stack([x, x**2, np.ones_like(x)], axis=1)
+    worst, slope, least = -1.0, 0.0, np.inf
+    example: dict = {}
+    for index in range(20):
+        centre, scale = rng.uniform(-1.5, 1.5), rng.uniform(0.5, 1.5)
+        noise_scale = rng.uniform(1.5, 2.5)
+        data = scipy.stats.norm.pdf(x, centre, scale) * spacing
+        log_noise = scipy.stats.norm.logpdf(x, 0.0, noise_scale)
+        noise = noise_share * np.exp(log_noise) * spacing
+
+        def logits(parameters: np.ndarray, log_noise: np.ndarray = log_noise) -> np.ndarray:
+            return features @ parameters - noise_power * log_noise
+
+        def loss(
+            parameters: np.ndarray, data: np.ndarray = data, noise: np.ndarray = noise
+        ) -> tuple[float, np.ndarray]:
+            logit = logits(parameters)
+            value = data @ scipy.special.log_expit(logit) + noise @ scipy.special.log_expit(-logit)
+            rise = data * scipy.special.expit(-logit) - noise * scipy.special.expit(logit)
+            return -float(value), -(rise @ features)
+
+        def curvature(
+            parameters: np.ndarray, data: np.ndarray = data, noise: np.ndarray = noise
+        ) -> np.ndarray:
+            d = scipy.special.expit(logits(parameters))
+            return (features.T * ((data + noise) * d * (1 - d))) @ features
+
+        start, true = _coefficients(0.0, noise_scale), _coefficients(centre, scale)
+        found = scipy.optimize.minimize(
+            loss, start, jac=True, hess=curvature, method="trust-exact", options={"gtol": 1e-13}
+        )
+        here = float(np.abs(found.x - true).max())
+        slope = max(slope, float(np.abs(loss(true)[1]).max()))
+        least = min(least, float(np.linalg.eigvalsh(curvature(true))[0]))
+        if not here <= worst:
+            worst = here
+            example = {"seed": seed, "case": index, "true": true, "found": found.x}
+    measured = {"cases": 20, "largest gradient at the truth": slope, "least curvature": least}
+    return Finding(worst, measured, example)
+
+
+def _coefficients(centre: float, scale: float) -> np.ndarray:
+    """Of x, x² and 1 in a normal density's logarithm."""
+    constant = -(centre**2) / (2 * scale**2) - np.log(scale * np.sqrt(2 * np.pi))
+    return np.array([centre / scale**2, -1 / (2 * scale**2), constant])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Case:
+    """The data's means, the model's mean `theta` in the last variable, and how wide the grid is."""
+
+    step: float
+    mean: float
+    theta: float
+    spacing: float = 0.05
+
+    def distance(self, subset: int) -> float:
+        """How far the data's mean lies from the noise's over the variables of the subset."""
+        return self.step * float(np.sqrt(subset))
+
+
+def _random_case(seed: int) -> _Case:
+    rng = np.random.default_rng([seed, 3])
+    mean = rng.uniform(0.8, 1.5)
+    return _Case(step=rng.uniform(1.2, 1.6), mean=mean, theta=0.3 * mean)
+
+
+def _densities(
+    case: _Case, distance: float, *means: tuple[float, float]
+) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """u, y, and the masses there of normal densities of those means."""
+    u = np.arange(-8.0, distance + 8, case.spacing)[:, None]
+    y = np.arange(-8.0, case.mean + 8, case.spacing)[None, :]
+    pdf = scipy.stats.norm.pdf
+    return u, y, [pdf(u - a) * pdf(y - b) * case.spacing**2 for a, b in means]
+
+
+def _log_ratio(
+    u: np.ndarray, y: np.ndarray, one: tuple[float, float], other: tuple[float, float]
+) -> np.ndarray:
+    """log N(one) - log N(other)."""
+    (a, b), (c, d) = one, other
+    return (a - c) * u + (b - d) * y - (a**2 + b**2 - c**2 - d**2) / 2
+
+
+def _nce_gradient(
+    case: _Case, subset: int, learned: float, noise_learned: float = 0.0
+) -> tuple[float, float, float]:
+    """dV/d(model's mean along u), dV/dtheta, and the variance of the latter for a pair of examples.
+
+    The model's mean over the subset is the data's times `learned`; the noise's times
+    `noise_learned`, 0 but for planted faults.
+    """
+    m = case.distance(subset)
+    model, noise = (learned * m, case.theta), (noise_learned * m, 0.0)
+    u, y, (p_data, p_noise) = _densities(case, m, (m, case.mean), noise)
+    logits = _log_ratio(u, y, model, noise)
+    real, fake = scipy.special.expit(-logits), scipy.special.expit(logits)
+    rise = real * p_data - fake * p_noise
+    score = y - case.theta
+    on_data, on_noise = np.sum(real * p_data * score), np.sum(fake * p_noise * score)
+    squares = np.sum((real**2 * p_data + fake**2 * p_noise) * score**2)
+    variance = squares - on_data**2 - on_noise**2
+    return float(np.sum(rise * (u - model[0]))), float(on_data - on_noise), float(variance)
+
+
+def _game_gradient(
+    case: _Case, subset: int, learned: float, d_learned: float | None = None
+) -> tuple[float, float]:
+    """The descent direction of log(1 - D*) where the model is p_g: along u, and for theta.
+
+    D* is that of a generator that has learned `d_learned` of the subset, which is `learned` but for
+    planted faults.
+    """
+    m = case.distance(subset)
+    model = (learned * m, case.theta)
+    judged = (m * (learned if d_learned is None else d_learned), case.theta)
+    u, y, (p_g,) = _densities(case, m, model)
+    log_fake = scipy.special.log_expit(_log_ratio(u, y, judged, (m, case.mean)))
+    descent = -p_g * log_fake
+    return float(np.sum(descent * (u - model[0]))), float(np.sum(descent * (y - case.theta)))
+
+
+def _bound(case: _Case, subset: int, learned: float) -> float:
+    """A bound of |dV/dtheta|: a + b >= 2 √(ab) in D's denominator, and normal integrals."""
+    m = case.distance(subset)
+    y = np.arange(-12.0, case.mean + 12, case.spacing)
+    data, model, noise = (scipy.stats.norm.pdf(y - mu) for mu in (case.mean, case.theta, 0.0))
+    score = np.abs(y - case.theta) * case.spacing / 2
+    on_data = np.sum(score * data * np.sqrt(noise / model))
+    on_noise = np.sum(score * np.sqrt(noise * model))
+    return float(
+        on_data * np.exp(-(m**2) * (learned / 2 - 3 * learned**2 / 8))
+        + on_noise * np.exp(-(m**2) * learned**2 / 8)
+    )
+
+
+@claim(
+    "nce-slowdown",
+    statement="With a fixed noise density, learning slows dramatically once the model is roughly "
+    "right on a small subset of the observed variables: D then tells the noise by these alone, and "
+    "the other parameters' gradient vanishes.",
+    source="Section 2 (related work, noise-contrastive estimation)",
+    computes="For a model that has learned 80 % or all of the mean of k = 0, 1, 2, 4, 8 or 16 "
+    "variables: dV/dtheta for one more variable by integration, against a bound that falls as "
+    "exp(-k step²/8) for all of it; the residual is by what part the bound is exceeded, or by what "
+    "part the gradient changes with k where the model, having learned all, is p_g in the "
+    "adversarial game. Infinite unless the former falls at every k.",
+    tolerance=1e-9,
+    reason="Rounding, and integration of analytic functions on a fine grid.",
+    condition="normal densities, a subset that is (nearly) learned and an optimal D; while the "
+    "subset is wrong, it is the adversarial gradient that vanishes with k",
+    faults=[
+        Fault("a noise that follows the model over the subset", {"noise_learned": 1.0}),
+        Fault("an adversarial D that isn't updated as G learns", {"d_learned": 0.0}),
+    ],
+)
+def nce_slowdown(
+    seed: int, *, noise_learned: float = 0.0, d_learned: float | None = None
+) -> Finding:
+    case = _random_case(seed)
+    subsets = np.array([*SUBSETS, 16])
+    worst, example = 0.0, {"seed": seed, "step": case.step, "mean": case.mean}
+    nce = {
+        share: np.array([_nce_gradient(case, k, share, noise_learned)[1] for k in subsets])
+        for share in (0.8, 1.0)
+    }
+    bounds = {share: np.array([_bound(case, k, share) for k in subsets]) for share in nce}
+    game = np.array([_game_gradient(case, k, 1.0, d_learned)[1] for k in subsets])
+    unlearned = np.array([_game_gradient(case, k, 0.0)[1] for k in subsets])
+    for share, gradients in nce.items():
+        worst = max(worst, float(np.max(np.abs(gradients) / bounds[share])) - 1)
+        if not (np.diff(gradients) < 0).all():
+            worst = float("inf")
+    worst = max(worst, float(np.max(np.abs(game / game[0] - 1))))
+    measured = {
+        "noise-contrastive gradient at k = 8, all learned, of that at 0": nce[1.0][4] / nce[1.0][0],
+        "the same, 80 % learned": nce[0.8][4] / nce[0.8][0],
+        "adversarial gradient at k = 8, all learned, of that at 0": game[4] / game[0],
+        "the same, none learned": unlearned[4] / unlearned[0],
+    }
+
+    def draw(figure: Any) -> None:
+        axes = figure.subplots()
+        axes.semilogy(subsets, game, "s-", label="adversarial game, all learned")
+        axes.semilogy(subsets, unlearned, "s:", label="adversarial game, none learned")
+        axes.semilogy(subsets, nce[1.0], "o-", label="fixed noise, all learned")
+        axes.semilogy(subsets, nce[0.8], "o--", label="fixed noise, 80 % learned")
+        axes.semilogy(subsets, bounds[1.0], "k:", label="bound, fixed noise, all learned")
+        axes.set(
+            xlabel="variables in the subset",
+            ylabel="gradient for another variable's mean",
+        )
+        axes.legend()
+
+    return Finding(worst, {k: float(v) for k, v in measured.items()}, example, draw)
+
+
+@claim(
+    "nce-samples",
+    statement="The slowdown isn't one of scale that longer steps would cure: with a fixed noise "
+    "density the examples that a gradient needs to rise above its own noise grow with the "
+    "variables already learned.",
+    source="Section 2 (related work, noise-contrastive estimation)",
+    computes="For a model that has learned 90 % of the mean of k = 0, 1, 2, 4 or 8 variables: "
+    "dV/dtheta from 100,000 data and noise examples of k + 1 variables, against integration, in "
+    "standard errors from integration; infinite unless the variance of one pair's gradient over "
+    "the squared mean grows at every k.",
+    tolerance=5.0,
+    reason="Five standard errors.",
+    condition="normal densities, and a subset that is nearly learned",
+    faults=[
+        Fault("D without the noise's density", {"noise_power": 0.0}),
+        Fault("a noise that follows the model over the subset", {"noise_learned": 0.9}),
+    ],
+)
+def nce_samples(seed: int, *, noise_power: float = 1.0, noise_learned: float = 0.0) -> Finding:
+    case, rows, learned = _random_case(seed), 100_000, 0.9
+    worst, needed = -1.0, []
+    example: dict = {}
+    for k in SUBSETS:
+        rng = np.random.default_rng([seed, 4, k])
+        _, gradient, variance = _nce_gradient(case, k, learned, noise_learned)
+        needed.append(variance / gradient**2)
+        mean = np.array([case.step] * k + [case.mean])
+        model = np.array([learned * case.step] * k + [case.theta])
+        centre = np.array([noise_learned * case.step] * k + [0.0])
+        real = rng.normal(size=(rows, k + 1)) + mean
+        fake = rng.normal(size=(rows, k + 1)) + centre
+
+        def logits(
+            x: np.ndarray, model: np.ndarray = model, centre: np.ndarray = centre
+        ) -> np.ndarray:
+            to_model, to_noise = ((x - model) ** 2).sum(axis=1), ((x - centre) ** 2).sum(axis=1)
+            return (noise_power * to_noise - to_model) / 2
+
+        on_real = scipy.special.expit(-logits(real)) * (real[:, -1] - case.theta)
+        on_fake = scipy.special.expit(logits(fake)) * (fake[:, -1] - case.theta)
+        here = abs(on_real.mean() - on_fake.mean() - gradient) / np.sqrt(variance / rows)
+        if not here <= worst:
+            worst, example = float(here), {"seed": seed, "k": k, "mean": mean, "model": model}
+    if not (np.diff(needed) > 0).all():
+        worst = float("inf")
+    counts = {f"examples at k = {k}": n for k, n in zip(SUBSETS, needed, strict=True)}
+
+    def draw(figure: Any) -> None:
+        axes = figure.subplots()
+        axes.semilogy(SUBSETS, needed, "o-")
+        axes.set(
+            xlabel="variables in the subset",
+            ylabel="examples for a gradient of one standard error",
+        )
+
+    return Finding(worst, counts, example, draw)
+
+
+@claim(
+    "nce-steps",
+    statement="From a model that has nearly learned a small subset of the observed variables, "
+    "noise-contrastive estimation takes dramatically more steps for the rest, the adversarial game "
+    "hardly any more.",
+    source="Section 2 (related work, noise-contrastive estimation)",
+    computes="Gradient ascent on both means by the exact gradient, learning rate 0.2, from 90 % of "
+    "the mean of k = 0, 1, 2, 4 or 8 variables and none of another's: the steps until half of that "
+    "is learned, as a multiple of those at k = 0. The residual is how far, with fixed noise, the "
+    "multiple falls short of half of exp(k step²/8), the reciprocal of the overlap ∫√(p_data "
+    "p_noise) over the subset; and how far it exceeds 1.5 where p_g takes the noise's place.",
+    tolerance=0.0,
+    reason="The half and the 1.5 leave room for whole steps and for the subset's last 10 %.",
+    condition="normal densities, a subset that is nearly learned and an optimal D",
+    faults=[
+        Fault("a noise that follows the model over the subset", {"noise_learned": 0.9}),
+        Fault("a start where nothing of the subset is learned", {"learned": 0.0}),
+    ],
+)
+def nce_steps(seed: int, *, noise_learned: float = 0.0, learned: float = 0.9) -> Finding:
+    case = dataclasses.replace(_random_case(seed), theta=0.0, spacing=0.1)
+    players: dict[str, Callable] = {
+        "fixed noise": lambda now, k, share: _nce_gradient(now, k, share, noise_learned),
+        "adversarial": lambda now, k, share: _game_gradient(now, k, share),
+    }
+    steps = {
+        name: np.array([_steps(case, k, learned, player) for k in SUBSETS])
+        for name, player in players.items()
+    }
+    nce, game = (steps[name] / steps[name][0] for name in players)
+    least = np.exp(np.array(SUBSETS) * case.step**2 / 8) / 2
+    residual = max(float(np.max(least - nce)), float(np.max(game)) - 1.5, 0.0)
+    measured = {
+        f"steps, {name}, k = {k}": int(n)
+        for name, counts in steps.items()
+        for k, n in zip(SUBSETS, counts, strict=True)
+    }
+
+    def draw(figure: Any) -> None:
+        axes = figure.subplots()
+        axes.semilogy(SUBSETS, steps["fixed noise"], "o-", label="fixed noise")
+        axes.semilogy(SUBSETS, steps["adversarial"], "s-", label="adversarial game")
+        axes.set(
+            xlabel="variables in the subset, nearly learned",
+            ylabel="steps until half of another is learned",
+        )
+        axes.legend()
+
+    example = {"seed": seed, "step": case.step, "mean": case.mean}
+    return Finding(residual, measured, example, draw)
+
+
+def _steps(case: _Case, subset: int, learned: float, gradient: Callable, limit: int = 1000) -> int:
+    """Steps of gradient ascent, at most `limit`, until theta is half of the data's mean."""
+    m, at = case.distance(subset), learned * case.distance(subset)
+    for step in range(limit):
+        if case.theta >= case.mean / 2:
+            return step
+        along, rest = gradient(case, subset, at / m if m else 1.0)[:2]
+        at, theta = at + 0.2 * along, case.theta + 0.2 * rest
+        case = dataclasses.replace(case, theta=theta)
+    return limit

@@ -1,0 +1,185 @@
+"""The paper's caveat to Proposition 2: critical points of C in a generator's parameters."""
+
+from typing import Any
+
+import numpy as np
+import scipy.stats
+
+from advnets.verify import criterion, families
+from advnets.verify.registry import Fault, Finding, claim
+
+GRID = families.Grid(((-6.0, 6.0),), (600,))
+WIDTH = 0.5
+NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(60)
+SHARES = WEIGHTS / WEIGHTS.sum()
+
+
+def _gap(p_data: np.ndarray, p_g: np.ndarray) -> float:
+    """C + log 4 of densities on the grid."""
+    return criterion.suboptimality(p_data, p_g, GRID.cell_volume)
+
+
+def _derivative(p_data: np.ndarray, p_g: np.ndarray, moves: np.ndarray) -> np.ndarray:
+    """That of C along changes of p_g: D* stays as it is, by the envelope theorem."""
+    log_fake = np.log(criterion.optimal_discriminator(p_g, p_data, GRID.cell_volume))
+    return moves @ log_fake * GRID.cell_volume
+
+
+def _normals(locations: np.ndarray) -> np.ndarray:
+    """The normal densities of the generators' noise at some locations, a row for each."""
+    return scipy.stats.norm.pdf(GRID.points[0], np.asarray(locations)[:, None], WIDTH)
+
+
+def _slopes(locations: np.ndarray) -> np.ndarray:
+    """Their derivatives in the location."""
+    return _normals(locations) * (GRID.points[0] - np.asarray(locations)[:, None]) / WIDTH**2
+
+
+def _network_density(theta: np.ndarray) -> np.ndarray:
+    """The density of G(z, e) = v tanh(w z) + WIDTH e, with z and e normal; quadrature over z."""
+    v, w = theta
+    return SHARES @ _normals(v * np.tanh(w * NODES))
+
+
+def _network_moves(theta: np.ndarray) -> np.ndarray:
+    """The derivatives of that density in v and in w, in closed form under the integral."""
+    v, w = theta
+    hidden = np.tanh(w * NODES)
+    slopes = _slopes(v * hidden)
+    return np.stack([(SHARES * hidden) @ slopes, (SHARES * v * NODES * (1 - hidden**2)) @ slopes])
+
+
+BEST = (2.0, 3.0)
+
+
+@claim(
+    "caveat-critical-point",
+    statement="The proof of convergence moves p_g itself. A generator network represents a limited "
+    "family of densities and has several critical points in its parameters: the derivative of C "
+    "in them can vanish where p_g is not p_data.",
+    source="Section 4.2 (last paragraph)",
+    computes="G(z, e) = v tanh(w z) + e/2 with normal z and e, and data from the same network at "
+    "v = 2, w = 3. At v = w = 0: the derivative of C in v and w, in closed form, plus that by "
+    "central differences; infinite unless C there is at least 0.1 nats above -log 4.",
+    tolerance=1e-10,
+    reason="Exactly 0 in closed form; differences of C over 2e-3 round at 1e-13.",
+    faults=[
+        Fault("a point beside it", {"theta": (0.3, 0.3)}),
+        Fault("the data's own parameters, where p_g = p_data", {"theta": BEST}),
+    ],
+)
+def caveat_critical_point(seed: int, *, theta: tuple[float, float] = (0.0, 0.0)) -> Finding:
+    p_data = GRID.normalised(_network_density(np.array(BEST)))
+
+    def gap(theta: np.ndarray) -> float:
+        return _gap(p_data, GRID.normalised(_network_density(theta)))
+
+    here, step = np.array(theta), 1e-3
+    exact = _derivative(p_data, GRID.normalised(_network_density(here)), _network_moves(here))
+    differences = [(gap(here + side) - gap(here - side)) / (2 * step) for side in step * np.eye(2)]
+
+    def draw(figure: Any) -> None:
+        panels = figure.subplots(1, 2)
+        v, w = np.linspace(-3, 3, 41), np.linspace(-4, 4, 41)
+        heights = [[gap(np.array([a, b])) for a in v] for b in w]
+        image = panels[0].contourf(v, w, heights, 20)
+        figure.colorbar(image, label="C + log 4, nats")
+        panels[0].plot(*here, "wo", markeredgecolor="black", label="critical, p_g ≠ p_data")
+        panels[0].plot(
+            *(np.array(BEST) * [[1], [-1]]).T, "w*", markeredgecolor="black", label="p_g = p_data"
+        )
+        panels[0].set(xlabel="v", ylabel="w")
+        panels[0].legend(loc="upper left", fontsize="small")
+        (x,) = GRID.points
+        panels[1].plot(x, p_data, "k:", label="p_data")
+        panels[1].plot(x, _network_density(here), "g", label="p_g at the critical point")
+        panels[1].set(xlabel="x", ylabel="density")
+        panels[1].legend(fontsize="small")
+
+    size = float(np.max(np.abs(exact)) + np.max(np.abs(differences)))
+    return Finding(
+        size if gap(here) > 0.1 else np.inf,
+        {
+            "derivative in closed form": float(np.max(np.abs(exact))),
+            "derivative by differences": float(np.max(np.abs(differences))),
+            "C + log 4 there, nats": gap(here),
+        },
+        {"v": theta[0], "w": theta[1]},
+        draw,
+    )
+
+
+APART = 2.0
+
+
+@claim(
+    "caveat-local-minimum",
+    statement="Such a critical point can be a local minimum: following C downhill in the "
+    "parameters, with D at its optimum, need not lead to p_data.",
+    source="Section 4.2 (last paragraph)",
+    computes="G puts 70 % of its noise around one location and 30 % around another, both to be "
+    "learned; the data have them at -2 and 2. From the places swapped, minimisation of C ends at a "
+    "point: the largest derivative there (closed form), infinite unless the Hessian is positive "
+    "definite (smallest eigenvalue above 0.01) and C at least 0.1 nats above -log 4.",
+    tolerance=1e-8,
+    reason="Newton's method ends at rounding, 1e-15; its tolerance is 1e-12.",
+    faults=[
+        Fault("a start near the data's own places", {"start": (-1.5, 1.5)}),
+        Fault("equal shares, so that swapping changes nothing", {"share": 0.5}),
+        Fault("the start itself, before minimisation", {"iterations": 0}),
+    ],
+)
+def caveat_local_minimum(
+    seed: int,
+    *,
+    start: tuple[float, float] = (APART, -APART),
+    share: float = 0.7,
+    iterations: int = 50,
+) -> Finding:
+    shares = np.array([share, 1 - share])
+    p_data = GRID.normalised(shares @ _normals(np.array([-APART, APART])))
+
+    def density(places: np.ndarray) -> np.ndarray:
+        return GRID.normalised(shares @ _normals(places))
+
+    def gap(places: np.ndarray) -> float:
+        return _gap(p_data, density(places))
+
+    def derivative(places: np.ndarray) -> np.ndarray:
+        return _derivative(p_data, density(places), shares[:, None] * _slopes(places))
+
+    def hessian(places: np.ndarray) -> np.ndarray:
+        rows = [derivative(places + h) - derivative(places - h) for h in 1e-5 * np.eye(2)]
+        return (rows[0][None] * [[1], [0]] + rows[1][None] * [[0], [1]]) / 2e-5
+
+    places = np.array(start)
+    for _ in range(iterations):
+        values, vectors = np.linalg.eigh(hessian(places))
+        # Newton's step, turned downhill where C is not convex, and never longer than 0.2.
+        step = vectors @ (vectors.T @ derivative(places) / np.maximum(np.abs(values), 1e-3))
+        places = places - step * min(1.0, 0.2 / max(float(np.linalg.norm(step)), 1e-300))
+    curvature = float(np.linalg.eigvalsh(hessian(places)).min())
+    size = float(np.max(np.abs(derivative(places))))
+
+    def draw(figure: Any) -> None:
+        panels = figure.subplots(1, 2)
+        side = np.linspace(-4, 4, 41)
+        heights = [[gap(np.array([a, b])) for a in side] for b in side]
+        image = panels[0].contourf(side, side, heights, 20)
+        figure.colorbar(image, label="C + log 4, nats")
+        panels[0].plot(*places, "wo", markeredgecolor="black", label="local minimum")
+        panels[0].plot(-APART, APART, "w*", markeredgecolor="black", label="p_g = p_data")
+        panels[0].set(xlabel="place of 70 %", ylabel="place of 30 %")
+        panels[0].legend(fontsize="small")
+        (x,) = GRID.points
+        panels[1].plot(x, p_data, "k:", label="p_data")
+        panels[1].plot(x, density(places), "g", label="p_g at the local minimum")
+        panels[1].set(xlabel="x", ylabel="density")
+        panels[1].legend(fontsize="small")
+
+    return Finding(
+        size if curvature > 0.01 and gap(places) > 0.1 else np.inf,
+        {"smallest curvature": curvature, "C + log 4 there, nats": gap(places)},
+        {"places": places},
+        draw,
+    )
