@@ -3,6 +3,7 @@
 import os
 import re
 import typing
+from pathlib import Path
 
 # Before anything imports jaxtyping: array types then print as they are written in the source.
 typing.GENERATING_DOCUMENTATION = True
@@ -18,6 +19,7 @@ import advnets  # noqa: E402
 from advnets.algorithm1 import GeneratorCost, Order, Player  # noqa: E402
 from advnets.models import Model  # noqa: E402
 from advnets.training import Evaluate  # noqa: E402
+from advnets.verify.report import markdown_table  # noqa: E402
 
 project = "advnets"
 author = "The advnets developers"
@@ -31,7 +33,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_claims.md"]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 
@@ -115,6 +117,12 @@ def math_block(match):
     return "\n".join([f"{indent}.. math::", "", *inner, ""])
 
 
+def write_claims(app):
+    """The table of claims that theory.md includes, from the registry."""
+    Path(app.srcdir, "_claims.md").write_text(markdown_table(), "utf-8")
+
+
 def setup(app):
+    app.connect("builder-inited", write_claims)
     app.connect("autodoc-process-docstring", markdown_to_rst, priority=100)
     app.connect("autodoc-process-signature", readable_signature)

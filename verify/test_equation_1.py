@@ -4,11 +4,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import scipy.integrate
 import scipy.special
 import scipy.stats
 
 import advnets
+from advnets import verify
 
 N = 200_000
 
@@ -48,3 +50,20 @@ def test_the_monte_carlo_value_is_the_integral():
     assert abs(estimate - integral) < 4 * np.sqrt(spread / N)
     # The tolerance is tight enough to tell the terms apart.
     assert np.sqrt(spread / N) < 1e-3 * abs(integral)
+
+
+IDS = [id for id in verify.CLAIMS if id.startswith("eq1")]
+FAULTS = [(id, fault) for id in IDS for fault in verify.CLAIMS[id].faults]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("id", IDS)
+def test_holds(id, seed):
+    assert verify.run_claim(verify.CLAIMS[id], seed).verdict == "holds"
+
+
+@pytest.mark.parametrize(
+    ("id", "fault"), FAULTS, ids=lambda value: getattr(value, "description", value)
+)
+def test_fault_is_caught(id, fault):
+    assert verify.run_claim(verify.CLAIMS[id], 0, fault).verdict == "fails"

@@ -8,6 +8,7 @@ from advnets.verify.claims import noise_contrastive as noise_contrastive  # isor
 from advnets.verify.claims import equation_1 as equation_1  # isort: skip
 from advnets.verify.claims import section_3 as section_3  # isort: skip
 from advnets.verify.claims import proposition_1 as proposition_1  # isort: skip
+from advnets.verify.claims import figure_1 as figure_1  # isort: skip
 from advnets.verify.claims import theorem_1 as theorem_1  # isort: skip
 from advnets.verify.claims import certified as certified  # isort: skip
 from advnets.verify.claims import proposition_2 as proposition_2  # isort: skip

@@ -1,0 +1,141 @@
+"""The command line: `python -m advnets.verify`."""
+
+import dataclasses
+import difflib
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+try:
+    import jinja2 as jinja2
+    import matplotlib as matplotlib
+    import tyro
+except ModuleNotFoundError as missing:
+    print(f"error: {missing.name} is missing; pip install 'advnets[verify]'", file=sys.stderr)
+    sys.exit(2)
+
+import jax
+import numpy as np
+import scipy
+from tqdm import tqdm
+
+import advnets
+from advnets.verify import report
+from advnets.verify.registry import CLAIMS, Claim, Outcome, run_claim
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Checks the paper's theory, claim by claim; exit code 1 if a claim fails."""
+
+    only: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")] = ()
+    """Names of claims, or how they begin: thm1, prop2-rate. All unless given."""
+    full: bool = False
+    """Run the long claims too."""
+    sabotage: bool = False
+    """Run the claims with their planted faults instead; exit code 1 unless all are caught."""
+    out: Path | None = None
+    """Folder for claims.json, pictures and report.html."""
+    seed: int = 0
+    """Seed of everything random."""
+    list: bool = False
+    """List the claims and stop."""
+
+
+def selected(names: tuple[str, ...]) -> set[str]:
+    """The claims whose names begin so; a ValueError for a name that matches none."""
+    chosen: set[str] = set()
+    for name in names:
+        found = {id for id in CLAIMS if id.startswith(name)}
+        if not found:
+            near = difflib.get_close_matches(name, CLAIMS, 3, 0.3)
+            raise ValueError(
+                f"--only {name} matches no claim; --list shows all"
+                + (f"; close to it: {', '.join(near)}" if near else "")
+            )
+        chosen |= found
+    return chosen if names else set(CLAIMS)
+
+
+def not_run(claim: Claim, options: Options, chosen: set[str]) -> str:
+    """Why a claim is left out, or nothing if it is to run."""
+    if claim.id not in chosen:
+        return "not selected by --only"
+    named = claim.id in options.only
+    return "long: run with --full" if claim.long and not (options.full or named) else ""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line; returns its exit code."""
+    options = tyro.cli(Options, args=arguments, prog="python -m advnets.verify")
+    try:
+        chosen = selected(options.only)
+        if options.seed < 0:
+            raise ValueError(f"--seed must not be below 0; got {options.seed}")
+        if options.sabotage and options.out is not None:
+            raise ValueError("--sabotage writes no files; leave out --out")
+        if options.out is not None:
+            options.out.mkdir(parents=True, exist_ok=True)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if options.list:
+        for claim in CLAIMS.values():
+            mark = " (long)" if claim.long else ""
+            print(f"{claim.id}{mark}\n    {claim.statement}\n    {claim.source}")
+        return 0
+    return sabotage(options, chosen) if options.sabotage else check(options, chosen)
+
+
+def check(options: Options, chosen: set[str]) -> int:
+    """Runs the claims, prints a line for each, writes the report."""
+    outcomes = []
+    progress = tqdm(CLAIMS.values(), unit="claim", leave=False, disable=None)
+    for claim in progress:
+        progress.set_description(claim.id)
+        why = not_run(claim, options, chosen)
+        outcome = Outcome(claim, "not run", why) if why else run_claim(claim, options.seed)
+        outcomes.append(outcome)
+        if claim.id in chosen:
+            tqdm.write(report.line(outcome))
+    print(report.summary([outcome for outcome in outcomes if outcome.claim.id in chosen]))
+    broken = [outcome for outcome in outcomes if outcome.verdict in ("fails", "error")]
+    for outcome in broken:
+        print(f"\n{outcome.claim.id}: {outcome.claim.statement}")
+        print(f"  replay: python -m advnets.verify --only {outcome.claim.id} --seed {options.seed}")
+        if outcome.finding is not None:
+            for name, value in outcome.finding.worst.items():
+                print(f"  {name} = {np.array2string(np.asarray(value), threshold=64)}")
+    if options.out is not None:
+        versions = {module.__name__: module.__version__ for module in (advnets, jax, np, scipy)} | {
+            "python": sys.version.split()[0]
+        }
+        report.write(options.out, outcomes, {"seed": options.seed, "versions": versions})
+        print(f"claims.json, report.html and the pictures are in {options.out}")
+    return 1 if broken else 0
+
+
+def sabotage(options: Options, chosen: set[str]) -> int:
+    """Runs each claim with each of its planted faults, all of which must be caught."""
+    planted = [(CLAIMS[id], fault) for id in CLAIMS if id in chosen for fault in CLAIMS[id].faults]
+    missed = skipped = 0
+    progress = tqdm(planted, unit="fault", leave=False, disable=None)
+    for claim, fault in progress:
+        progress.set_description(claim.id)
+        outcome = run_claim(claim, options.seed, fault)
+        said: Literal["caught", "NOT CAUGHT", "not run"] = "NOT CAUGHT"
+        if outcome.verdict == "fails":
+            said = "caught"
+        elif outcome.verdict == "not run":
+            said = "not run"
+        missed += said == "NOT CAUGHT"
+        skipped += said == "not run"
+        why = f": {outcome.why}" if outcome.why else ""
+        tqdm.write(f"{said:<11} {claim.id:<28} {fault.description}{why}")
+    print(f"{len(planted)} planted faults: {len(planted) - missed - skipped} caught", end="")
+    print(f", {missed} not caught, {skipped} not run" if missed or skipped else "")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

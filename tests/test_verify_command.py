@@ -1,0 +1,157 @@
+"""The registry and `python -m advnets.verify`: verdicts, exit codes, files, refusals."""
+
+import json
+
+import numpy as np
+import pytest
+
+from advnets import verify
+from advnets.verify import registry, report
+from advnets.verify.__main__ import main
+
+
+def made(residual=0.0, tolerance=1.0, fault=5.0, **more):
+    """A claim outside the registry, and what its planted fault does to it."""
+
+    def check(seed, *, value=residual):
+        if value is None:
+            raise ZeroDivisionError("of something")
+        return registry.Finding(value, {"n": 3}, {"p": np.array([0.25, 0.75])})
+
+    texts = dict.fromkeys(("statement", "source", "computes", "reason"), "text | with <marks>")
+    fields = {"condition": "", "long": False, "needs": "", "tolerance": tolerance} | texts | more
+    return registry.Claim(
+        id="made-up", faults=(registry.Fault("wrong", {"value": fault}),), check=check, **fields
+    )
+
+
+@pytest.fixture
+def only(monkeypatch):
+    """Replaces the registry by some claims."""
+
+    def replace(*claims):
+        monkeypatch.setattr("advnets.verify.__main__.CLAIMS", {claim.id: claim for claim in claims})
+
+    return replace
+
+
+def test_every_claim_has_faults_and_texts():
+    assert len(verify.CLAIMS) >= 30
+    for claim in verify.CLAIMS.values():
+        assert claim.faults
+        assert all((claim.statement, claim.source, claim.computes, claim.reason))
+        assert claim.tolerance >= 0
+
+
+@pytest.mark.parametrize(
+    ("residual", "verdict"), [(1.0, "holds"), (1.1, "fails"), (np.nan, "fails"), (np.inf, "fails")]
+)
+def test_verdicts(residual, verdict):
+    assert verify.run_claim(made(residual)).verdict == verdict
+
+
+def test_a_condition_is_part_of_the_verdict():
+    assert verify.run_claim(made(condition="p > 0")).worded == "holds under p > 0"
+    assert verify.run_claim(made(2.0, condition="p > 0")).worded == "fails"
+
+
+def test_a_broken_computation_is_an_error_and_not_a_catch(only, capsys):
+    outcome = verify.run_claim(made(residual=None))
+    assert outcome.verdict == "error"
+    only(made(fault=None))
+    assert main(["--sabotage"]) == 1
+    assert "NOT CAUGHT" in capsys.readouterr().out
+
+
+def test_a_missing_module_is_a_reason(only, capsys):
+    outcome = verify.run_claim(made(needs="no_such_module"))
+    assert (outcome.verdict, "no_such_module" in outcome.why) == ("not run", True)
+    only(made(needs="no_such_module"))
+    assert main([]) == 0
+    assert main(["--sabotage"]) == 0
+    assert "1 not run" in capsys.readouterr().out
+
+
+def test_the_registry_refuses():
+    texts = dict.fromkeys(("statement", "source", "computes", "reason"), "")
+    with pytest.raises(ValueError, match="thm1-range"):
+        registry.claim("thm1-range", tolerance=0, faults=[registry.Fault("", {})], **texts)
+    with pytest.raises(ValueError, match="no planted fault"):
+        registry.claim("new", tolerance=0, faults=[], **texts)
+
+
+def test_files_of_a_run(tmp_path, capsys):
+    out = tmp_path / "claims"
+    assert main(["--only", "thm1-range", "prop1-boundary", "--out", str(out), "--seed", "2"]) == 0
+    document = json.loads((out / "claims.json").read_text())
+    assert document["seed"] == 2
+    rows = {row["id"]: row for row in document["claims"]}
+    assert list(rows) == list(verify.CLAIMS)
+    assert rows["thm1-range"]["verdict"] == "holds"
+    assert rows["thm1-range"]["residual"] <= 1e-14
+    assert rows["prop2-rate"]["verdict"] == "not run"
+    assert rows["prop2-rate"]["why"] == "not selected by --only"
+    assert (out / "thm1-range.png").read_bytes().startswith(b"\x89PNG")
+    page = (out / "report.html").read_text()
+    assert "data:image/png;base64," in page
+    assert page.count("<section") == len(verify.CLAIMS)
+    assert "2 claims: 2 hold" in capsys.readouterr().out
+
+
+def test_a_failed_claim(only, tmp_path, capsys):
+    only(made(residual=2.0))
+    assert main(["--out", str(tmp_path / "claims")]) == 1
+    said = capsys.readouterr().out
+    assert "--only made-up --seed 0" in said
+    assert "p = [0.25 0.75]" in said
+    (row,) = json.loads((tmp_path / "claims" / "claims.json").read_text())["claims"]
+    assert row["counterexample"] == {"p": [0.25, 0.75]}
+    assert "text | with &lt;marks&gt;" in (tmp_path / "claims" / "report.html").read_text()
+
+
+def test_long_claims_wait_for_full_or_their_name(only, capsys):
+    only(made(long=True))
+    main([])
+    assert "run with --full" in capsys.readouterr().out
+    main(["--full"])
+    assert "1 holds" in capsys.readouterr().out
+    main(["--only", "made-up"])
+    assert "1 holds" in capsys.readouterr().out
+
+
+def test_sabotage(only, capsys):
+    only(made())
+    assert main(["--sabotage"]) == 0
+    assert "1 planted faults: 1 caught" in capsys.readouterr().out
+    only(made(fault=0.5))
+    assert main(["--sabotage"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--only", "thm9"], "thm9"),
+        (["--seed", "-1"], "-1"),
+        (["--sabotage", "--out", "x"], "--out"),
+    ],
+)
+def test_refusals(arguments, named, capsys):
+    assert main(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert named in line
+
+
+def test_an_out_that_is_a_file_is_refused(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["--out", str(tmp_path / "file")]) == 2
+    assert "file" in capsys.readouterr().err
+
+
+def test_list(capsys):
+    assert main(["--list"]) == 0
+    assert "thm1-range" in capsys.readouterr().out
+
+
+def test_the_table_has_every_claim():
+    assert all(f"`{id}`" in report.markdown_table() for id in verify.CLAIMS)
