@@ -74,10 +74,12 @@ def test_a_missing_module_is_a_reason(only, capsys):
 
 def test_the_registry_refuses():
     texts = dict.fromkeys(("statement", "source", "computes", "reason"), "")
+    taken = registry.claim("thm1-range", tolerance=0, faults=[registry.Fault("", {})], **texts)
     with pytest.raises(ValueError, match="thm1-range"):
-        registry.claim("thm1-range", tolerance=0, faults=[registry.Fault("", {})], **texts)
+        taken(registry.Finding)
+    faultless = registry.claim("new", tolerance=0, faults=[], **texts)
     with pytest.raises(ValueError, match="no planted fault"):
-        registry.claim("new", tolerance=0, faults=[], **texts)
+        faultless(registry.Finding)
 
 
 def test_files_of_a_run(tmp_path, capsys):

@@ -93,10 +93,10 @@ def gaussian_mixture(
         >>> round(float(p.sum() * grid.cell_volume), 12)
         1.0
     """
-    scales = np.broadcast_to(np.asarray(scales, float), len(means))
+    widths = np.broadcast_to(np.asarray(scales, float), len(means))
     shares = np.ones(len(means)) if weights is None else np.asarray(weights, float)
     values = np.zeros(grid.cells)
-    for mean, scale, share in zip(means, scales, shares, strict=True):
+    for mean, scale, share in zip(means, widths, shares, strict=True):
         centre = np.broadcast_to(np.asarray(mean, float), len(grid.cells))
         squares = sum((x - c) ** 2 for x, c in zip(grid.points, centre, strict=True))
         values += share / scale ** len(grid.cells) * np.exp(-squares / (2 * scale**2))
@@ -204,7 +204,7 @@ def push_forward(grid: Grid, generator: Callable[[Any], Any], prior: Any) -> Val
         >>> import scipy.stats
         >>> from advnets.verify.families import Grid, push_forward
         >>> grid = Grid(((0.0, 2.0),), (4,))
-        >>> push_forward(grid, lambda z: 2 * z, scipy.stats.uniform()).tolist()
+        >>> push_forward(grid, lambda z: 2 * z, scipy.stats.uniform()).round(6).tolist()
         [0.5, 0.5, 0.5, 0.5]
     """
     (edges,) = grid.edges

@@ -127,13 +127,14 @@ def eq1_change_of_variables(
     seed: int, *, jacobian: Callable[[np.ndarray], np.ndarray] = lambda slope: slope
 ) -> Finding:
     generator, derivative, parameters = _increasing(seed)
-    worst, example = 0.0, {}
+    worst = 0.0
+    example: dict[str, Any] = {}
     for name, prior in (
         ("uniform", scipy.stats.uniform(-np.sqrt(3), 2 * np.sqrt(3))),
         ("normal", scipy.stats.norm()),
     ):
-        ends = prior.ppf([1e-14, 1 - 1e-14])
-        z = np.linspace(*ends, 40_001)
+        low, high = prior.ppf([1e-14, 1 - 1e-14])
+        z = np.linspace(low, high, 40_001)
         x = generator(z)
         # Panels of Gauss points in x, with z = G⁻¹(x) by Newton's method from its neighbours.
         edges = np.linspace(x[0], x[-1], 4001)
@@ -150,7 +151,7 @@ def eq1_change_of_variables(
                 return scipy.special.log_expit(-slope * (x - 0.3))
 
             over_x = np.sum(half * weights * density * f(points))
-            z_edges = np.linspace(*ends, 4001)
+            z_edges = np.linspace(low, high, 4001)
             z_half = np.diff(z_edges)[:, None] / 2
             z_points = (z_edges[1:] + z_edges[:-1])[:, None] / 2 + z_half * nodes
             over_z = np.sum(z_half * weights * prior.pdf(z_points) * f(generator(z_points)))

@@ -157,7 +157,8 @@ def eq6_grids(
     *,
     virtual_criterion: Callable = criterion.virtual_criterion,
 ) -> Finding:
-    worst, example, pairs = 0.0, {}, 0
+    worst, pairs = 0.0, 0
+    example: dict[str, Any] = {}
     for dimension, cells in ((1, 400), (2, 40)):
         grid = families.Grid(((-4.0, 4.0),) * dimension, (cells,) * dimension)
         volume = grid.cell_volume
