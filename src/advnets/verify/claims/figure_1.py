@@ -39,7 +39,7 @@ class _Increasing(eqx.Module):
 
 
 def _p_g(generator: Callable[..., Any]) -> Float[np.ndarray, " cells"]:
-    """The generator's masses on the grid, by change of variables; what is outside counts at its ends."""
+    """The generator's masses on the grid, by change of variables; the ends get what is outside."""
     z = np.linspace(-BOUND, BOUND, 40_001)
     x = np.asarray(jax.vmap(generator)(jnp.asarray(z, jnp.float32)[:, None]), np.float64)[:, 0]
     (edges,) = GRID.edges
