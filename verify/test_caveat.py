@@ -1,30 +1,15 @@
 """The paper's caveat to Proposition 2: critical points in a generator's parameters."""
 
 import numpy as np
-import pytest
 import scipy.optimize
 import scipy.stats
+from on_claims import test_the_claim_holds as test_the_claim_holds
+from on_claims import test_the_planted_fault_is_caught as test_the_planted_fault_is_caught
 
 import advnets.verify.claims.section_4_2_caveat as caveat
 from advnets.verify import CLAIMS, run_claim, virtual_criterion
 
-IDS = [name for name in CLAIMS if name.startswith("caveat-")]
-FAULTS = [
-    pytest.param(name, fault, id=f"{name}: {fault.description}")
-    for name in IDS
-    for fault in CLAIMS[name].faults
-]
-
-
-@pytest.mark.parametrize("name", IDS)
-def test_claim_holds(name):
-    outcome = run_claim(CLAIMS[name])
-    assert outcome.verdict == "holds", (outcome.why, outcome.finding)
-
-
-@pytest.mark.parametrize(("name", "fault"), FAULTS)
-def test_planted_fault_is_caught(name, fault):
-    assert run_claim(CLAIMS[name], fault=fault).verdict == "fails"
+PREFIXES = ("caveat-",)
 
 
 def test_the_closed_derivative_is_that_of_the_criterion():

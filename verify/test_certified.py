@@ -6,33 +6,21 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from on_claims import test_the_claim_holds as test_the_claim_holds
+from on_claims import test_the_planted_fault_is_caught as test_the_planted_fault_is_caught
 
 from advnets import verify
 
 flint = pytest.importorskip("flint")
 
+
 from advnets.verify.claims import certified  # noqa: E402
 
-CLAIMS = [claim for name, claim in verify.CLAIMS.items() if name.startswith("certified-")]
-FAULTS = [(claim, fault) for claim in CLAIMS for fault in claim.faults]
+PREFIXES = ("certified-",)
+
 WEIGHTS = st.lists(
     st.tuples(st.integers(0, 10**9), st.integers(0, 10**9)), min_size=1, max_size=6
 ).filter(lambda cells: all(sum(column) > 0 for column in zip(*cells, strict=True)))
-
-
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
-def test_the_claim_holds(claim, seed):
-    outcome = verify.run_claim(claim, seed)
-    assert outcome.verdict == "holds", (outcome.why, outcome.finding)
-
-
-@pytest.mark.parametrize(
-    ("claim", "fault"), FAULTS, ids=[f"{c.id}: {f.description}" for c, f in FAULTS]
-)
-def test_a_planted_fault_is_caught(claim, fault):
-    outcome = verify.run_claim(claim, fault=fault)
-    assert outcome.verdict == "fails", outcome.why
 
 
 @pytest.mark.parametrize(

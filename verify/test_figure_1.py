@@ -1,18 +1,14 @@
 """Figure 1: the four moments of a one-dimensional game."""
 
-import pytest
+from on_claims import test_the_claim_holds as test_the_claim_holds
+from on_claims import test_the_planted_fault_is_caught as test_the_planted_fault_is_caught
 
 from advnets import verify
 
-CLAIM = verify.CLAIMS["figure-1"]
+PREFIXES = ("figure-1",)
 
 
-def test_holds():
-    outcome = verify.run_claim(CLAIM, 1)
+def test_there_was_something_to_learn():
+    outcome = verify.run_claim(verify.CLAIMS["figure-1"], 1)
     assert outcome.verdict == "holds"
-    assert outcome.finding.measured["C + log 4 in (b)"] > 0.1  # there was something to learn
-
-
-@pytest.mark.parametrize("fault", CLAIM.faults, ids=lambda fault: fault.description)
-def test_fault_is_caught(fault):
-    assert verify.run_claim(CLAIM, 0, fault).verdict == "fails"
+    assert outcome.finding.measured["C + log 4 in (b)"] > 0.1

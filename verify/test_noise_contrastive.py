@@ -5,28 +5,15 @@ import dataclasses
 import numpy as np
 import pytest
 import scipy.stats
+from on_claims import test_the_claim_holds as test_the_claim_holds
+from on_claims import test_the_planted_fault_is_caught as test_the_planted_fault_is_caught
 
 from advnets import verify
 from advnets.verify.claims import noise_contrastive as nce
 
-CLAIMS = [claim for name, claim in verify.CLAIMS.items() if name.startswith("nce-")]
-FAULTS = [(claim, fault) for claim in CLAIMS for fault in claim.faults]
+PREFIXES = ("nce-",)
+
 CASE = nce._Case(step=1.3, mean=1.1, theta=0.4)
-
-
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
-def test_the_claim_holds(claim, seed):
-    outcome = verify.run_claim(claim, seed)
-    assert outcome.verdict == "holds", (outcome.why, outcome.finding)
-
-
-@pytest.mark.parametrize(
-    ("claim", "fault"), FAULTS, ids=[f"{c.id}: {f.description}" for c, f in FAULTS]
-)
-def test_a_planted_fault_is_caught(claim, fault):
-    outcome = verify.run_claim(claim, fault=fault)
-    assert outcome.verdict == "fails", outcome.why
 
 
 def values(case, subset, learned):

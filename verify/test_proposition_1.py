@@ -5,25 +5,15 @@ import pytest
 import scipy.optimize
 from hypothesis import given
 from hypothesis import strategies as st
+from on_claims import test_the_claim_holds as test_the_claim_holds
+from on_claims import test_the_planted_fault_is_caught as test_the_planted_fault_is_caught
 
 from advnets import verify
 
-IDS = [id for id in verify.CLAIMS if id.startswith("prop1")]
-FAULTS = [(id, fault) for id in IDS for fault in verify.CLAIMS[id].faults]
+PREFIXES = ("prop1-",)
+
 
 weight = st.floats(1e-3, 1e3)
-
-
-@pytest.mark.parametrize("id", IDS)
-def test_holds(id):
-    assert verify.run_claim(verify.CLAIMS[id], 1).verdict == "holds"
-
-
-@pytest.mark.parametrize(
-    ("id", "fault"), FAULTS, ids=lambda value: getattr(value, "description", value)
-)
-def test_fault_is_caught(id, fault):
-    assert verify.run_claim(verify.CLAIMS[id], 0, fault).verdict == "fails"
 
 
 @given(weight, weight)

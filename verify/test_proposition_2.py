@@ -4,37 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from on_claims import test_the_claim_holds as test_the_claim_holds
+from on_claims import test_the_planted_fault_is_caught as test_the_planted_fault_is_caught
 
-from advnets import verify
 from advnets.verify.claims import proposition_2 as proposition_2
 
-CLAIMS = [claim for claim in verify.CLAIMS.values() if claim.id.startswith("prop2-")]
-FAULTS = [
-    pytest.param(claim, fault, id=f"{claim.id}: {fault.description}")
-    for claim in CLAIMS
-    for fault in claim.faults
-]
+PREFIXES = ("prop2-",)
+
 SEEDS = st.integers(0, 2**32 - 1)
-
-
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
-def test_the_claim_holds(claim, seed):
-    outcome = verify.run_claim(claim, seed)
-    assert outcome.verdict == "holds", outcome
-    if outcome.finding.draw is not None:
-        figure = pytest.importorskip("matplotlib.figure").Figure()
-        outcome.finding.draw(figure)
-        assert figure.axes
-
-
-@pytest.mark.parametrize(("claim", "fault"), FAULTS)
-def test_the_planted_fault_is_caught(claim, fault):
-    assert verify.run_claim(claim, 0, fault).verdict == "fails"
-
-
-def test_every_part_of_the_proposition_has_its_claim():
-    assert len(CLAIMS) == 12
 
 
 # The statement itself, with its own formulae: U, its supremum and the steps, on positive densities.

@@ -4,28 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from on_claims import test_the_claim_holds as test_the_claim_holds
+from on_claims import test_the_planted_fault_is_caught as test_the_planted_fault_is_caught
 
 import advnets.verify.claims.section_2_and_6 as section_2_and_6
-from advnets.verify import CLAIMS, run_claim
 
 PREFIXES = ("sigma-", "only-", "sharp-", "independent-")
-IDS = [name for name in CLAIMS if name.startswith(PREFIXES)]
-FAULTS = [
-    pytest.param(name, fault, id=f"{name}: {fault.description}")
-    for name in IDS
-    for fault in CLAIMS[name].faults
-]
-
-
-@pytest.mark.parametrize("name", IDS)
-def test_claim_holds(name):
-    outcome = run_claim(CLAIMS[name])
-    assert outcome.verdict == "holds", (outcome.why, outcome.finding)
-
-
-@pytest.mark.parametrize(("name", "fault"), FAULTS)
-def test_planted_fault_is_caught(name, fault):
-    assert run_claim(CLAIMS[name], fault=fault).verdict == "fails"
 
 
 @settings(deadline=None)

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import advnets
-from advnets.bench.provenance import provenance
+from advnets._provenance import provenance
 from advnets.bench.recipes import BENCHMARKS, build_players, build_prior, update_rule
 
 EPOCHS_PER_ROUND, UPDATES_PER_EPOCH = 2, 500

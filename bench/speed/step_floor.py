@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import advnets
-from advnets.bench.provenance import provenance
+from advnets._provenance import provenance
 from advnets.bench.recipes import BENCHMARKS, build_players, build_prior, update_rule
 
 REPEATS = 50

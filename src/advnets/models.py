@@ -12,6 +12,8 @@ from jaxtyping import PyTree
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
+from advnets import _files
+
 Model = TypeVar("Model")
 
 
@@ -38,9 +40,7 @@ def save_model(path: str | os.PathLike[str], model: PyTree) -> None:
     """
     path = Path(path)
     arrays = {name: np.asarray(leaf, order="C") for name, leaf in _named_arrays(model).items()}
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(save(arrays))
-    partial.replace(path)
+    _files.replace(path, save(arrays))
 
 
 def load_model(path: str | os.PathLike[str], like: Model) -> Model:

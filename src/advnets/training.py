@@ -23,6 +23,7 @@ import optax
 from jaxtyping import Array, Float, Int, Key, Real
 from tqdm import tqdm
 
+from advnets import _files
 from advnets.algorithm1 import (
     Algorithm1,
     GeneratorCost,
@@ -234,9 +235,7 @@ def _read_metrics(path: Path, up_to: int) -> list[Metrics]:
 
 
 def _write_metrics(path: Path, rows: list[Metrics]) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(_json_line(row) for row in rows))
-    os.replace(partial, path)
+    _files.replace(path, "".join(_json_line(row) for row in rows).encode())
 
 
 def train(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import advnets
-from advnets.bench.provenance import provenance
+from advnets._provenance import provenance
 from advnets.bench.scoring import score, unit_interval, write_json
 
 SAMPLES = 10_000

@@ -15,8 +15,8 @@ from jaxtyping import Array, Float, Key
 from tqdm import tqdm
 
 import advnets
+from advnets._provenance import provenance
 from advnets.algorithm1 import Player
-from advnets.bench.provenance import provenance
 from advnets.bench.recipes import (
     OBJECTIVES,
     Benchmark,

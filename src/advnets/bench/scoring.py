@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 import advnets
+from advnets import _files
 
 # The paper's protocol chooses the bandwidth on these many validation rows; during training, the
 # likelihood is of these rows too.
@@ -34,6 +34,4 @@ def score(samples: Float[np.ndarray, " n *shape"], data: advnets.data.Dataset) -
 
 def write_json(path: Path, content: Any) -> None:
     """Writes JSON to a file that appears whole or not at all."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(partial, path)
+    _files.replace(path, (json.dumps(content, indent=2) + "\n").encode())

@@ -14,12 +14,10 @@ except ModuleNotFoundError as missing:
     print(f"error: {missing.name} is missing; pip install 'advnets[verify]'", file=sys.stderr)
     sys.exit(2)
 
-import jax
 import numpy as np
-import scipy
 from tqdm import tqdm
 
-import advnets
+from advnets._provenance import provenance
 from advnets.verify import report
 from advnets.verify.registry import CLAIMS, Claim, Outcome, run_claim
 
@@ -89,6 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def check(options: Options, chosen: set[str]) -> int:
     """Runs the claims, prints a line for each, writes the report."""
+    origin = provenance()  # before the work: a checkout may move meanwhile
     outcomes = []
     progress = tqdm(CLAIMS.values(), unit="claim", leave=False, disable=None)
     for claim in progress:
@@ -107,10 +106,7 @@ def check(options: Options, chosen: set[str]) -> int:
             for name, value in outcome.finding.worst.items():
                 print(f"  {name} = {np.array2string(np.asarray(value), threshold=64)}")
     if options.out is not None:
-        versions = {module.__name__: module.__version__ for module in (advnets, jax, np, scipy)} | {
-            "python": sys.version.split()[0]
-        }
-        report.write(options.out, outcomes, {"seed": options.seed, "versions": versions})
+        report.write(options.out, outcomes, {"seed": options.seed, "provenance": origin})
         print(f"claims.json, report.html and the pictures are in {options.out}")
     return 1 if broken else 0
 

@@ -4,8 +4,6 @@ import base64
 import io
 import json
 import math
-import os
-import tempfile
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from advnets import _files
 from advnets.verify.registry import CLAIMS, Finding, Outcome
 
 PAGE = """<!doctype html>
@@ -123,7 +122,7 @@ def write(folder: Path, outcomes: Sequence[Outcome], facts: dict[str, Any]) -> N
     Args:
         folder: where; it is made, and what is there of these files is replaced.
         outcomes: of the claims.
-        facts: what else `claims.json` is to say of the run, such as versions.
+        facts: what else `claims.json` is to say of the run, such as its provenance.
     """
     import jinja2
 
@@ -133,11 +132,11 @@ def write(folder: Path, outcomes: Sequence[Outcome], facts: dict[str, Any]) -> N
         row = as_json(outcome)
         picture = _picture(outcome)
         if picture is not None:
-            _replace(folder / f"{outcome.claim.id}.png", picture)
+            _files.replace(folder / f"{outcome.claim.id}.png", picture)
         rows.append((row, picture))
     document = {**facts, "claims": [row for row, _ in rows]}
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
-    _replace(folder / "claims.json", (text + "\n").encode())
+    _files.replace(folder / "claims.json", (text + "\n").encode())
     shown = [
         {
             **row,
@@ -149,7 +148,7 @@ def write(folder: Path, outcomes: Sequence[Outcome], facts: dict[str, Any]) -> N
     ]
     template = jinja2.Environment(autoescape=True).from_string(PAGE)
     page = template.render(summary=summary(outcomes), rows=shown)
-    _replace(folder / "report.html", page.encode())
+    _files.replace(folder / "report.html", page.encode())
 
 
 def _picture(outcome: Outcome) -> bytes | None:
@@ -162,14 +161,6 @@ def _picture(outcome: Outcome) -> bytes | None:
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=110)
     return file.getvalue()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        file.write(content)
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
 
 
 def _number(finding: Finding | None) -> str:

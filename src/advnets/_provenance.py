@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-PACKAGES = ("advnets", "jax", "jaxlib", "equinox", "optax", "numpy")
+PACKAGES = ("advnets", "jax", "jaxlib", "equinox", "optax", "numpy", "scipy")
 
 
 def provenance() -> dict[str, Any]:
@@ -42,7 +42,7 @@ def _commit() -> str | None:
 
     try:
         commit = git("rev-parse", "HEAD")
-        changed = git("status", "--porcelain", "--", str(here.parent))
+        changed = git("status", "--porcelain", "--", str(here))
     except (OSError, subprocess.CalledProcessError):
         return None
     return commit + "+changes" if changed else commit
