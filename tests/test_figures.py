@@ -35,6 +35,30 @@ def test_the_grid_must_be_full(tmp_path):
         )
 
 
+@pytest.mark.parametrize("channels", [(), (3,)])
+def test_every_line_is_a_row(tmp_path, channels):
+    images = np.random.default_rng(0).random((3, 4, 10, 14, *channels))
+    figures.interpolations(tmp_path / "l.png", images)
+    picture = matplotlib.image.imread(tmp_path / "l.png")[..., :3]
+    scale = picture.shape[0] // (3 * 11 + 1)
+    assert picture.shape == (scale * (3 * 11 + 1), scale * (4 * 15 + 1), 3)
+    picture = picture[::scale, ::scale]
+    inside = np.zeros(picture.shape[:2], bool)
+    for line, step in np.ndindex(3, 4):
+        place = slice(1 + 11 * line, 11 + 11 * line), slice(1 + 15 * step, 15 + 15 * step)
+        image = images[line, step]
+        expected = image if channels else np.repeat(image[..., None], 3, axis=-1)
+        np.testing.assert_allclose(picture[place], expected, atol=2 / 255)
+        inside[place] = True
+    assert (picture[~inside] == 1).all()
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 4, 1), (3, 4, 4, 3)])
+def test_an_image_is_grey_or_coloured(tmp_path, shape):
+    with pytest.raises(ValueError, match="or \\(height, width, 3\\); got"):
+        figures.interpolations(tmp_path / "l.png", np.zeros((2, 3, *shape)))
+
+
 def test_curves_are_drawn_with_and_without_scores(tmp_path):
     player = {"value": -1.0, "real_output": 0.6, "fake_output": 0.4, "real_error": 0.1}
     player |= {"fake_error": 0.2, "gradient_norm": 1.0}

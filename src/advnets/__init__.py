@@ -34,6 +34,8 @@ with (
     from advnets.game import minimax_cost as minimax_cost
     from advnets.game import non_saturating_cost as non_saturating_cost
     from advnets.game import value_function as value_function
+    from advnets.interpolation import interpolate as interpolate
+    from advnets.interpolation import interpolate_between as interpolate_between
     from advnets.layers import Dropout as Dropout
     from advnets.layers import GaussianNoise as GaussianNoise
     from advnets.layers import Maxout as Maxout

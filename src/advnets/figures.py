@@ -9,6 +9,8 @@ from jaxtyping import Float, Real
 
 StrPath = str | os.PathLike[str]
 INK, GREEN, BLUE, GREY = "#222222", "#2a7f3f", "#2457a6", "#777777"
+# How wide an image is drawn, to a whole multiple of its own pixels.
+CELL_PIXELS = 84
 
 
 def samples_with_neighbours(
@@ -31,7 +33,8 @@ def samples_with_neighbours(
         columns: the number of samples in a row; 5 in the paper's MNIST figure, with 4 rows.
 
     Raises:
-        ValueError: if the number of samples is not rows times columns.
+        ValueError: if the number of samples is not rows times columns, or an image has another
+            shape.
 
     Example:
         >>> import pathlib, tempfile
@@ -50,22 +53,59 @@ def samples_with_neighbours(
         raise ValueError(
             f"{rows} rows of {columns} samples need {rows * columns} samples; got {len(samples)}"
         )
-    height, width, *channels = samples.shape[1:]
+    _save_mosaic(
+        path, samples.reshape(rows, columns, *samples.shape[1:]), np.expand_dims(neighbours, 1)
+    )
+
+
+def interpolations(path: StrPath, images: Real[np.ndarray, " lines steps *data"]) -> None:
+    """Figure 3: examples along straight lines in z space, one row per line.
+
+    Args:
+        path: the PNG file to write.
+        images: the examples along each line, as from [`advnets.interpolate`][], in [0, 1]; each of
+            shape (height, width) or (height, width, 3).
+
+    Raises:
+        ValueError: if an image has another shape.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> import numpy as np
+        >>> import advnets
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     advnets.figures.interpolations(
+        ...         pathlib.Path(folder) / "lines.png", np.zeros((2, 11, 8, 8))
+        ...     )
+
+    References:
+        Figure 3.
+    """
+    _save_mosaic(path, images)
+
+
+def _save_mosaic(path: StrPath, *blocks: Real[np.ndarray, " rows _ *data"]) -> None:
+    """Writes blocks of images side by side, each rows by columns, with white between them."""
+    shape = blocks[0].shape[2:]
+    if len(shape) != 2 and not (len(shape) == 3 and shape[2] == 3):
+        raise ValueError(
+            f"an image must have the shape (height, width) or (height, width, 3); got {shape}"
+        )
+    height, width, *channels = shape
     gap = max(1, width // 14)
-    cells = samples.reshape(rows, columns, height, width, *channels)
+
+    def tiles(block: Real[np.ndarray, " rows columns *data"]) -> Real[np.ndarray, " y x *channels"]:
+        margins = [(0, 0), (0, 0), (0, gap), (0, gap), *[(0, 0)] * len(channels)]
+        cells = np.pad(block, margins, constant_values=1).swapaxes(1, 2)
+        rows, _, columns, *_ = cells.shape
+        tiled = cells.reshape(rows * (height + gap), columns * (width + gap), *channels)
+        return np.pad(tiled, [(0, 0), (gap, 0), *[(0, 0)] * len(channels)], constant_values=1)
+
     import matplotlib.image
 
-    mosaic = np.ones(
-        (rows * (height + gap) + gap, (columns + 1) * (width + gap) + 2 * gap, *channels)
-    )
-    for row in range(rows):
-        top = gap + row * (height + gap)
-        for column in range(columns):
-            left = gap + column * (width + gap)
-            mosaic[top : top + height, left : left + width] = cells[row, column]
-        left = 2 * gap + columns * (width + gap)
-        mosaic[top : top + height, left : left + width] = neighbours[row]
-    scale = max(1, round(28 * 2.5 / width))
+    mosaic = np.concatenate([tiles(block) for block in blocks], axis=1)
+    mosaic = np.pad(mosaic, [(gap, 0), (0, 0), *[(0, 0)] * len(channels)], constant_values=1)
+    scale = max(1, round(CELL_PIXELS / width))
     picture = mosaic.repeat(scale, axis=0).repeat(scale, axis=1).clip(0, 1)
     matplotlib.image.imsave(path, picture, cmap="gray", vmin=0, vmax=1)
 
