@@ -46,6 +46,8 @@ with (
     from advnets.models import save_model as save_model
     from advnets.networks import maxout_discriminator as maxout_discriminator
     from advnets.networks import mlp_generator as mlp_generator
+    from advnets.paper_figures import figure_2 as figure_2
+    from advnets.paper_figures import figure_3 as figure_3
     from advnets.priors import Normal as Normal
     from advnets.priors import Prior as Prior
     from advnets.priors import Spherical as Spherical

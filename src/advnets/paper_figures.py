@@ -1,0 +1,127 @@
+"""Figures 2 and 3 of any generator: draw, look up, write the picture."""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key, Real
+
+from advnets import figures
+from advnets.algorithm1 import Player
+from advnets.interpolation import interpolate
+from advnets.neighbours import nearest
+from advnets.priors import Prior
+from advnets.training import sample, to_unit_interval
+
+# From the data's pixels to what the generator makes.
+Preprocess = Callable[[Real[Array, " n *data"]], Float[Array, " n *data"]]
+# From what the generator makes to what is shown, in [0, 1].
+Picture = Callable[[Float[Array, " n *data"]], Float[Array, " n *data"]]
+
+
+def as_it_is(images: Float[Array, " n *data"]) -> Float[Array, " n *data"]:
+    """The picture of images that are in [0, 1] anyway: themselves."""
+    return images
+
+
+def figure_2(
+    path: figures.StrPath,
+    key: Key[Array, ""],
+    generator: Player,
+    prior: Prior,
+    images: Real[np.ndarray, " n *data"],
+    *,
+    rows: int = 4,
+    columns: int = 5,
+    preprocess: Preprocess = to_unit_interval,
+    picture: Picture = as_it_is,
+) -> None:
+    """Figure 2 of a generator: fair random draws, and the training images nearest to the last ones.
+
+    Neighbours are looked up among the preprocessed images, that is where the generator lives. The
+    draws are the key's first and only ones: to choose among keys is to choose among pictures.
+
+    Args:
+        path: the PNG file to write.
+        key: a typed random key.
+        generator: maps a latent vector to an image, of shape (height, width) or
+            (height, width, 3).
+        prior: the distribution of the latent vectors.
+        images: the training images, as the data set has them.
+        rows: the number of rows; 4 in the paper's MNIST figure.
+        columns: the number of samples in a row, to which a column of neighbours is added; 5 there.
+        preprocess: takes training images to what the generator was trained on; divides uint8 pixels
+            by 255 unless given.
+        picture: takes samples and neighbours, all of them at once, to what is shown, in [0, 1];
+            nothing is changed unless given.
+
+    Raises:
+        ValueError: if there are no rows or columns, or the generator's images do not have the shape
+            of the data's.
+
+    Example:
+        >>> import jax
+        >>> import advnets
+        >>> images = advnets.data.load("digits").train
+        >>> generator = advnets.mlp_generator(jax.random.key(0), 100, (8, 8))
+        >>> prior = advnets.Uniform(100)
+        >>> advnets.figure_2("figure-2.png", jax.random.key(1), generator, prior, images)
+
+    References:
+        Figure 2; released code, `show_samples_mnist_paper.py`.
+    """
+    if rows < 1 or columns < 1:
+        raise ValueError(f"got {rows} rows of {columns} columns; ask for at least 1 each")
+    samples = sample(key, generator, rows * columns, prior=prior)
+    train = preprocess(jnp.asarray(images))
+    if samples.shape[1:] != train.shape[1:]:
+        raise ValueError(
+            f"the generator's images have shape {samples.shape[1:]} and the training images "
+            f"{train.shape[1:]}; give the images that it was trained on, and their preprocess"
+        )
+    indices, _ = nearest(samples[columns - 1 :: columns], train)
+    # Together, so that one scale serves all.
+    shown = np.asarray(picture(jnp.concatenate([jnp.asarray(samples), train[indices]])))
+    figures.samples_with_neighbours(
+        path, shown[: len(samples)], shown[len(samples) :], columns=columns
+    )
+
+
+def figure_3(
+    path: figures.StrPath,
+    key: Key[Array, ""],
+    generator: Player,
+    prior: Prior,
+    *,
+    lines: int = 5,
+    steps: int = 11,
+    picture: Picture = as_it_is,
+) -> None:
+    """Figure 3 of a generator: examples along straight lines in z space, one row per line.
+
+    Args:
+        path: the PNG file to write.
+        key: a typed random key.
+        generator: maps a latent vector to an image, of shape (height, width) or
+            (height, width, 3).
+        prior: the distribution of the latent vectors at the ends of the lines.
+        lines: the number of lines, at least 1.
+        steps: the number of images on a line, both ends included; at least 2.
+        picture: takes all images to what is shown, in [0, 1]; nothing is changed unless given.
+
+    Raises:
+        ValueError: if there is no line, or a line has less than two points.
+
+    Example:
+        >>> import jax
+        >>> import advnets
+        >>> generator = advnets.mlp_generator(jax.random.key(0), 100, (8, 8))
+        >>> advnets.figure_3("figure-3.png", jax.random.key(1), generator, advnets.Uniform(100))
+
+    References:
+        Figure 3.
+    """
+    found = eqx.filter_jit(interpolate)(key, generator, prior, lines, steps)
+    shown = np.asarray(picture(found.reshape(-1, *found.shape[2:])))
+    figures.interpolations(path, shown.reshape(found.shape))
