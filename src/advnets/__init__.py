@@ -1,9 +1,10 @@
 """Generative Adversarial Nets (Goodfellow et al., 2014) as a typed functional library.
 
 Everything that a user imports is here once, or in the modules [`advnets.data`][],
-[`advnets.parzen`][], [`advnets.neighbours`][] and [`advnets.figures`][]. Signatures are checked
-when a function is called (inside `jax.jit`, when it is traced, so at no cost to a compiled step);
-`ADVNETS_TYPECHECK=0` in the environment switches that off.
+[`advnets.parzen`][], [`advnets.neighbours`][], [`advnets.memorisation`][] and
+[`advnets.figures`][]. Signatures are checked when a function is called (inside `jax.jit`, when it
+is traced, so at no cost to a compiled step); `ADVNETS_TYPECHECK=0` in the environment switches
+that off.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ with (
 ):
     from advnets import data as data
     from advnets import figures as figures
+    from advnets import memorisation as memorisation
     from advnets import neighbours as neighbours
     from advnets import parzen as parzen
     from advnets.algorithm1 import Algorithm1 as Algorithm1

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Real
 
+from advnets.memorisation import Memorisation
+
 StrPath = str | os.PathLike[str]
 INK, GREEN, BLUE, GREY = "#222222", "#2a7f3f", "#2457a6", "#777777"
 # How wide an image is drawn, to a whole multiple of its own pixels.
@@ -108,6 +110,52 @@ def _save_mosaic(path: StrPath, *blocks: Real[np.ndarray, " rows _ *data"]) -> N
     scale = max(1, round(CELL_PIXELS / width))
     picture = mosaic.repeat(scale, axis=0).repeat(scale, axis=1).clip(0, 1)
     matplotlib.image.imsave(path, picture, cmap="gray", vmin=0, vmax=1)
+
+
+def memorisation(path: StrPath, report: Memorisation) -> None:
+    """How near samples and held-out real images are to the training images: both distributions.
+
+    A model that copies has a green line to the left of the black one. See
+    [`advnets.memorisation.memorisation`][] for what else may put it there.
+
+    Args:
+        path: the PNG file to write.
+        report: the distances, and the statistics for the title.
+
+    Example:
+        >>> import jax
+        >>> import advnets
+        >>> samples, train, held_out = jax.random.normal(jax.random.key(0), (3, 100, 5))
+        >>> report = advnets.memorisation.memorisation(samples, train, held_out)
+        >>> advnets.figures.memorisation("memorisation.png", report)
+
+    References:
+        Section 5 and Figure 2, whose last column is to show the same.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axis = figure.subplots()
+    for name, distances, colour in (
+        ("held-out images", report.held_out_distances, INK),
+        ("samples", report.sample_distances, GREEN),
+    ):
+        median = np.median(distances)
+        label = f"{len(distances):,} {name}, median {median:.3g}"
+        axis.ecdf(distances, color=colour, lw=1.6, label=label)
+    nearest = report.held_out_distances[0]
+    axis.axvline(nearest, color=GREY, lw=0.8, ls=":", label="nearest held-out image")
+    axis.set(
+        xlabel="distance to the nearest training image",
+        ylabel="fraction at most as far",
+        title=f"AUC = P(sample nearer) = {report.auc:.3f},  p = {report.p_value:.2g}\n"
+        f"{report.below_held_out:.1%} of samples nearer than every held-out image, "
+        f"{report.copies:.1%} copies",
+    )
+    axis.title.set_fontsize(10)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False, fontsize=9)
+    figure.savefig(path, dpi=110)
 
 
 def curves(path: StrPath, metrics: Sequence[Mapping[str, Any]], *, title: str = "") -> None:
