@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import matplotlib.figure
 import matplotlib.image
 import numpy as np
 import pytest
@@ -71,6 +72,75 @@ def test_curves_are_drawn_with_and_without_scores(tmp_path):
     figures.curves(tmp_path / "with.png", rows, title="a run")
     pictures = [matplotlib.image.imread(tmp_path / f"{n}.png") for n in ("without", "with")]
     assert not np.array_equal(*pictures)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that were saved."""
+    figures_saved = []
+    save = matplotlib.figure.Figure.savefig
+    monkeypatch.setattr(
+        matplotlib.figure.Figure,
+        "savefig",
+        lambda self, *args, **kwargs: (figures_saved.append(self), save(self, *args, **kwargs)),
+    )
+    return figures_saved
+
+
+def texts(axis):
+    return [text.get_text() for text in axis.texts]
+
+
+def test_a_row_of_table_1_is_a_dot_with_its_error(tmp_path, drawn):
+    rows = [
+        figures.Row("deep belief net", 1909, 66, "published"),
+        figures.Row("centroids", 313.2, None, "reference"),
+        figures.Row("adversarial nets", 2057, 26, "published"),
+    ]
+    figures.table_1(tmp_path / "t.png", rows)
+    assert matplotlib.image.imread(tmp_path / "t.png").ndim == 3
+    (axis,) = drawn[0].axes
+    dots = [bar.lines[0].get_xydata()[0].tolist() for bar in axis.containers]
+    assert dots == [[1909, 0], [313.2, -1], [2057, -2]]
+    errors = [[segment[:, 0].tolist() for segment in b.get_segments()] for b in axis.collections]
+    assert errors == [[[1843, 1975]], [[2031, 2083]]]
+    assert [label.get_text() for label in axis.get_yticklabels()] == [row.label for row in rows]
+    assert axis.get_yticks().tolist() == [0, -1, -2]
+    assert texts(axis) == ["1,909 ± 66", "313.2", "2,057 ± 26"]
+    legend = [text.get_text() for text in drawn[0].legends[0].get_texts()]
+    assert legend == ["published", "reference"]
+    colours = [bar.lines[0].get_color() for bar in axis.containers]
+    assert colours[0] == colours[2] != colours[1]
+
+
+def test_every_seed_is_a_dot_beside_the_published_band(tmp_path, drawn):
+    scores = {"alternating": [170.0, 180.0, 176.5], "simultaneous": [160.0]}
+    figures.seeds(tmp_path / "s.png", scores)
+    figures.seeds(tmp_path / "without.png", scores, published=None)
+    (axis,), (without,) = drawn[0].axes, drawn[1].axes
+    lines = {line.get_marker(): [] for line in axis.lines}
+    for line in axis.lines[1:]:
+        lines[line.get_marker()].append(line.get_xydata())
+    for dots, means, values, row in zip(
+        lines["o"], lines["None"], scores.values(), (0, -1), strict=True
+    ):
+        assert dots[:, 0].tolist() == values
+        assert (abs(dots[:, 1] - row) < 0.25).all()
+        np.testing.assert_allclose(means[:, 0], np.mean(values))
+    assert texts(axis) == ["mean 175.5\n3 seeds, s.d. 5.1", "mean 160.0\n1 seed"]
+    (band,) = axis.patches
+    assert (band.get_x(), band.get_width()) == (223, 4)
+    assert drawn[0].legends[0].get_texts()[0].get_text() == "published, 225 ± 2"
+    assert not without.patches
+    assert not drawn[1].legends
+
+
+def test_charts_of_nothing_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="at least 1 row"):
+        figures.table_1(tmp_path / "t.png", [])
+    for scores in ({}, {"alternating": []}):
+        with pytest.raises(ValueError, match="at least 1 score"):
+            figures.seeds(tmp_path / "s.png", scores)
 
 
 def test_drawing_does_not_touch_the_users_plots():

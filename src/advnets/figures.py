@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Real
@@ -13,6 +14,27 @@ StrPath = str | os.PathLike[str]
 INK, GREEN, BLUE, GREY = "#222222", "#2a7f3f", "#2457a6", "#777777"
 # How wide an image is drawn, to a whole multiple of its own pixels.
 CELL_PIXELS = 84
+
+Group = Literal["published", "here", "reference"]
+GROUP_COLOURS = {"published": INK, "here": GREEN, "reference": BLUE}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of Table 1.
+
+    Attributes:
+        label: the model's name.
+        mean: its mean log-likelihood, in nats.
+        standard_error: the standard error of that mean, as it was reported; None if it was not.
+        group: whether the number was published, was computed here, or is that of something else in
+            the place of samples.
+    """
+
+    label: str
+    mean: float
+    standard_error: float | None
+    group: Group
 
 
 def samples_with_neighbours(
@@ -156,6 +178,135 @@ def memorisation(path: StrPath, report: Memorisation) -> None:
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False, fontsize=9)
     figure.savefig(path, dpi=110)
+
+
+def table_1(path: StrPath, rows: Sequence[Row]) -> None:
+    """Table 1 as a chart: a dot for each row, with its standard error.
+
+    Args:
+        path: the PNG file to write.
+        rows: what to show, from top to bottom; all on the same data.
+
+    Raises:
+        ValueError: if there is no row.
+
+    Example:
+        >>> import advnets
+        >>> rows = [
+        ...     advnets.figures.Row("DBN", 138, 2, "published"),
+        ...     advnets.figures.Row("adversarial nets", 225, 2, "published"),
+        ...     advnets.figures.Row("real images", 243, None, "reference"),
+        ... ]
+        >>> advnets.figures.table_1("table-1.png", rows)
+
+    References:
+        Table 1.
+    """
+    if not rows:
+        raise ValueError("a table needs at least 1 row; got none")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.5, 1.2 + 0.34 * len(rows)), layout="constrained")
+    axis = figure.subplots()
+    shown = set()
+    for number, row in enumerate(rows):
+        colour = GROUP_COLOURS[row.group]
+        axis.errorbar(
+            row.mean,
+            -number,
+            xerr=row.standard_error,
+            color=colour,
+            fmt="o",
+            ms=5,
+            lw=1.4,
+            capsize=3,
+            label=None if row.group in shown else row.group,
+        )
+        shown.add(row.group)
+        _beside(axis, -number, _with_error(row.mean, row.standard_error), colour)
+    axis.set(
+        xlabel="Parzen log-likelihood, nats, ± standard error",
+        ylim=(0.6 - len(rows), 0.6),
+    )
+    _rows_of_dots(axis, [row.label for row in rows])
+    figure.legend(loc="outside upper right", ncols=3, frameon=False, fontsize=9)
+    figure.savefig(path, dpi=110)
+
+
+def seeds(
+    path: StrPath,
+    scores: Mapping[str, Sequence[float]],
+    *,
+    published: tuple[float, float] | None = (225.0, 2.0),
+) -> None:
+    """The test scores of many seeds, a dot each, beside the published value.
+
+    The line through the dots is their mean. The published ± is over test examples, and that
+    of one model; the spread of the dots is over seeds, so the two widths do not compare.
+
+    Args:
+        path: the PNG file to write.
+        scores: the scores in nats of each way to train, such as each update order, by its name.
+        published: the published mean and its standard error; the paper's of MNIST unless given.
+            None for data without one.
+
+    Raises:
+        ValueError: if there are no scores, or none under a name.
+
+    Example:
+        >>> import advnets
+        >>> scores = {"alternating": [176.0, 173.5, 180.1], "simultaneous": [160.2, 158.8]}
+        >>> advnets.figures.seeds("seeds.png", scores)
+
+    References:
+        Table 1, adversarial nets.
+    """
+    if not scores or not all(scores.values()):
+        raise ValueError(f"each row needs at least 1 score; got {dict(scores)}")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.5, 1.3 + 0.8 * len(scores)), layout="constrained")
+    axis = figure.subplots()
+    if published is not None:
+        centre, error = published
+        label = f"published, {_with_error(centre, error)}"
+        axis.axvspan(centre - error, centre + error, color=INK, alpha=0.15, lw=0)
+        axis.axvline(centre, color=INK, lw=1, ls=":", label=label)
+    for number, values in enumerate(scores.values()):
+        # In the order of the seeds, so that dots of one score lie apart.
+        apart = np.linspace(-0.18, 0.18, len(values)) if len(values) > 1 else np.zeros(1)
+        axis.plot(values, apart - number, "o", color=GREEN, ms=4, alpha=0.7)
+        mean = np.mean(values)
+        axis.plot([mean, mean], [-number - 0.3, -number + 0.3], color=GREEN, lw=2)
+        text = f"mean {mean:.1f}\n{len(values)} seed"
+        if len(values) > 1:
+            text += f"s, s.d. {np.std(values, ddof=1):.1f}"
+        _beside(axis, -number, text, GREEN)
+    axis.set(
+        xlabel="Parzen log-likelihood of the test set, nats",
+        ylim=(0.5 - len(scores), 0.5),
+    )
+    _rows_of_dots(axis, list(scores))
+    if published is not None:
+        figure.legend(loc="outside upper right", frameon=False, fontsize=9)
+    figure.savefig(path, dpi=110)
+
+
+def _with_error(mean: float, error: float | None) -> str:
+    return f"{mean:,.4g}" if error is None else f"{mean:,.4g} ± {error:.2g}"
+
+
+def _beside(axis: Any, height: int, text: str, colour: str) -> None:
+    place = axis.get_yaxis_transform()  # x in parts of the panel
+    axis.text(1.02, height, text, color=colour, fontsize=9, va="center", transform=place)
+
+
+def _rows_of_dots(axis: Any, labels: Sequence[str]) -> None:
+    axis.set_yticks(-np.arange(len(labels)), labels)
+    axis.tick_params(axis="y", length=0)
+    axis.grid(axis="x", color=GREY, alpha=0.2, lw=0.8)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right", "left"]].set_visible(False)
 
 
 def curves(path: StrPath, metrics: Sequence[Mapping[str, Any]], *, title: str = "") -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 import numpy as np
-import scipy.stats
 from jaxtyping import Array, Float
 
 from advnets.neighbours import nearest
@@ -94,6 +93,8 @@ def memorisation(
             f"got {len(samples)} samples, {len(train)} training images and {len(held_out)} "
             "held-out images; pass at least one each"
         )
+    import scipy.stats
+
     # Both at once: one search, and one rounding for both.
     queries = jnp.concatenate([jnp.asarray(samples), jnp.asarray(held_out)])
     # SciPy computes in its input's precision.
