@@ -31,6 +31,9 @@ with (
     from advnets.algorithm1 import State as State
     from advnets.algorithm1 import generate as generate
     from advnets.algorithm1 import judge as judge
+    from advnets.convolutions import Convolution as Convolution
+    from advnets.convolutions import Deconvolution as Deconvolution
+    from advnets.convolutions import MaxoutConv2d as MaxoutConv2d
     from advnets.game import BlendedCost as BlendedCost
     from advnets.game import discriminator_cost as discriminator_cost
     from advnets.game import minimax_cost as minimax_cost

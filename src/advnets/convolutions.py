@@ -1,0 +1,282 @@
+"""The convolutional layers of the CIFAR-10 recipe: one example of (height, width, channels) each.
+
+The released code puts channels first. Here they come last, as in the images; the difference only
+relabels random weights.
+"""
+
+import dataclasses
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Key
+
+from advnets.layers import uniform_range
+
+# Of a batch of one, its kernel, and the output: lax's names for (height, width, channels) order.
+LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+@dataclasses.dataclass(frozen=True)
+class Convolution:
+    """The settings of one [`advnets.MaxoutConv2d`][] in a discriminator.
+
+    Attributes:
+        channels: the number of maxout channels.
+        pieces: the number of linear pieces of each channel.
+        kernel_size: the height and width of the kernels.
+        padding: the rows and columns of zeros put around the input.
+        pool_size: the height and width of a pooled window.
+        pool_stride: the step from one window to the next.
+
+    Example:
+        >>> import advnets
+        >>> advnets.Convolution(32, 2, kernel_size=8, padding=4, pool_size=4, pool_stride=2).padding
+        4
+
+    References:
+        Released code, `cifar10_convolutional.yaml`, `discriminator`.
+    """
+
+    channels: int
+    pieces: int
+    kernel_size: int
+    padding: int
+    pool_size: int
+    pool_stride: int
+
+
+class MaxoutConv2d(eqx.Module):
+    """A convolution of maxout channels, then spatial max pooling.
+
+    Each channel is the largest of its linear pieces. Of that the pooling takes the largest in
+    windows of `pool_size`, as many as it takes to reach the last row and column: an output size
+    that is no whole number is rounded up, and what is missing at the bottom and right is -inf.
+
+    Args:
+        key: a typed random key.
+        in_shape: the shape of an input, (height, width, channels).
+        channels: the number of maxout channels.
+        pieces: the number of linear pieces of each channel.
+        kernel_size: the height and width of the kernels.
+        padding: the rows and columns of zeros put around the input.
+        pool_size: the height and width of a pooled window.
+        pool_stride: the step from one window to the next.
+        weight_range: weights start uniform in ± this; biases start at 0.
+        tied_bias: one bias for each piece of a channel, or else one for each of its positions.
+
+    Attributes:
+        kernel: the weights, one piece of every channel after another along the last axis.
+        bias: the biases, in the same order.
+        out_shape: the shape of an output, (height, width, channels).
+
+    Raises:
+        ValueError: if the input's shape is not that of an image with channels, a size is below 1
+            or the padding below 0, the kernel is larger than the padded input or a window than
+            what it pools, or the pooling's stride leaves gaps between windows.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> import advnets
+        >>> layer = advnets.MaxoutConv2d(
+        ...     jax.random.key(0), (32, 32, 3), channels=32, pieces=2, kernel_size=8, padding=4,
+        ...     pool_size=4, pool_stride=2, weight_range=0.005,
+        ... )
+        >>> layer(jnp.ones((32, 32, 3))).shape
+        (16, 16, 32)
+
+    References:
+        `MaxoutConvC01B` in the released `cifar10_convolutional.yaml`; Goodfellow et al. 2013,
+        "Maxout networks".
+    """
+
+    kernel: Float[Array, " size size inputs filters"]
+    bias: Float[Array, "*positions filters"]
+    out_shape: tuple[int, ...] = eqx.field(static=True)
+    pieces: int = eqx.field(static=True)
+    padding: int = eqx.field(static=True)
+    pool_size: int = eqx.field(static=True)
+    pool_stride: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        key: Key[Array, ""],
+        in_shape: tuple[int, ...],
+        *,
+        channels: int,
+        pieces: int,
+        kernel_size: int,
+        padding: int,
+        pool_size: int,
+        pool_stride: int,
+        weight_range: float,
+        tied_bias: bool = True,
+    ) -> None:
+        _check_sizes(
+            in_shape,
+            channels=channels,
+            pieces=pieces,
+            kernel_size=kernel_size,
+            pool_size=pool_size,
+            pool_stride=pool_stride,
+        )
+        if padding < 0:
+            raise ValueError(f"the padding must be at least 0; got {padding}")
+        height, width, inputs = in_shape
+        rows, columns = (size + 2 * padding - kernel_size + 1 for size in (height, width))
+        if min(rows, columns) < 1:
+            raise ValueError(
+                f"a kernel of size {kernel_size} does not fit an input of shape {in_shape} with a "
+                f"padding of {padding}; pad more, or lower kernel_size"
+            )
+        if pool_size > min(rows, columns):
+            raise ValueError(
+                f"a pooled window of size {pool_size} does not fit the convolution's {rows} by "
+                f"{columns} positions; lower pool_size"
+            )
+        if pool_stride > pool_size:
+            raise ValueError(
+                f"the pooling's stride must be at most the window's size, {pool_size}, or "
+                f"positions are skipped; got {pool_stride}"
+            )
+        filters = pieces * channels
+        self.kernel = uniform_range(key, (kernel_size, kernel_size, inputs, filters), weight_range)
+        positions = () if tied_bias else (rows, columns)
+        self.bias = jnp.zeros((*positions, filters), self.kernel.dtype)
+        self.out_shape = (
+            *(1 + -(-(size - pool_size) // pool_stride) for size in (rows, columns)),
+            channels,
+        )
+        self.pieces = pieces
+        self.padding = padding
+        self.pool_size = pool_size
+        self.pool_stride = pool_stride
+
+    def __call__(
+        self, x: Float[Array, "height width inputs"], *, key: Key[Array, ""] | None = None
+    ) -> Float[Array, "rows columns channels"]:
+        # XLA on a CPU takes some thirty times as long for the kernel's gradient where a
+        # convolution's output is larger than its input, so the input grows to that size first.
+        growth = max(0, 2 * self.padding - len(self.kernel) + 1)
+        before, after = growth // 2, growth - growth // 2
+        filtered = lax.conv_general_dilated(
+            jnp.pad(x, ((before, after), (before, after), (0, 0)))[None],
+            self.kernel,
+            (1, 1),
+            [(self.padding - before, self.padding - after)] * 2,
+            dimension_numbers=LAYOUT,
+        )[0]
+        filtered += jnp.broadcast_to(self.bias, filtered.shape)
+        *positions, filters = filtered.shape
+        units = filtered.reshape(*positions, self.pieces, filters // self.pieces).max(axis=2)
+        return self._pool(units)
+
+    def _pool(
+        self, units: Float[Array, "height width channels"]
+    ) -> Float[Array, "rows columns channels"]:
+        missing = [(0, (self.pool_size - size) % self.pool_stride) for size in units.shape[:2]]
+        return lax.reduce_window(
+            units,
+            -jnp.inf,
+            lax.max,
+            (self.pool_size, self.pool_size, 1),
+            (self.pool_stride, self.pool_stride, 1),
+            (*missing, (0, 0)),
+        )
+
+
+class Deconvolution(eqx.Module):
+    """A transposed convolution: each input position paints its patch of the output.
+
+    Patches lie `stride` apart and add up where they overlap, so n positions in a row give an
+    output of `(n - 1) * stride + kernel_size`. It is the adjoint of the convolution with the same
+    kernel, stride and no padding.
+
+    Args:
+        key: a typed random key.
+        in_shape: the shape of an input, (height, width, channels).
+        channels: the number of channels of the output.
+        kernel_size: the height and width of a patch.
+        stride: the step from one patch to the next.
+        weight_range: weights start uniform in ± this.
+        tied_bias: one bias for each channel, or else one for each output position too.
+        output_bias: the initial bias: a number, or an array with one for each.
+
+    Attributes:
+        kernel: that of the convolution which this transposes. Its last axis runs over the channels
+            of this layer's *input*: `kernel[..., i]` is the patch that channel i paints.
+        bias: the biases.
+        out_shape: the shape of an output, (height, width, channels).
+
+    Raises:
+        ValueError: if the input's shape is not that of an image with channels, or a size is
+            below 1.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> import advnets
+        >>> layer = advnets.Deconvolution(
+        ...     jax.random.key(0), (10, 10, 80), channels=3, kernel_size=5, stride=3,
+        ...     weight_range=0.05,
+        ... )
+        >>> layer(jnp.ones((10, 10, 80))).shape
+        (32, 32, 3)
+
+    References:
+        Released code, `deconv.py` and the generator of `cifar10_convolutional.yaml`.
+    """
+
+    kernel: Float[Array, " size size channels inputs"]
+    bias: Float[Array, "*positions channels"]
+    out_shape: tuple[int, ...] = eqx.field(static=True)
+    stride: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        key: Key[Array, ""],
+        in_shape: tuple[int, ...],
+        *,
+        channels: int,
+        kernel_size: int,
+        stride: int,
+        weight_range: float,
+        tied_bias: bool = False,
+        output_bias: float | Float[Array, "*shape"] = 0.0,
+    ) -> None:
+        _check_sizes(in_shape, channels=channels, kernel_size=kernel_size, stride=stride)
+        height, width, inputs = in_shape
+        self.kernel = uniform_range(key, (kernel_size, kernel_size, channels, inputs), weight_range)
+        self.out_shape = (
+            *((size - 1) * stride + kernel_size for size in (height, width)),
+            channels,
+        )
+        shape = self.out_shape[2:] if tied_bias else self.out_shape
+        self.bias = jnp.broadcast_to(jnp.asarray(output_bias, self.kernel.dtype), shape)
+        self.stride = stride
+
+    def __call__(
+        self, x: Float[Array, "height width inputs"], *, key: Key[Array, ""] | None = None
+    ) -> Float[Array, "rows columns channels"]:
+        around = (len(self.kernel) - 1,) * 2
+        painted = lax.conv_transpose(
+            x[None],
+            self.kernel,
+            (self.stride, self.stride),
+            (around, around),
+            dimension_numbers=LAYOUT,
+            transpose_kernel=True,
+        )[0]
+        return painted + jnp.broadcast_to(self.bias, painted.shape)
+
+
+def _check_sizes(in_shape: tuple[int, ...], **sizes: int) -> None:
+    if len(in_shape) != 3:
+        raise ValueError(
+            f"a convolution needs inputs of shape (height, width, channels); got {in_shape} (give "
+            "grey images a last axis of one channel)"
+        )
+    for name, value in sizes.items():
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1; got {value}")
