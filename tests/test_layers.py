@@ -85,6 +85,49 @@ def test_linear_is_equinox_with_another_start(key):
     )
 
 
+@pytest.mark.parametrize(
+    ("outputs", "inputs", "nonzero"), [(1, 1, 1), (5, 9, 9), (4, 7, 1), (3, 200, 100)]
+)
+def test_sparse_weights_have_as_many_inputs_as_asked(key, outputs, inputs, nonzero):
+    weights = advnets.sparse_normal(key, (outputs, inputs), nonzero)
+    assert weights.shape == (outputs, inputs)
+    assert ((weights != 0).sum(axis=1) == nonzero).all()
+
+
+def test_sparse_weights_are_normal_at_places_of_their_own(key):
+    outputs, inputs, nonzero = 2000, 50, 10
+    weights = np.asarray(advnets.sparse_normal(key, (outputs, inputs), nonzero))
+    drawn = weights != 0
+    assert scipy.stats.kstest(weights[drawn], scipy.stats.norm().cdf).pvalue > 0.01
+    # How often each input is drawn: a Bernoulli variable of mean nonzero / inputs in each row,
+    # less the one degree of freedom that a row's fixed sum takes.
+    rate = nonzero / inputs
+    squares = (drawn.sum(0) - outputs * rate) ** 2 / (outputs * rate * (1 - rate))
+    statistic = squares.sum() * (inputs - 1) / inputs
+    assert 0.01 < scipy.stats.chi2(inputs - 1).cdf(statistic) < 0.99
+    # Rows share inputs as often as independent rows do.
+    shared = (drawn[:-1] & drawn[1:]).sum(1)
+    expected = scipy.stats.hypergeom(inputs, nonzero, nonzero)
+    assert abs(shared.mean() - expected.mean()) < 4 * expected.std() / np.sqrt(len(shared))
+    # Values do not depend on places.
+    places = np.nonzero(drawn)[1]
+    assert scipy.stats.kruskal(*(weights[drawn][places == i] for i in range(inputs))).pvalue > 0.01
+
+
+def test_a_sparse_linear_layer_is_equinox_with_sparse_weights(key):
+    bias = jnp.linspace(-1.0, 1.0, 20)
+    layer = advnets.sparse_linear(key, 30, 20, nonzero=4, bias=bias)
+    assert isinstance(layer, eqx.nn.Linear)
+    assert (layer.weight == advnets.sparse_normal(key, (20, 30), 4)).all()
+    assert (layer(jnp.zeros(30)) == bias).all()
+
+
+@pytest.mark.parametrize("nonzero", [0, 31])
+def test_sparse_weights_need_inputs_to_draw(key, nonzero):
+    with pytest.raises(ValueError, match=f"from 1 to its 30 inputs; got {nonzero}"):
+        advnets.sparse_normal(key, (20, 30), nonzero)
+
+
 def test_marginal_bias_inverts_the_sigmoid_of_the_mean_image():
     images = np.array([[0, 255, 51, 0], [0, 255, 102, 255]], np.uint8)
     bias = np.asarray(advnets.marginal_bias(images), np.float64)

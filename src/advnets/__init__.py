@@ -46,6 +46,8 @@ with (
     from advnets.layers import Maxout as Maxout
     from advnets.layers import linear as linear
     from advnets.layers import marginal_bias as marginal_bias
+    from advnets.layers import sparse_linear as sparse_linear
+    from advnets.layers import sparse_normal as sparse_normal
     from advnets.layers import uniform_range as uniform_range
     from advnets.models import load_model as load_model
     from advnets.models import save_model as save_model

@@ -74,10 +74,90 @@ def linear(
     References:
         `irange` and `init_bias` in the released recipes.
     """
-    weight = uniform_range(key, (out_size, in_size), weight_range)
+    return _linear(uniform_range(key, (out_size, in_size), weight_range), bias)
+
+
+def sparse_normal(
+    key: Key[Array, ""], shape: tuple[int, int], nonzero: int = 100
+) -> Float[Array, "outputs inputs"]:
+    """Weights from N(0, 1) for a few inputs of each output, and 0 for the others.
+
+    Each output draws its inputs on its own, without replacement.
+
+    Args:
+        key: a typed random key.
+        shape: the numbers of outputs and inputs.
+        nonzero: the number of inputs that each output draws, from 1 to all of them.
+
+    Returns:
+        An array of that shape.
+
+    Raises:
+        ValueError: if there are fewer inputs than are to be drawn, or none is.
+
+    Example:
+        >>> import jax
+        >>> import advnets
+        >>> weights = advnets.sparse_normal(jax.random.key(0), (2304, 8000))
+        >>> set((weights != 0).sum(axis=1).tolist())
+        {100}
+
+    References:
+        `sparse_init` in the released TFD recipe.
+    """
+    inputs = shape[1]
+    if not 1 <= nonzero <= inputs:
+        raise ValueError(
+            f"the number of nonzero weights of an output must be from 1 to its {inputs} inputs; "
+            f"got {nonzero}"
+        )
+    place_key, value_key = jax.random.split(key)
+    # The places of the largest of some random numbers: no need to sort the others.
+    _, places = jax.lax.top_k(jax.random.uniform(place_key, shape), nonzero)
+    values = jax.random.normal(value_key, places.shape)
+    return jnp.put_along_axis(jnp.zeros(shape), places, values, axis=1, inplace=False)
+
+
+def sparse_linear(
+    key: Key[Array, ""],
+    in_size: int,
+    out_size: int,
+    nonzero: int = 100,
+    bias: float | Float[Array, " out_size"] = 0.0,
+) -> eqx.nn.Linear:
+    """An Equinox linear layer with [`advnets.sparse_normal`][] weights.
+
+    Args:
+        key: a typed random key.
+        in_size: the number of inputs.
+        out_size: the number of outputs.
+        nonzero: the number of inputs with which an output starts.
+        bias: the initial bias: a number for all outputs, or an array with one for each.
+
+    Returns:
+        An `eqx.nn.Linear`, weights of shape `(out_size, in_size)`; all of them are trained.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> import advnets
+        >>> layer = advnets.sparse_linear(jax.random.key(0), 8000, 2304)
+        >>> layer(jnp.zeros(8000)).shape
+        (2304,)
+
+    References:
+        `sparse_init` and `init_bias` in the released TFD recipe.
+    """
+    return _linear(sparse_normal(key, (out_size, in_size), nonzero), bias)
+
+
+def _linear(
+    weight: Float[Array, "outputs inputs"], bias: float | Float[Array, " outputs"]
+) -> eqx.nn.Linear:
+    outputs, inputs = weight.shape
     # The library's layer, but not its initialisation (nor the time to draw it).
-    layer = eqx.filter_eval_shape(eqx.nn.Linear, in_size, out_size, key=key)
-    new_bias = jnp.broadcast_to(jnp.asarray(bias, weight.dtype), (out_size,))
+    layer = eqx.filter_eval_shape(eqx.nn.Linear, inputs, outputs, key=jax.random.key(0))
+    new_bias = jnp.broadcast_to(jnp.asarray(bias, weight.dtype), (outputs,))
     return eqx.tree_at(lambda layer: (layer.weight, layer.bias), layer, (weight, new_bias))
 
 
