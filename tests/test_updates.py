@@ -1,5 +1,6 @@
 """The recipes' update rule, step by step against NumPy in float64."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -64,29 +65,70 @@ def test_the_ramp_is_constant_within_an_epoch_and_linear_over_epochs():
     np.testing.assert_allclose(jax.vmap(ramp)(jnp.asarray(counts)), expected, rtol=1e-6)
 
 
+LIMITS = {
+    "weight": (advnets.column_norm_limit, (2, 6, 3), -1),
+    "kernel": (advnets.kernel_norm_limit, (3, 2, 2, 5), (0, 1, 2)),
+}
+
+
+def norms(array, axes):
+    return np.sqrt((np.asarray(array, np.float64) ** 2).sum(axes, keepdims=True))
+
+
 def limit_update(rule, param, change, name):
     limited, _ = rule.update({name: change}, rule.init({name: param}), {name: param})
     return limited[name]
 
 
+@pytest.mark.parametrize("field", ["weight", "kernel"])
 @given(seed=st.integers(0, 2**31), limit=st.floats(0.1, 5.0))
-@settings(max_examples=20, deadline=None)
-def test_no_column_ends_above_the_limit_and_none_within_it_moves(seed, limit):
+@settings(max_examples=15, deadline=None)
+def test_no_norm_ends_above_the_limit_and_none_within_it_moves(field, seed, limit):
+    make, shape, axes = LIMITS[field]
     rng = np.random.default_rng(seed)
-    weight = jnp.asarray(rng.normal(size=(2, 6, 3)), jnp.float32)
-    change = jnp.asarray(rng.normal(size=(2, 6, 3)), jnp.float32)
-    rule = advnets.column_norm_limit(limit)
-    limited = limit_update(rule, weight, change, "weight")
-    norms = np.linalg.norm(np.asarray(weight + limited, np.float64), axis=-1)
-    assert (norms <= limit * (1 + 1e-5)).all()
-    free = np.linalg.norm(np.asarray(weight + change, np.float64), axis=-1) <= limit * (1 - 1e-5)
-    assert (np.asarray(limited)[free] == np.asarray(change)[free]).all()
+    array = jnp.asarray(rng.normal(size=shape), jnp.float32)
+    change = jnp.asarray(rng.normal(size=shape), jnp.float32)
+    limited = limit_update(make(limit), array, change, field)
+    free = norms(array + change, axes)
+    expected = np.asarray(array + change, np.float64) * np.minimum(1, limit / free)
+    np.testing.assert_allclose(array + limited, expected, rtol=1e-5, atol=1e-5)
+    assert (norms(array + limited, axes) <= limit * (1 + 1e-5)).all()
+    within = np.broadcast_to(free <= limit * (1 - 1e-5), shape)
+    assert (np.asarray(limited)[within] == np.asarray(change)[within]).all()
 
 
-def test_biases_have_no_norm_limit():
-    rule = advnets.column_norm_limit(0.1)
-    bias, change = jnp.ones((5, 3)), jnp.full((5, 3), 5.0)  # of the shape of maxout's
-    assert (limit_update(rule, bias, change, "bias") == change).all()
+@pytest.mark.parametrize("make", [advnets.column_norm_limit, advnets.kernel_norm_limit])
+def test_each_limit_is_for_its_own_fields(make):
+    array, change = jnp.ones((5, 3)), jnp.full((5, 3), 5.0)  # a maxout's bias has this shape too
+    for name in {"bias", "weight", "kernel"} - {n for n, (m, *_) in LIMITS.items() if m is make}:
+        assert (limit_update(make(0.1), array, change, name) == change).all()
+
+
+def test_both_limits_together_hold_for_a_convolutional_player(key):
+    rule = optax.chain(advnets.column_norm_limit(0.1), advnets.kernel_norm_limit(0.2))
+    convolution = advnets.MaxoutConv2d(
+        key,
+        (4, 4, 3),
+        channels=3,
+        pieces=2,
+        kernel_size=3,
+        padding=1,
+        pool_size=2,
+        pool_stride=2,
+        weight_range=1.0,
+        tied_bias=False,
+    )
+    params = eqx.filter(
+        [convolution, advnets.Maxout(key, 12, units=4, pieces=2, weight_range=1.0)], eqx.is_array
+    )
+    params = jax.tree.map(lambda x: x + 1, params)
+    still = jax.tree.map(jnp.zeros_like, params)
+    update, _ = rule.update(still, rule.init(params), params)
+    convolved, maxout = optax.apply_updates(params, update)
+    np.testing.assert_allclose(norms(convolved.kernel, (0, 1, 2)), 0.2, rtol=1e-5)
+    np.testing.assert_allclose(norms(maxout.weight, -1), 0.1, rtol=1e-5)
+    assert (convolved.bias == 1).all()
+    assert (maxout.bias == 1).all()
 
 
 def test_momentum_takes_numbers_and_schedules():
@@ -113,7 +155,8 @@ def test_momentum_takes_numbers_and_schedules():
         (lambda: advnets.momentum_ramp(0), "at least 1 update; got 0"),
         (lambda: advnets.momentum_ramp(5, initial=1.0), "below 1; got 1.0"),
         (lambda: advnets.momentum_ramp(5, saturate=1), "must end after it starts"),
-        (lambda: advnets.column_norm_limit(0.0), "must be above 0; got 0.0"),
+        (lambda: advnets.column_norm_limit(0.0), "column norm's limit must be above 0; got 0.0"),
+        (lambda: advnets.kernel_norm_limit(-1.0), "kernel norm's limit must be above 0; got -1.0"),
     ],
 )
 def test_settings_out_of_range_are_refused(build, message):
@@ -121,7 +164,8 @@ def test_settings_out_of_range_are_refused(build, message):
         build()
 
 
-def test_the_norm_limit_says_that_it_needs_parameters():
-    rule = advnets.column_norm_limit(1.0)
-    with pytest.raises(ValueError, match="needs the parameters"):
+@pytest.mark.parametrize("name", ["column_norm_limit", "kernel_norm_limit"])
+def test_a_norm_limit_says_that_it_needs_parameters(name):
+    rule = getattr(advnets, name)(1.0)
+    with pytest.raises(ValueError, match=f"{name} needs the parameters"):
         rule.update(jnp.ones((2, 2)), rule.init(jnp.ones((2, 2))))

@@ -66,6 +66,7 @@ with (
     from advnets.training import train as train
     from advnets.updates import column_norm_limit as column_norm_limit
     from advnets.updates import decayed_learning_rate as decayed_learning_rate
+    from advnets.updates import kernel_norm_limit as kernel_norm_limit
     from advnets.updates import momentum as momentum
     from advnets.updates import momentum_ramp as momentum_ramp
     from advnets.updates import released_updates as released_updates

@@ -4,6 +4,7 @@
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -184,8 +185,8 @@ def column_norm_limit(limit: float) -> optax.GradientTransformation:
 
     Put it last in a chain: it turns updates into the ones that end within the limit. It acts on
     arrays called `weight`, whose last axis runs over a unit's inputs (`eqx.nn.Linear`,
-    [`advnets.Maxout`][]); everything else passes through, and velocities are not touched. A
-    convolution's kernel is not for it: there the last axis is one of space.
+    [`advnets.Maxout`][]); everything else passes through, and velocities are not touched. For
+    convolutions there is [`advnets.kernel_norm_limit`][].
 
     Args:
         limit: the greatest Euclidean norm, above 0.
@@ -210,22 +211,66 @@ def column_norm_limit(limit: float) -> optax.GradientTransformation:
     References:
         `max_col_norm` in the released TFD recipe.
     """
+    return _norm_limit("column", limit, field="weight", axes=lambda ndim: (ndim - 1,))
+
+
+def kernel_norm_limit(limit: float) -> optax.GradientTransformation:
+    r"""Shortens each kernel of a convolution to at most a given length, after the update.
+
+    $$w \leftarrow w \cdot \min(1, \text{limit} / \lVert w \rVert)$$
+
+    Like [`advnets.column_norm_limit`][], which it goes well with in a chain, but it acts on arrays
+    called `kernel`, and the norm is over all axes but the last: in [`advnets.MaxoutConv2d`][] the
+    incoming weights of a piece, in [`advnets.Deconvolution`][] the patch that an input channel
+    paints, which is what the released code limits there.
+
+    Args:
+        limit: the greatest Euclidean norm, above 0.
+
+    Returns:
+        An Optax gradient transformation that needs `params`.
+
+    Raises:
+        ValueError: if the limit is not above 0; on update, if `params` are not given.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import optax
+        >>> import advnets
+        >>> rule = advnets.kernel_norm_limit(1.0)
+        >>> params = {"kernel": jnp.full((5, 5, 1, 2), 0.5)}
+        >>> update, _ = rule.update({"kernel": jnp.zeros((5, 5, 1, 2))}, rule.init(params), params)
+        >>> limited = params["kernel"] + update["kernel"]
+        >>> [round(norm, 3) for norm in jnp.sqrt((limited**2).sum((0, 1, 2))).tolist()]
+        [1.0, 1.0]
+
+    References:
+        `max_kernel_norm` of Pylearn2's `MaxoutConvC01B` and of `deconv.py` in the released code;
+        no recipe turns it on.
+    """
+    return _norm_limit("kernel", limit, field="kernel", axes=lambda ndim: tuple(range(ndim - 1)))
+
+
+def _norm_limit(
+    name: str, limit: float, *, field: str, axes: Callable[[int], tuple[int, ...]]
+) -> optax.GradientTransformation:
+    """Limits the norms, over some axes, of the arrays in fields of one name."""
     if not limit > 0:
-        raise ValueError(f"the column norm's limit must be above 0; got {limit}")
+        raise ValueError(f"the {name} norm's limit must be above 0; got {limit}")
 
     def limited(
         path: tuple[Any, ...], update: Float[Array, "*shape"], param: Float[Array, "*shape"]
     ) -> Float[Array, "*shape"]:
-        if jax.tree_util.keystr(path[-1:], simple=True) != "weight" or param.ndim < 2:
+        if jax.tree_util.keystr(path[-1:], simple=True) != field or param.ndim < 2:
             return update
         moved = param + update
-        norm = jnp.linalg.norm(moved, axis=-1, keepdims=True)
+        norm = jnp.sqrt(jnp.sum(moved * moved, axis=axes(param.ndim), keepdims=True))
         # The update, not the weight, is what changes: within the limit it passes bit for bit.
         return jnp.where(norm > limit, moved * (limit / norm) - param, update)
 
     def update(updates: PyTree, params: PyTree = None) -> PyTree:
         if params is None:
-            raise ValueError("column_norm_limit needs the parameters: pass params to update()")
+            raise ValueError(f"{name}_norm_limit needs the parameters: pass params to update()")
         return jax.tree_util.tree_map_with_path(limited, updates, params)
 
     return optax.stateless(update)
