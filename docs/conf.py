@@ -18,6 +18,7 @@ from sphinx.util.typing import stringify_annotation  # noqa: E402
 import advnets  # noqa: E402
 from advnets.algorithm1 import GeneratorCost, Order, Player  # noqa: E402
 from advnets.models import Model  # noqa: E402
+from advnets.preprocessing import Preprocess  # noqa: E402
 from advnets.training import Evaluate  # noqa: E402
 from advnets.verify.report import markdown_table  # noqa: E402
 
@@ -62,6 +63,7 @@ ALIASES = {
         (optax.Schedule, "~optax.Schedule"),
         (GeneratorCost, "~advnets.algorithm1.GeneratorCost"),
         (Evaluate, "~advnets.training.Evaluate"),
+        (Preprocess, "~advnets.preprocessing.Preprocess"),
         (Order, "~advnets.algorithm1.Order"),
         (Player, "~advnets.algorithm1.Player"),
         (optax.GradientTransformation, "~optax.GradientTransformation"),

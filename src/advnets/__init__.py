@@ -1,7 +1,8 @@
 """Generative Adversarial Nets (Goodfellow et al., 2014) as a typed functional library.
 
 Everything that a user imports is here once, or in the modules [`advnets.data`][],
-[`advnets.parzen`][], [`advnets.neighbours`][], [`advnets.memorisation`][] and
+[`advnets.preprocessing`][], [`advnets.parzen`][], [`advnets.neighbours`][],
+[`advnets.memorisation`][] and
 [`advnets.figures`][]. Signatures are checked when a function is called (inside `jax.jit`, when it
 is traced, so at no cost to a compiled step); `ADVNETS_TYPECHECK=0` in the environment switches
 that off.
@@ -24,6 +25,7 @@ with (
     from advnets import memorisation as memorisation
     from advnets import neighbours as neighbours
     from advnets import parzen as parzen
+    from advnets import preprocessing as preprocessing
     from advnets.algorithm1 import Algorithm1 as Algorithm1
     from advnets.algorithm1 import DiscriminatorInfo as DiscriminatorInfo
     from advnets.algorithm1 import GeneratorInfo as GeneratorInfo

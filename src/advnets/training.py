@@ -35,6 +35,7 @@ from advnets.algorithm1 import (
     judge,
 )
 from advnets.game import non_saturating_cost
+from advnets.preprocessing import Preprocess, to_unit_interval
 from advnets.priors import Prior, Uniform
 from advnets.updates import released_updates
 
@@ -76,26 +77,6 @@ class Trained:
     updates_per_second: float | None
 
 
-def to_unit_interval(images: Real[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Pixels as floats: uint8 divided by 255, floats as they are.
-
-    Args:
-        images: pixels of any shape.
-
-    Returns:
-        Floats, in [0, 1] for uint8.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> from advnets.training import to_unit_interval
-        >>> to_unit_interval(jnp.array([0, 255], jnp.uint8)).tolist()
-        [0.0, 1.0]
-    """
-    if images.dtype == jnp.uint8:
-        return images.astype(float) / 255
-    return images.astype(float)
-
-
 def epoch_order(
     key: Key[Array, ""], epoch: Int[Array, ""], n: int, batch_size: int
 ) -> Int[Array, " batches {batch_size}"]:
@@ -124,7 +105,7 @@ def epoch_order(
     return rows[: batches * batch_size].reshape(batches, batch_size)
 
 
-def _program(algorithm: Algorithm1) -> Callable[..., tuple[State, Info]]:
+def _program(algorithm: Algorithm1, preprocess: Preprocess) -> Callable[..., tuple[State, Info]]:
     """Some iterations as one compiled program: a state, the data, and the rows to use of it."""
 
     @functools.partial(jax.jit, donate_argnames="state")
@@ -135,7 +116,9 @@ def _program(algorithm: Algorithm1) -> Callable[..., tuple[State, Info]]:
         rows: Int[Array, " iterations *batch"],
     ) -> tuple[State, Info]:
         def iteration(state: State, rows: Int[Array, "*batch"]) -> tuple[State, Info]:
-            return algorithm.step(key, state, to_unit_interval(images[rows]))
+            # Flat, because k minibatches may come at once.
+            real = preprocess(images[rows.ravel()])
+            return algorithm.step(key, state, real.reshape(*rows.shape, *real.shape[1:]))
 
         return jax.lax.scan(iteration, state, rows)
 
@@ -252,6 +235,7 @@ def train(
     k: int = 1,
     order: Order = "alternating",
     batch_size: int = 100,
+    preprocess: Preprocess = to_unit_interval,
     evaluate: Evaluate | None = None,
     evaluate_every: int = 10,
     folder: str | os.PathLike[str] | None = None,
@@ -260,7 +244,7 @@ def train(
 ) -> Trained:
     """Trains a pair of players by Algorithm 1 on images (or any array of examples).
 
-    The images stay on the device in the type they come in; uint8 becomes floats in [0, 1] inside
+    The images stay on the device in the type they come in; minibatches are preprocessed inside
     the compiled program. An epoch visits the data once, in a fresh random order, whatever k; rows
     that do not fill an iteration's k minibatches are left out of that epoch.
 
@@ -268,7 +252,7 @@ def train(
         key: the run's typed key; everything random in training follows from it.
         generator: maps a latent vector to an example; any Equinox module.
         discriminator: maps an example to a logit; any Equinox module.
-        images: the training data: uint8 in 0..255, or floats in the generator's range.
+        images: the training data: uint8 in 0..255, or floats.
         epochs: how many epochs to train in all, those before a resumption included; at least 1.
         prior: the distribution of the latent vectors; `Uniform(100)` unless given.
         generator_updates: the generator's Optax transformation; the released recipes' rule with
@@ -279,6 +263,9 @@ def train(
         order: `"alternating"` (the paper's Algorithm 1) or `"simultaneous"` (the released
             recipes), see [`advnets.Algorithm1`][].
         batch_size: examples in a minibatch, the m of Algorithm 1.
+        preprocess: what a minibatch of `images` goes through before the discriminator sees it; the
+            result is to be in the generator's range. By default uint8 becomes floats in [0, 1],
+            and floats stay as they are; see [`advnets.preprocessing.gcn`][] for another.
         evaluate: called as `evaluate(epoch, generator)` every `evaluate_every` epochs and after
             the last; the numbers that it returns join that epoch's metrics.
         evaluate_every: epochs between evaluations, and between checkpoints.
@@ -347,7 +334,7 @@ def train(
         )
     images = jnp.asarray(images)
     step_key, order_key = jax.random.split(key)
-    _check_players(key, algorithm, state, images)
+    _check_players(key, algorithm, state, _preprocessed_shape(images, preprocess))
 
     metrics: list[Metrics] = []
     checkpoints: _Checkpoints | None = None
@@ -391,7 +378,7 @@ def train(
                 )
         _write_metrics(log, metrics)
 
-    run = _program(algorithm)
+    run = _program(algorithm, preprocess)
     minibatches = jax.jit(lambda epoch: epoch_order(order_key, epoch, n, batch_size))
     orders: dict[int, Array] = {}
 
@@ -482,11 +469,26 @@ def _split(infos: list[Info], n: int) -> tuple[list[Info], list[Info]]:
     return [head], [rest] if len(rest.generator.cost) else []
 
 
+def _preprocessed_shape(images: Real[Array, " n *data"], preprocess: Preprocess) -> tuple[int, ...]:
+    """The shape of an example as the discriminator sees it."""
+    try:
+        examples = eqx.filter_eval_shape(preprocess, images)
+    except Exception as error:  # whatever it raises
+        raise ValueError(
+            f"preprocess fails on images of shape {images.shape[1:]} ({_first_line(error)})"
+        ) from error
+    if examples.shape[:1] != images.shape[:1] or not jnp.issubdtype(examples.dtype, jnp.floating):
+        raise ValueError(
+            f"preprocess must give floats, as many examples as it gets; of {len(images)} it made "
+            f"{examples.dtype} of shape {examples.shape}"
+        )
+    return tuple(examples.shape[1:])
+
+
 def _check_players(
-    key: Key[Array, ""], algorithm: Algorithm1, state: State, images: Real[Array, " n *data"]
+    key: Key[Array, ""], algorithm: Algorithm1, state: State, data: tuple[int, ...]
 ) -> None:
     """Checks, without computing anything, that players, prior and data fit together."""
-    data = images.shape[1:]
     generator, discriminator = algorithm.players(state)
     prior = algorithm.prior
     try:
