@@ -1,0 +1,97 @@
+"""The paper's data sets that are on the Hugging Face Hub."""
+
+import dataclasses
+import os
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from advnets.data._reading import decoded, explained, open_splits, repository
+from advnets.data.dataset import DataError, Dataset
+
+
+@dataclasses.dataclass(frozen=True)
+class HubImages:
+    """Where an image data set is on the Hugging Face Hub, and how the paper splits it.
+
+    Attributes:
+        hub_id: the repository, and its folder in a local mirror.
+        column: the column that holds the images, which the Hub has as PNG.
+        shape: the shape of an image.
+        train_rows: how many of the train split's rows are trained on; the rest validate.
+        rows: how many rows the train and the test split must have.
+    """
+
+    hub_id: str
+    column: str
+    shape: tuple[int, ...]
+    train_rows: int
+    rows: tuple[int, int]
+
+
+HUB = {
+    "mnist": HubImages("ylecun/mnist", "image", (28, 28), 50_000, (60_000, 10_000)),
+    "cifar10": HubImages("uoft-cs/cifar10", "img", (32, 32, 3), 40_000, (50_000, 10_000)),
+}
+
+
+def load_hub(name: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
+    """MNIST or CIFAR-10, from a local mirror or from the Hub, the rows in its order.
+
+    A mirror may hold JPEG images where the Hub has PNG, which is lossless. They are loaded, but
+    `source` then ends in "lossy JPEG copy": a number computed on them isn't comparable with one
+    computed on the originals.
+
+    Args:
+        name: a key of `HUB`.
+        data_dir: the mirror; the Hub is asked unless given.
+
+    Returns:
+        The images, split.
+
+    Raises:
+        DataError: if the data can't be had, can't be read, or differ in size, number or type from
+            what the data set is known to hold.
+    """
+    spec = HUB[name]
+    path, source = repository(spec.hub_id, data_dir)
+    with explained(path):
+        splits = open_splits(path, local=data_dir is not None)
+        for split in ("train", "test"):
+            if split not in splits:
+                raise DataError(f"there is no split {split!r}")
+        train, lossy_train = _images(splits["train"], "train", spec, spec.rows[0])
+        test, lossy_test = _images(splits["test"], "test", spec, spec.rows[1])
+    return Dataset(
+        name=name,
+        train=train[: spec.train_rows],
+        validation=train[spec.train_rows :],
+        test=test,
+        source=source + (", lossy JPEG copy" if lossy_train or lossy_test else ""),
+    )
+
+
+def _images(
+    split: Any, split_name: str, spec: HubImages, rows: int
+) -> tuple[UInt8[np.ndarray, " n *shape"], bool]:
+    """A split's images, and whether any of them was a JPEG."""
+    mode = "L" if len(spec.shape) == 2 else "RGB"
+    images = np.empty((rows, *spec.shape), np.uint8)
+    count, lossy = 0, False
+    for name, picture in decoded(split, spec.column):
+        image = np.asarray(picture)
+        if picture.mode != mode or image.shape != spec.shape:
+            raise DataError(
+                f"the images must be uint8 of shape {spec.shape}; got {image.dtype} of shape "
+                f"{image.shape} (Pillow's mode {picture.mode}) in {name} of the {split_name} split"
+            )
+        if count < rows:
+            images[count] = image
+        count += 1
+        lossy = lossy or picture.format == "JPEG"
+    if count != rows:
+        raise DataError(
+            f"the {split_name} split has {count} rows where {spec.hub_id} has {rows}; get it afresh"
+        )
+    return images, lossy
