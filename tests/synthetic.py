@@ -3,6 +3,8 @@
 import io
 
 import datasets
+import numpy as np
+import scipy.io
 from PIL import Image
 
 
@@ -31,3 +33,46 @@ def write_mirror(folder, splits, *, column="image", kind="PNG", mode=None):
         )
         table.to_parquet(folder / f"{split}-00000-of-00001.parquet")
     return folder
+
+
+def tfd_codes(labelled=50, unlabelled=40):
+    """`folds` of TFD's kind: of the labelled rows each fold trains on 7/10, validates on 1/10 and
+    tests on 2/10; the test parts cover the labelled rows, the validation parts lie within them.
+    """
+    rows = np.arange(labelled) % 10
+    columns = []
+    for fold in range(5):
+        codes = np.ones(labelled, np.uint8)
+        codes[(rows == 2 * fold) | (rows == 2 * fold + 1)] = 3
+        codes[rows == (2 * fold + 2) % 10] = 2
+        columns.append(codes)
+    # As in the real file, labelled and unlabelled rows are not in one piece each.
+    folds = np.concatenate([np.zeros((unlabelled, 5), np.uint8), np.stack(columns, axis=1)])
+    return np.random.default_rng(0).permutation(folds)
+
+
+def write_tfd(path, codes=None, *, compress=False, **fields):
+    """A file in the layout of TFD_48x48.mat, a row for each row of `codes`; gives its fields.
+
+    The first two pixels of an image hold its row, low byte first, the others noise. A keyword
+    replaces a field, or drops it where it is None.
+    """
+    codes = tfd_codes() if codes is None else np.asarray(codes)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (len(codes), 48, 48), np.uint8)
+    images[:, 0, 0], images[:, 0, 1] = np.arange(len(codes)) % 256, np.arange(len(codes)) // 256
+    labels = np.where(codes.any(axis=1), 1 + np.arange(len(codes)) % 7, 0)
+    stored = {
+        "images": images,
+        "folds": codes,
+        "labs_ex": labels[:, None].astype(np.uint8),
+        "labs_id": np.arange(len(codes), dtype=np.int32)[:, None] // 3,
+    }
+    stored = {name: value for name, value in (stored | fields).items() if value is not None}
+    scipy.io.savemat(path, stored, do_compression=compress)
+    return stored
+
+
+def tfd_rows(images):
+    """The rows of `write_tfd` that images come from."""
+    return [int(image[0, 0]) + 256 * int(image[0, 1]) for image in images]

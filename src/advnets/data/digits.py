@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from advnets.data.dataset import Dataset
+from advnets.data.dataset import Dataset, Fold
 
 
 def load_digits() -> Dataset:
@@ -21,7 +21,6 @@ def load_digits() -> Dataset:
     return Dataset(
         name="digits",
         train=images[part < 5],
-        validation=images[part == 5],
-        test=images[part == 6],
+        folds=(Fold(validation=images[part == 5], test=images[part == 6]),),
         source="scikit-learn, load_digits()",
     )

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from advnets.data._reading import decoded, explained, open_splits, repository
-from advnets.data.dataset import DataError, Dataset
+from advnets.data.dataset import DataError, Dataset, Fold
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +66,7 @@ def load_hub(name: str, data_dir: str | os.PathLike[str] | None = None) -> Datas
     return Dataset(
         name=name,
         train=train[: spec.train_rows],
-        validation=train[spec.train_rows :],
-        test=test,
+        folds=(Fold(validation=train[spec.train_rows :], test=test),),
         source=source + (", lossy JPEG copy" if lossy_train or lossy_test else ""),
     )
 
