@@ -1,8 +1,9 @@
 """Repositories opened and images decoded with Hugging Face `datasets`; no code of theirs is run."""
 
 import contextlib
+import itertools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def reason(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def decoded(split: Any, column: str) -> Iterator[tuple[str, Any]]:
+def decoded(split: Any, column: str, *, by_path: bool = False) -> Iterator[tuple[str, Any]]:
     """Each row's name for a message, and its image as Pillow decodes it."""
     import datasets
 
@@ -64,17 +65,19 @@ def decoded(split: Any, column: str) -> Iterator[tuple[str, Any]]:
         raise DataError(f"there is no column {column!r}")
     decoder = datasets.Image()
     encoded = split.cast_column(column, datasets.Image(decode=False)).select_columns([column])
-    row = 0
-    for batch in encoded.iter(batch_size=BATCH):
-        for value in batch[column]:
-            name = f"row {row}"
-            if value is None:
-                raise DataError(f"{name} has no image")
-            if value["path"]:
-                name += f" ({value['path']})"
-            try:
-                picture = decoder.decode_example(value)
-            except Exception as error:  # Pillow raises many kinds
-                raise DataError(f"{name} could not be decoded: {reason(error)}") from error
-            yield name, picture
-            row += 1
+    batches = encoded.iter(batch_size=BATCH)
+    values: Iterable[Any] = itertools.chain.from_iterable(batch[column] for batch in batches)
+    if by_path:
+        # A row of a folder is no more than a path here.
+        values = sorted(values, key=lambda value: value["path"])
+    for row, value in enumerate(values):
+        name = f"row {row}"
+        if value is None:
+            raise DataError(f"{name} has no image")
+        if value["path"]:
+            name += f" ({value['path']})"
+        try:
+            picture = decoder.decode_example(value)
+        except Exception as error:  # Pillow raises many kinds
+            raise DataError(f"{name} could not be decoded: {reason(error)}") from error
+        yield name, picture

@@ -1,40 +1,54 @@
 """A data set by its name."""
 
+import difflib
 import os
+import re
 from typing import Literal, get_args
 
 from advnets.data.dataset import DataError, Dataset
 from advnets.data.digits import load_digits
 from advnets.data.hub import load_hub
+from advnets.data.images import load_images
 from advnets.data.tfd import load_tfd
 
 Name = Literal["digits", "mnist", "cifar10", "tfd"]
+FOLDER = "imagefolder"
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
 def load(
-    name: str, data_dir: str | os.PathLike[str] | None = None, *, proper_folds: bool = False
+    name: str,
+    data_dir: str | os.PathLike[str] | None = None,
+    *,
+    image_size: int | None = None,
+    proper_folds: bool = False,
 ) -> Dataset:
     """Loads a data set by name.
 
     Splits: `mnist` as in the paper, rows 0–50,000 of the training set to train on, 50,000–60,000
     to validate, and its test set; `cifar10` likewise, 0–40,000 and 40,000–50,000. `digits` has no
     published split; two rows in seven validate and test. `tfd` is trained on the rows that no fold
-    labels, and has its five standard folds; see [`advnets.data.tfd.load_tfd`][].
+    labels, and has its five standard folds; see [`advnets.data.tfd.load_tfd`][]. Those of any other
+    data set are in [`advnets.data.images.load_images`][].
 
     Args:
-        name: `"digits"`, `"mnist"`, `"cifar10"` or `"tfd"`.
+        name: `"digits"`, `"mnist"`, `"cifar10"` or `"tfd"`; any repository of images on the Hub as
+            `"owner/name"`; or `"imagefolder"`, a folder of image files.
         data_dir: a folder that mirrors Hub repositories (`<data_dir>/ylecun/mnist`, say); the
             environment variable `ADVNETS_DATA` unless given. Without either, the Hub is asked. For
             `tfd`, the file `TFD_48x48.mat` or the folder that holds it: the data are not public.
+            For `imagefolder`, the folder; it must be given.
+        image_size: for `owner/name` and `imagefolder` only, the height and width to crop and resize
+            the images to; needed where they differ in size.
         proper_folds: for `tfd` only, keep validation rows out of every fold's test rows.
 
     Returns:
         The images, split.
 
     Raises:
-        ValueError: if `proper_folds` is asked of another data set than `tfd`.
-        DataError: if the data can't be had, can't be read, or differ in size, number or type from
-            what the data set is known to hold.
+        ValueError: for an option that the data set doesn't have, or an `image_size` below 1.
+        DataError: if the name is unknown, or if the data can't be had, can't be read, or differ in
+            size, number or type from what the data set is known to hold.
 
     Example:
         >>> import advnets
@@ -45,13 +59,29 @@ def load(
     References:
         Released code, `mnist.yaml` and `cifar10_fully_connected.yaml` (`start`, `stop`).
     """
-    if name not in get_args(Name):
-        raise DataError(f"unknown data set {name!r}; choose one of {', '.join(get_args(Name))}")
+    known = name in get_args(Name)
+    if not known and name != FOLDER and not HUB_ID.fullmatch(name):
+        raise DataError(_unknown(name))
     if proper_folds and name != "tfd":
         raise ValueError(f"only tfd has folds to make proper; leave proper_folds out for {name}")
+    if known and image_size is not None:
+        raise ValueError(f"{name} has images of one size; leave image_size out")
+    if name == FOLDER:
+        return load_images(name, data_dir, image_size=image_size)
     data_dir = data_dir or os.environ.get("ADVNETS_DATA")
     if name == "digits":
         return load_digits()
     if name == "tfd":
         return load_tfd(data_dir, proper_folds=proper_folds)
-    return load_hub(name, data_dir)
+    if known:
+        return load_hub(name, data_dir)
+    return load_images(name, data_dir, image_size=image_size)
+
+
+def _unknown(name: str) -> str:
+    near = difflib.get_close_matches(name, [*get_args(Name), FOLDER], n=1)
+    guess = f" (did you mean {near[0]!r}?)" if near else ""
+    return (
+        f"unknown data set {name!r}{guess}; choose one of {', '.join(get_args(Name))}, a Hub "
+        "repository as owner/name, or imagefolder with its folder as --data-dir"
+    )
