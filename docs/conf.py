@@ -16,7 +16,7 @@ import optax  # noqa: E402
 from sphinx.util.typing import stringify_annotation  # noqa: E402
 
 import advnets  # noqa: E402
-from advnets.algorithm1 import GeneratorCost, Order, Player  # noqa: E402
+from advnets.algorithm1 import DiscriminatorCost, GeneratorCost, Order, Player  # noqa: E402
 from advnets.models import Model  # noqa: E402
 from advnets.preprocessing import Preprocess  # noqa: E402
 from advnets.training import Evaluate  # noqa: E402
@@ -61,6 +61,7 @@ ALIASES = {
     for annotation, name in (
         (optax.ScalarOrSchedule, "~optax.ScalarOrSchedule"),
         (optax.Schedule, "~optax.Schedule"),
+        (DiscriminatorCost, "~advnets.algorithm1.DiscriminatorCost"),
         (GeneratorCost, "~advnets.algorithm1.GeneratorCost"),
         (Evaluate, "~advnets.training.Evaluate"),
         (Preprocess, "~advnets.preprocessing.Preprocess"),

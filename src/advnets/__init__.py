@@ -61,6 +61,10 @@ with (
     from advnets.priors import Prior as Prior
     from advnets.priors import Spherical as Spherical
     from advnets.priors import Uniform as Uniform
+    from advnets.released_options import GradientFloor as GradientFloor
+    from advnets.released_options import LazyDiscriminatorCost as LazyDiscriminatorCost
+    from advnets.released_options import ThresholdedCost as ThresholdedCost
+    from advnets.released_options import shrink as shrink
     from advnets.training import CheckpointError as CheckpointError
     from advnets.training import Trained as Trained
     from advnets.training import TrainingDiverged as TrainingDiverged

@@ -16,11 +16,13 @@ import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from advnets.game import discriminator_cost, non_saturating_cost, value_function
+from advnets.layers import MINIBATCH
 from advnets.priors import Prior, Uniform
 
 # Any Equinox module that maps one example (and takes `key=`, if it likes).
 Player = Callable[..., Any]
 GeneratorCost = Callable[[Float[Array, " batch"]], Float[Array, ""]]
+DiscriminatorCost = Callable[[Float[Array, " batch"], Float[Array, " batch"]], Float[Array, ""]]
 Order = Literal["alternating", "simultaneous"]
 
 
@@ -52,7 +54,7 @@ class DiscriminatorInfo(eqx.Module):
         real_error: the fraction of data with D(x) < 1/2.
         fake_error: the fraction of generated examples with D(G(z)) ≥ 1/2.
         gradient_norm: the Euclidean norm of the gradient of the discriminator's cost, which is -V,
-            or -V/2 in simultaneous order.
+            or -V/2 in simultaneous order, unless another is given.
     """
 
     value: Float[Array, ""]
@@ -93,12 +95,12 @@ def _accepts_key(player: Player) -> bool:
 
 
 def _apply(
-    player: Player, keys: Key[Array, " batch"], inputs: Float[Array, " batch *shape"]
+    player: Player, keys: Key[Array, " batch"] | None, inputs: Float[Array, " batch *shape"]
 ) -> Float[Array, " batch *out"]:
-    """A player, which is written for one example, on a batch: a key of its own for each."""
-    if _accepts_key(player):
-        return jax.vmap(lambda key, x: player(x, key=key))(keys, inputs)
-    return jax.vmap(player)(inputs)
+    """A player, which is written for one example, on a batch: a key of its own for each, if any."""
+    if keys is not None and _accepts_key(player):
+        return jax.vmap(lambda key, x: player(x, key=key), axis_name=MINIBATCH)(keys, inputs)
+    return jax.vmap(player, axis_name=MINIBATCH)(inputs)
 
 
 def generate(
@@ -131,12 +133,13 @@ def generate(
 
 
 def judge(
-    key: Key[Array, ""], discriminator: Player, examples: Float[Array, " batch *data"]
+    key: Key[Array, ""] | None, discriminator: Player, examples: Float[Array, " batch *data"]
 ) -> Float[Array, " batch"]:
-    """A discriminator's logits on examples, with its dropout; a pure function.
+    """A discriminator's logits on examples, with or without its dropout; a pure function.
 
     Args:
-        key: a typed random key; each example gets one of its own.
+        key: a typed random key, of which each example gets one of its own. None gives no key to
+            the discriminator, which switches its dropout off (Equinox's too).
         discriminator: maps an example to a logit, of shape `()` or `(1,)`.
         examples: data or generated examples.
 
@@ -157,13 +160,22 @@ def judge(
     References:
         D(x) (section 3), as `sigmoid` of the logit.
     """
-    logits = _apply(discriminator, jax.random.split(key, len(examples)), examples)
+    if key is None:
+        logits = _apply(eqx.nn.inference_mode(discriminator), None, examples)
+    else:
+        logits = _apply(discriminator, jax.random.split(key, len(examples)), examples)
     if logits.size != len(examples):
         raise ValueError(
             f"a discriminator must give one logit for each example; got an output of shape "
             f"{logits.shape[1:]} (end it with a layer of one unit)"
         )
     return logits.reshape(len(examples))
+
+
+def _negative_value(
+    real_logits: Float[Array, " batch"], fake_logits: Float[Array, " batch"]
+) -> Float[Array, ""]:
+    return -value_function(real_logits, fake_logits)
 
 
 def _discriminator_info(
@@ -205,6 +217,10 @@ class Algorithm1:
         generator_cost: what the generator descends, a function of the logits on its examples:
             [`advnets.non_saturating_cost`][], [`advnets.minimax_cost`][], an
             [`advnets.BlendedCost`][] or your own.
+        discriminator_cost: what the discriminator descends, a function of its logits on data and
+            on generated examples; -V unless given, or -V/2 in simultaneous order.
+        generator_sees_dropout: whether the generator's cost has the discriminator's dropout. If
+            not, in simultaneous order it has a forward pass of its own.
         k: the number of discriminator steps in an iteration, at least 1.
         order: `"alternating"` is the paper's Algorithm 1: k ascents of V, each with fresh noise,
             then a generator step with fresh noise against the updated discriminator.
@@ -247,6 +263,8 @@ class Algorithm1:
     generator_updates: optax.GradientTransformation = dataclasses.field(kw_only=True)
     discriminator_updates: optax.GradientTransformation = dataclasses.field(kw_only=True)
     generator_cost: GeneratorCost = dataclasses.field(kw_only=True, default=non_saturating_cost)
+    discriminator_cost: DiscriminatorCost | None = dataclasses.field(kw_only=True, default=None)
+    generator_sees_dropout: bool = dataclasses.field(kw_only=True, default=True)
     k: int = dataclasses.field(kw_only=True, default=1)
     order: Order = dataclasses.field(kw_only=True, default="alternating")
 
@@ -304,15 +322,29 @@ class Algorithm1:
         return generate(key, player, self.prior, n)
 
     def _judge(
-        self, key: Key[Array, ""], discriminator: PyTree, examples: Float[Array, " batch *data"]
+        self,
+        key: Key[Array, ""] | None,
+        discriminator: PyTree,
+        examples: Float[Array, " batch *data"],
     ) -> Float[Array, " batch"]:
         player: Player = eqx.combine(discriminator, self.discriminator)
         return judge(key, player, examples)
+
+    def _cost_and_gradient_of_generator(
+        self, fake_key: Key[Array, ""], masks_key: Key[Array, ""] | None, state: State, n: int
+    ) -> tuple[Float[Array, ""], PyTree]:
+        def cost(generator: PyTree) -> Float[Array, ""]:
+            fake = self._generate(fake_key, generator, n)
+            return self.generator_cost(self._judge(masks_key, state.discriminator, fake))
+
+        return jax.value_and_grad(cost)(state.generator)
 
     def discriminator_step(
         self, key: Key[Array, ""], state: State, real: Float[Array, " batch *data"]
     ) -> tuple[State, DiscriminatorInfo]:
         """One ascent of V by the discriminator, with as many fresh latent vectors as data.
+
+        It descends `discriminator_cost` instead, if one is given.
 
         Args:
             key: a key for this step alone.
@@ -327,11 +359,12 @@ class Algorithm1:
         """
         fake_key, real_masks_key, fake_masks_key = jax.random.split(key, 3)
         fake = self._generate(fake_key, state.generator, len(real))
+        descended = self.discriminator_cost or _negative_value
 
         def cost(discriminator: PyTree) -> tuple[Float[Array, ""], tuple[Array, Array]]:
             real_logits = self._judge(real_masks_key, discriminator, real)
             fake_logits = self._judge(fake_masks_key, discriminator, fake)
-            return -value_function(real_logits, fake_logits), (real_logits, fake_logits)
+            return descended(real_logits, fake_logits), (real_logits, fake_logits)
 
         gradient, (real_logits, fake_logits) = jax.grad(cost, has_aux=True)(state.discriminator)
         discriminator, rule_state = _descend(
@@ -359,12 +392,9 @@ class Algorithm1:
             Algorithm 1, after the inner loop.
         """
         fake_key, masks_key = jax.random.split(key)
-
-        def cost(generator: PyTree) -> Float[Array, ""]:
-            fake = self._generate(fake_key, generator, n)
-            return self.generator_cost(self._judge(masks_key, state.discriminator, fake))
-
-        value, gradient = jax.value_and_grad(cost)(state.generator)
+        value, gradient = self._cost_and_gradient_of_generator(
+            fake_key, masks_key if self.generator_sees_dropout else None, state, n
+        )
         generator, rule_state = _descend(
             self.generator_updates, gradient, state.generator_updates, state.generator
         )
@@ -439,10 +469,17 @@ class Algorithm1:
             logits, state.discriminator, state.generator
         )
         discriminator_gradient, _ = pull_back(
-            jax.grad(discriminator_cost, argnums=(0, 1))(real_logits, fake_logits)
+            jax.grad(self.discriminator_cost or discriminator_cost, argnums=(0, 1))(
+                real_logits, fake_logits
+            )
         )
-        cost, cost_gradient = jax.value_and_grad(self.generator_cost)(fake_logits)
-        _, generator_gradient = pull_back((jnp.zeros_like(real_logits), cost_gradient))
+        if self.generator_sees_dropout:
+            cost, cost_gradient = jax.value_and_grad(self.generator_cost)(fake_logits)
+            _, generator_gradient = pull_back((jnp.zeros_like(real_logits), cost_gradient))
+        else:
+            cost, generator_gradient = self._cost_and_gradient_of_generator(
+                fake_key, None, state, len(real)
+            )
 
         discriminator, discriminator_updates = _descend(
             self.discriminator_updates,

@@ -12,6 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, Real
 
+# The name of the axis along which a player is mapped over a minibatch (`jax.vmap`'s axis_name).
+MINIBATCH = "minibatch"
+
 
 def uniform_range(
     key: Key[Array, ""], shape: tuple[int, ...], weight_range: float

@@ -26,6 +26,7 @@ from tqdm import tqdm
 from advnets import _files
 from advnets.algorithm1 import (
     Algorithm1,
+    DiscriminatorCost,
     GeneratorCost,
     Info,
     Order,
@@ -232,6 +233,8 @@ def train(
     generator_updates: optax.GradientTransformation | None = None,
     discriminator_updates: optax.GradientTransformation | None = None,
     generator_cost: GeneratorCost = non_saturating_cost,
+    discriminator_cost: DiscriminatorCost | None = None,
+    generator_sees_dropout: bool = True,
     k: int = 1,
     order: Order = "alternating",
     batch_size: int = 100,
@@ -259,6 +262,9 @@ def train(
             learning rate 0.1 unless given.
         discriminator_updates: the discriminator's, likewise.
         generator_cost: what the generator descends, a function of logits.
+        discriminator_cost: what the discriminator descends, a function of its logits on data and
+            on generated examples; the order's own unless given, see [`advnets.Algorithm1`][].
+        generator_sees_dropout: whether the generator's cost has the discriminator's dropout.
         k: discriminator steps in an iteration.
         order: `"alternating"` (the paper's Algorithm 1) or `"simultaneous"` (the released
             recipes), see [`advnets.Algorithm1`][].
@@ -324,6 +330,8 @@ def train(
         generator_updates=generator_updates or released_updates(0.1, per_epoch, stride=k),
         discriminator_updates=discriminator_updates or released_updates(0.1, per_epoch * k),
         generator_cost=generator_cost,
+        discriminator_cost=discriminator_cost,
+        generator_sees_dropout=generator_sees_dropout,
         k=k,
         order=order,
     )
@@ -505,6 +513,8 @@ def _check_players(
         )
     try:
         eqx.filter_eval_shape(judge, key, discriminator, made)
+        if not algorithm.generator_sees_dropout:
+            eqx.filter_eval_shape(judge, None, discriminator, made)
     except Exception as error:
         raise ValueError(
             f"the discriminator gives no logit for an example of shape {data} "
