@@ -145,8 +145,10 @@ def test_noise_before_the_discriminator_falls_on_data_and_samples_alike(key):
     _, *sides = jax.random.split(key, 3)
 
     def noise(side):
-        keys = [jax.random.split(k, 2)[0] for k in jax.random.split(side, n)]
-        return np.asarray([jax.random.normal(k, (PIXELS,)) for k in keys], np.float64)
+        def one(key):
+            return jax.random.normal(jax.random.split(key, 2)[0], (PIXELS,))
+
+        return np.asarray(jax.vmap(one)(jax.random.split(side, n)), np.float64)
 
     noises = [noise(side) for side in sides]
     real, fake = real_at + scale * noises[0], fake_at + scale * noises[1]
@@ -340,15 +342,15 @@ def test_shrinking_says_that_it_needs_parameters():
 def test_the_code_on_the_page_runs(key):
     page = Path(__file__).parent.parent / "docs" / "released-options.md"
     blocks = re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     names = {
         "advnets": advnets,
         "eqx": eqx,
         "optax": optax,
         "key": key,
-        "generator": advnets.mlp_generator(key, 100, (PIXELS,), hidden_sizes=[4]),
-        "discriminator": advnets.maxout_discriminator(key, (PIXELS,), units=[4]),
-        "images": np.random.default_rng(0).random((100, PIXELS)).astype(np.float32),
+        "generator": eqx.nn.Linear(100, PIXELS, key=key),
+        "discriminator": eqx.nn.Linear(PIXELS, 1, key=key),
+        "images": np.random.default_rng(0).random((300, PIXELS)).astype(np.float32),
         "updates_per_epoch": 3,
     }
     for block in blocks:
