@@ -115,6 +115,7 @@ def test_a_few_copies_among_poor_samples_are_counted():
     report = memorisation(samples, train, held_out)
     assert report.auc < 0.2
     assert report.below_held_out == report.copies == 0.1
+    assert of_distances([1, 2, 3, 4], [2, 5]).below_held_out == 0.25  # as near is not nearer
 
 
 @pytest.mark.parametrize("sizes", [(0, 1, 1), (1, 0, 1), (1, 1, 0)])
