@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
+import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
@@ -167,6 +168,41 @@ def claim(
         return made
 
     return register
+
+
+def worse(here: float, worst: float) -> bool:
+    """Whether a case is the worst so far, NaN being worse than any number.
+
+    Args:
+        here: the case's residual.
+        worst: the largest residual before it.
+
+    Returns:
+        Whether it takes the worst case's place, which nothing does where that is NaN.
+
+    Example:
+        >>> from advnets.verify.registry import worse
+        >>> worse(float("nan"), 1.0), worse(2.0, float("nan"))
+        (True, False)
+    """
+    return not math.isnan(worst) and not here <= worst
+
+
+def largest(*residuals: float) -> float:
+    """The largest residual, or NaN if one of them is, which Python's `max` may pass over.
+
+    Args:
+        residuals: at least one.
+
+    Returns:
+        The largest.
+
+    Example:
+        >>> from advnets.verify.registry import largest
+        >>> largest(0.0, 2.0), largest(0.0, float("nan"))
+        (2.0, nan)
+    """
+    return float(np.max(residuals))
 
 
 def run_claim(claim: Claim, seed: int = 0, fault: Fault | None = None) -> Outcome:

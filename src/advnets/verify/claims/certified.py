@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from advnets.verify import criterion, families
-from advnets.verify.registry import Fault, Finding, claim
+from advnets.verify.registry import Fault, Finding, claim, largest, worse
 
 BITS = 200
 PAIRS = 1_000
@@ -121,7 +121,7 @@ def _worst(seed: int, residual: Callable[[Masses, Masses], float]) -> tuple[floa
             here = residual(p, q)
             refuted += here == float("inf")
             unequal += p != q
-            if here > worst:
+            if worse(here, worst):
                 exact = {"p_data": [str(a) for a in p], "p_g": [str(b) for b in q]}
                 worst, example = here, {"seed": seed, "pair": index, **exact}
     return worst, {"pairs": PAIRS, "unequal": unequal, "refuted": refuted}, example
@@ -156,7 +156,7 @@ def certified_discriminator(seed: int, *, discriminator: Callable = _discriminat
         return abs(float(a / y - b / (1 - y)))
 
     def residual(p: Masses, q: Masses) -> float:
-        return max(in_cell(a, b) for a, b in zip(p, q, strict=True) if a + b != 0)
+        return largest(*(in_cell(a, b) for a, b in zip(p, q, strict=True) if a + b != 0))
 
     return Finding(*_worst(seed, residual))
 
@@ -257,7 +257,7 @@ def certified_range(
         cells = list(zip(p, q, strict=True))
         equal, disjoint = p == q, all(a * b == 0 for a, b in cells)
         at_the_bound = all(a == b or a * b == 0 for a, b in cells)
-        return max(
+        return largest(
             _not_below_zero(gap, equal),
             _not_below_zero(-c, disjoint),
             _not_below_zero(gap - arb(distance**2), equal),
@@ -321,6 +321,8 @@ def certified_float64(
         return float((arb(value) - ball).abs_upper() / (1 + abs(ball)))
 
     def in_cell(value: float, a: Rational, b: Rational) -> float:
+        if not np.isfinite(value):
+            return float("inf")
         true = a / (a + b)
         difference = abs(fmpq(*float(value).as_integer_ratio()) - true)
         return float(difference / true if true != 0 else difference)
@@ -343,10 +345,10 @@ def certified_float64(
             )
             here = {name: error(function(p, q), ball) for function, name, ball in balls}
             cells = zip(optimal_discriminator(p, q), data, model, strict=True)
-            here["D*"] = max(in_cell(y, a, b) for y, a, b in cells if a + b != 0)
-            errors = {name: max(errors[name], here[name]) for name in errors}
-            if max(here.values()) > worst:
-                worst = max(here.values())
+            here["D*"] = largest(*(in_cell(y, a, b) for y, a, b in cells if a + b != 0))
+            errors = {name: largest(errors[name], here[name]) for name in errors}
+            if worse(largest(*here.values()), worst):
+                worst = largest(*here.values())
                 example = {"seed": seed, "pair": index, "p_data": p, "p_g": q}
     measured = {"pairs": PAIRS, "infinite divergences": infinite, **errors}
     return Finding(worst, measured, example)

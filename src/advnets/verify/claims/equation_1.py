@@ -16,7 +16,7 @@ from advnets.algorithm1 import generate, judge
 from advnets.game import value_function
 from advnets.priors import Normal, Prior, Uniform
 from advnets.verify import families
-from advnets.verify.registry import Fault, Finding, claim
+from advnets.verify.registry import Fault, Finding, claim, worse
 
 N = 200_000
 SHIFT, SCALE = 1.0, 0.7
@@ -156,7 +156,7 @@ def eq1_change_of_variables(
             z_points = (z_edges[1:] + z_edges[:-1])[:, None] / 2 + z_half * nodes
             over_z = np.sum(z_half * weights * prior.pdf(z_points) * f(generator(z_points)))
             here = float(abs(over_x - over_z))
-            if not here <= worst:
+            if worse(here, worst):
                 worst, example = here, {"prior": name, "slope of D": slope, **parameters}
     return Finding(worst, {}, example)
 

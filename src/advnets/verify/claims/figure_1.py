@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from advnets.algorithm1 import Algorithm1, State, judge
 from advnets.priors import Uniform
 from advnets.verify import criterion, families
-from advnets.verify.registry import Fault, Finding, claim
+from advnets.verify.registry import Fault, Finding, claim, largest
 
 GRID = families.Grid(((-4.0, 4.0),), (400,))
 BATCH = 256
@@ -168,4 +168,4 @@ def figure_1(
             panel.set(title=f"({name})", xlim=(-4, 4), ylim=(-0.75, 1.25), xticks=[])
         figure.axes[0].legend(loc="upper left", fontsize=8)
 
-    return Finding(float(max(parts)), measured, {"seed": seed}, draw)
+    return Finding(largest(*parts), measured, {"seed": seed}, draw)

@@ -17,7 +17,7 @@ import scipy.special
 import scipy.stats
 
 from advnets.verify import criterion, families
-from advnets.verify.registry import Fault, Finding, claim
+from advnets.verify.registry import Fault, Finding, claim, largest, worse
 
 SUBSETS = (0, 1, 2, 4, 8)
 
@@ -73,12 +73,12 @@ def nce_game(seed: int, *, ratio: Callable = _ratio, factor: float = 1.0) -> Fin
 
         value = criterion.value_on_grid(data, noise, np.log(model) - np.log(noise), volume)
         best = objective(data)
-        here = max(
+        here = largest(
             abs(objective(model) - value),
             abs(best - criterion.virtual_criterion(data, noise, volume)),
             objective(model) - best,
         )
-        if not here <= worst:
+        if worse(here, worst):
             worst, example = here, {"seed": seed, "case": index, "p_data": data, "p_noise": noise}
     return Finding(worst, {"cases": 200}, example)
 
@@ -134,9 +134,9 @@ def nce_maximiser(seed: int, *, noise_power: float = 1.0, noise_share: float = 1
             loss, start, jac=True, hess=curvature, method="trust-exact", options={"gtol": 1e-13}
         )
         here = float(np.abs(found.x - true).max())
-        slope = max(slope, float(np.abs(loss(true)[1]).max()))
+        slope = largest(slope, *np.abs(loss(true)[1]))
         least = min(least, float(np.linalg.eigvalsh(curvature(true))[0]))
-        if not here <= worst:
+        if worse(here, worst):
             worst = here
             example = {"seed": seed, "case": index, "true": true, "found": found.x}
     measured = {"cases": 20, "largest gradient at the truth": slope, "least curvature": least}
@@ -273,10 +273,10 @@ def nce_slowdown(
     game = np.array([_game_gradient(case, k, 1.0, d_learned)[1] for k in subsets])
     unlearned = np.array([_game_gradient(case, k, 0.0)[1] for k in subsets])
     for share, gradients in nce.items():
-        worst = max(worst, float(np.max(np.abs(gradients) / bounds[share])) - 1)
+        worst = largest(worst, *(np.abs(gradients) / bounds[share] - 1))
         if not (np.diff(gradients) < 0).all():
             worst = float("inf")
-    worst = max(worst, float(np.max(np.abs(game / game[0] - 1))))
+    worst = largest(worst, *np.abs(game / game[0] - 1))
     measured = {
         "noise-contrastive gradient at k = 8, all learned, of that at 0": nce[1.0][4] / nce[1.0][0],
         "the same, 80 % learned": nce[0.8][4] / nce[0.8][0],
@@ -341,7 +341,7 @@ def nce_samples(seed: int, *, noise_power: float = 1.0, noise_learned: float = 0
         on_real = scipy.special.expit(-logits(real)) * (real[:, -1] - case.theta)
         on_fake = scipy.special.expit(logits(fake)) * (fake[:, -1] - case.theta)
         here = abs(on_real.mean() - on_fake.mean() - gradient) / np.sqrt(variance / rows)
-        if not here <= worst:
+        if worse(here, worst):
             worst, example = float(here), {"seed": seed, "k": k, "mean": mean, "model": model}
     if not (np.diff(needed) > 0).all():
         worst = float("inf")
@@ -389,7 +389,7 @@ def nce_steps(seed: int, *, noise_learned: float = 0.0, learned: float = 0.9) ->
     }
     nce, game = (steps[name] / steps[name][0] for name in players)
     least = np.exp(np.array(SUBSETS) * case.step**2 / 8) / 2
-    residual = max(float(np.max(least - nce)), float(np.max(game)) - 1.5, 0.0)
+    residual = largest(*(least - nce), *(game - 1.5), 0.0)
     measured = {
         f"steps, {name}, k = {k}": int(n)
         for name, counts in steps.items()

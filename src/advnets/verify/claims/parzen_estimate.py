@@ -13,7 +13,7 @@ import numpy as np
 import scipy.stats
 
 from advnets import parzen
-from advnets.verify.registry import Fault, Finding, claim
+from advnets.verify.registry import Fault, Finding, claim, largest, worse
 
 # For the density itself: dimensions, bandwidths, and how much is drawn.
 LOW_DIMENSIONS = (1, 2, 4)
@@ -98,7 +98,7 @@ def parzen_mean(
         first, second = (_moment(points, BANDWIDTHS, power) for power in (1, 2))
         error = np.sqrt((second - first**2) / (WINDOWS * SETS))
         here = np.max(np.abs(estimates.mean(axis=0) - blurred(points, BANDWIDTHS)) / error)
-        if not here <= worst:
+        if worse(here, worst):
             worst, example = float(here), {"seed": seed, "dimension": dimension, "points": points}
     return Finding(worst, {"comparisons": len(LOW_DIMENSIONS) * 2 * POINTS}, example)
 
@@ -132,7 +132,7 @@ def parzen_variance(
         fourth = (fourth + 3 * (WINDOWS - 1) * one**2) / WINDOWS**3
         error = np.sqrt((fourth - (one / WINDOWS) ** 2 * (SETS - 3) / (SETS - 1)) / SETS)
         here = np.max(np.abs(estimates.var(axis=0, ddof=1) - one / windows) / error)
-        if not here <= worst:
+        if worse(here, worst):
             worst, example = float(here), {"seed": seed, "dimension": dimension, "points": points}
     dimensions = range(1, 65)
     relative = np.array([_relative_variance(d) for d in dimensions]) / WINDOWS
@@ -213,7 +213,7 @@ def parzen_dimension(
         error = spread / np.sqrt(FEWER_SETS)
         blurs = np.sqrt(1 + GRID**2)[:, None, None]
         bound = true - scipy.stats.norm.logpdf(points, scale=blurs).sum(axis=2).mean(axis=1)
-        shortfall = max(shortfall, float((bound - bias - 4 * error).max()))
+        shortfall = largest(shortfall, *(bound - bias - 4 * error))
         chosen = int(bias.argmin())
         best.append(GRID[chosen])
         biases.append(bias[chosen])
@@ -222,7 +222,7 @@ def parzen_dimension(
     steps = np.diff(biases) - 4 * np.hypot(errors[1:], errors[:-1])
     # The standard error of a standard deviation's logarithm is 1 / sqrt(2 (sets - 1)).
     growth = np.diff(np.log(np.maximum(spreads, 1e-300))) - 3 / np.sqrt(FEWER_SETS - 1)
-    residual = max(shortfall, float(-steps.min()), float(-growth.min()), 0.0)
+    residual = largest(shortfall, *-steps, *-growth, 0.0)
     measured = {
         f"d = {d}": f"bias {bias:.4g} ± {error:.2g}, spread {spread:.2g}, bandwidth {width:.3g}"
         for d, bias, error, spread, width in zip(

@@ -16,7 +16,7 @@ from jaxtyping import Array, Key
 from advnets.algorithm1 import judge
 from advnets.networks import maxout_discriminator
 from advnets.verify import criterion, families
-from advnets.verify.registry import Fault, Finding, claim
+from advnets.verify.registry import Fault, Finding, claim, largest, worse
 
 
 def _bisect(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -323,7 +323,7 @@ def prop1_outside_supports(
         logits = rng.normal(size=12)
         changed = np.where(empty(p, q), rng.choice([-np.inf, -1e4, 1e4, np.inf], 12), logits)
         here = abs(value_on_grid(p, q, changed) - value_on_grid(p, q, logits))
-        if not here <= worst:
+        if worse(here, worst):
             worst, example = here, {"p_data": p, "p_g": q, "logits": logits, "changed": changed}
     return Finding(float(worst), {"discriminators": 1000}, example)
 
@@ -359,10 +359,10 @@ def prop1_log_likelihood(
         probabilities = scipy.stats.bernoulli.logpmf([[0], [1]], scipy.special.expit(logits))
         likelihood = np.sum(joint * probabilities)
         posterior = joint[1] / joint.sum(0)
-        here = max(
+        here = largest(
             abs(factor * criterion.value_on_grid(p, q, logits) - likelihood),
             float(np.max(np.abs(optimal_discriminator(p, q) - posterior))),
         )
-        if not here <= worst:
-            worst, example = float(here), {"p_data": p, "p_g": q, "logits": logits}
+        if worse(here, worst):
+            worst, example = here, {"p_data": p, "p_g": q, "logits": logits}
     return Finding(worst, {"pairs": 1000}, example)

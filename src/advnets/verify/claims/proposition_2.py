@@ -9,7 +9,7 @@ import numpy as np
 import scipy.special
 
 from advnets.verify import criterion, descent, traceable
-from advnets.verify.registry import Fault, Finding, claim
+from advnets.verify.registry import Fault, Finding, claim, largest, worse
 
 RATES = (0.1, 0.25, 0.5, 0.75, 1.0)
 POSITIVE = "a generator density that is positive wherever p_data is"
@@ -103,7 +103,7 @@ def prop2_affine(seed: int, *, value_on_grid: Callable = criterion.value_on_grid
         here = abs(
             value_on_grid(data[i], mixture, logits[i]) - (1 - t[i]) * ends[0] - t[i] * ends[1]
         )
-        if not here <= worst:
+        if worse(here, worst):
             worst = here
             example = {"p_data": data[i], "p": p[i], "q": q[i], "logits": logits[i], "t": t[i]}
     return Finding(float(worst), {"segments": 1000}, example)
@@ -141,9 +141,9 @@ def prop2_convex(seed: int, *, supremum: Callable = criterion.suboptimality) -> 
     for i in range(2000):
         middle = supremum(data[i], (1 - t[i]) * p[i] + t[i] * q[i])
         here = middle - (1 - t[i]) * supremum(data[i], p[i]) - t[i] * supremum(data[i], q[i])
-        if not here <= worst:
+        if worse(here, worst):
             worst, example = here, {"p_data": data[i], "p": p[i], "q": q[i], "t": t[i]}
-    return Finding(max(float(worst), 0.0), {"segments": 2000}, example)
+    return Finding(largest(worst, 0.0), {"segments": 2000}, example)
 
 
 @claim(
@@ -243,7 +243,7 @@ def prop2_subgradient(seed: int, *, derivative: Callable = _derivative) -> Findi
     excess = tangent - descent._gaps(data, q)
     worst = int(np.argmax(excess))
     example = {"p_data": data[worst], "p": p[worst], "q": q[worst]}
-    return Finding(max(float(excess[worst]), 0.0), {"triples": 5000}, example)
+    return Finding(largest(excess[worst], 0.0), {"triples": 5000}, example)
 
 
 def _quotients(criterion_of: Callable, data: np.ndarray, model: np.ndarray) -> np.ndarray:
@@ -301,12 +301,12 @@ def prop2_empty_cell(
         model[0] = 0.0
         data, model = data / data.sum(), model / model.sum()
         quotients = _quotients(virtual_criterion, data, model)
-        here = float(np.abs(np.diff(quotients) + np.log(10.0)).max())
+        here = largest(*np.abs(np.diff(quotients) + np.log(10.0)))
         with np.errstate(divide="ignore"):
             by_formula = np.log(1 - optimal_discriminator(data, model)[0])
         if by_formula != -np.inf:
             here = np.inf
-        if not here <= worst:
+        if worse(here, worst):
             worst, example = here, {"p_data": data, "p_g": model, "quotients": quotients}
     with jax.enable_x64(True):
         by_jax = np.asarray(gradient(*map(jnp.asarray, (example["p_data"], example["p_g"]))))
@@ -367,7 +367,7 @@ def prop2_monotone(seed: int, *, step: Callable = descent._mirror_step) -> Findi
     rises = np.diff(gaps, axis=0).max(0)
     worst = int(np.argmax(rises))
     example = {"p_data": data[worst], "p_0": model[worst], "rate": float(rate[worst, 0])}
-    return Finding(max(float(rises[worst]), 0.0), {"starts": 3000, "steps": 60}, example)
+    return Finding(largest(rises[worst], 0.0), {"starts": 3000, "steps": 60}, example)
 
 
 @claim(
@@ -417,7 +417,7 @@ def prop2_bound(seed: int, *, step: Callable = descent._mirror_step) -> Finding:
         )
         axes.legend()
 
-    residual = max(tightest - 1, 0.0) if np.isfinite(tightest) else np.inf
+    residual = largest(tightest - 1, 0.0)
     return Finding(
         residual, {"starts": 2000, "largest share of the bound": tightest}, example, draw
     )
@@ -428,7 +428,8 @@ def _measured_factors(step: Callable, data: np.ndarray, model: np.ndarray, rate:
     gaps, _ = _gap_paths(step, data, model, rate, 700)
     last = np.maximum(np.sum(gaps > 1e-24, axis=0) - 1, 1)
     starts = np.arange(len(data))
-    return gaps[last, starts] / gaps[last - 1, starts]
+    factors = gaps[last, starts] / gaps[last - 1, starts]
+    return np.where(np.isfinite(gaps).all(0), factors, np.nan)
 
 
 @claim(
@@ -481,7 +482,7 @@ def prop2_rate(
             found[empty, column] = np.median(factors)
             name = f"factor at {rate:g}" + (", empty cells" if empty else "")
             measured[name] = float(found[empty, column])
-            if not here <= worst:
+            if worse(here, worst):
                 worst, example = here, {"p_data": data[start], "p_0": model[start], "rate": rate}
 
     def draw(figure: Any) -> None:
@@ -617,8 +618,8 @@ def prop2_projected(
     for p, q in zip(data, model, strict=True):
         _, gaps = descent._projected_descent(p, q, 300, gradient)
         paths.append(gaps)
-        here = max(gaps[-1], float(np.max(np.diff(gaps), initial=0.0)))
-        if not here <= worst:
+        here = largest(gaps[-1], *np.diff(gaps))
+        if worse(here, worst):
             worst, example = here, {"p_data": p, "p_0": q}
 
     def draw(figure: Any) -> None:

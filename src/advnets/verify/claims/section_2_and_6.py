@@ -18,7 +18,7 @@ from advnets.algorithm1 import Algorithm1, Order, State, generate
 from advnets.networks import mlp_generator
 from advnets.priors import Normal, Prior, Uniform
 from advnets.verify import criterion, families
-from advnets.verify.registry import Fault, Finding, claim
+from advnets.verify.registry import Fault, Finding, claim, largest
 
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(20)
 SHARES = WEIGHTS / WEIGHTS.sum()
@@ -182,7 +182,7 @@ def only_through_d_zero(seed: int, *, step: Step = _step, order: Order = "simult
 
     simultaneous, fixed = (np.abs(np.asarray(part)).max() for part in derivatives())
     return Finding(
-        float(max(simultaneous, fixed)),
+        largest(simultaneous, fixed),
         {"simultaneous order": float(simultaneous), "D fixed": float(fixed)},
         {"seed": seed},
     )

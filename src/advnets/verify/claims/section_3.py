@@ -17,7 +17,7 @@ from advnets.algorithm1 import Algorithm1, GeneratorCost, State, generate, judge
 from advnets.game import minimax_cost, non_saturating_cost, value_function
 from advnets.priors import Normal, Prior
 from advnets.verify import criterion, families
-from advnets.verify.registry import Fault, Finding, claim
+from advnets.verify.registry import Fault, Finding, claim, largest
 
 RUNS = 20
 
@@ -182,7 +182,7 @@ def saturation_directions(
         generators = [jax.grad(costs)(target, cost) for cost in (saturating, non_saturating)]
         return [*generators, jax.grad(value)(undecided)]
 
-    moves = max(float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(at_rest()))
+    moves = largest(*(float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(at_rest())))
 
     def pushes(weights: Float[Array, "3"], cost: GeneratorCost) -> Float[Array, " batch 1"]:
         judged = jax.vmap(_Quadratic(weights))
@@ -444,7 +444,7 @@ def k_steps_near_optimum(
         figure.colorbar(image, label="log10 of the median gap C - V, nats (gap in cells)")
 
     return Finding(
-        max(_sign_test(with_k < 0), _sign_test(with_ratio > 0)),
+        largest(_sign_test(with_k < 0), _sign_test(with_ratio > 0)),
         {
             "mean rank correlation with k": float(np.mean(with_k)),
             "mean rank correlation with the ratio": float(np.mean(with_ratio)),
@@ -552,7 +552,7 @@ def overfit_finite_data(seed: int, *, fresh: bool = False, moment: int = -1) -> 
         axes.legend(title="V on")
 
     return Finding(
-        max(_sign_test(known > 0), _sign_test(fresh_data < 0)),
+        largest(_sign_test(known > 0), _sign_test(fresh_data < 0)),
         {
             "median excess on the sample": float(np.median(known)),
             "median excess on fresh data": float(np.median(fresh_data)),
