@@ -127,7 +127,9 @@ def projected_gradient(
 
     Π is the Euclidean projection onto the masses that sum to 1. The step s doubles after each step,
     and is halved until the gap falls by a quarter of the squared move over s. No rate is claimed;
-    but mass enters a cell that has none.
+    but mass enters a cell that has none. Cells with little data can stop the descent for good: once
+    such a cell is empty, only steps of about its data mass lower the gap, and by too little to see.
+    With data masses of 0.01 or more, or 0, some 300 steps suffice.
 
     Args:
         p_data: the data's density on a grid, or probabilities.
@@ -138,7 +140,7 @@ def projected_gradient(
 
     Returns:
         The last density, and the gap at the start and after each step; fewer steps than asked for
-        if none lowers it any more.
+        if the halving finds none that lowers it: at the data, or stopped short of them as above.
 
     Raises:
         TypeError: for a traced array.
