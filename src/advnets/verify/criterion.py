@@ -102,7 +102,8 @@ def suboptimality(
         cell_volume: the volume of a cell, above 0.
 
     Returns:
-        C + log 4 in nats, in [0, 2 log 2]; exact to rounding of itself, however small.
+        C + log 4 in nats, in [0, 2 log 2]; exact to rounding of itself, however small, for the
+        masses as float64 holds them.
 
     Raises:
         TypeError: for a traced array.
