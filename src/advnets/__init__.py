@@ -53,8 +53,10 @@ with (
     from advnets.layers import uniform_range as uniform_range
     from advnets.models import load_model as load_model
     from advnets.models import save_model as save_model
+    from advnets.networks import deconvolutional_generator as deconvolutional_generator
     from advnets.networks import maxout_discriminator as maxout_discriminator
     from advnets.networks import mlp_generator as mlp_generator
+    from advnets.networks import stacked_generator as stacked_generator
     from advnets.paper_figures import figure_2 as figure_2
     from advnets.paper_figures import figure_3 as figure_3
     from advnets.priors import Normal as Normal

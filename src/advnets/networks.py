@@ -1,4 +1,4 @@
-"""The paper's fully connected players, as sequences of Equinox layers.
+"""The paper's players, as sequences of Equinox layers.
 
 They are `eqx.nn.Sequential`s like any other: index them, take them apart, put layers between, or
 write another Equinox module in their place.
@@ -6,14 +6,19 @@ write another Equinox module in their place.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from advnets.layers import Dropout, Maxout, linear
+from advnets.convolutions import Convolution, Deconvolution, MaxoutConv2d
+from advnets.layers import Dropout, Maxout, linear, sparse_linear
+
+Activation = Literal["relu", "sigmoid"]
+Output = Literal["sigmoid", "linear"]
+Layers = list[Callable[..., Any]]
 
 
 def mlp_generator(
@@ -22,23 +27,43 @@ def mlp_generator(
     shape: tuple[int, ...],
     *,
     hidden_sizes: Sequence[int] = (1200, 1200),
+    activations: Sequence[Activation] | None = None,
     weight_range: float = 0.05,
+    sigmoid_bias: float = 0.0,
+    output: Output = "sigmoid",
+    output_range: float | None = None,
+    output_nonzero: int | None = None,
     output_bias: float | Float[Array, "*shape"] = 0.0,
 ) -> eqx.nn.Sequential:
-    """The MNIST recipe's generator: rectified linear layers and a sigmoid output.
+    """A fully connected generator; the MNIST recipe's unless told otherwise.
+
+    The recipe of TFD has `activations=("relu", "sigmoid")`, `sigmoid_bias=-2` and
+    `output_nonzero=100`; that of CIFAR-10 the same activations, `output="linear"` and
+    `output_range=0.5`.
 
     Args:
         key: a typed random key.
         latent_size: the number of components of z.
         shape: the shape of one example, such as `(28, 28)`.
-        hidden_sizes: the number of units of each rectified linear layer.
+        hidden_sizes: the number of units of each hidden layer.
+        activations: the kind of each hidden layer, `"relu"` (rectified linear) or `"sigmoid"`; all
+            are rectified linear unless given.
         weight_range: weights start uniform in ± this.
+        sigmoid_bias: the initial bias of the sigmoid hidden layers; that of the others is 0.
+        output: `"sigmoid"`, for examples in [0, 1], or `"linear"`.
+        output_range: the weights of the output start uniform in ± this; `weight_range` unless
+            given.
+        output_nonzero: they start sparse instead, from [`advnets.sparse_normal`][] with so many
+            inputs for each pixel.
         output_bias: the initial bias of the output, such as
             [`advnets.marginal_bias`][] of the training images.
 
     Returns:
-        A module that maps a latent vector `(latent_size,)` to an example in [0, 1] of the given
-        shape.
+        A module that maps a latent vector `(latent_size,)` to an example of the given shape.
+
+    Raises:
+        ValueError: if there are not as many activations as hidden layers, the output is to start
+            both uniform and sparse, or has fewer inputs than nonzero weights.
 
     Example:
         >>> import jax
@@ -49,39 +74,210 @@ def mlp_generator(
         (28, 28)
 
     References:
-        Released code, `mnist.yaml`, `generator`.
+        Released code, `generator` in `mnist.yaml`, `tfd_pretrain/pretrain.yaml` and
+        `cifar10_fully_connected.yaml`.
     """
-    sizes = [latent_size, *hidden_sizes]
-    *hidden_keys, output_key = jax.random.split(key, len(sizes))
-    layers: list[Callable[..., Any]] = []
-    for layer_key, in_size, out_size in zip(hidden_keys, sizes[:-1], sizes[1:], strict=True):
-        layers += [linear(layer_key, in_size, out_size, weight_range), eqx.nn.Lambda(jax.nn.relu)]
+    if output_range is not None and output_nonzero is not None:
+        raise ValueError(
+            f"the output's weights start either uniform or sparse; got output_range={output_range} "
+            f"and output_nonzero={output_nonzero} (give one of them)"
+        )
+    *hidden_keys, output_key = jax.random.split(key, len(hidden_sizes) + 1)
+    layers = _hidden_layers(
+        hidden_keys, latent_size, hidden_sizes, activations, weight_range, sigmoid_bias
+    )
+    in_size, out_size = [latent_size, *hidden_sizes][-1], math.prod(shape)
     bias = jnp.broadcast_to(jnp.asarray(output_bias, dtype=float), shape).ravel()
-    layers += [
-        linear(output_key, sizes[-1], math.prod(shape), weight_range, bias),
-        eqx.nn.Lambda(jax.nn.sigmoid),
-        Reshape(shape),
-    ]
-    return eqx.nn.Sequential(layers)
+    if output_nonzero is not None:
+        layers.append(sparse_linear(output_key, in_size, out_size, output_nonzero, bias))
+    else:
+        if output_range is None:
+            output_range = weight_range
+        layers.append(linear(output_key, in_size, out_size, output_range, bias))
+    if output == "sigmoid":
+        layers.append(eqx.nn.Lambda(jax.nn.sigmoid))
+    return eqx.nn.Sequential([*layers, Reshape(shape)])
+
+
+def deconvolutional_generator(
+    key: Key[Array, ""],
+    latent_size: int,
+    shape: tuple[int, ...],
+    *,
+    hidden_sizes: Sequence[int] = (8000, 8000),
+    activations: Sequence[Activation] | None = ("relu", "sigmoid"),
+    channels: int = 80,
+    kernel_size: int = 5,
+    stride: int = 3,
+    weight_range: float = 0.05,
+    output_bias: float | Float[Array, "*shape"] = 0.0,
+) -> eqx.nn.Sequential:
+    """The convolutional CIFAR-10 recipe's generator: dense layers, then a deconvolution.
+
+    The last hidden layer is seen as an image of `channels` channels, whose deconvolution, linear
+    and with a bias for every pixel and channel, has the shape of an example.
+
+    Args:
+        key: a typed random key.
+        latent_size: the number of components of z.
+        shape: the shape of one example, (height, width, channels), such as `(32, 32, 3)`.
+        hidden_sizes: the number of units of each hidden layer.
+        activations: the kind of each hidden layer, `"relu"` (rectified linear) or `"sigmoid"`; all
+            are rectified linear if None.
+        channels: the number of channels that the last hidden layer is seen as.
+        kernel_size: the height and width of the deconvolution's patches.
+        stride: the step from one patch to the next.
+        weight_range: weights start uniform in ± this.
+        output_bias: the initial bias of the output.
+
+    Returns:
+        A module that maps a latent vector `(latent_size,)` to an example of the given shape.
+
+    Raises:
+        ValueError: if there are not as many activations as hidden layers, no deconvolution gives
+            that shape, or the last hidden layer has another size than it needs.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> import advnets
+        >>> generator = advnets.deconvolutional_generator(
+        ...     jax.random.key(0), 100, (32, 32, 3), hidden_sizes=(50, 800), channels=8
+        ... )
+        >>> generator(jnp.zeros(100)).shape
+        (32, 32, 3)
+
+    References:
+        Released code, `cifar10_convolutional.yaml`, `generator`.
+    """
+    if len(shape) != 3:
+        raise ValueError(
+            f"a deconvolution makes examples of shape (height, width, channels); got {shape}"
+        )
+    height, width, image_channels = shape
+    if any(size < kernel_size or (size - kernel_size) % stride for size in (height, width)):
+        raise ValueError(
+            f"no deconvolution with kernel_size={kernel_size} and stride={stride} gives {height} "
+            f"by {width} pixels; sizes must be kernel_size plus a multiple of stride"
+        )
+    rows, columns = (1 + (size - kernel_size) // stride for size in (height, width))
+    if [latent_size, *hidden_sizes][-1] != rows * columns * channels:
+        raise ValueError(
+            f"the last hidden layer must have {rows * columns * channels} units, {rows} by "
+            f"{columns} in {channels} channels, for examples of shape {shape}; got "
+            f"hidden_sizes={tuple(hidden_sizes)}"
+        )
+    *hidden_keys, output_key = jax.random.split(key, len(hidden_sizes) + 1)
+    layers = _hidden_layers(hidden_keys, latent_size, hidden_sizes, activations, weight_range)
+    deconvolution = Deconvolution(
+        output_key,
+        (rows, columns, channels),
+        channels=image_channels,
+        kernel_size=kernel_size,
+        stride=stride,
+        weight_range=weight_range,
+        output_bias=output_bias,
+    )
+    return eqx.nn.Sequential([*layers, Reshape((rows, columns, channels)), deconvolution])
+
+
+def stacked_generator(
+    key: Key[Array, ""],
+    latent_size: int,
+    top: eqx.nn.Sequential,
+    *,
+    hidden_size: int = 8000,
+    weight_range: float = 0.05,
+    sigmoid_bias: float = -2.0,
+) -> eqx.nn.Sequential:
+    """The generator of TFD's second stage: new layers below all those of a trained generator.
+
+    A rectified linear layer and a sigmoid layer, whose output takes the place of `top`'s latent
+    vector. All layers are trained further.
+
+    Args:
+        key: a typed random key.
+        latent_size: the number of components of z.
+        top: the first stage's generator, such as one from [`advnets.mlp_generator`][].
+        hidden_size: the number of rectified linear units.
+        weight_range: the weights of the new layers start uniform in ± this.
+        sigmoid_bias: the initial bias of the sigmoid layer.
+
+    Returns:
+        A module that maps a latent vector `(latent_size,)` to an example like those of `top`.
+
+    Raises:
+        ValueError: if the first layer of `top` is not a linear one.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> import advnets
+        >>> top_key, key = jax.random.split(jax.random.key(0))
+        >>> top = advnets.mlp_generator(top_key, 100, (48, 48), hidden_sizes=[50])
+        >>> advnets.stacked_generator(key, 100, top, hidden_size=50)(jnp.zeros(100)).shape
+        (48, 48)
+
+    References:
+        Released code, `tfd_pretrain/train.yaml`, `add_layers`.
+    """
+    first = top.layers[0]
+    if not isinstance(first, eqx.nn.Linear):
+        raise ValueError(
+            f"a generator to put layers below must begin with an eqx.nn.Linear; got "
+            f"{type(first).__name__}"
+        )
+    sizes = (hidden_size, int(first.in_features))
+    keys = jax.random.split(key)
+    layers = _hidden_layers(
+        [*keys], latent_size, sizes, ("relu", "sigmoid"), weight_range, sigmoid_bias
+    )
+    return eqx.nn.Sequential([*layers, *top.layers])
+
+
+def _hidden_layers(
+    keys: Sequence[Key[Array, ""]],
+    in_size: int,
+    sizes: Sequence[int],
+    activations: Sequence[Activation] | None,
+    weight_range: float,
+    sigmoid_bias: float = 0.0,
+) -> Layers:
+    if activations is None:
+        activations = ["relu"] * len(sizes)
+    if len(activations) != len(sizes):
+        raise ValueError(
+            f"there must be one activation for each hidden layer; got {len(activations)} for "
+            f"{len(sizes)} layers"
+        )
+    layers: Layers = []
+    for key, activation, size in zip(keys, activations, sizes, strict=True):
+        bias = sigmoid_bias if activation == "sigmoid" else 0.0
+        function = jax.nn.sigmoid if activation == "sigmoid" else jax.nn.relu
+        layers += [linear(key, in_size, size, weight_range, bias), eqx.nn.Lambda(function)]
+        in_size = size
+    return layers
 
 
 def maxout_discriminator(
     key: Key[Array, ""],
     shape: tuple[int, ...],
     *,
+    convolutions: Sequence[Convolution] = (),
     units: Sequence[int] = (240, 240),
     pieces: int = 5,
     weight_range: float = 0.005,
     input_keep: float = 0.8,
     hidden_keep: float = 0.5,
 ) -> eqx.nn.Sequential:
-    """The fully connected recipes' discriminator: maxout layers with dropout, and one logit.
+    """The recipes' discriminator: maxout layers with dropout, and one logit.
 
     Args:
         key: a typed random key.
-        shape: the shape of one example.
-        units: the number of units of each maxout layer.
-        pieces: the number of linear pieces of each unit.
+        shape: the shape of one example; (height, width, channels) if there are convolutions.
+        convolutions: the settings of the convolutional maxout layers, which come first.
+        units: the number of units of each dense maxout layer.
+        pieces: the number of linear pieces of each of those units.
         weight_range: weights start uniform in ± this; biases start at 0.
         input_keep: the probability that a pixel is kept in training, in (0, 1].
         hidden_keep: the same for the inputs of every later layer.
@@ -90,7 +286,7 @@ def maxout_discriminator(
         A module that maps an example to its logit, the log-odds that it came from the data.
 
     Raises:
-        ValueError: for a keep rate outside (0, 1].
+        ValueError: for a keep rate outside (0, 1], or a convolution that does not fit its input.
 
     Example:
         >>> import jax
@@ -101,24 +297,23 @@ def maxout_discriminator(
         ()
 
     References:
-        Released code, `mnist.yaml`, `discriminator` and the dropout rates of its cost.
+        Released code, `discriminator` and the dropout rates of its cost in `mnist.yaml` and
+        `cifar10_convolutional.yaml`.
     """
-    sizes = [math.prod(shape), *units]
-    keeps = [input_keep, *[hidden_keep] * len(units)]
-    *hidden_keys, output_key = jax.random.split(key, len(sizes))
-    layers: list[Callable[..., Any]] = [Reshape((sizes[0],))]
-    for layer_key, keep, in_size, out_size in zip(
-        hidden_keys, keeps[:-1], sizes[:-1], sizes[1:], strict=True
-    ):
-        layers += [
-            Dropout(keep),
-            Maxout(layer_key, in_size, units=out_size, pieces=pieces, weight_range=weight_range),
-        ]
-    layers += [
-        Dropout(keeps[-1]),
-        linear(output_key, sizes[-1], 1, weight_range),
-        Reshape(()),
-    ]
+    keys = iter(jax.random.split(key, len(convolutions) + len(units) + 1))
+    keep = input_keep
+    layers: Layers = []
+    for settings in convolutions:
+        convolution = MaxoutConv2d(next(keys), shape, **vars(settings), weight_range=weight_range)
+        layers += [Dropout(keep), convolution]
+        shape, keep = convolution.out_shape, hidden_keep
+    in_size = math.prod(shape)
+    layers.append(Reshape((in_size,)))
+    for size in units:
+        dense = Maxout(next(keys), in_size, units=size, pieces=pieces, weight_range=weight_range)
+        layers += [Dropout(keep), dense]
+        in_size, keep = size, hidden_keep
+    layers += [Dropout(keep), linear(next(keys), in_size, 1, weight_range), Reshape(())]
     return eqx.nn.Sequential(layers)
 
 
