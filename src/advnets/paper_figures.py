@@ -11,11 +11,10 @@ from advnets import figures
 from advnets.algorithm1 import Player
 from advnets.interpolation import interpolate
 from advnets.neighbours import nearest
+from advnets.preprocessing import Preprocess, to_unit_interval
 from advnets.priors import Prior
-from advnets.training import sample, to_unit_interval
+from advnets.training import sample
 
-# From the data's pixels to what the generator makes.
-Preprocess = Callable[[Real[Array, " n *data"]], Float[Array, " n *data"]]
 # From what the generator makes to what is shown, in [0, 1].
 Picture = Callable[[Float[Array, " n *data"]], Float[Array, " n *data"]]
 

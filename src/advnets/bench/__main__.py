@@ -1,9 +1,11 @@
 """The command line: `python -m advnets.bench`."""
 
+import argparse
 import dataclasses
+import difflib
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 try:
     import tyro
@@ -12,10 +14,12 @@ except ModuleNotFoundError as missing:
     sys.exit(2)
 
 from advnets import CheckpointError, TrainingDiverged
-from advnets.bench.recipes import BENCHMARKS, Recipe
+from advnets.bench import table1
+from advnets.bench.recipes import BENCHMARKS, Benchmark, Preprocessing, Recipe
+from advnets.bench.recorded import recorded
 from advnets.bench.reference_rows import record
 from advnets.bench.runs import execute, prepare
-from advnets.data import Name
+from advnets.bench.scoring import CAVEAT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,12 +27,16 @@ class Options:
     """What a run is given beside its recipe."""
 
     recipe: Annotated[Recipe, tyro.conf.arg(name="")]
+    preset: Literal["full", "quick"] = "full"
+    """quick: smaller players and few epochs, to try everything in about a minute."""
     seed: int = 0
     """Seed of everything random."""
     out: Path | None = None
     """Folder of the run; a new one under runs/ unless given."""
     data_dir: Path | None = None
-    """Local mirror of the Hub's repositories (or ADVNETS_DATA)."""
+    """Local mirror of the Hub's repositories, or a folder of images (or ADVNETS_DATA)."""
+    first_stage: Path | None = None
+    """tfd: a finished first stage to build on, instead of training it."""
     resume: bool = False
     """Continue the run in the folder, exactly."""
 
@@ -37,8 +45,10 @@ class Options:
 class ReferenceOptions:
     """What the reference rows are computed on."""
 
-    dataset: Name = "mnist"
-    """The data set."""
+    dataset: str = "mnist"
+    """digits, mnist, cifar10, tfd, or owner/name on the Hub."""
+    preprocessing: Preprocessing = "unit"
+    """unit: pixels in [0, 1]; gcn: as the CIFAR-10 recipes."""
     iterations: int = 20
     """Most rounds of k-means (10 seconds each for MNIST on 2 cores)."""
     seed: int = 0
@@ -49,7 +59,18 @@ class ReferenceOptions:
     """Local mirror of the Hub's repositories (or ADVNETS_DATA)."""
 
 
+@dataclasses.dataclass(frozen=True)
+class TableOptions:
+    """What Table 1 is made from."""
+
+    runs: tuple[Path, ...] = ()
+    """Folders of finished runs, beside those that ship with the package."""
+    out: Path = Path("runs/table1")
+    """Folder of table1.md, table1.json and table1.png; what is there of them is replaced."""
+
+
 REFERENCES = "real training images, and k-means centroids of them, scored in the place of samples"
+TABLE1 = "Table 1 from recorded runs: the published rows, ours, and the reference rows"
 
 
 def listing() -> str:
@@ -63,7 +84,13 @@ def listing() -> str:
         if benchmark.published is not None:
             mean, error = benchmark.published
             lines += [f"    the paper reports {mean:g} ± {error:g} nats"]
+    lines += ["    with --preset quick, each is done in about a minute on 2 cores"]
     lines += ["references", f"    {REFERENCES}", "    needs the data set that it is given"]
+    lines += [
+        "table1",
+        f"    {TABLE1}",
+        "    needs nothing: the recorded runs come with the package",
+    ]
     return "\n".join(lines)
 
 
@@ -71,7 +98,7 @@ def row(label: str, scored: dict[str, Any]) -> str:
     """A line of a report: a score, as a whole or of the paper, and its standard error."""
     test = scored.get("test", scored)
     line = f"  {label:<44} {test['mean']:8.1f} ± {test['standard_error']:.1f}"
-    if "bandwidth" in scored:
+    if isinstance(scored.get("bandwidth"), float):
         line += f"   bandwidth {scored['bandwidth']:.3g}"
     if scored.get("at_grid_end"):
         line += f", the {scored['at_grid_end']} of the grid: a wider grid may score higher"
@@ -82,14 +109,25 @@ def report(results: dict[str, Any], folder: Path) -> str:
     """A run's outcome, to read."""
 
     parzen, references = results["parzen"], results["references"]
-    lines = ["", "Parzen log-likelihood of the test set, nats:"]
+    folds = f" (over {len(parzen['folds'])} folds)" if "folds" in parzen else ""
+    lines = ["", f"Parzen log-likelihood of the test set{folds}, nats:"]
     lines += [row(f"{parzen['num_samples']} samples, last epoch ({results['epochs']})", parzen)]
     best = results["best"]
     lines += [row(f"the same, best epoch on validation ({best['epoch']})", best["parzen"])]
     real = references["training_images"]
     lines += [row(f"{real['num_samples']} real training images instead", real)]
+    if references["centroids"] is not None:
+        centroids = references["centroids"]
+        lines += [row(f"{centroids['num_samples']} k-means centroids (recorded)", centroids)]
     if references["paper"] is not None:
         lines += [row("the paper", references["paper"])]
+    lines += [CAVEAT]
+    auc = results["memorisation"]["auc"]
+    lines += [
+        f"Memorisation: a sample is nearer to its nearest training image than a held-out image to "
+        f"its own in {auc:.0%} of pairs"
+    ]
+    lines += [f"data: {results['data']}"]
     if results["updates_per_second"] is not None:
         lines += [f"{results['updates_per_second']:.0f} updates/s"]
     lines += [f"everything is in {folder}"]
@@ -105,14 +143,18 @@ def main(arguments: list[str] | None = None) -> int:
     name, *rest = arguments
     if name == "references":
         return _references(rest)
+    if name == "table1":
+        return _table1(rest)
     if name not in BENCHMARKS:
-        known = ", ".join([*BENCHMARKS, "references"])
-        return _refuse(f"unknown benchmark {name!r}; choose one of {known}")
+        known = [*BENCHMARKS, "references", "table1"]
+        near = difflib.get_close_matches(name, known, 1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        return _refuse(f"unknown benchmark {name!r}; choose one of {', '.join(known)}{meant}")
     benchmark = BENCHMARKS[name]
     try:
         options = tyro.cli(
             Options,
-            default=Options(benchmark.recipe),
+            default=_defaults(benchmark, rest),
             args=rest,
             prog=f"python -m advnets.bench {name}",
             description=f"{benchmark.summary}; needs {benchmark.needs}.",
@@ -122,6 +164,7 @@ def main(arguments: list[str] | None = None) -> int:
             seed=options.seed,
             out=options.out,
             data_dir=options.data_dir,
+            first_stage=options.first_stage,
             resume=options.resume,
         )
     except (ValueError, OSError) as error:
@@ -144,6 +187,14 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _defaults(benchmark: Benchmark, arguments: list[str]) -> Options:
+    """The settings that a command line starts from, which its preset decides."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--preset")
+    quick = parser.parse_known_args(arguments)[0].preset == "quick"
+    return Options(benchmark.quick if quick else benchmark.recipe)
+
+
 def _references(arguments: list[str]) -> int:
     options = tyro.cli(
         ReferenceOptions,
@@ -156,6 +207,7 @@ def _references(arguments: list[str]) -> int:
             options.dataset,
             out=options.out,
             data_dir=options.data_dir,
+            preprocessing=options.preprocessing,
             iterations=options.iterations,
             seed=options.seed,
         )
@@ -165,6 +217,23 @@ def _references(arguments: list[str]) -> int:
     for label in ("training_images", "centroids"):
         scored = result[label]
         print(row(f"{scored['num_samples']} {label.replace('_', ' ')}", scored))
+    return 0
+
+
+def _table1(arguments: list[str]) -> int:
+    options = tyro.cli(
+        TableOptions,
+        args=arguments,
+        prog="python -m advnets.bench table1",
+        description=f"{TABLE1}.",
+    )
+    try:
+        rows = table1.rows([*recorded(), *table1.read_runs(options.runs)])
+        table1.write(options.out, rows)
+    except (ValueError, OSError) as error:
+        return _refuse(str(error))
+    print(table1.markdown(rows), end="")
+    print(f"table1.md, table1.json and table1.png are in {options.out}", file=sys.stderr)
     return 0
 
 

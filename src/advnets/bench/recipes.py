@@ -2,18 +2,16 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
 import numpy as np
 import optax
-import tyro
 from jaxtyping import Array, Key, UInt8
 
 import advnets
 from advnets.algorithm1 import GeneratorCost, Order
-from advnets.data import Name
 
 PRIORS: dict[str, Callable[[int], advnets.Prior]] = {
     "uniform": advnets.Uniform,
@@ -25,32 +23,75 @@ OBJECTIVES: dict[str, GeneratorCost] = {
     "minimax": advnets.minimax_cost,
     "blend": advnets.BlendedCost(),
 }
+# What images go through before the discriminator sees them.
+PREPROCESSING: dict[str, Callable[..., Any]] = {
+    "unit": advnets.preprocessing.to_unit_interval,
+    "gcn": advnets.preprocessing.gcn,
+}
+Preprocessing = Literal["unit", "gcn"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Deconvolution:
+    """The transposed convolution that ends the convolutional recipe's generator."""
+
+    channels: int = 80
+    """Channels that the last hidden layer is seen as."""
+    kernel_size: int = 5
+    """Height and width of the kernel."""
+    stride: int = 3
+    """Pixels from one input position's output to the next one's."""
 
 
 @dataclasses.dataclass(frozen=True)
 class GeneratorSpec:
-    """A multilayer perceptron: rectified linear layers, then sigmoid pixels."""
+    """Fully connected hidden layers, then pixels."""
 
     hidden_sizes: tuple[int, ...] = (1200, 1200)
-    """Units of each rectified linear layer."""
+    """Units of each hidden layer; all are rectified linear but perhaps the last."""
+    last_hidden: Literal["relu", "sigmoid"] = "relu"
+    """Activation of the last hidden layer."""
+    sigmoid_bias: float = 0.0
+    """Initial bias of a sigmoid hidden layer."""
     weight_range: float = 0.05
     """Weights start uniform in ± this."""
+    output: Literal["sigmoid", "linear", "deconvolution"] = "sigmoid"
+    """Sigmoid pixels start from the data's marginals, the others from 0."""
+    output_range: float = 0.05
+    """Those of a sigmoid or linear output start uniform in ± this, unless they are sparse."""
+    output_nonzero: int = 0
+    """Standard normal weights of each output unit, the rest 0; 0 for uniform weights."""
+    deconvolution: Deconvolution = Deconvolution()
 
 
 @dataclasses.dataclass(frozen=True)
 class DiscriminatorSpec:
-    """Maxout layers with dropout, then one logit."""
+    """Maxout layers with dropout, convolutional ones first, then one logit."""
 
+    convolutions: tuple[advnets.Convolution, ...] = ()
+    """Maxout convolutions before the fully connected layers."""
     units: tuple[int, ...] = (240, 240)
-    """Units of each maxout layer."""
+    """Units of each fully connected maxout layer."""
     pieces: int = 5
-    """Linear pieces of each maxout unit."""
+    """Linear pieces of each of their units."""
     weight_range: float = 0.005
     """Weights start uniform in ± this."""
     input_keep: float = 0.8
     """Probability that dropout keeps a pixel."""
     hidden_keep: float = 0.5
     """The same for the inputs of every later layer."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SecondStage:
+    """New layers below the trained generator, all of which train on with a fresh discriminator."""
+
+    epochs: int = 0
+    """Epochs of the second stage; 0 for a recipe of one stage."""
+    hidden_size: int = 8000
+    """Units of the new rectified linear layer; a sigmoid layer takes the place of the prior."""
+    sigmoid_bias: float = -2.0
+    """Initial bias of that sigmoid layer."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,8 +102,14 @@ class Recipe:
         ValueError: for a setting out of range.
     """
 
-    dataset: tyro.conf.Suppress[Name] = "mnist"
-    """The data set."""
+    dataset: str = "mnist"
+    """digits, mnist, cifar10, tfd, imagefolder, or owner/name on the Hub."""
+    image_size: int | None = None
+    """Height and width to resize images to, for imagefolder and owner/name."""
+    proper_folds: bool = False
+    """tfd: validate on rows that no fold tests on (the standard folds overlap)."""
+    preprocessing: Preprocessing = "unit"
+    """unit: pixels in [0, 1]; gcn: global contrast normalisation to norm 55."""
     epochs: int = 250
     """Epochs to train; the released recipe never stops, its momentum stops rising at 250."""
     order: Order = "simultaneous"
@@ -89,15 +136,19 @@ class Recipe:
     """Momentum from epoch `momentum_saturates` on; linear in between."""
     momentum_saturates: int = 250
     """The epoch at which momentum stops rising."""
+    norm_limit: float | None = None
+    """The greatest norm of a unit's incoming weights, if there is a limit."""
     generator: GeneratorSpec = GeneratorSpec()
     discriminator: DiscriminatorSpec = DiscriminatorSpec()
+    second_stage: SecondStage = SecondStage()
     evaluate_every: int = 10
     """Epochs between validation likelihoods, and between checkpoints."""
     num_samples: int = 10_000
     """Samples that the Parzen window is fitted to."""
 
     def __post_init__(self) -> None:
-        units = (*self.generator.hidden_sizes, *self.discriminator.units)
+        generator, discriminator = self.generator, self.discriminator
+        units = (*generator.hidden_sizes, *discriminator.units, self.second_stage.hidden_size)
         counts = {
             "epochs": self.epochs,
             "k": self.k,
@@ -105,19 +156,33 @@ class Recipe:
             "the latent size": self.latent_size,
             "the number of epochs between evaluations": self.evaluate_every,
             "the number of samples": self.num_samples,
-            "the number of pieces": self.discriminator.pieces,
+            "the number of pieces": discriminator.pieces,
             "the number of units": min((1, *units)),
+            "the number of hidden layers of the generator": len(generator.hidden_sizes),
         }
         for name, value in counts.items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1; got {value}")
+        if self.second_stage.epochs < 0:
+            raise ValueError(
+                f"the second stage's epochs must be at least 0; got {self.second_stage.epochs}"
+            )
         if self.order == "simultaneous" and self.k != 1:
             raise ValueError(
                 f"the simultaneous order has k = 1; got {self.k} (add --order alternating)"
             )
-        advnets.Dropout(self.discriminator.input_keep)
-        advnets.Dropout(self.discriminator.hidden_keep)
-        for weight_range in (self.generator.weight_range, self.discriminator.weight_range):
+        if (self.preprocessing == "gcn") == (generator.output == "sigmoid"):
+            raise ValueError(
+                f"a {generator.output} generator can't make {self.preprocessing} images; use "
+                "sigmoid with unit, linear or deconvolution with gcn"
+            )
+        advnets.Dropout(discriminator.input_keep)
+        advnets.Dropout(discriminator.hidden_keep)
+        for weight_range in (
+            generator.weight_range,
+            generator.output_range,
+            discriminator.weight_range,
+        ):
             advnets.uniform_range(jax.random.key(0), (), weight_range)
         update_rule(self, iterations_per_epoch=1)
 
@@ -133,24 +198,62 @@ def build_players(
     """The recipe's generator and discriminator before training, for images like these."""
     generator_key, discriminator_key = jax.random.split(key)
     shape = images.shape[1:]
-    generator = advnets.mlp_generator(
-        generator_key,
-        recipe.latent_size,
-        shape,
-        hidden_sizes=recipe.generator.hidden_sizes,
-        weight_range=recipe.generator.weight_range,
-        output_bias=advnets.marginal_bias(images),
-    )
     discriminator = advnets.maxout_discriminator(
         discriminator_key,
         shape,
+        convolutions=recipe.discriminator.convolutions,
         units=recipe.discriminator.units,
         pieces=recipe.discriminator.pieces,
         weight_range=recipe.discriminator.weight_range,
         input_keep=recipe.discriminator.input_keep,
         hidden_keep=recipe.discriminator.hidden_keep,
     )
-    return generator, discriminator
+    return _build_generator(generator_key, recipe, images), discriminator
+
+
+def _build_generator(
+    key: Key[Array, ""], recipe: Recipe, images: UInt8[np.ndarray, " n *shape"]
+) -> eqx.nn.Sequential:
+    spec, shape = recipe.generator, images.shape[1:]
+    relu: Literal["relu"] = "relu"
+    activations = (*[relu] * (len(spec.hidden_sizes) - 1), spec.last_hidden)
+    if spec.output == "deconvolution":
+        return advnets.deconvolutional_generator(
+            key,
+            recipe.latent_size,
+            shape,
+            hidden_sizes=spec.hidden_sizes,
+            activations=activations,
+            channels=spec.deconvolution.channels,
+            kernel_size=spec.deconvolution.kernel_size,
+            stride=spec.deconvolution.stride,
+            weight_range=spec.weight_range,
+        )
+    return advnets.mlp_generator(
+        key,
+        recipe.latent_size,
+        shape,
+        hidden_sizes=spec.hidden_sizes,
+        activations=activations,
+        sigmoid_bias=spec.sigmoid_bias,
+        weight_range=spec.weight_range,
+        output=spec.output,
+        output_range=None if spec.output_nonzero else spec.output_range,
+        output_nonzero=spec.output_nonzero or None,
+        output_bias=advnets.marginal_bias(images) if spec.output == "sigmoid" else 0.0,
+    )
+
+
+def stack(key: Key[Array, ""], recipe: Recipe, top: eqx.nn.Sequential) -> eqx.nn.Sequential:
+    """The second stage's generator: the recipe's new layers below a generator of the first."""
+    return advnets.stacked_generator(
+        key,
+        recipe.latent_size,
+        top,
+        hidden_size=recipe.second_stage.hidden_size,
+        sigmoid_bias=recipe.second_stage.sigmoid_bias,
+        weight_range=recipe.generator.weight_range,
+    )
 
 
 def update_rule(
@@ -168,6 +271,7 @@ def update_rule(
             final_momentum=recipe.final_momentum,
             saturate=recipe.momentum_saturates,
             stride=stride,
+            norm_limit=recipe.norm_limit,
         )
 
     return rule(iterations_per_epoch, recipe.k), rule(iterations_per_epoch * recipe.k, 1)
@@ -183,34 +287,145 @@ class Benchmark:
     """What it does, and what it costs."""
     needs: str
     """The data that it needs."""
+    quick: Recipe
+    """A smaller recipe of the same kind, done in about a minute."""
     published: tuple[float, float] | None = None
     """The paper's log-likelihood on the test set and its standard error, in nats."""
 
 
+MNIST = Recipe()
+
+TFD = Recipe(
+    dataset="tfd",
+    epochs=50,
+    prior="normal",
+    learning_rate=0.05,
+    norm_limit=1.9365,
+    generator=GeneratorSpec(
+        hidden_sizes=(8000, 8000), last_hidden="sigmoid", sigmoid_bias=-2.0, output_nonzero=100
+    ),
+    discriminator=DiscriminatorSpec(units=(1200, 1200)),
+    second_stage=SecondStage(epochs=22),
+)
+
+CIFAR10 = Recipe(
+    dataset="cifar10",
+    preprocessing="gcn",
+    prior="normal",
+    learning_rate=0.025,
+    generator=GeneratorSpec(
+        hidden_sizes=(8000, 8000), last_hidden="sigmoid", output="linear", output_range=0.5
+    ),
+    discriminator=DiscriminatorSpec(units=(1600, 1600)),
+)
+
+CIFAR10_CONV = Recipe(
+    dataset="cifar10",
+    preprocessing="gcn",
+    prior="normal",
+    batch_size=128,
+    learning_rate=0.004,
+    generator=GeneratorSpec(
+        hidden_sizes=(8000, 8000), last_hidden="sigmoid", output="deconvolution"
+    ),
+    discriminator=DiscriminatorSpec(
+        convolutions=(
+            advnets.Convolution(32, 2, kernel_size=8, padding=4, pool_size=4, pool_stride=2),
+            advnets.Convolution(32, 2, kernel_size=8, padding=3, pool_size=4, pool_stride=2),
+            advnets.Convolution(192, 2, kernel_size=5, padding=3, pool_size=2, pool_stride=2),
+        ),
+        units=(500,),
+    ),
+)
+
+# Sizes and epochs were chosen for this library, on the validation rows, to be done in about a
+# minute on 2 CPU cores; the paper has no such experiment.
+DIGITS = Recipe(
+    dataset="digits",
+    epochs=1000,
+    generator=GeneratorSpec(hidden_sizes=(256, 256)),
+    discriminator=DiscriminatorSpec(units=(64, 64)),
+    evaluate_every=100,
+)
+
+HUB = "from the Hub, or --data-dir / ADVNETS_DATA"
+
 BENCHMARKS = {
     benchmark.name: benchmark
     for benchmark in (
-        # Sizes and epochs were chosen for this library, on the validation rows, to be done in
-        # about a minute on 2 CPU cores; the paper has no such experiment.
         Benchmark(
             name="digits",
-            recipe=Recipe(
-                dataset="digits",
-                epochs=1000,
-                generator=GeneratorSpec(hidden_sizes=(256, 256)),
-                discriminator=DiscriminatorSpec(units=(64, 64)),
-                evaluate_every=100,
-            ),
+            recipe=DIGITS,
             summary="8×8 digits with small players: about a minute on 2 cores",
             needs="nothing: the data come with scikit-learn",
+            quick=dataclasses.replace(DIGITS, epochs=100),
         ),
         # python -m advnets.bench mnist; expected 225 ± 2 (paper, Table 1).
         Benchmark(
             name="mnist",
-            recipe=Recipe(),
+            recipe=MNIST,
             summary="the paper's MNIST experiment as released: about 1½ hours on 2 cores",
-            needs="ylecun/mnist from the Hub, or --data-dir / ADVNETS_DATA",
+            needs=f"ylecun/mnist {HUB}",
+            quick=dataclasses.replace(MNIST, epochs=3, evaluate_every=3, num_samples=1000),
             published=(225.0, 2.0),
+        ),
+        # python -m advnets.bench tfd --data-dir DIR; expected 2057 ± 26 (paper, Table 1).
+        Benchmark(
+            name="tfd",
+            recipe=TFD,
+            summary="the Toronto Face Database in two stages: a GPU, or days on 2 cores",
+            needs="TFD_48x48.mat, which is not public, in --data-dir / ADVNETS_DATA",
+            quick=dataclasses.replace(
+                TFD,
+                epochs=1,
+                evaluate_every=1,
+                num_samples=1000,
+                generator=dataclasses.replace(TFD.generator, hidden_sizes=(400, 400)),
+                discriminator=DiscriminatorSpec(units=(120, 120)),
+                second_stage=SecondStage(epochs=1, hidden_size=400),
+            ),
+            published=(2057.0, 26.0),
+        ),
+        # python -m advnets.bench cifar10; the paper shows samples (Figure 2c) and no likelihood.
+        Benchmark(
+            name="cifar10",
+            recipe=CIFAR10,
+            summary="CIFAR-10, fully connected, as released: a GPU, or days on 2 cores",
+            needs=f"uoft-cs/cifar10 {HUB}",
+            quick=dataclasses.replace(
+                CIFAR10,
+                epochs=3,
+                evaluate_every=3,
+                num_samples=1000,
+                generator=dataclasses.replace(CIFAR10.generator, hidden_sizes=(400, 400)),
+                discriminator=DiscriminatorSpec(units=(160, 160)),
+            ),
+        ),
+        # python -m advnets.bench cifar10-conv; the paper shows samples (Figure 2d).
+        Benchmark(
+            name="cifar10-conv",
+            recipe=CIFAR10_CONV,
+            summary="CIFAR-10, convolutional, as released: a GPU, or days on 2 cores",
+            needs=f"uoft-cs/cifar10 {HUB}",
+            quick=dataclasses.replace(
+                CIFAR10_CONV,
+                epochs=1,
+                evaluate_every=1,
+                num_samples=1000,
+                generator=dataclasses.replace(
+                    CIFAR10_CONV.generator,
+                    hidden_sizes=(400, 800),
+                    deconvolution=Deconvolution(channels=8),
+                ),
+                discriminator=dataclasses.replace(
+                    CIFAR10_CONV.discriminator,
+                    convolutions=tuple(
+                        dataclasses.replace(layer, channels=layer.channels // 8)
+                        for layer in CIFAR10_CONV.discriminator.convolutions
+                    ),
+                    units=(60,),
+                ),
+            ),
         ),
     )
 }

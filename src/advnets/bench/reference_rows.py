@@ -8,13 +8,20 @@ import numpy as np
 
 import advnets
 from advnets._provenance import provenance
-from advnets.bench.scoring import score, unit_interval, write_json
+from advnets.bench.recipes import Preprocessing, Recipe
+from advnets.bench.recorded import recorded
+from advnets.bench.scoring import on_host, score, write_json
 
 SAMPLES = 10_000
 
 
 def references(
-    dataset: advnets.data.Dataset, *, iterations: int = 20, seed: int = 0, progress: bool = True
+    dataset: advnets.data.Dataset,
+    *,
+    preprocessing: Preprocessing = "unit",
+    iterations: int = 20,
+    seed: int = 0,
+    progress: bool = True,
 ) -> dict[str, Any]:
     """Scores training images, and k-means centroids of them, in the place of a model's samples.
 
@@ -23,6 +30,7 @@ def references(
 
     Args:
         dataset: the images.
+        preprocessing: what the images go through first, as in the recipe to compare with.
         iterations: the most rounds of Lloyd's algorithm, at least 1.
         seed: the seed of the centroids' start, which is at random images.
         progress: print k-means' progress.
@@ -50,7 +58,8 @@ def references(
         raise ValueError(f"k-means needs at least 1 iteration; got {iterations}")
     from sklearn.cluster import KMeans
 
-    train = unit_interval(dataset.train)
+    preprocess = on_host(preprocessing)
+    train = preprocess(dataset.train)
     k_means = KMeans(
         n_clusters=min(SAMPLES, len(train) // 5),
         init="random",
@@ -62,28 +71,39 @@ def references(
     k_means.fit(train.reshape(len(train), -1))
     centroids = k_means.cluster_centers_.reshape(-1, *train.shape[1:]).astype(np.float32)
     return {
-        "training_images": score(train[:SAMPLES], dataset),
-        "centroids": score(centroids, dataset) | {"iterations": int(k_means.n_iter_)},
+        "training_images": score(train[:SAMPLES], dataset, preprocess),
+        "centroids": score(centroids, dataset, preprocess) | {"iterations": int(k_means.n_iter_)},
     }
 
 
 def record(
-    name: advnets.data.Name,
+    name: str,
     *,
     out: str | os.PathLike[str] | None = None,
     data_dir: str | os.PathLike[str] | None = None,
+    preprocessing: Preprocessing = "unit",
     iterations: int = 20,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Scores the reference rows of a data set and writes them, with their provenance, as JSON."""
-    path = Path(out or f"runs/references-{name}.json")
+    path = Path(out or f"runs/references-{name.replace('/', '-')}.json")
     if path.exists():
         raise FileExistsError(f"{path} exists; choose another file with --out")
     if not 0 <= seed < 2**32:
         raise ValueError(f"the seed must be at least 0 and below 2**32; got {seed}")
     path.parent.mkdir(parents=True, exist_ok=True)
     dataset = advnets.data.load(name, data_dir)
-    rows = references(dataset, iterations=iterations, seed=seed)
-    result = {"dataset": name, "seed": seed, **rows, "data": dataset.source}
+    rows = references(dataset, preprocessing=preprocessing, iterations=iterations, seed=seed)
+    facts = {"dataset": name, "preprocessing": preprocessing, "seed": seed}
+    result = {**facts, **rows, "data": dataset.source}
     write_json(path, result | {"provenance": provenance()})
     return result
+
+
+def recorded_centroids(recipe: Recipe) -> dict[str, Any] | None:
+    """The recorded score of k-means centroids for a recipe's data, in short form; None without."""
+    for result in recorded():
+        same = (result.get("dataset"), result.get("preprocessing"))
+        if same == (recipe.dataset, recipe.preprocessing):
+            return {**result["centroids"], **result["centroids"]["test"]}
+    return None

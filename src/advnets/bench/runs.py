@@ -1,4 +1,4 @@
-"""A run: its folder, its training, its evaluation and its pictures."""
+"""A run: its training, in one stage or two, its evaluation and its pictures."""
 
 import dataclasses
 import json
@@ -9,7 +9,6 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 from tqdm import tqdm
@@ -17,24 +16,48 @@ from tqdm import tqdm
 import advnets
 from advnets._provenance import provenance
 from advnets.algorithm1 import Player
+from advnets.bench.folders import (
+    CONFIG,
+    FIRST_STAGE,
+    LAST,
+    METRICS,
+    RESULTS,
+    best_name,
+    best_row,
+    check_same,
+    choose,
+    config,
+    read_config,
+    read_rows,
+    recipe_from,
+)
 from advnets.bench.recipes import (
     OBJECTIVES,
+    PREPROCESSING,
     Benchmark,
-    DiscriminatorSpec,
-    GeneratorSpec,
     Recipe,
     build_players,
     build_prior,
+    stack,
     update_rule,
 )
-from advnets.bench.scoring import SELECTION_ROWS, score, unit_interval, write_json
+from advnets.bench.reference_rows import recorded_centroids
+from advnets.bench.scoring import (
+    CAVEAT,
+    SELECTION_ROWS,
+    on_host,
+    score,
+    write_json,
+)
 
 # Real images in the place of samples: the first ones, or all where there are fewer.
 REFERENCE_ROWS = 10_000
 # Figure 2 has 4 rows of 5 samples; a run shows more.
 ROWS, COLUMNS = 8, 10
-CONFIG, METRICS, RESULTS = "config.json", "metrics.jsonl", "results.json"
-LAST = "generator.safetensors"
+# Figure 3: lines in z space, and points on each.
+LINES, STEPS = 8, 11
+# Samples, and held-out images, whose nearest training images are looked up.
+MEMORISATION_ROWS = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +69,7 @@ class Run:
     folder: Path
     resume: bool
     data: advnets.data.Dataset
+    first_stage: Path | None
     provenance: dict[str, Any]
 
 
@@ -55,6 +79,7 @@ def prepare(
     seed: int = 0,
     out: str | os.PathLike[str] | None = None,
     data_dir: str | os.PathLike[str] | None = None,
+    first_stage: str | os.PathLike[str] | None = None,
     resume: bool = False,
 ) -> Run:
     """Checks everything that can be checked before work starts, and claims the run's folder.
@@ -63,7 +88,9 @@ def prepare(
         benchmark: what to run.
         seed: the seed of everything random, 0 to 2**32 - 1.
         out: the run's folder; a new one under `runs/` unless given.
-        data_dir: a local mirror of the Hub, see [`advnets.data.load`][].
+        data_dir: where the data are, see [`advnets.data.load`][].
+        first_stage: of a benchmark in two stages: a finished run of the first one to build on;
+            trained first, in the run's folder, unless given.
         resume: continue the run in the folder.
 
     Returns:
@@ -72,24 +99,34 @@ def prepare(
     Raises:
         ValueError: for a setting out of range, data that can't be had, or resuming with other
             settings.
-        OSError: if the folder holds another run, or nothing to resume.
+        OSError: if the folder holds another run, or nothing to resume, or there is no such first
+            stage.
     """
     origin = provenance()  # before anything else: a checkout may move during a long run
+    recipe = benchmark.recipe
     if not 0 <= seed < 2**32:
         raise ValueError(f"the seed must be at least 0 and below 2**32; got {seed}")
-    folder = _folder(benchmark.name, out, resume)
+    if first_stage is not None and not recipe.second_stage.epochs:
+        raise ValueError(f"{benchmark.name} has one stage; leave out --first-stage {first_stage}")
+    folder = choose(benchmark.name, out, resume)
     if resume:
-        _check_same(folder, benchmark, seed)
-    recipe = benchmark.recipe
-    data = advnets.data.load(recipe.dataset, data_dir)
+        check_same(folder, benchmark, seed)
+    data = advnets.data.load(
+        recipe.dataset, data_dir, image_size=recipe.image_size, proper_folds=recipe.proper_folds
+    )
     if len(data.train) < recipe.batch_size * recipe.k:
         raise ValueError(
             f"{recipe.dataset} has {len(data.train)} training rows, too few for {recipe.k} "
             f"minibatches of {recipe.batch_size}; lower the batch size or k"
         )
+    # A recipe may not fit the images, nor a first stage the recipe: before any work.
+    like = _like(recipe, data.train.shape[1:])
+    first_stage = None if first_stage is None else Path(first_stage)
+    if first_stage is not None:
+        _load_first_stage(first_stage, like)
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / CONFIG, _config(benchmark, seed, data))
-    return Run(benchmark, seed, folder, resume, data, origin)
+    write_json(folder / CONFIG, config(benchmark, seed, data.train.shape[1:]))
+    return Run(benchmark, seed, folder, resume, data, first_stage, origin)
 
 
 def run(
@@ -98,20 +135,23 @@ def run(
     seed: int = 0,
     out: str | os.PathLike[str] | None = None,
     data_dir: str | os.PathLike[str] | None = None,
+    first_stage: str | os.PathLike[str] | None = None,
     resume: bool = False,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Trains, evaluates and draws a benchmark, as the command line does.
 
-    The folder then holds `config.json`, `metrics.jsonl`, `results.json`, `samples.png`,
-    `curves.png`, `checkpoints/`, and the generators of the last epoch and of the best one by
-    validation likelihood (`generator-epoch-N.safetensors`).
+    The folder then holds `config.json`, `metrics.jsonl`, `results.json`, `samples.png` (Figure 2),
+    `interpolations.png` (Figure 3), `memorisation.png`, `curves.png`, `checkpoints/`, and the
+    generators of the last epoch and of the best one by validation likelihood
+    (`generator-epoch-N.safetensors`); for a benchmark in two stages, also `first-stage/`.
 
     Args:
         benchmark: what to run: one of [`advnets.bench.BENCHMARKS`][], or your own.
         seed: the seed of everything random, 0 to 2**32 - 1.
         out: the run's folder; a new one under `runs/` unless given.
-        data_dir: a local mirror of the Hub, see [`advnets.data.load`][].
+        data_dir: where the data are, see [`advnets.data.load`][].
+        first_stage: of a benchmark in two stages: a finished run of the first one to build on.
         resume: continue the run in the folder.
         progress: show progress.
 
@@ -121,7 +161,8 @@ def run(
     Raises:
         ValueError: for a setting out of range, data that can't be had, or resuming with other
             settings.
-        OSError: if the folder holds another run, or nothing to resume.
+        OSError: if the folder holds another run, or nothing to resume, or there is no such first
+            stage.
         TrainingDiverged: if a cost or a gradient stops being finite.
 
     Example:
@@ -139,33 +180,125 @@ def run(
     References:
         Section 5 and Table 1.
     """
-    prepared = prepare(benchmark, seed=seed, out=out, data_dir=data_dir, resume=resume)
+    prepared = prepare(
+        benchmark,
+        seed=seed,
+        out=out,
+        data_dir=data_dir,
+        first_stage=first_stage,
+        resume=resume,
+    )
     return execute(prepared, progress=progress)
 
 
 def execute(run: Run, *, progress: bool = True) -> dict[str, Any]:
     """Does the work of a prepared run; see [`advnets.bench.run`][]."""
     recipe, folder, data = run.benchmark.recipe, run.folder, run.data
-    players_key, train_key, samples_key = jax.random.split(jax.random.key(run.seed), 3)
-    prior = build_prior(recipe)
-    generator, discriminator = build_players(players_key, recipe, data.train)
+    prior, preprocess = build_prior(recipe), on_host(recipe.preprocessing)
+    keys = jax.random.split(jax.random.key(run.seed), 3)
+    players, epochs = build_players(keys[0], recipe, data.train), recipe.epochs
+    if recipe.second_stage.epochs:
+        if run.first_stage is None:
+            first = _train(run, keys, folder / FIRST_STAGE, *players, epochs, progress)
+            top = first.generator
+        else:
+            top = _load_first_stage(run.first_stage, players[0])
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(run.seed), 2), 4)
+        assert isinstance(top, eqx.nn.Sequential)  # as the recipe builds it
+        _, discriminator = build_players(keys[0], recipe, data.train)
+        players = stack(keys[3], recipe, top), discriminator
+        epochs = recipe.second_stage.epochs
+    trained = _train(run, keys, folder, *players, epochs, progress)
+
+    _, _, samples_key = keys[:3]
+    _pictures(samples_key, folder, trained.generator, recipe, data)
+    advnets.figure_3(
+        folder / "interpolations.png",
+        samples_key,
+        trained.generator,
+        prior,
+        lines=LINES,
+        steps=STEPS,
+        picture=_shown(recipe, LINES * STEPS),
+    )
+    best = best_row(trained.metrics)
+    assert best is not None  # the last epoch is always evaluated
+    best_generator = advnets.load_model(folder / best_name(best["epoch"]), like=players[0])
+    samples = _draw(samples_key, trained.generator, epochs, recipe)
+    drawn = {
+        "last": lambda: samples,
+        "best": lambda: _draw(samples_key, best_generator, best["epoch"], recipe),
+        "training_images": lambda: preprocess(data.train[:REFERENCE_ROWS]),
+    }
+    bar = tqdm(drawn.items(), desc="scoring", unit=" rows of the table", disable=not progress)
+    scores = {name: score(draw(), data, preprocess) for name, draw in bar}
+    memorisation = advnets.memorisation.memorisation(
+        samples[:MEMORISATION_ROWS],
+        preprocess(data.train),
+        preprocess(data.validation[:MEMORISATION_ROWS]),
+    )
+    advnets.figures.memorisation(folder / "memorisation.png", memorisation)
+
+    published = run.benchmark.published
+    results = {
+        "benchmark": run.benchmark.name,
+        "seed": run.seed,
+        "recipe": dataclasses.asdict(recipe),
+        "epochs": epochs,
+        "updates": trained.updates,
+        "updates_per_second": trained.updates_per_second,
+        "order": recipe.order,
+        "parzen": scores["last"],
+        "best": {"epoch": best["epoch"], "parzen": scores["best"]},
+        "references": {
+            # In short form: the score of the test set.
+            "training_images": {**scores["training_images"], **scores["training_images"]["test"]},
+            "centroids": recorded_centroids(recipe),
+            "paper": published and dict(zip(("mean", "standard_error"), published, strict=True)),
+        },
+        "caveat": CAVEAT,
+        "memorisation": {
+            name: value
+            for name, value in dataclasses.asdict(memorisation).items()
+            if np.ndim(value) == 0
+        },
+        "data": data.source,
+        "provenance": run.provenance,
+    }
+    write_json(folder / RESULTS, results)
+    return results
+
+
+def _train(
+    run: Run,
+    keys: Key[Array, " 3"],
+    folder: Path,
+    generator: Player,
+    discriminator: Player,
+    epochs: int,
+    progress: bool,
+) -> advnets.Trained:
+    """A stage: trains a pair of players in a folder, and evaluates and keeps them on the way."""
+    recipe, data = run.benchmark.recipe, run.data
+    _, train_key, samples_key = keys[:3]
+    preprocess = on_host(recipe.preprocessing)
     iterations_per_epoch = len(data.train) // (recipe.batch_size * recipe.k)
     generator_updates, discriminator_updates = update_rule(recipe, iterations_per_epoch)
 
     def evaluate(epoch: int, generator: Player) -> Mapping[str, Any]:
-        samples = _draw(samples_key, generator, prior, epoch, recipe)
+        samples = _draw(samples_key, generator, epoch, recipe)
         estimate = advnets.parzen.evaluate(
-            samples, unit_interval(data.validation[:SELECTION_ROWS]), None
+            samples, preprocess(data.validation[:SELECTION_ROWS]), None
         )
-        best = _best(_read_rows(folder / METRICS))  # of the epochs before this one
+        best = best_row(read_rows(folder / METRICS))  # of the epochs before this one
         if best is None or estimate.validation.mean > best["validation"]["mean"]:
             # A file for each, and the best before it kept: a run may be resumed from there.
-            advnets.save_model(folder / _best_name(epoch), generator)
-            kept = {_best_name(epoch)} | ({_best_name(best["epoch"])} if best else set())
-            for path in folder.glob(_best_name("*")):
+            advnets.save_model(folder / best_name(epoch), generator)
+            kept = {best_name(epoch)} | ({best_name(best["epoch"])} if best else set())
+            for path in folder.glob(best_name("*")):
                 if path.name not in kept:
                     path.unlink()
-        _picture(folder, samples, data)
+        _pictures(samples_key, folder, generator, recipe, data)
         return {
             "validation": dataclasses.asdict(estimate.validation),
             "bandwidth": estimate.bandwidth,
@@ -177,14 +310,15 @@ def execute(run: Run, *, progress: bool = True) -> dict[str, Any]:
         generator,
         discriminator,
         data.train,
-        epochs=recipe.epochs,
-        prior=prior,
+        epochs=epochs,
+        prior=build_prior(recipe),
         generator_updates=generator_updates,
         discriminator_updates=discriminator_updates,
         generator_cost=OBJECTIVES[recipe.objective],
         k=recipe.k,
         order=recipe.order,
         batch_size=recipe.batch_size,
+        preprocess=PREPROCESSING[recipe.preprocessing],
         evaluate=evaluate,
         evaluate_every=recipe.evaluate_every,
         folder=folder,
@@ -195,37 +329,7 @@ def execute(run: Run, *, progress: bool = True) -> dict[str, Any]:
     advnets.save_model(folder / LAST, trained.generator)
     title = f"{run.benchmark.name}, {recipe.order} order, seed {run.seed}"
     advnets.figures.curves(folder / "curves.png", trained.metrics, title=title)
-
-    published = run.benchmark.published
-    best = _best(trained.metrics)
-    assert best is not None  # the last epoch is always evaluated
-    best_generator = advnets.load_model(folder / _best_name(best["epoch"]), like=generator)
-    drawn = {
-        "last": lambda: _draw(samples_key, trained.generator, prior, recipe.epochs, recipe),
-        "best": lambda: _draw(samples_key, best_generator, prior, best["epoch"], recipe),
-        "training_images": lambda: unit_interval(data.train[:REFERENCE_ROWS]),
-    }
-    bar = tqdm(drawn.items(), desc="scoring", unit=" rows of the table", disable=not progress)
-    scores = {name: score(draw(), data) for name, draw in bar}
-    results = {
-        "benchmark": run.benchmark.name,
-        "seed": run.seed,
-        "epochs": recipe.epochs,
-        "updates": trained.updates,
-        "updates_per_second": trained.updates_per_second,
-        "order": recipe.order,
-        "parzen": scores["last"],
-        "best": {"epoch": best["epoch"], "parzen": scores["best"]},
-        "references": {
-            # In short form: the score of the test set.
-            "training_images": {**scores["training_images"], **scores["training_images"]["test"]},
-            "paper": published and dict(zip(("mean", "standard_error"), published, strict=True)),
-        },
-        "data": data.source,
-        "provenance": run.provenance,
-    }
-    write_json(folder / RESULTS, results)
-    return results
+    return trained
 
 
 def load_generator(
@@ -256,131 +360,64 @@ def load_generator(
     if not (folder / RESULTS).exists():
         raise FileNotFoundError(f"{folder} holds no {RESULTS}; name the folder of a finished run")
     results = json.loads((folder / RESULTS).read_text())
-    path = folder / (_best_name(results["best"]["epoch"]) if best else LAST)
-    config = _read_config(folder)
-    recipe = _recipe(config["recipe"])
-    shape = tuple(config["image_shape"])
+    path = folder / (best_name(results["best"]["epoch"]) if best else LAST)
+    stored = read_config(folder)
+    recipe = recipe_from(stored["recipe"])
+    like = _like(recipe, tuple(stored["image_shape"]))
+    if recipe.second_stage.epochs:
+        like = eqx.filter_eval_shape(stack, jax.random.key(0), recipe, like)
+    return advnets.load_model(path, like=like), build_prior(recipe)
+
+
+def _like(recipe: Recipe, shape: tuple[int, ...]) -> Player:
+    """The structure of a recipe's generator, of the first stage where it has two."""
     blank = np.zeros((1, *shape), np.uint8)
     like, _ = eqx.filter_eval_shape(
         lambda key: build_players(key, recipe, blank), jax.random.key(0)
     )
-    return advnets.load_model(path, like=like), build_prior(recipe)
+    return like
 
 
-def _folder(name: str, out: str | os.PathLike[str] | None, resume: bool) -> Path:
-    if out is not None:
-        folder = Path(out)
-    else:
-        # runs/mnist, then runs/mnist-2 and so on; resuming takes the latest of them.
-        number = 1
-        while _default_folder(name, number + resume).exists():
-            number += 1
-        folder = _default_folder(name, number)
-    if resume and not (folder / CONFIG).exists():
+def _load_first_stage(folder: Path, like: Player) -> Player:
+    path = folder / LAST
+    if not path.exists():
         raise FileNotFoundError(
-            f"there is no run to resume in {folder}; name its folder with --out"
+            f"there is no first stage in {folder}: it holds no {LAST}; name the folder of a "
+            f"finished first stage (a run's {FIRST_STAGE}), or leave out --first-stage to train it"
         )
-    if not resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(
-            f"{folder} is not empty; continue its run with --resume, or choose another with --out"
-        )
-    return folder
-
-
-def _default_folder(name: str, number: int) -> Path:
-    return Path("runs") / (name if number == 1 else f"{name}-{number}")
-
-
-def _config(benchmark: Benchmark, seed: int, data: advnets.data.Dataset) -> dict[str, Any]:
-    return {
-        "benchmark": benchmark.name,
-        "seed": seed,
-        "image_shape": list(data.train.shape[1:]),
-        "recipe": dataclasses.asdict(benchmark.recipe),
-    }
-
-
-def _recipe(stored: dict[str, Any]) -> Recipe:
-    """A recipe from its JSON, which has lists for tuples."""
-
-    def build(kind: type, fields: Mapping[str, Any]) -> Any:
-        return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
-
-    specs = {"generator": GeneratorSpec, "discriminator": DiscriminatorSpec}
-    nested = {name: build(kind, stored[name]) for name, kind in specs.items()}
-    recipe: Recipe = build(Recipe, stored | nested)
-    return recipe
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    try:
-        config: dict[str, Any] = json.loads((folder / CONFIG).read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise ValueError(f"{folder / CONFIG} can't be read ({error}); the run is damaged") from None
-    return config
-
-
-def _check_same(folder: Path, benchmark: Benchmark, seed: int) -> None:
-    """Refuses to resume with settings other than the run's own; only epochs may differ."""
-
-    def flat(value: Any, name: str = "") -> dict[str, Any]:
-        if not isinstance(value, dict):
-            return {name: value}
-        return {
-            inner: leaf
-            for key, part in value.items()
-            for inner, leaf in flat(part, f"{name}.{key}".lstrip(".")).items()
-        }
-
-    stored = _read_config(folder)
-    wanted = json.loads(json.dumps(dataclasses.asdict(benchmark.recipe)))
-    old = flat({"benchmark": stored["benchmark"], "seed": stored["seed"], **stored["recipe"]})
-    new = flat({"benchmark": benchmark.name, "seed": seed, **wanted})
-    differing = [key for key in old | new if key != "epochs" and old.get(key) != new.get(key)]
-    reached = len((folder / METRICS).read_text().splitlines()) if (folder / METRICS).exists() else 0
-    if benchmark.recipe.epochs < reached:
-        raise ValueError(
-            f"{folder} already holds {reached} epochs; ask for as many or more, got --epochs "
-            f"{benchmark.recipe.epochs}"
-        )
-    if differing:
-        key = differing[0]
-        raise ValueError(
-            f"{folder} was run with {key} = {old.get(key)!r}, not {new.get(key)!r}; resume with "
-            "the settings that it began with, or choose another folder with --out"
-        )
-
-
-def _read_rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def _best_name(epoch: int | str) -> str:
-    return f"generator-epoch-{epoch}.safetensors"
-
-
-def _best(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
-    scored = [row for row in rows if "validation" in row]
-    return max(scored, key=lambda row: row["validation"]["mean"], default=None)
+    return advnets.load_model(path, like=like)
 
 
 def _draw(
-    key: Key[Array, ""], generator: Player, prior: advnets.Prior, epoch: int, recipe: Recipe
+    key: Key[Array, ""], generator: Player, epoch: int, recipe: Recipe
 ) -> Float[np.ndarray, " n *shape"]:
     key = jax.random.fold_in(key, epoch)
-    return advnets.sample(key, generator, recipe.num_samples, prior=prior)
+    return advnets.sample(key, generator, recipe.num_samples, prior=build_prior(recipe))
 
 
-def _picture(
-    folder: Path, samples: Float[np.ndarray, " n *shape"], data: advnets.data.Dataset
+def _shown(recipe: Recipe, samples: int) -> Any:
+    """How images become pictures in [0, 1]: by the scale of the samples, which come first."""
+    if recipe.preprocessing == "unit":
+        return np.asarray
+
+    def picture(images: Float[Array, " n *shape"]) -> Float[np.ndarray, " n *shape"]:
+        shown = np.asarray(images)
+        return advnets.preprocessing.gcn_picture(shown, float(abs(shown[:samples]).max()) or None)
+
+    return picture
+
+
+def _pictures(
+    key: Key[Array, ""], folder: Path, generator: Player, recipe: Recipe, data: Any
 ) -> None:
-    shown = samples[: ROWS * COLUMNS]
-    rows = max(1, len(shown) // COLUMNS)
-    columns = len(shown) // rows
-    shown = shown[: rows * columns]
-    train = unit_interval(data.train)
-    last_column = jnp.asarray(shown[columns - 1 :: columns])
-    nearest, _ = advnets.neighbours.nearest(last_column, jnp.asarray(train))
-    advnets.figures.samples_with_neighbours(
-        folder / "samples.png", shown, train[np.asarray(nearest)], columns=columns
+    advnets.figure_2(
+        folder / "samples.png",
+        key,
+        generator,
+        build_prior(recipe),
+        data.train,
+        rows=ROWS,
+        columns=COLUMNS,
+        preprocess=PREPROCESSING[recipe.preprocessing],
+        picture=_shown(recipe, ROWS * COLUMNS),
     )

@@ -1,0 +1,167 @@
+"""A run's folder: where it is, what it was run with, and whether it may be gone on with."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import advnets
+from advnets.bench.recipes import (
+    Benchmark,
+    Deconvolution,
+    DiscriminatorSpec,
+    GeneratorSpec,
+    Recipe,
+    SecondStage,
+)
+
+CONFIG, METRICS, RESULTS = "config.json", "metrics.jsonl", "results.json"
+LAST = "generator.safetensors"
+# Of a run in two stages; the second one's files are in the run's own folder.
+FIRST_STAGE = "first-stage"
+
+
+def choose(name: str, out: str | os.PathLike[str] | None, resume: bool) -> Path:
+    """The folder of a run, which is not made yet.
+
+    Args:
+        name: the benchmark's.
+        out: the folder, if the user names one; else the next of `runs/NAME`, `runs/NAME-2` and so
+            on, or to resume the latest of them.
+        resume: whether a run in the folder is to be continued.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileNotFoundError: if there is nothing to resume.
+        FileExistsError: if the folder is not empty.
+    """
+    if out is not None:
+        folder = Path(out)
+    else:
+        number = 1
+        while _default(name, number + resume).exists():
+            number += 1
+        folder = _default(name, number)
+    if resume and not (folder / CONFIG).exists():
+        raise FileNotFoundError(
+            f"there is no run to resume in {folder}; name its folder with --out"
+        )
+    if not resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(
+            f"{folder} is not empty; continue its run with --resume, or choose another with --out"
+        )
+    return folder
+
+
+def _default(name: str, number: int) -> Path:
+    return Path("runs") / (name if number == 1 else f"{name}-{number}")
+
+
+def config(benchmark: Benchmark, seed: int, image_shape: tuple[int, ...]) -> dict[str, Any]:
+    """What `config.json` holds of a run: all that it depends on beside data and versions."""
+    return {
+        "benchmark": benchmark.name,
+        "seed": seed,
+        "image_shape": list(image_shape),
+        "recipe": dataclasses.asdict(benchmark.recipe),
+    }
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """A run's `config.json`; a ValueError if it is damaged."""
+    try:
+        stored: dict[str, Any] = json.loads((folder / CONFIG).read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise ValueError(f"{folder / CONFIG} can't be read ({error}); the run is damaged") from None
+    return stored
+
+
+def recipe_from(stored: Mapping[str, Any]) -> Recipe:
+    """A recipe from its JSON, which has lists for tuples and dictionaries for dataclasses."""
+
+    def build(kind: type, fields: Mapping[str, Any], **nested: Any) -> Any:
+        plain = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+        return kind(**plain | nested)
+
+    generator, discriminator = stored["generator"], stored["discriminator"]
+    recipe: Recipe = build(
+        Recipe,
+        stored,
+        generator=build(
+            GeneratorSpec,
+            generator,
+            deconvolution=build(Deconvolution, generator["deconvolution"]),
+        ),
+        discriminator=build(
+            DiscriminatorSpec,
+            discriminator,
+            convolutions=tuple(
+                build(advnets.Convolution, layer) for layer in discriminator["convolutions"]
+            ),
+        ),
+        second_stage=build(SecondStage, stored["second_stage"]),
+    )
+    return recipe
+
+
+def check_same(folder: Path, benchmark: Benchmark, seed: int) -> None:
+    """Refuses to resume with settings other than the run's own; only more epochs are allowed.
+
+    Args:
+        folder: the run's.
+        benchmark: what is to be continued.
+        seed: its seed.
+
+    Raises:
+        ValueError: if a setting differs, or fewer epochs are asked for than there are.
+    """
+
+    def flat(value: Any, name: str = "") -> dict[str, Any]:
+        if not isinstance(value, dict):
+            return {name: value}
+        return {
+            inner: leaf
+            for key, part in value.items()
+            for inner, leaf in flat(part, f"{name}.{key}".lstrip(".")).items()
+        }
+
+    stored = read_config(folder)
+    wanted = json.loads(json.dumps(dataclasses.asdict(benchmark.recipe)))
+    old = flat({"benchmark": stored["benchmark"], "seed": stored["seed"], **stored["recipe"]})
+    new = flat({"benchmark": benchmark.name, "seed": seed, **wanted})
+    # The last stage's epochs may be more than they were; a first stage's are what it was built on.
+    last = "second_stage.epochs" if benchmark.recipe.second_stage.epochs else "epochs"
+    log = folder / METRICS
+    reached = len(log.read_text().splitlines()) if log.exists() else 0
+    if new[last] < reached:
+        raise ValueError(
+            f"{folder} already holds {reached} epochs; ask for as many or more, got "
+            f"--{last.replace('_', '-')} {new[last]}"
+        )
+    differing = [key for key in old | new if key != last and old.get(key) != new.get(key)]
+    if differing:
+        key = differing[0]
+        raise ValueError(
+            f"{folder} was run with {key} = {old.get(key)!r}, not {new.get(key)!r}; resume with "
+            "the settings that it began with, or choose another folder with --out"
+        )
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a `metrics.jsonl`."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def best_name(epoch: int | str) -> str:
+    """The file of the best generator on validation rows, which is of that epoch."""
+    return f"generator-epoch-{epoch}.safetensors"
+
+
+def best_row(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The row of the epoch with the highest validation likelihood; None if none has one."""
+    scored = [row for row in rows if "validation" in row]
+    return max(scored, key=lambda row: row["validation"]["mean"], default=None)

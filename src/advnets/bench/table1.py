@@ -1,0 +1,219 @@
+"""Table 1 from recorded runs: the published rows, ours, and the reference rows."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+
+import advnets
+from advnets import _files
+from advnets.bench.recipes import BENCHMARKS
+from advnets.bench.scoring import CAVEAT
+
+COLUMNS = ("mnist", "tfd")
+# Means and standard errors in nats. Sources: the paper's Table 1; GMMN: Li et al. 2015; adversarial
+# autoencoder (10,000 samples): Makhzani et al. 2015.
+PUBLISHED: dict[str, dict[str, tuple[float, float | None]]] = {
+    "DBN": {"mnist": (138.0, 2.0), "tfd": (1909.0, 66.0)},
+    "Stacked CAE": {"mnist": (121.0, 1.6), "tfd": (2110.0, 50.0)},
+    "Deep GSN": {"mnist": (214.0, 1.1), "tfd": (1890.0, 29.0)},
+    "Adversarial nets": {"mnist": (225.0, 2.0), "tfd": (2057.0, 26.0)},
+    "later: GMMN": {"mnist": (147.0, None), "tfd": (2085.0, None)},
+    "later: GMMN + autoencoder": {"mnist": (282.0, None), "tfd": (2204.0, None)},
+    "later: adversarial autoencoder": {"mnist": (340.0, None), "tfd": (2252.0, None)},
+}
+NOT_RUN = {"mnist": "not recorded", "tfd": "needs TFD_48x48.mat, which is not public"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A number of the table, in nats.
+
+    Attributes:
+        mean: the mean log-likelihood of the test set; over several seeds, the mean of those.
+        standard_error: over test rows (over folds for TFD), the seeds' mean; None if not published.
+        seeds: the number of seeds; None for published numbers and reference rows.
+        spread: the standard deviation over seeds; None for fewer than two.
+        scores: the seeds' means, in the order of the seeds.
+    """
+
+    mean: float
+    standard_error: float | None
+    seeds: int | None = None
+    spread: float | None = None
+    scores: tuple[float, ...] = ()
+
+    def __str__(self) -> str:
+        text = f"{self.mean:.1f}" if self.seeds or self.mean % 1 else f"{self.mean:.0f}"
+        if self.standard_error is not None:
+            text += f" ± {self.standard_error:.2g}"
+        if self.seeds is not None:
+            text += f" ({self.seeds} seed{'s' if self.seeds > 1 else ''}"
+            text += f", spread {self.spread:.1f})" if self.spread is not None else ")"
+        return text
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A row of the table.
+
+    Attributes:
+        label: the model.
+        group: `published`, `here` or `reference`.
+        cells: the numbers, by column.
+    """
+
+    label: str
+    group: advnets.figures.Group
+    cells: Mapping[str, Cell]
+
+
+def read_runs(folders: Sequence[str | os.PathLike[str]]) -> list[dict[str, Any]]:
+    """The results of runs, each a folder with a `results.json`.
+
+    Args:
+        folders: of finished runs.
+
+    Returns:
+        One dictionary for each.
+
+    Raises:
+        FileNotFoundError: if a folder holds no finished run.
+        ValueError: if its results can't be read.
+    """
+    results = []
+    for folder in folders:
+        path = Path(folder) / "results.json"
+        if not path.is_file():
+            raise FileNotFoundError(f"{folder} holds no results.json; name finished runs' folders")
+        try:
+            results.append(json.loads(path.read_text()))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path} can't be read ({error}); the run is damaged") from None
+    return results
+
+
+def rows(results: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """The table's rows: published ones, one for each setting that was run, reference rows.
+
+    Runs of one benchmark share a row if only their seeds differ; the row's label names what
+    differs from the benchmark's recipe.
+
+    Args:
+        results: of runs, and of reference rows.
+
+    Returns:
+        The rows, in the table's order.
+
+    References:
+        Table 1.
+    """
+    table = [
+        Row(label, "published", {name: Cell(*value) for name, value in cells.items()})
+        for label, cells in PUBLISHED.items()
+    ]
+    settings: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for result in results:
+        if result.get("benchmark") in COLUMNS:
+            key = (result["benchmark"], json.dumps(result["recipe"], sort_keys=True))
+            settings.setdefault(key, []).append(result)
+    for (name, _), runs in sorted(settings.items()):
+        by_seed = {run["seed"]: run for run in runs}  # the last of two runs with one seed
+        runs = [by_seed[seed] for seed in sorted(by_seed)]
+        table.append(Row(_label(name, runs[0]["recipe"]), "here", {name: _over_seeds(runs)}))
+    for result in results:
+        if result.get("dataset") in COLUMNS:
+            for kind, label in (
+                ("training_images", "real training images"),
+                ("centroids", "k-means centroids of them"),
+            ):
+                scored = result[kind]
+                cell = Cell(scored["test"]["mean"], scored["test"]["standard_error"])
+                label = f"{scored['num_samples']:,} {label}"
+                table.append(Row(label, "reference", {result["dataset"]: cell}))
+    return table
+
+
+def _label(name: str, recipe: Mapping[str, Any]) -> str:
+    """What was run: the update order, the epochs, and what else differs from the benchmark's."""
+    plain = json.loads(json.dumps(dataclasses.asdict(BENCHMARKS[name].recipe)))
+    shown = ("order", "epochs")
+    differing = [
+        f"{key} = {recipe[key]}"
+        for key in recipe
+        if key not in (*shown, "evaluate_every") and recipe[key] != plain.get(key)
+    ]
+    return ", ".join([f"here: {recipe['order']}", f"{recipe['epochs']} epochs", *differing])
+
+
+def _over_seeds(runs: Sequence[Mapping[str, Any]]) -> Cell:
+    tests = [run["parzen"]["test"] for run in runs]
+    scores = tuple(test["mean"] for test in tests)
+    return Cell(
+        mean=float(np.mean(scores)),
+        standard_error=float(np.mean([test["standard_error"] for test in tests])),
+        seeds=len(scores),
+        spread=float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
+        scores=scores,
+    )
+
+
+def markdown(table: Sequence[Row]) -> str:
+    """The table as Markdown.
+
+    Args:
+        table: its rows.
+
+    Returns:
+        A line for each, and below them what the numbers are.
+    """
+    lines = ["| model, nats | MNIST | TFD |", "|---|---|---|"]
+    ours = {name for row in table if row.group == "here" for name in row.cells}
+    missing = {name: reason for name, reason in NOT_RUN.items() if name not in ours}
+    entries: list[tuple[str, str, Mapping[str, Cell | str]]] = [
+        *((row.group, row.label, row.cells) for row in table),
+        *(("here", "here", {name: reason}) for name, reason in missing.items()),
+    ]
+    for group in get_args(advnets.figures.Group):
+        for _, label, cells in (entry for entry in entries if entry[0] == group):
+            texts = [str(cells.get(name, "–")) for name in COLUMNS]
+            lines.append(f"| {label} | {' | '.join(texts)} |")
+    lines += [
+        "",
+        "Parzen log-likelihood of the test set after the last epoch, ± standard error over test "
+        "rows (over folds for TFD); of several seeds the mean, with their standard deviation as "
+        "the spread.",
+        CAVEAT,
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def write(folder: str | os.PathLike[str], table: Sequence[Row]) -> None:
+    """Writes the table as `table1.md`, `table1.json` and `table1.png`; the seeds as `seeds.png`.
+
+    Args:
+        folder: where; made if it is not there, and what is there of these files is replaced.
+        table: its rows.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _files.replace(folder / "table1.md", markdown(table).encode())
+    content = [dataclasses.asdict(row) for row in table]
+    _files.replace(folder / "table1.json", (json.dumps(content, indent=2) + "\n").encode())
+    shown = [
+        advnets.figures.Row(row.label, cell.mean, cell.standard_error, row.group)
+        for row in table
+        if (cell := row.cells.get("mnist")) is not None
+    ]
+    advnets.figures.table_1(folder / "table1.png", shown)
+    scores = {
+        row.label.removeprefix("here: "): row.cells["mnist"].scores
+        for row in table
+        if row.group == "here" and "mnist" in row.cells
+    }
+    if scores:
+        advnets.figures.seeds(folder / "seeds.png", scores)
