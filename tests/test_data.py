@@ -69,12 +69,10 @@ def test_palette_images_are_refused(tmp_path):
 
 
 def small_cifar10(tmp_path, monkeypatch, train_kind, test_kind):
-    """Six images and two, each of one colour, with CIFAR-10's rows cut down to match."""
+    """Six images and two, with CIFAR-10's rows cut down to match."""
     small = dataclasses.replace(hub.HUB["cifar10"], train_rows=4, rows=(6, 2))
     monkeypatch.setitem(hub.HUB, "cifar10", small)
-    images = np.arange(8, dtype=np.uint8)[:, None, None, None] * 30 + np.zeros(
-        (32, 32, 3), np.uint8
-    )
+    images = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
     folder = tmp_path / CIFAR10
     write_mirror(folder, {"train": images[:6]}, column="img", kind=train_kind)
     write_mirror(folder, {"test": images[6:]}, column="img", kind=test_kind)

@@ -76,7 +76,9 @@ def test_rows_go_to_the_parts_that_are_promised(tmp_path, sizes, train, validati
 def test_the_environment_names_the_mirror_of_any_repository(tmp_path, monkeypatch):
     write_mirror(tmp_path / NAME, {"train": pictures(10)}, column="a picture")
     monkeypatch.setenv("ADVNETS_DATA", str(tmp_path))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     assert data.load(NAME).source.endswith("column 'a picture'")
+    assert not list((tmp_path / "cache").rglob("*.arrow"))  # read as it is
 
 
 def test_the_hub_is_asked_without_a_mirror(monkeypatch):
@@ -104,18 +106,27 @@ def write_folder(folder, names, images):
     return folder
 
 
-def test_a_folders_rows_are_in_the_order_of_the_paths(tmp_path, monkeypatch):
+def test_a_folders_rows_are_in_the_order_of_the_paths(tmp_path):
     # Written in another order, by class, with other files among them.
     names = [f"{group}/{index:02}.png" for group in "ba" for index in range(9, -1, -1)]
     images = pictures(20)
     write_folder(tmp_path / "faces", names, images)
     (tmp_path / "faces" / "a" / "notes.txt").write_text("not an image")
-    monkeypatch.setenv("ADVNETS_DATA", "elsewhere")  # names a mirror, not a folder of images
+    (tmp_path / "faces" / "metadata.csv").write_text("file_name\na/01.png\n")
     loaded = data.load("imagefolder", tmp_path / "faces")
     ordered = [row for _, row in sorted(zip(names, range(20), strict=True))]
     deal = [[ordered[x] for x in range(20) if x % 10 in which] for which in (range(8), [8], [9])]
     assert parts(loaded) == tuple(deal)
     assert (loaded.name, loaded.source) == ("imagefolder", "folder of images, faces")
+
+
+def test_a_folders_order_is_not_left_to_the_library(tmp_path, monkeypatch):
+    write_folder(tmp_path, [f"{x}.png" for x in range(10)], pictures(10))
+    column = datasets.Features({"image": datasets.Image()})
+    backwards = [str(tmp_path / f"{x}.png") for x in range(9, -1, -1)]
+    table = datasets.Dataset.from_dict({"image": backwards}, features=column)
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: {"train": table})
+    assert parts(data.load("imagefolder", tmp_path)) == ([*range(8)], [8], [9])
 
 
 def test_a_folders_own_splits_are_used(tmp_path):
@@ -191,9 +202,8 @@ def lanczos(line, size):
 
 
 def test_resizing_is_the_lanczos_filter(tmp_path):
-    # Smooth and far from black and white, where Pillow clips.
-    y, x = np.mgrid[:24, :24] / 24
-    image = np.round(128 + 60 * np.sin(5 * x + 2 * y)).astype(np.uint8)
+    # Far from black and white, where Pillow clips.
+    image = np.random.default_rng(0).integers(64, 192, (24, 24), np.uint8)
     write_mirror(tmp_path / NAME, {"train": [image] * 10})
     found = data.load(NAME, tmp_path, image_size=8).test[0]
     wide = np.stack([lanczos(line, 8) for line in image.astype(float)])
@@ -243,7 +253,7 @@ def test_a_data_set_without_images_is_refused(tmp_path):
         data.load(NAME, tmp_path)
 
 
-def test_a_missing_folder_is_named(tmp_path):
+def test_a_missing_folder_is_named(tmp_path, monkeypatch):
     with pytest.raises(data.DataError, match="imagefolder needs the folder of the images"):
         data.load("imagefolder")
     with pytest.raises(data.DataError, match=r"there is no folder .*nowhere; name that of the"):
@@ -252,6 +262,9 @@ def test_a_missing_folder_is_named(tmp_path):
         data.load(NAME, tmp_path)
     with pytest.raises(data.DataError, match="could not be read"):
         data.load("imagefolder", tmp_path)  # empty
+    monkeypatch.setenv("ADVNETS_DATA", str(tmp_path))  # a mirror, not a folder of images
+    with pytest.raises(data.DataError, match="imagefolder needs the folder of the images"):
+        data.load("imagefolder")
 
 
 @pytest.mark.parametrize(
