@@ -56,7 +56,8 @@ def gcn(
     Example:
         >>> import jax.numpy as jnp
         >>> from advnets.preprocessing import gcn
-        >>> gcn(jnp.array([[0, 255], [100, 102], [7, 7]], jnp.uint8), scale=2**0.5).tolist()
+        >>> images = jnp.array([[0, 255], [100, 102], [7, 7]], jnp.uint8)
+        >>> gcn(images, scale=2**0.5).round(3).tolist()
         [[-1.0, 1.0], [-1.0, 1.0], [0.0, 0.0]]
 
     References:
