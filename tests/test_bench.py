@@ -45,8 +45,8 @@ def test_a_run_leaves_what_it_promises(finished):
     assert best_file == f"generator-epoch-{results(finished)['best']['epoch']}.safetensors"
     names.remove(best_file)
     assert names == {
-        "config.json", "metrics.jsonl", "results.json", "samples.png", "curves.png",
-        "checkpoints", "generator.safetensors",
+        "config.json", "metrics.jsonl", "results.json", "samples.png", "interpolations.png",
+        "memorisation.png", "curves.png", "checkpoints", "generator.safetensors",
     }  # fmt: skip
     result = results(finished)
     assert result["benchmark"] == "digits"
@@ -137,7 +137,7 @@ def test_without_arguments_it_lists_what_there_is(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nosuch"], "unknown benchmark 'nosuch'; choose one of digits, mnist, references"),
+        (["nosuch"], "unknown benchmark 'nosuch'; choose one of digits, mnist, tfd, cifar10"),
         (["digits", "--k", "0"], "k must be at least 1; got 0"),
         (["digits", "--k", "2"], "simultaneous order has k = 1; got 2"),
         (
@@ -156,6 +156,16 @@ def test_without_arguments_it_lists_what_there_is(capsys):
         (["digits", "--order", "both"], "both"),
         (["digits", "--resume"], "no run to resume in"),
         (["mnist", "--data-dir", "/nonexistent"], "there is no folder"),
+        (["cifar10-con"], "did you mean cifar10-conv?"),
+        (["tfd", "--data-dir", "/nonexistent"], "not public"),
+        (["tfd", "--second-stage.epochs", "-1"], "must be at least 0; got -1"),
+        (["digits", "--first-stage", "x"], "digits has one stage; leave out --first-stage x"),
+        (["digits", "--generator.output", "linear"], "a linear generator can't make unit images"),
+        (["digits", "--preprocessing", "gcn"], "a sigmoid generator can't make gcn images"),
+        (["digits", "--dataset", "nosuch"], "unknown data set 'nosuch'"),
+        (["digits", "--dataset", "imagefolder"], "imagefolder"),
+        (["digits", "--image-size", "16"], "leave image_size out"),
+        (["table1", "--runs", "nosuch"], "nosuch holds no results.json"),
     ],
 )
 def test_bad_input_is_refused_in_a_sentence_before_any_work(
@@ -244,25 +254,84 @@ def test_loading_from_an_unfinished_run_is_refused(tmp_path):
         bench.load_generator(tmp_path)
 
 
-def test_the_mnist_recipe_is_the_released_one():
-    recipe = BENCHMARKS["mnist"].recipe
-    assert dataclasses.asdict(recipe) == {
-        "dataset": "mnist", "epochs": 250, "order": "simultaneous",
-        "objective": "non-saturating", "k": 1, "batch_size": 100, "prior": "uniform",
-        "latent_size": 100, "learning_rate": 0.1, "learning_rate_divisor": 1.000004,
-        "learning_rate_floor": 1e-6, "initial_momentum": 0.5, "final_momentum": 0.7,
-        "momentum_saturates": 250, "evaluate_every": 10, "num_samples": 10_000,
-        "generator": {"hidden_sizes": (1200, 1200), "weight_range": 0.05},
-        "discriminator": {
-            "units": (240, 240), "pieces": 5, "weight_range": 0.005, "input_keep": 0.8,
-            "hidden_keep": 0.5,
+SHARED = {
+    "image_size": None, "proper_folds": False, "order": "simultaneous",
+    "objective": "non-saturating", "k": 1, "latent_size": 100, "learning_rate_divisor": 1.000004,
+    "learning_rate_floor": 1e-6, "initial_momentum": 0.5, "final_momentum": 0.7,
+    "momentum_saturates": 250, "evaluate_every": 10, "num_samples": 10_000,
+}  # fmt: skip
+DECONVOLUTION = {"channels": 80, "kernel_size": 5, "stride": 3}
+RELEASED = {
+    "mnist": {
+        "dataset": "mnist", "preprocessing": "unit", "epochs": 250, "batch_size": 100,
+        "prior": "uniform", "learning_rate": 0.1, "norm_limit": None,
+        "generator": {
+            "hidden_sizes": (1200, 1200), "last_hidden": "relu", "sigmoid_bias": 0.0,
+            "weight_range": 0.05, "output": "sigmoid", "output_range": 0.05, "output_nonzero": 0,
         },
-    }  # fmt: skip
+        "discriminator": {"convolutions": (), "units": (240, 240)},
+        "second_stage": 0,
+    },
+    "tfd": {
+        "dataset": "tfd", "preprocessing": "unit", "epochs": 50, "batch_size": 100,
+        "prior": "normal", "learning_rate": 0.05, "norm_limit": 1.9365,
+        "generator": {
+            "hidden_sizes": (8000, 8000), "last_hidden": "sigmoid", "sigmoid_bias": -2.0,
+            "weight_range": 0.05, "output": "sigmoid", "output_range": 0.05, "output_nonzero": 100,
+        },
+        "discriminator": {"convolutions": (), "units": (1200, 1200)},
+        "second_stage": 22,
+    },
+    "cifar10": {
+        "dataset": "cifar10", "preprocessing": "gcn", "epochs": 250, "batch_size": 100,
+        "prior": "normal", "learning_rate": 0.025, "norm_limit": None,
+        "generator": {
+            "hidden_sizes": (8000, 8000), "last_hidden": "sigmoid", "sigmoid_bias": 0.0,
+            "weight_range": 0.05, "output": "linear", "output_range": 0.5, "output_nonzero": 0,
+        },
+        "discriminator": {"convolutions": (), "units": (1600, 1600)},
+        "second_stage": 0,
+    },
+    "cifar10-conv": {
+        "dataset": "cifar10", "preprocessing": "gcn", "epochs": 250, "batch_size": 128,
+        "prior": "normal", "learning_rate": 0.004, "norm_limit": None,
+        "generator": {
+            "hidden_sizes": (8000, 8000), "last_hidden": "sigmoid", "sigmoid_bias": 0.0,
+            "weight_range": 0.05, "output": "deconvolution", "output_range": 0.05,
+            "output_nonzero": 0,
+        },
+        "discriminator": {
+            "convolutions": ((32, 2, 8, 4, 4, 2), (32, 2, 8, 3, 4, 2), (192, 2, 5, 3, 2, 2)),
+            "units": (500,),
+        },
+        "second_stage": 0,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_the_recipe_is_the_released_one(name):
+    recipe = dataclasses.asdict(BENCHMARKS[name].recipe)
+    convolutions = recipe["discriminator"]["convolutions"]
+    recipe["discriminator"]["convolutions"] = tuple(tuple(c.values()) for c in convolutions)
+    expected = SHARED | RELEASED[name]
+    expected["generator"] = expected["generator"] | {"deconvolution": DECONVOLUTION}
+    expected["discriminator"] = {
+        "pieces": 5, "weight_range": 0.005, "input_keep": 0.8, "hidden_keep": 0.5,
+    } | expected["discriminator"]  # fmt: skip
+    second = {"epochs": expected["second_stage"], "hidden_size": 8000, "sigmoid_bias": -2.0}
+    assert recipe == expected | {"second_stage": second}
+
+
+def test_sigmoid_pixels_start_from_the_marginals_and_linear_ones_from_0():
     images = np.random.default_rng(0).integers(0, 256, (20, 28, 28), np.uint8)
-    generator, _ = build_players(jax.random.key(0), recipe, images)
+    generator, _ = build_players(jax.random.key(0), BENCHMARKS["mnist"].recipe, images)
     bias = np.asarray(generator.layers[4].bias, np.float64)
     mean = images.mean(0).ravel() / 255
     np.testing.assert_allclose(bias, np.log(mean / (1 - mean)), rtol=1e-4, atol=1e-6)
+    colour = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), np.uint8)
+    generator, _ = build_players(jax.random.key(0), BENCHMARKS["cifar10"].quick, colour)
+    assert not generator.layers[4].bias.any()
 
 
 def test_k_steps_ramp_and_decay_by_discriminator_updates():
