@@ -1,0 +1,186 @@
+"""The recipes beyond MNIST from end to end, small and on made-up data; Table 1."""
+
+import dataclasses
+import json
+
+import equinox as eqx
+import jax
+import matplotlib.image
+import numpy as np
+import pytest
+import synthetic
+
+import advnets
+from advnets import bench
+from advnets.bench import table1
+from advnets.bench.__main__ import main
+from advnets.bench.recorded import recorded
+from advnets.bench.scoring import on_host, score
+
+SMALL = ["--preset", "quick", "--epochs", "1", "--batch-size", "10", "--num-samples", "100"]
+SMALL += ["--generator.hidden-sizes", "20"]
+TFD = ["tfd", *SMALL, "--generator.output-nonzero", "5", "--discriminator.units", "8"]
+TFD += ["--second-stage.hidden-size", "20"]
+
+
+def results(folder):
+    return json.loads((folder / "results.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    """A file in TFD's layout, and a finished run in two stages on it."""
+    folder = tmp_path_factory.mktemp("tfd")
+    synthetic.write_tfd(folder / "TFD_48x48.mat")
+    assert main([*TFD, "--data-dir", str(folder), "--out", str(folder / "run")]) == 0
+    return folder
+
+
+def test_tfd_trains_two_stages_and_scores_five_folds(faces):
+    result = results(faces / "run")
+    assert result["updates"] == 4  # of the second stage: 40 unlabelled rows
+    scored = result["parzen"]
+    assert len(scored["folds"]) == len(scored["bandwidth"]) == 5
+    means = [fold["test"]["mean"] for fold in scored["folds"]]
+    assert scored["test"]["mean"] == pytest.approx(np.mean(means))
+    assert scored["test"]["standard_error"] == pytest.approx(np.std(means, ddof=1) / 5**0.5)
+    assert (faces / "run" / "first-stage" / "generator.safetensors").exists()
+    generator, prior = bench.load_generator(faces / "run")
+    first = advnets.load_model(
+        faces / "run" / "first-stage" / "generator.safetensors",
+        like=eqx.nn.Sequential(generator.layers[4:]),
+    )
+    # The first stage's layers are in the second's generator, and have trained on.
+    assert first.layers[0].weight.shape == generator.layers[4].weight.shape
+    assert (first.layers[0].weight != generator.layers[4].weight).any()
+    assert advnets.sample(jax.random.key(0), generator, 3, prior=prior).shape == (3, 48, 48)
+
+
+def test_each_fold_has_its_own_bandwidth_by_all_its_validation_rows(faces):
+    data = advnets.data.load("tfd", faces)
+    samples = np.random.default_rng(0).random((50, 48, 48)).astype(np.float32)
+    scored = score(samples, data, on_host("unit"))
+    for fold, seen in zip(data.folds, scored["folds"], strict=True):
+        alone = advnets.parzen.evaluate(
+            samples, fold.validation / np.float32(255), fold.test / np.float32(255)
+        )
+        assert seen["bandwidth"] == alone.bandwidth
+        assert seen["test"]["mean"] == pytest.approx(alone.test.mean, rel=1e-6)
+        assert seen["validation"]["n"] == len(fold.validation)
+
+
+def test_a_second_stage_builds_on_a_finished_first_one(faces, tmp_path):
+    first = faces / "run" / "first-stage"
+    again = [*TFD, "--data-dir", str(faces), "--out", str(tmp_path / "run")]
+    assert main([*again, "--first-stage", str(first)]) == 0
+    assert not (tmp_path / "run" / "first-stage").exists()
+    assert results(tmp_path / "run")["parzen"] == results(faces / "run")["parzen"]
+
+
+def test_a_missing_or_unfit_first_stage_is_refused_before_any_work(faces, tmp_path, capsys):
+    arguments = [*TFD, "--data-dir", str(faces), "--out", str(tmp_path / "run")]
+    assert main([*arguments, "--first-stage", str(tmp_path)]) == 2
+    assert "there is no first stage in" in capsys.readouterr().err
+    first = str(faces / "run" / "first-stage")
+    assert main([*arguments, "--first-stage", first, "--generator.hidden-sizes", "21"]) == 2
+    assert "holds another model" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_two_stages_resumes(faces, tmp_path):
+    folder = tmp_path / "run"
+    arguments = [*TFD, "--data-dir", str(faces), "--out", str(folder)]
+    assert main(arguments) == 0
+    whole = results(folder)["parzen"]
+    # As if it had been stopped between the stages.
+    (folder / "results.json").unlink()
+    (folder / "metrics.jsonl").unlink()
+    for path in sorted((folder / "checkpoints").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    assert main([*arguments, "--resume"]) == 0
+    assert results(folder)["parzen"] == whole
+
+
+@pytest.fixture(scope="module")
+def colour_mirror(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mirror")
+    images = np.random.default_rng(0).integers(0, 256, (60, 32, 32, 3), np.uint8)
+    synthetic.write_mirror(
+        folder / "someone" / "colours", {"train": images[:40], "test": images[40:]}
+    )
+    return folder
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar10-conv"])
+def test_the_cifar_recipes_run_on_any_colour_images(name, colour_mirror, tmp_path):
+    sizes = {"cifar10": "30", "cifar10-conv": "800"}[name]
+    arguments = [
+        name,
+        *SMALL[:-1],
+        sizes,
+        "--dataset",
+        "someone/colours",
+        "--out",
+        str(tmp_path / "r"),
+    ]
+    arguments += ["--discriminator.units", "8", "--data-dir", str(colour_mirror)]
+    assert main(arguments) == 0
+    result = results(tmp_path / "r")
+    assert result["parzen"]["num_samples"] == 100
+    assert result["references"]["paper"] is None
+    for picture in ("samples.png", "interpolations.png"):
+        pixels = matplotlib.image.imread(tmp_path / "r" / picture)
+        assert pixels.ndim == 3
+        assert pixels.std() > 0
+
+
+def test_images_that_do_not_fit_the_recipe_are_refused(colour_mirror, tmp_path, capsys):
+    arguments = ["cifar10-conv", *SMALL[:-1], "700", "--dataset", "someone/colours"]
+    arguments += ["--data-dir", str(colour_mirror), "--out", str(tmp_path / "r")]
+    assert main(arguments) == 2
+    assert "700" in capsys.readouterr().err
+    assert not (tmp_path / "r").exists()
+
+
+def run_result(seed, mean, **recipe):
+    base = json.loads(json.dumps(dataclasses.asdict(bench.BENCHMARKS["mnist"].recipe)))
+    return {
+        "benchmark": "mnist",
+        "seed": seed,
+        "recipe": base | recipe,
+        "parzen": {"test": {"mean": mean, "standard_error": 2.0, "n": 10}},
+    }
+
+
+def test_table_1_has_a_row_for_each_setting_with_its_seeds():
+    runs = [run_result(0, 100.0), run_result(1, 110.0), run_result(0, 90.0, order="alternating")]
+    runs += [run_result(0, 50.0, batch_size=50), run_result(1, 111.0)]
+    table = {row.label: row.cells["mnist"] for row in table1.rows(runs) if row.group == "here"}
+    both = table["here: simultaneous, 250 epochs"]
+    assert (both.mean, both.seeds, both.scores) == (105.5, 2, (100.0, 111.0))
+    assert both.spread == pytest.approx(np.std([100, 111], ddof=1))
+    assert table["here: alternating, 250 epochs"].spread is None
+    assert table["here: simultaneous, 250 epochs, batch_size = 50"].mean == 50.0
+    text = table1.markdown(table1.rows(runs))
+    assert "105.5 ± 2 (2 seeds, spread 7.8)" in text
+    assert "| here | – | needs TFD_48x48.mat, which is not public |" in text
+
+
+def test_table_1_from_the_package_alone(tmp_path, capsys):
+    assert main(["table1", "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "| Adversarial nets | 225 ± 2 | 2057 ± 26 |" in printed
+    assert (tmp_path / "table1.md").read_text() == printed
+    assert json.loads((tmp_path / "table1.json").read_text())[0]["label"] == "DBN"
+    for picture in ("table1.png", "seeds.png"):
+        assert matplotlib.image.imread(tmp_path / picture).std() > 0
+
+
+def test_recorded_runs_say_where_they_come_from():
+    for result in recorded():
+        assert set(result["provenance"]) >= {"command", "commit", "versions", "device", "date"}
+        assert result["data"]
+        if "benchmark" in result:
+            assert set(result["recipe"]) == set(
+                dataclasses.asdict(bench.BENCHMARKS[result["benchmark"]].recipe)
+            )
