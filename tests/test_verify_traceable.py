@@ -7,8 +7,8 @@ import pytest
 
 from advnets.verify import criterion, traceable
 
-PAIRED = ["optimal_discriminator", "virtual_criterion", "kullback_leibler", "jensen_shannon"]
-SCALARS = PAIRED[1:]
+SCALARS = ["virtual_criterion", "suboptimality", "kullback_leibler", "jensen_shannon"]
+PAIRED = ["optimal_discriminator", *SCALARS]
 # Full; p only; q only; neither.
 P = np.array([0.3, 0.1, 0.2, 0.4, 0.0, 0.0])
 Q = np.array([0.1, 0.5, 0.15, 0.0, 0.25, 0.0])
@@ -44,6 +44,13 @@ def test_the_value_for_a_given_discriminator(dtype):
     assert traceable.value_on_grid(*on(dtype, P, Q), ruled_out) == -np.inf
 
 
+def test_a_small_gap_is_not_lost(dtype):
+    rtol, size = (1e-5, 1e-3) if dtype == np.float32 else (1e-13, 1e-12)
+    p, q = on(dtype, [0.25, 0.75], [0.25 + size, 0.75 - size])
+    found = jax.jit(traceable.suboptimality)(p, q)
+    assert found == pytest.approx(criterion.suboptimality(p, q), rel=rtol)
+
+
 def test_half_precision_stays_half():
     p, q, logits = on(jnp.bfloat16, P, Q, LOGITS)
     assert traceable.value_on_grid(p, q, logits).dtype == jnp.bfloat16
@@ -60,6 +67,8 @@ def plain(name, p, q):
     m = (p + q) / 2
     if name == "virtual_criterion":
         return np.sum(p * np.log(p / (p + q)) + q * np.log(q / (p + q)))
+    if name == "suboptimality":
+        return np.sum(p * np.log(p / m) + q * np.log(q / m))
     if name == "kullback_leibler":
         return np.sum(p * np.log(p / q))
     return np.sum(p * np.log(p) / 2 + q * np.log(q) / 2 - m * np.log(m))
@@ -98,6 +107,11 @@ def test_gradients_at_empty_cells():
         with np.errstate(divide="ignore"):
             np.testing.assert_allclose(by_p, np.log(2 * d) / 2, atol=1e-15)
             np.testing.assert_allclose(by_q, np.log(2 * (1 - d)) / 2, atol=1e-15)
+
+        by_p, by_q = jax.grad(traceable.suboptimality, (0, 1))(p, q)
+        with np.errstate(divide="ignore"):
+            np.testing.assert_allclose(by_p, np.log(2 * d), atol=1e-15)
+            np.testing.assert_allclose(by_q, np.log(2 * (1 - d)), atol=1e-15)
 
         by_p, by_q = jax.grad(traceable.kullback_leibler, (0, 1))(p, q)
         inside = np.log(P[:3] / Q[:3]) + 1

@@ -109,24 +109,40 @@ def prop1_optimal_discriminator(
     return Finding(float(errors[worst]), {"cells": p.size}, example)
 
 
+def _clipped_value(limit: float) -> Callable:
+    """Planted: V of logits kept within a limit."""
+
+    def value(p: np.ndarray, q: np.ndarray, logits: np.ndarray) -> float:
+        return criterion.value_on_grid(p, q, np.clip(logits, -limit, limit))
+
+    return value
+
+
 @claim(
     "prop1-boundary",
     statement="Where only one of the densities is positive, the optimum is at the boundary: D = 1 "
     "on data alone, D = 0 on generated examples alone.",
     source="Proposition 1 (proof)",
     computes="Steps of the wrong sign of a log y + b log(1 - y) over 10,000 values of y, for "
-    "a = 0 and for b = 0; and the library's D* there.",
+    "a = 0 and for b = 0; the library's D* there; and how many of its values of the game are wrong "
+    "on two disjoint cells, for logits of size 60, 800 and infinity, with the right signs (V "
+    "within 1e-25 of 0) and with the wrong ones (V is -2 times the size).",
     tolerance=0.0,
-    reason="A count, and exact values.",
+    reason="Counts, and exact values: log(1 + e^-60) is below the rounding of 60.",
     faults=[
         Fault(
             "a half wherever a density is 0",
             {"optimal_discriminator": lambda p, q: np.where((p == 0) | (q == 0), 0.5, 1.0)},
-        )
+        ),
+        Fault("logits clipped at 30", {"value_on_grid": _clipped_value(30)}),
+        Fault("logits clipped at 745", {"value_on_grid": _clipped_value(745)}),
     ],
 )
 def prop1_boundary(
-    seed: int, *, optimal_discriminator: Callable = criterion.optimal_discriminator
+    seed: int,
+    *,
+    optimal_discriminator: Callable = criterion.optimal_discriminator,
+    value_on_grid: Callable = criterion.value_on_grid,
 ) -> Finding:
     y = np.linspace(0, 1, 10_001)
     wrong = 0
@@ -134,7 +150,15 @@ def prop1_boundary(
         values = scipy.special.xlogy(a, y) + scipy.special.xlog1py(b, -y)
         wrong += int(np.sum(np.diff(values) * np.sign(a - b) <= 0))
     best = optimal_discriminator(np.array([0.4, 0.0, 0.6]), np.array([0.0, 1.0, 0.0]))
-    return Finding(float(wrong + np.abs(best - [1, 0, 1]).sum()), {"steps of wrong sign": wrong})
+    p, q, right = np.array([1.0, 0.0]), np.array([0.0, 1.0]), np.array([1.0, -1.0])
+    sizes = (60.0, 800.0, np.inf)
+    values = sum(
+        int(not abs(value_on_grid(p, q, size * right)) < 1e-25)
+        + int(value_on_grid(p, q, -size * right) != -2 * size)
+        for size in sizes
+    )
+    measured = {"steps of wrong sign": wrong, "wrong values": values}
+    return Finding(float(wrong + values + np.abs(best - [1, 0, 1]).sum()), measured)
 
 
 @claim(
