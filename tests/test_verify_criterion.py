@@ -64,9 +64,26 @@ def test_the_result_is_float64_whatever_the_caller_has():
     assert not jax.config.jax_enable_x64
 
 
-def test_tracers_are_refused():
-    with pytest.raises(TypeError, match="p_data is a traced array"):
-        jax.jit(verify.virtual_criterion)(jnp.array([1.0]), jnp.array([1.0]))
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [
+        ("p_data", lambda x: verify.virtual_criterion(jnp.stack([x, 1 - x]), [0.5, 0.5])),
+        ("p_data", lambda x: verify.virtual_criterion([x, 1 - x], [0.5, 0.5])),
+        ("logits", lambda x: verify.value_on_grid([0.5, 0.5], [0.5, 0.5], jnp.stack([x, x]))),
+        ("cell_volume", lambda x: verify.virtual_criterion([0.5, 0.5], [0.5, 0.5], x)),
+        ("rate", lambda x: verify.mirror_descent([0.5, 0.5], [0.5, 0.5], rate=x)),
+    ],
+)
+def test_tracers_are_refused(name, function):
+    message = f"{name} is a traced array.* use those of advnets.verify.traceable"
+    with pytest.raises(TypeError, match=message):
+        jax.jit(function)(0.5)
+
+
+def test_the_criterions_functions_are_all_traceable():
+    for name in vars(verify.criterion):
+        if callable(getattr(verify, name, None)) and name not in ("Density", "masses"):
+            assert callable(getattr(verify.traceable, name)), name
 
 
 @pytest.mark.parametrize(
@@ -78,9 +95,21 @@ def test_tracers_are_refused():
         ([0.5, np.nan], [0.5, 0.5], 1.0, "p_data holds nan"),
         ([0.5, 0.5], [np.inf, 0.5], 1.0, "p_g holds inf"),
         ([0.5, 0.5], [0.2, 0.3, 0.5], 1.0, r"p_data has shape \(2,\) and p_g \(3,\)"),
-        ([0.0, 0.0], [0.5, 0.5], 1.0, "p_data has a total mass of 0, not 1"),
+        ([0.0, 0.0], [0.5, 0.5], 1.0, "p_data has a total mass of 0, not 1; give a density"),
+        ([1e308, 1e308], [0.5, 0.5], 1.0, "p_data has a total mass of inf, not 1; give a density"),
         ([], [], 1.0, "p_data is empty"),
-        ([1.0], [1.0], 0.0, "cell_volume must be above 0; got 0.0"),
+        ([1.0], [1.0], 0.0, "cell_volume must be above 0 and finite; got 0.0"),
+        ([1.0], [1.0], np.inf, "cell_volume must be above 0 and finite; got inf"),
+        ([1.0], [1.0], np.array([0.5, 0.5]), r"cell_volume must be a real number; got array"),
+        ([1.0], [1.0], "1", "cell_volume must be a real number; got '1'"),
+        ([1.0], [1.0], None, "cell_volume must be a real number; got None"),
+        (1.0, [1.0], 1.0, "p_data is the single number 1.0"),
+        ("ab", [1.0], 1.0, "p_data must be an array of real numbers.*; got 'ab'"),
+        (["1.0"], [1.0], 1.0, "p_data must be an array of real numbers"),
+        ([1 + 0j], [1.0], 1.0, "p_data must be an array of real numbers"),
+        (np.array([1 + 1j]), [1.0], 1.0, "p_data must be an array of real numbers"),
+        ([[0.5], [0.25, 0.25]], [1.0], 1.0, r"p_data must be .* rows of one length; got \[\[0.5"),
+        ([1.0], [None], 1.0, "p_g"),
     ],
 )
 def test_what_is_no_density_is_refused_by_name_and_value(p_data, p_g, volume, message):
@@ -92,5 +121,7 @@ def test_what_is_no_density_is_refused_by_name_and_value(p_data, p_g, volume, me
 def test_logits_are_checked_too():
     with pytest.raises(ValueError, match=r"logits has shape \(3,\)"):
         verify.value_on_grid([0.5, 0.5], [0.5, 0.5], np.zeros(3))
+    with pytest.raises(ValueError, match="logits must be an array of real numbers"):
+        verify.value_on_grid([0.5, 0.5], [0.5, 0.5], "ab")
     with pytest.raises(ValueError, match="logits holds nan"):
         verify.value_on_grid([0.5, 0.5], [0.5, 0.5], [0.0, np.nan])

@@ -123,6 +123,15 @@ def test_a_rate_without_a_guarantee_is_refused(rate):
         descent.asymptotic_factor(rate)
 
 
+@pytest.mark.parametrize("rate", ["x", np.array([0.5, 0.5]), None])
+def test_a_rate_that_is_no_number_is_refused(rate):
+    for call in (descent.asymptotic_factor, lambda r: descent.mirror_descent(DATA, START, rate=r)):
+        with pytest.raises(ValueError, match="rate must be a real number; got"):
+            call(rate)
+    with pytest.raises(ValueError, match="floor must be a real number; got"):
+        descent.projected_gradient(DATA, START, floor=rate)
+
+
 @pytest.mark.parametrize("descend", DESCENTS)
 def test_bad_arguments_are_refused_by_name_and_value(descend):
     with pytest.raises(ValueError, match="steps must be at least 1; got 0"):
@@ -131,8 +140,11 @@ def test_bad_arguments_are_refused_by_name_and_value(descend):
         descend(DATA, 2 * START)
     with pytest.raises(ValueError, match=r"p_data has shape \(5,\) and p_0 \(4,\)"):
         descend(DATA, np.full(4, 0.25))
-    with pytest.raises(ValueError, match="cell_volume must be above 0; got -1"):
+    with pytest.raises(ValueError, match="cell_volume must be above 0 and finite; got -1"):
         descend(DATA, START, -1.0)
+    for steps in (2.5, True, "3", np.nan):
+        with pytest.raises(ValueError, match=f"steps must be a whole number; got {steps!r}"):
+            descend(DATA, START, steps=steps)
     with pytest.raises(TypeError, match="p_0 is a traced array"):
         jax.jit(lambda start: descend(DATA, start))(jnp.asarray(START))
 

@@ -77,7 +77,14 @@ def test_random_pairs_are_probability_vectors(seed):
 
 @pytest.mark.parametrize(
     ("bounds", "cells", "named"),
-    [(((0.0, 1.0),), (2, 2), "2"), (((1.0, 0.0),), (2,), "1.0, 0.0"), (((0.0, 1.0),), (0,), "0")],
+    [
+        (((0.0, 1.0),), (2, 2), "2"),
+        (((1.0, 0.0),), (2,), "1.0, 0.0"),
+        (((0.0, 1.0),), (0,), "0"),
+        (((0.0, np.inf),), (2,), "inf"),
+        (((0.0, 1.0),), (4.5,), "4.5"),
+        ((), (), "axis"),
+    ],
 )
 def test_no_grid(bounds, cells, named):
     with pytest.raises(ValueError, match=named):
@@ -87,3 +94,34 @@ def test_no_grid(bounds, cells, named):
 def test_no_cell_inside():
     with pytest.raises(ValueError, match="no cell"):
         families.uniform_pieces(LINE, [[(0.001, 0.002)]])
+
+
+UNIFORM = scipy.stats.uniform()
+UNIT = Grid(((0.0, 1.0),), (4,))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: UNIT.normalised(np.zeros(4)), "values is 0 in every cell"),
+        (lambda: UNIT.normalised(np.array([1, np.nan, 1, 1])), "values holds nan"),
+        (lambda: UNIT.normalised(np.array([1, -0.5, 1, 1])), "values holds -0.5"),
+        (lambda: families.sampled(UNIT, np.array([[5.0]])), "values is 0 in every cell"),
+        (lambda: families.sampled(UNIT, np.array([[0.5], [np.nan]])), "samples holds nan"),
+        (lambda: families.gaussian_mixture(UNIT, [0.5], 0.0), "scales must be above 0; got 0"),
+        (lambda: families.gaussian_mixture(UNIT, [500.0], 0.01), "values is 0 in every cell"),
+        (lambda: families.gaussian_mixture(UNIT, [0.5, 0.2], 0.1, [1, -1]), "weights must not be"),
+        (lambda: families.heavy_tails(UNIT, 0.0, 0.0), "scale must be above 0; got 0"),
+        (lambda: families.point_masses(UNIT, [7.0]), "locations holds 7.0, which is off the grid"),
+        (lambda: families.point_masses(UNIT, [0.5], [-1]), "weights must not be below 0"),
+        (lambda: families.push_forward(UNIT, lambda z: -z, UNIFORM), "generator must increase"),
+        (lambda: families.push_forward(UNIT, lambda z: z + 9, UNIFORM), "values is 0 in every"),
+    ],
+)
+def test_what_makes_no_density_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_what_a_push_forward_puts_off_the_grid_is_cut_off():
+    assert families.push_forward(UNIT, lambda z: 2 * z, UNIFORM).round(9).tolist() == [1.0] * 4

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.special
 from jaxtyping import Float
 
-from advnets.verify.densities import Density, masses
+from advnets.verify.densities import Density, _real_array, masses
 
 
 def optimal_discriminator(
@@ -156,15 +156,14 @@ def value_on_grid(
         Eq. 1 and Eq. 3.
     """
     data, model = _pair(("p_data", "p_g"), p_data, p_g, cell_volume)
-    logits = np.asarray(logits, np.float64)
-    if logits.shape != data.shape:
+    given = _real_array("logits", logits)
+    if given.shape != data.shape:
         raise ValueError(
-            f"logits has shape {logits.shape} and the densities {data.shape}; give one for each "
-            "cell"
+            f"logits has shape {given.shape} and the densities {data.shape}; give one for each cell"
         )
-    if np.isnan(logits).any():
+    if np.isnan(given).any():
         raise ValueError("logits holds nan; give a number, or infinity where D is 0 or 1")
-    return float(_expectation(data, logits) + _expectation(model, -logits))
+    return float(_expectation(data, given) + _expectation(model, -given))
 
 
 def kullback_leibler(

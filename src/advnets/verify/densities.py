@@ -4,6 +4,7 @@ A discretised density is an array of nonnegative values and a cell volume; its m
 products, and sum to 1. A probability vector is the case of cell volume 1.
 """
 
+import reprlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,20 +31,17 @@ def masses(name: str, density: Density, cell_volume: float = 1.0) -> Float[np.nd
 
     Raises:
         TypeError: for a traced array.
-        ValueError: if the density is empty, holds a negative value or NaN or infinity, or does not
-            sum to 1; or if the volume is not above 0.
+        ValueError: if the density is no array of real numbers, is empty, holds a negative value or
+            NaN or infinity, or does not sum to 1; or if the volume is no number above 0.
 
     Example:
         >>> from advnets import verify
         >>> verify.masses("p", [1.0, 3.0], cell_volume=0.25).tolist()
         [0.25, 0.75]
     """
-    if isinstance(density, jax.core.Tracer):
-        raise TypeError(
-            f"{name} is a traced array, and this function computes in NumPy; inside jit, vmap or "
-            "grad use the function of the same name in advnets.verify.traceable"
-        )
-    values = np.asarray(density, np.float64)
+    values, volume = _real_array(name, density), _real_number("cell_volume", cell_volume)
+    if values.ndim == 0:
+        raise ValueError(f"{name} is the single number {values}; give an array, a value for a cell")
     if values.size == 0:
         raise ValueError(f"{name} is empty; give it at least one cell")
     if not np.isfinite(values).all():
@@ -51,12 +49,48 @@ def masses(name: str, density: Density, cell_volume: float = 1.0) -> Float[np.nd
         raise ValueError(f"{name} holds {bad}; a density on a grid is finite everywhere")
     if values.min() < 0:
         raise ValueError(f"{name} holds {values.min():.6g}; a density is never below 0")
-    if not cell_volume > 0:
-        raise ValueError(f"cell_volume must be above 0; got {cell_volume}")
-    total = values.sum() * cell_volume
+    if not 0 < volume < np.inf:
+        raise ValueError(f"cell_volume must be above 0 and finite; got {volume}")
+    with np.errstate(over="ignore"):
+        total = values.sum() * volume
     if abs(total - 1) > MASS_TOLERANCE:
+        remedy = "divide it by that" if 0 < total < np.inf else "give a density that sums to 1"
         raise ValueError(
-            f"{name} has a total mass of {total:.9g}, not 1; divide it by that (with cell_volume="
-            f"{cell_volume:.6g})"
+            f"{name} has a total mass of {total:.9g}, not 1; {remedy} (with cell_volume="
+            f"{volume:.6g})"
         )
-    return values * (cell_volume / total)
+    return values * (volume / total)
+
+
+def _real_array(name: str, values: Any) -> Float[np.ndarray, "..."]:
+    """An array in float64, or one sentence on why there is none."""
+    _refuse_tracers(name, values)
+    try:
+        given = np.asarray(values)
+        if given.dtype.kind in "cSU":  # of which NumPy would drop or read something
+            raise TypeError
+        return given.astype(np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"{name} must be an array of real numbers, in rows of one length; got "
+            f"{reprlib.repr(values)}"
+        ) from None
+
+
+def _real_number(name: str, value: Any) -> float:
+    """A float, or one sentence on why there is none."""
+    _refuse_tracers(name, value)
+    try:
+        if isinstance(value, str | bytes) or np.ndim(value):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be a real number; got {reprlib.repr(value)}") from None
+
+
+def _refuse_tracers(name: str, values: Any) -> None:
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values)):
+        raise TypeError(
+            f"{name} is a traced array, and this function computes in NumPy; inside jit, vmap or "
+            "grad use those of advnets.verify.traceable, which has Eq. 1-6 and no descent"
+        )

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from advnets.verify.criterion import _excess, _pair
-from advnets.verify.densities import Density
+from advnets.verify.densities import Density, _real_number
 
 Masses = Float[np.ndarray, "*batch cells"]
 
@@ -57,8 +57,8 @@ def mirror_descent(
 
     Raises:
         TypeError: for a traced array.
-        ValueError: if a density is none, the shapes differ, the rate is outside (0, 1], or there is
-            no step.
+        ValueError: if a density is none, the shapes differ, the rate is outside (0, 1], or the
+            steps are no whole number above 0.
 
     Example:
         >>> from advnets.verify.descent import mirror_descent
@@ -71,8 +71,7 @@ def mirror_descent(
     References:
         Proposition 2.
     """
-    if not 0 < rate <= 1:
-        raise ValueError(f"rate must be above 0 and at most 1; got {rate}")
+    rate = _checked_rate(rate)
     _check_steps(steps)
     data, model = _pair(("p_data", "p_0"), p_data, p_0, cell_volume)
     shape = model.shape
@@ -81,7 +80,7 @@ def mirror_descent(
     for _ in range(steps):
         model = _mirror_step(data, model, rate)
         gaps.append(_gaps(data, model))
-    return Descent(model.reshape(shape) / cell_volume, np.array(gaps))
+    return Descent(model.reshape(shape) / float(cell_volume), np.array(gaps))
 
 
 def asymptotic_factor(rate: float, empty_cells: bool = False) -> float:
@@ -108,8 +107,7 @@ def asymptotic_factor(rate: float, empty_cells: bool = False) -> float:
     References:
         Proposition 2.
     """
-    if not 0 < rate <= 1:
-        raise ValueError(f"rate must be above 0 and at most 1; got {rate}")
+    rate = _checked_rate(rate)
     return float(2.0**-rate if empty_cells else (1 - rate / 2) ** 2)
 
 
@@ -144,8 +142,8 @@ def projected_gradient(
 
     Raises:
         TypeError: for a traced array.
-        ValueError: if a density is none, the shapes differ, there is no step, or the floor is
-            outside (0, 1).
+        ValueError: if a density is none, the shapes differ, the steps are no whole number above
+            0, or the floor is outside (0, 1).
 
     Example:
         >>> from advnets.verify.descent import projected_gradient
@@ -157,6 +155,7 @@ def projected_gradient(
         Proposition 2.
     """
     _check_steps(steps)
+    floor = _real_number("floor", floor)
     if not 0 < floor < 1:
         raise ValueError(f"floor must be above 0 and below 1; got {floor}")
     data, model = _pair(("p_data", "p_0"), p_data, p_0, cell_volume)
@@ -164,10 +163,19 @@ def projected_gradient(
     found, gaps = _projected_descent(
         data.ravel(), model.ravel(), steps, lambda data, model: _gradient(data, model, floor)
     )
-    return Descent(found.reshape(shape) / cell_volume, np.array(gaps))
+    return Descent(found.reshape(shape) / float(cell_volume), np.array(gaps))
+
+
+def _checked_rate(rate: float) -> float:
+    rate = _real_number("rate", rate)
+    if not 0 < rate <= 1:
+        raise ValueError(f"rate must be above 0 and at most 1; got {rate}")
+    return rate
 
 
 def _check_steps(steps: int) -> None:
+    if isinstance(steps, bool) or not isinstance(steps, int | np.integer):
+        raise ValueError(f"steps must be a whole number; got {steps!r}")
     if steps < 1:
         raise ValueError(f"steps must be at least 1; got {steps}")
 

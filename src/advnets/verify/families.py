@@ -41,10 +41,15 @@ class Grid:
                 f"bounds has {len(self.bounds)} axes and cells {len(self.cells)}; give one of each "
                 "for an axis"
             )
-        if any(not low < high for low, high in self.bounds) or min(self.cells, default=0) < 1:
+        whole = all(isinstance(n, int | np.integer) and n > 0 for n in self.cells)
+        if (
+            not self.cells
+            or not whole
+            or not all(-math.inf < a < b < math.inf for a, b in self.bounds)
+        ):
             raise ValueError(
-                f"a grid needs low < high and a cell along each axis; got bounds {self.bounds} and "
-                f"cells {self.cells}"
+                "a grid needs finite low < high and a whole number of cells along each axis; got "
+                f"bounds {self.bounds} and cells {self.cells}"
             )
 
     @property
@@ -65,7 +70,26 @@ class Grid:
         return tuple(np.meshgrid(*((e[1:] + e[:-1]) / 2 for e in self.edges), indexing="ij"))
 
     def normalised(self, values: Values) -> Values:
-        """Nonnegative values, scaled to a density on this grid."""
+        """Nonnegative values, scaled to a density on this grid.
+
+        Args:
+            values: one for each cell.
+
+        Returns:
+            The density.
+
+        Raises:
+            ValueError: if a value is negative, NaN or infinite, or all are 0.
+        """
+        if not np.isfinite(values).all():
+            bad = values[~np.isfinite(values)][0]
+            raise ValueError(f"values holds {bad}; a density on a grid is finite everywhere")
+        if values.min() < 0:
+            raise ValueError(f"values holds {values.min():.6g}; a density is never below 0")
+        if values.max() == 0:
+            raise ValueError(
+                f"values is 0 in every cell; put some of the mass between the bounds {self.bounds}"
+            )
         return values / (values.sum() * self.cell_volume)
 
 
@@ -80,11 +104,14 @@ def gaussian_mixture(
     Args:
         grid: where.
         means: each component's mean: a number, or one for each axis.
-        scales: their standard deviations, or one for all.
-        weights: their weights, in any unit; equal unless given.
+        scales: their standard deviations, or one for all; above 0.
+        weights: their weights, in any unit, not below 0; equal unless given.
 
     Returns:
         The density at the cells' centres.
+
+    Raises:
+        ValueError: if a scale is not above 0, a weight is below 0, or the grid gets no mass.
 
     Example:
         >>> from advnets.verify.families import Grid, gaussian_mixture
@@ -94,7 +121,8 @@ def gaussian_mixture(
         1.0
     """
     widths = np.broadcast_to(np.asarray(scales, float), len(means))
-    shares = np.ones(len(means)) if weights is None else np.asarray(weights, float)
+    _check_scale("scales", widths)
+    shares = _shares(weights, len(means))
     values = np.zeros(grid.cells)
     for mean, scale, share in zip(means, widths, shares, strict=True):
         centre = np.broadcast_to(np.asarray(mean, float), len(grid.cells))
@@ -141,20 +169,27 @@ def point_masses(
     Args:
         grid: where.
         locations: the points: a number, or one for each axis.
-        weights: their shares, in any unit; equal unless given.
+        weights: their shares, in any unit, not below 0; equal unless given.
 
     Returns:
         The density: 0 but in those cells.
+
+    Raises:
+        ValueError: if a point is off the grid, or a weight below 0.
 
     Example:
         >>> from advnets.verify.families import Grid, point_masses
         >>> point_masses(Grid(((0.0, 1.0),), (4,)), [0.1, 0.6]).tolist()
         [2.0, 0.0, 2.0, 0.0]
     """
-    shares = np.ones(len(locations)) if weights is None else np.asarray(weights, float)
+    shares = _shares(weights, len(locations))
     values = np.zeros(grid.cells)
     for location, share in zip(locations, shares, strict=True):
         place = np.broadcast_to(np.asarray(location, float), len(grid.cells))
+        if not all(a <= x <= b for x, (a, b) in zip(place, grid.bounds, strict=True)):
+            raise ValueError(
+                f"locations holds {location}, which is off the grid; its bounds are {grid.bounds}"
+            )
         cell = tuple(
             min(max(int(np.searchsorted(e, x, "right")) - 1, 0), len(e) - 2)
             for e, x in zip(grid.edges, place, strict=True)
@@ -174,12 +209,16 @@ def heavy_tails(grid: Grid, location: float = 0.0, scale: float = 1.0) -> Values
     Returns:
         The density at the cells' centres.
 
+    Raises:
+        ValueError: if the scale is not above 0.
+
     Example:
         >>> from advnets.verify.families import Grid, heavy_tails
         >>> p = heavy_tails(Grid(((-50.0, 50.0),), (1001,)))
         >>> round(float(p[500] / p[490]), 3)
         1.998
     """
+    _check_scale("scale", np.array([scale]))
     values = np.ones(grid.cells)
     for x in grid.points:
         values = values / (1 + ((x - location) / scale) ** 2)
@@ -193,12 +232,15 @@ def push_forward(grid: Grid, generator: Callable[[Any], Any], prior: Any) -> Val
     bisection finds.
 
     Args:
-        grid: where; of one dimension, and wide enough to hold the density.
+        grid: where; of one dimension.
         generator: G, increasing, on arrays of float64.
         prior: the distribution of z: a frozen SciPy distribution.
 
     Returns:
-        The density's mean over each cell.
+        The density's mean over each cell. Mass off the grid is cut off, and the rest scaled up.
+
+    Raises:
+        ValueError: if G decreases somewhere, or the grid gets no mass.
 
     Example:
         >>> import scipy.stats
@@ -208,8 +250,10 @@ def push_forward(grid: Grid, generator: Callable[[Any], Any], prior: Any) -> Val
         [0.5, 0.5, 0.5, 0.5]
     """
     (edges,) = grid.edges
-    low = np.full(edges.shape, prior.ppf(1e-15))
-    high = np.full(edges.shape, prior.ppf(1 - 1e-15))
+    ends = prior.ppf(1e-15), prior.ppf(1 - 1e-15)
+    if not (np.diff(generator(np.linspace(*ends, 1001))) >= 0).all():
+        raise ValueError("generator must increase over the prior's range; give -G for a falling G")
+    low, high = (np.full(edges.shape, end) for end in ends)
     for _ in range(200):
         middle = (low + high) / 2
         below = generator(middle) < edges
@@ -227,14 +271,31 @@ def sampled(grid: Grid, samples: Float[np.ndarray, "n dimensions"]) -> Values:
     Returns:
         The density.
 
+    Raises:
+        ValueError: if a sample is NaN, or none is on the grid.
+
     Example:
         >>> import numpy as np
         >>> from advnets.verify.families import Grid, sampled
         >>> sampled(Grid(((0.0, 1.0),), (2,)), np.array([[0.1], [0.2], [0.3], [0.9]])).tolist()
         [1.5, 0.5]
     """
+    if np.isnan(samples).any():
+        raise ValueError("samples holds nan; give numbers")
     counts, _ = np.histogramdd(samples, bins=grid.edges)
     return grid.normalised(counts)
+
+
+def _shares(weights: Sequence[float] | None, count: int) -> Float[np.ndarray, " components"]:
+    shares = np.ones(count) if weights is None else np.asarray(weights, float)
+    if not (shares >= 0).all():
+        raise ValueError(f"weights must not be below 0; got {weights}")
+    return shares
+
+
+def _check_scale(name: str, scales: Float[np.ndarray, " components"]) -> None:
+    if not (scales > 0).all():
+        raise ValueError(f"{name} must be above 0; got {scales[~(scales > 0)][0]}")
 
 
 def random_pair(
