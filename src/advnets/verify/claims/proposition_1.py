@@ -167,32 +167,41 @@ def prop1_boundary(
     "both are negative a / (a + b) is the minimum, and if their signs differ it is outside (0, 1) "
     "and the maximum is at an end.",
     source="Proposition 1 (proof)",
-    computes="For 2,000 pairs with a negative member: how often a / (a + b) lies in (0, 1) and is "
-    "as great as all of 999 other points.",
+    computes="For 2,100 random pairs, as many with both negative as with either one, on 999 points "
+    "of (0, 1): how many contradict this. With both negative: a / (a + b) is not in (0, 1), or a "
+    "value is below the one there by more than 1e-12. With different signs: a / (a + b) is in "
+    "(0, 1), or the function does not rise throughout for a > 0, or fall for a < 0.",
     tolerance=0.0,
     reason="A count; the statement, corrected, leaves no case.",
     faults=[
-        Fault("positive weights among them", {"weights": lambda rng: rng.normal(size=(2000, 2))})
+        Fault("positive weights among them", {"weights": lambda rng: rng.normal(size=(2100, 2))}),
+        Fault("a and b the other way round", {"point": lambda a, b: b / (a + b)}),
     ],
 )
 def prop1_domain(
     seed: int,
     *,
     weights: Callable = lambda rng: (
-        rng.normal(size=(2000, 2)) * [1, 0] - rng.exponential(size=(2000, 2)) * [0, 1]
+        rng.exponential(size=(2100, 2)) * np.tile([[-1, -1], [1, -1], [-1, 1]], (700, 1))
     ),
+    point: Callable = lambda a, b: a / (a + b),
 ) -> Finding:
     rng = np.random.default_rng([seed, 4])
     y = np.linspace(0, 1, 1001)[1:-1]
-    maxima, example = 0, {}
+    wrong, example = 0, {}
     pairs = weights(rng)
     for a, b in pairs:
-        point = a / (a + b)
-        if 0 < point < 1:
-            value = a * np.log(point) + b * np.log1p(-point)
-            if value >= np.max(a * np.log(y) + b * np.log1p(-y)):
-                maxima, example = maxima + 1, {"a": float(a), "b": float(b)}
-    return Finding(float(maxima), {"pairs": len(pairs)}, example)
+        best = point(a, b)
+        values = a * np.log(y) + b * np.log1p(-y)
+        if np.sign(a) == np.sign(b):
+            right = 0 < best < 1 and bool(
+                a * np.log(best) + b * np.log1p(-best) <= values.min() + 1e-12
+            )
+        else:
+            right = not 0 < best < 1 and bool((np.diff(values) * a > 0).all())
+        if not right:
+            wrong, example = wrong + 1, {"a": float(a), "b": float(b)}
+    return Finding(float(wrong), {"pairs": len(pairs)}, example)
 
 
 @claim(

@@ -145,7 +145,9 @@ def saturation_gradients(
     "G's parameters and of V in D's at the equilibrium; and, at 1,000 random discriminators, the "
     "number of examples whose two gradients differ in sign, plus the former's largest entry.",
     tolerance=0.0,
-    reason="A count, and gradients that are exact zeros or sums of equal terms.",
+    reason="A count, and gradients that are exact zeros or sums of equal terms. At the equilibrium "
+    "D is constant, so that no cost of its logits moves G: what can fail there is V's gradient in "
+    "D.",
     condition="gradients taken example by example, or p_g = p_data: summed over a batch, the two "
     "objectives weigh its examples differently",
     faults=[
@@ -157,6 +159,10 @@ def saturation_gradients(
             "a cost that prefers D = 1/2 to D = 1",
             {"non_saturating": lambda logits: jnp.mean(logits**2)},
         ),
+        Fault(
+            "data counted twice in V, so that D leaves 1/2",
+            {"game_value": lambda real, fake: value_function(real, fake) + jnp.mean(real) / 2},
+        ),
     ],
 )
 def saturation_directions(
@@ -164,6 +170,7 @@ def saturation_directions(
     *,
     saturating: GeneratorCost = minimax_cost,
     non_saturating: GeneratorCost = non_saturating_cost,
+    game_value: Callable = value_function,
 ) -> Finding:
     key = jax.random.key(seed)
     noise = Normal(1)(key, 64)
@@ -175,7 +182,7 @@ def saturation_directions(
 
     def value(discriminator: _Quadratic) -> Float[Array, ""]:
         logits = jax.vmap(discriminator)(jax.vmap(target)(noise))
-        return value_function(logits, logits)
+        return game_value(logits, logits)
 
     @jax.jit
     def at_rest() -> list[Any]:
