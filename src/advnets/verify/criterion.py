@@ -63,7 +63,7 @@ def virtual_criterion(
         cell_volume: the volume of a cell, above 0.
 
     Returns:
-        C in nats, in [-log 4, 0].
+        C in nats, in [-log 4, 0] up to rounding.
 
     Raises:
         TypeError: for a traced array.
@@ -183,7 +183,7 @@ def kullback_leibler(
         cell_volume: the volume of a cell, above 0.
 
     Returns:
-        The divergence in nats, in [0, ∞].
+        The divergence in nats, in [0, ∞] up to rounding.
 
     Raises:
         TypeError: for a traced array.

@@ -244,7 +244,7 @@ def _bound(case: _Case, subset: int, learned: float) -> float:
     statement="With a fixed noise density, learning slows dramatically once the model is roughly "
     "right on a small subset of the observed variables: D then tells the noise by these alone, and "
     "the other parameters' gradient vanishes.",
-    source="Section 2 (related work, noise-contrastive estimation)",
+    source="Section 2 (related work on noise-contrastive estimation; the arXiv text only)",
     computes="For a model that has learned 80 % or all of the mean of k = 0, 1, 2, 4, 8 or 16 "
     "variables: dV/dtheta for one more variable by integration, against a bound that falls as "
     "exp(-k step²/8) for all of it; the residual is by what part the bound is exceeded, or by what "
@@ -305,7 +305,7 @@ def nce_slowdown(
     statement="The slowdown isn't one of scale that longer steps would cure: with a fixed noise "
     "density the examples that a gradient needs to rise above its own noise grow with the "
     "variables already learned.",
-    source="Section 2 (related work, noise-contrastive estimation)",
+    source="Section 2 (related work on noise-contrastive estimation; the arXiv text only)",
     computes="For a model that has learned 90 % of the mean of k = 0, 1, 2, 4 or 8 variables: "
     "dV/dtheta from 100,000 data and noise examples of k + 1 variables, against integration, in "
     "standard errors from integration; infinite unless the variance of one pair's gradient over "
@@ -363,7 +363,7 @@ def nce_samples(seed: int, *, noise_power: float = 1.0, noise_learned: float = 0
     statement="From a model that has nearly learned a small subset of the observed variables, "
     "noise-contrastive estimation takes dramatically more steps for the rest, the adversarial game "
     "hardly any more.",
-    source="Section 2 (related work, noise-contrastive estimation)",
+    source="Section 2 (related work on noise-contrastive estimation; the arXiv text only)",
     computes="Gradient ascent on both means by the exact gradient, learning rate 0.2, from 90 % of "
     "the mean of k = 0, 1, 2, 4 or 8 variables and none of another's: the steps until half of that "
     "is learned, as a multiple of those at k = 0. The residual is how far, with fixed noise, the "

@@ -379,8 +379,8 @@ def prop2_monotone(seed: int, *, step: Callable = descent._mirror_step) -> Findi
     computes="From 2,000 random starts at rates of 0.1 to 1: the gap times eta t / KL, which must "
     "be at most 1 after each of 200 steps.",
     tolerance=1e-12,
-    reason="Rounding of a quotient of at most 1; the largest that these starts reach is some 0.34, "
-    "so that a bound of a third of this one would be noticed, and a bound of half of it would not.",
+    reason="Rounding of a quotient of at most 1. The largest that these starts reach is about "
+    "0.35: half of this bound would hold for them too.",
     condition=POSITIVE,
     faults=[
         Fault(

@@ -38,7 +38,7 @@ def _smoothed_gradient(
     "sigma-limit-gradient",
     statement="Derivatives can be passed back through a generative process: the gradient in x of "
     "the expectation of f(x + ε), ε normal of variance σ², tends to that of f as σ tends to 0.",
-    source="Section 2 (last paragraph)",
+    source="Section 2 (second paragraph of the NIPS text; the arXiv text has no formula)",
     computes="For ten tanh networks f of two variables at 50 points each: the gradient of the "
     "expectation, as E[f(x + ε) ε] / σ² by Gauss-Hermite quadrature, against that of f, for σ "
     "from 0.03 to 0.001: how far the fitted power of σ in the error is from 2, at most; infinite "

@@ -160,7 +160,7 @@ def saturation_gradients(
             {"non_saturating": lambda logits: jnp.mean(logits**2)},
         ),
         Fault(
-            "data counted twice in V, so that D leaves 1/2",
+            "data's logits counted once more in V",
             {"game_value": lambda real, fake: value_function(real, fake) + jnp.mean(real) / 2},
         ),
     ],

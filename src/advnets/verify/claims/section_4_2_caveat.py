@@ -149,7 +149,7 @@ APART = 2.0
     "point: the largest derivative there (closed form), infinite unless the Hessian is positive "
     "definite (smallest eigenvalue above 0.01) and C at least 0.1 nats above -log 4.",
     tolerance=1e-8,
-    reason="Newton's method ends at rounding, 1e-15; its tolerance is 1e-12.",
+    reason="Newton's method, of 50 steps, ends at rounding: 1e-15.",
     faults=[
         Fault("a start near the data's own places", {"start": (-1.5, 1.5)}),
         Fault("equal shares, so that swapping changes nothing", {"share": 0.5}),

@@ -245,7 +245,7 @@ def _examples(grid: families.Grid) -> dict[str, np.ndarray]:
         ),
         Fault(
             "both logarithms of D",
-            {"virtual_criterion": lambda p, q: _value_at(p, -q, np.log(_odds(p, q)))},
+            {"virtual_criterion": lambda p, q: _value_at(p + q, 0 * q, np.log(_odds(p, q)))},
         ),
     ],
 )
