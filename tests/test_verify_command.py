@@ -9,14 +9,17 @@ from advnets import verify
 from advnets.verify import registry, report
 from advnets.verify.__main__ import main
 
+BROKEN = "of something that takes more than the sixty characters which a line of the table has"
+QUARTERS = np.array([0.25, 0.75])
 
-def made(residual=0.0, tolerance=1.0, fault=5.0, **more):
+
+def made(residual=0.0, tolerance=1.0, fault=5.0, worst=QUARTERS, **more):
     """A claim outside the registry, and what its planted fault does to it."""
 
     def check(seed, *, value=residual):
         if value is None:
-            raise ZeroDivisionError("of something")
-        return registry.Finding(value, {"n": 3}, {"p": np.array([0.25, 0.75])})
+            raise ZeroDivisionError(BROKEN)
+        return registry.Finding(value, {"n": 3}, {"p": worst})
 
     texts = dict.fromkeys(("statement", "source", "computes", "reason"), "text | with <marks>")
     fields = {"condition": "", "long": False, "needs": "", "tolerance": tolerance} | texts | more
@@ -63,13 +66,31 @@ def test_a_broken_computation_is_an_error_and_not_a_catch(only, capsys):
     assert "NOT CAUGHT" in capsys.readouterr().out
 
 
+def test_a_broken_computation_says_where_and_why(only, capsys):
+    only(made(residual=None))
+    assert main([]) == 1
+    said = capsys.readouterr().out
+    assert f"ZeroDivisionError: {BROKEN}" in said
+    assert "in check" in said
+
+
+def test_a_counterexample_has_all_its_digits(only, capsys):
+    thirds = np.array([1 / 3, 2 / 3])
+    only(made(residual=2.0, worst=thirds))
+    main([])
+    assert "p = [0.3333333333333333 0.6666666666666666]" in capsys.readouterr().out
+
+
 def test_a_missing_module_is_a_reason(only, capsys):
     outcome = verify.run_claim(made(needs="no_such_module"))
     assert (outcome.verdict, "no_such_module" in outcome.why) == ("not run", True)
     only(made(needs="no_such_module"))
     assert main([]) == 0
-    assert main(["--sabotage"]) == 0
-    assert "1 not run" in capsys.readouterr().out
+    # A fault that was not run was not caught.
+    assert main(["--sabotage"]) == 1
+    said = capsys.readouterr().out
+    assert "1 not run" in said
+    assert "missing: no_such_module; pip install" in said
 
 
 def test_the_registry_refuses():

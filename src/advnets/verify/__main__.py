@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import sys
+import textwrap
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -31,7 +32,7 @@ class Options:
     full: bool = False
     """Run the long claims too."""
     sabotage: bool = False
-    """Run the claims with their planted faults instead; exit code 1 unless all are caught."""
+    """Run the claims with their planted faults instead; exit code 1 unless every one is caught."""
     out: Path | None = None
     """Folder for claims.json, pictures and report.html."""
     seed: int = 0
@@ -101,10 +102,13 @@ def check(options: Options, chosen: set[str]) -> int:
     broken = [outcome for outcome in outcomes if outcome.verdict in ("fails", "error")]
     for outcome in broken:
         print(f"\n{outcome.claim.id}: {outcome.claim.statement}")
+        if outcome.verdict == "error":
+            print(textwrap.indent(outcome.traceback, "  "), end="")  # it ends with the message
         print(f"  replay: python -m advnets.verify --only {outcome.claim.id} --seed {options.seed}")
         if outcome.finding is not None:
             for name, value in outcome.finding.worst.items():
-                print(f"  {name} = {np.array2string(np.asarray(value), threshold=64)}")
+                digits = np.array2string(np.asarray(value), threshold=64, floatmode="unique")
+                print(f"  {name} = {digits}")
     if options.out is not None:
         report.write(options.out, outcomes, {"seed": options.seed, "provenance": origin})
         print(f"claims.json, report.html and the pictures are in {options.out}")
@@ -115,6 +119,7 @@ def sabotage(options: Options, chosen: set[str]) -> int:
     """Runs each claim with each of its planted faults, all of which must be caught."""
     planted = [(CLAIMS[id], fault) for id in CLAIMS if id in chosen for fault in CLAIMS[id].faults]
     missed = skipped = 0
+    needed: set[str] = set()
     progress = tqdm(planted, unit="fault", leave=False, disable=None)
     for claim, fault in progress:
         progress.set_description(claim.id)
@@ -124,13 +129,16 @@ def sabotage(options: Options, chosen: set[str]) -> int:
             said = "caught"
         elif outcome.verdict == "not run":
             said = "not run"
+            needed.add(claim.needs)
         missed += said == "NOT CAUGHT"
         skipped += said == "not run"
         why = f": {outcome.why}" if outcome.why else ""
         tqdm.write(f"{said:<11} {claim.id:<28} {fault.description}{why}")
     print(f"{len(planted)} planted faults: {len(planted) - missed - skipped} caught", end="")
     print(f", {missed} not caught, {skipped} not run" if missed or skipped else "")
-    return 1 if missed else 0
+    if needed:
+        print(f"missing: {', '.join(sorted(needed))}; pip install 'advnets[verify]' to run them")
+    return 1 if missed or skipped else 0
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 import math
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -90,6 +91,7 @@ class Outcome:
         seed: the seed that it was computed with.
         seconds: how long that took.
         finding: what was found, unless there was an error or it was not run.
+        traceback: where the error came from.
     """
 
     claim: Claim
@@ -98,6 +100,7 @@ class Outcome:
     seed: int = 0
     seconds: float = 0.0
     finding: Finding | None = None
+    traceback: str = ""
 
     @property
     def worded(self) -> str:
@@ -228,7 +231,8 @@ def run_claim(claim: Claim, seed: int = 0, fault: Fault | None = None) -> Outcom
         finding = claim.check(seed, **(fault.parts if fault else {}))
     except Exception as error:  # a claim that breaks off must not hide the others
         seconds = time.perf_counter() - start
-        return Outcome(claim, "error", f"{type(error).__name__}: {error}", seed, seconds)
+        why, trace = f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error))
+        return Outcome(claim, "error", why, seed, seconds, traceback=trace)
     seconds = time.perf_counter() - start
     # Infinity minus infinity and the like: a NaN residual is no proof of anything.
     holds = not math.isnan(finding.residual) and finding.residual <= claim.tolerance
