@@ -105,6 +105,7 @@ def test_the_criterions_functions_are_all_traceable():
         ([1.0], [1.0], None, "cell_volume must be a real number; got None"),
         (1.0, [1.0], 1.0, "p_data is the single number 1.0"),
         ("ab", [1.0], 1.0, "p_data must be an array of real numbers.*; got 'ab'"),
+        (None, [1.0], 1.0, "p_data must be an array of real numbers.*; got None"),
         (["1.0"], [1.0], 1.0, "p_data must be an array of real numbers"),
         ([1 + 0j], [1.0], 1.0, "p_data must be an array of real numbers"),
         (np.array([1 + 1j]), [1.0], 1.0, "p_data must be an array of real numbers"),

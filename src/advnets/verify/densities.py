@@ -67,7 +67,9 @@ def _real_array(name: str, values: Any) -> Float[np.ndarray, "..."]:
     _refuse_tracers(name, values)
     try:
         given = np.asarray(values)
-        if given.dtype.kind in "cSU":  # of which NumPy would drop or read something
+        if (
+            values is None or given.dtype.kind in "cSU"
+        ):  # of which NumPy would drop or read something
             raise TypeError
         return given.astype(np.float64)
     except (TypeError, ValueError):
