@@ -44,6 +44,8 @@ def test_tfd_trains_two_stages_and_scores_five_folds(faces):
     means = [fold["test"]["mean"] for fold in scored["folds"]]
     assert scored["test"]["mean"] == pytest.approx(np.mean(means))
     assert scored["test"]["standard_error"] == pytest.approx(np.std(means, ddof=1) / 5**0.5)
+    # Its validation rows are other folds' test rows.
+    assert "folds" not in result["best"]["parzen"]
     assert (faces / "run" / "first-stage" / "generator.safetensors").exists()
     generator, prior = bench.load_generator(faces / "run")
     first = advnets.load_model(
@@ -155,12 +157,14 @@ def run_result(seed, mean, **recipe):
 def test_table_1_has_a_row_for_each_setting_with_its_seeds():
     runs = [run_result(0, 100.0), run_result(1, 110.0), run_result(0, 90.0, order="alternating")]
     runs += [run_result(0, 50.0, batch_size=50), run_result(1, 111.0)]
+    runs += [run_result(0, 1.0, dataset="imagefolder")]
     table = {row.label: row.cells["mnist"] for row in table1.rows(runs) if row.group == "here"}
     both = table["here: simultaneous, 250 epochs"]
     assert (both.mean, both.seeds, both.scores) == (105.5, 2, (100.0, 111.0))
     assert both.spread == pytest.approx(np.std([100, 111], ddof=1))
     assert table["here: alternating, 250 epochs"].spread is None
     assert table["here: simultaneous, 250 epochs, batch_size = 50"].mean == 50.0
+    assert len(table) == 3
     text = table1.markdown(table1.rows(runs))
     assert "105.5 ± 2 (2 seeds, spread 7.8)" in text
     assert "| here | – | needs TFD_48x48.mat, which is not public |" in text

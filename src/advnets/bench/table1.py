@@ -118,8 +118,10 @@ def rows(results: Sequence[Mapping[str, Any]]) -> list[Row]:
     ]
     settings: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for result in results:
-        if result.get("benchmark") in COLUMNS:
-            key = (result["benchmark"], json.dumps(result["recipe"], sort_keys=True))
+        name = result.get("benchmark")
+        # On other data it is no row of this table.
+        if name in COLUMNS and result["recipe"]["dataset"] == name:
+            key = (name, json.dumps(result["recipe"], sort_keys=True))
             settings.setdefault(key, []).append(result)
     for (name, _), runs in sorted(settings.items()):
         by_seed = {run["seed"]: run for run in runs}  # the last of two runs with one seed
