@@ -1,8 +1,9 @@
 """The paper's experiments at full scale, by name: `python -m advnets.bench`.
 
 In Python: take a recipe from [`advnets.bench.BENCHMARKS`][], change what you like with
-`dataclasses.replace`, and [`advnets.bench.run`][] it. [`advnets.bench.load_generator`][] opens
-what a run has left.
+`dataclasses.replace`, or write a [`advnets.bench.Recipe`][] of your own into a
+[`advnets.bench.Benchmark`][], and [`advnets.bench.run`][] it. [`advnets.bench.load_generator`][]
+opens what a run has left.
 """
 
 from advnets.bench.recipes import BENCHMARKS as BENCHMARKS

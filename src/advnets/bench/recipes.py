@@ -58,7 +58,7 @@ class GeneratorSpec:
     output: Literal["sigmoid", "linear", "deconvolution"] = "sigmoid"
     """Sigmoid pixels start from the data's marginals, the others from 0."""
     output_range: float = 0.05
-    """Those of a sigmoid or linear output start uniform in ± this, unless they are sparse."""
+    """A sigmoid or linear output's weights start uniform in ± this, unless they are sparse."""
     output_nonzero: int = 0
     """Standard normal weights of each output unit, the rest 0; 0 for uniform weights."""
     deconvolution: Deconvolution = Deconvolution()
@@ -287,7 +287,7 @@ class Benchmark:
     """What it does, and what it costs."""
     needs: str
     """The data that it needs."""
-    quick: Recipe
+    quick: Recipe | None = None
     """A smaller recipe of the same kind, done in about a minute."""
     published: tuple[float, float] | None = None
     """The paper's log-likelihood on the test set and its standard error, in nats."""
