@@ -240,10 +240,10 @@ def test_reference_rows_agree_with_an_independent_score(tmp_path, capsys):
 
 def test_real_images_score_as_published_for_the_paper_s_protocol(data_dir):
     """241.2 ± 2.1 nats at bandwidth .167 for the first 10,000 training images."""
-    from advnets.bench.scoring import score, unit_interval
+    from advnets.bench.scoring import on_host, score
 
-    mnist = advnets.data.load("mnist", data_dir)
-    scored = score(unit_interval(mnist.train[:10_000]), mnist)
+    mnist, preprocess = advnets.data.load("mnist", data_dir), on_host("unit")
+    scored = score(preprocess(mnist.train[:10_000]), mnist, preprocess)
     assert scored["bandwidth"] == pytest.approx(0.16681, rel=1e-4)
     assert scored["test"]["mean"] == pytest.approx(241.2, abs=0.1)
     assert scored["test"]["standard_error"] == pytest.approx(2.1, abs=0.1)
