@@ -144,27 +144,30 @@ def test_images_that_do_not_fit_the_recipe_are_refused(colour_mirror, tmp_path, 
     assert not (tmp_path / "r").exists()
 
 
-def run_result(seed, mean, **recipe):
+def run_result(seed, mean, *, lossy=False, **recipe):
     base = json.loads(json.dumps(dataclasses.asdict(bench.BENCHMARKS["mnist"].recipe)))
     return {
         "benchmark": "mnist",
         "seed": seed,
         "recipe": base | recipe,
         "parzen": {"test": {"mean": mean, "standard_error": 2.0, "n": 10}},
+        "data": "made up" + ", lossy copy" * lossy,
     }
 
 
 def test_table_1_has_a_row_for_each_setting_with_its_seeds():
     runs = [run_result(0, 100.0), run_result(1, 110.0), run_result(0, 90.0, order="alternating")]
     runs += [run_result(0, 50.0, batch_size=50), run_result(1, 111.0)]
-    runs += [run_result(0, 1.0, dataset="imagefolder")]
+    runs += [run_result(0, 1.0, dataset="imagefolder"), run_result(2, 7.0, lossy=True)]
+    runs += [run_result(1, 92.0, order="alternating", evaluate_every=5)]
     table = {row.label: row.cells["mnist"] for row in table1.rows(runs) if row.group == "here"}
     both = table["here: simultaneous, 250 epochs"]
     assert (both.mean, both.seeds, both.scores) == (105.5, 2, (100.0, 111.0))
     assert both.spread == pytest.approx(np.std([100, 111], ddof=1))
-    assert table["here: alternating, 250 epochs"].spread is None
+    assert table["here: alternating, 250 epochs"].scores == (90.0, 92.0)
+    assert table["here: simultaneous, 250 epochs, lossy data"].spread is None
     assert table["here: simultaneous, 250 epochs, batch_size = 50"].mean == 50.0
-    assert len(table) == 3
+    assert len(table) == 4
     text = table1.markdown(table1.rows(runs))
     assert "105.5 ± 2 (2 seeds, spread 7.8)" in text
     assert "| here | – | needs TFD_48x48.mat, which is not public |" in text
@@ -176,7 +179,7 @@ def test_table_1_from_the_package_alone(tmp_path, capsys):
     assert "| Adversarial nets | 225 ± 2 | 2057 ± 26 |" in printed
     assert (tmp_path / "table1.md").read_text() == printed
     assert json.loads((tmp_path / "table1.json").read_text())[0]["label"] == "DBN"
-    for picture in ("table1.png", "seeds.png"):
+    for picture in ("mnist.png", "tfd.png", "mnist-seeds.png"):
         assert matplotlib.image.imread(tmp_path / picture).std() > 0
 
 
@@ -188,3 +191,55 @@ def test_recorded_runs_say_where_they_come_from():
             assert set(result["recipe"]) == set(
                 dataclasses.asdict(bench.BENCHMARKS[result["benchmark"]].recipe)
             )
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"benchmark": "mnist"}', "{"])
+def test_what_is_no_result_is_refused_by_table_1(content, tmp_path, capsys):
+    (tmp_path / "results.json").write_text(content)
+    assert main(["table1", "--runs", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert str(tmp_path / "results.json") in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_table_1_says_what_it_leaves_out(faces, tmp_path, capsys):
+    digits = tmp_path / "digits"
+    digits.mkdir()
+    result = results(faces / "run") | {"benchmark": "digits"}
+    (digits / "results.json").write_text(json.dumps(result))
+    arguments = ["table1", "--runs", str(digits), str(faces / "run"), "--out", str(tmp_path / "t")]
+    assert main(arguments) == 0
+    captured = capsys.readouterr()
+    assert "no column for it: digits" in captured.err
+    assert "| here: simultaneous, 1 epochs" in captured.out
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"preprocessing": "zca"},
+        {"objective": "wgan"},
+        {"prior": "gauss"},
+        {"order": "both"},
+        {"generator": bench.GeneratorSpec(last_hidden="tanh")},
+        {"generator": bench.GeneratorSpec(output="tanh")},
+        {"generator": bench.GeneratorSpec(sigmoid_bias=float("nan"))},
+        {"generator": bench.GeneratorSpec(output_nonzero=-1)},
+        {
+            "preprocessing": "gcn",
+            "generator": bench.GeneratorSpec(output="deconvolution", output_nonzero=3),
+        },
+    ],
+)
+def test_a_wrong_recipe_in_python_is_refused_when_it_is_made(wrong):
+    with pytest.raises(ValueError, match="got"):
+        bench.Recipe(**wrong)
+
+
+def test_a_deconvolution_takes_all_of_the_recipe_s_fields():
+    quick = bench.BENCHMARKS["cifar10-conv"].quick
+    spec = dataclasses.replace(quick.generator, sigmoid_bias=-2.0, output_range=0.001)
+    recipe = dataclasses.replace(quick, generator=spec)
+    images = np.zeros((1, 32, 32, 3), np.uint8)
+    generator, _ = bench.recipes.build_players(jax.random.key(0), recipe, images)
+    assert (generator.layers[2].bias == -2).all()
+    assert 0 < abs(generator.layers[-1].kernel).max() <= 0.001

@@ -90,7 +90,7 @@ def test_cifar10_keeps_rows_and_colours(tmp_path, monkeypatch):
 @pytest.mark.parametrize("kinds", [("JPEG", "JPEG"), ("PNG", "JPEG"), ("JPEG", "PNG")])
 def test_a_lossy_copy_says_so(tmp_path, monkeypatch, kinds):
     _, cifar10 = small_cifar10(tmp_path, monkeypatch, *kinds)
-    assert cifar10.source == "local mirror of uoft-cs/cifar10, lossy JPEG copy"
+    assert cifar10.source == "local mirror of uoft-cs/cifar10, lossy copy (not PNG)"
 
 
 def test_real_cifar10_is_split_as_in_the_paper(data_dir):

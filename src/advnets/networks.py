@@ -110,6 +110,8 @@ def deconvolutional_generator(
     kernel_size: int = 5,
     stride: int = 3,
     weight_range: float = 0.05,
+    sigmoid_bias: float = 0.0,
+    output_range: float | None = None,
     output_bias: float | Float[Array, "*shape"] = 0.0,
 ) -> eqx.nn.Sequential:
     """The convolutional CIFAR-10 recipe's generator: dense layers, then a deconvolution.
@@ -128,6 +130,9 @@ def deconvolutional_generator(
         kernel_size: the height and width of the deconvolution's patches.
         stride: the step from one patch to the next.
         weight_range: weights start uniform in ± this.
+        sigmoid_bias: the initial bias of the sigmoid hidden layers; that of the others is 0.
+        output_range: the deconvolution's weights start uniform in ± this; `weight_range` unless
+            given.
         output_bias: the initial bias of the output.
 
     Returns:
@@ -168,14 +173,16 @@ def deconvolutional_generator(
             f"hidden_sizes={tuple(hidden_sizes)}"
         )
     *hidden_keys, output_key = jax.random.split(key, len(hidden_sizes) + 1)
-    layers = _hidden_layers(hidden_keys, latent_size, hidden_sizes, activations, weight_range)
+    layers = _hidden_layers(
+        hidden_keys, latent_size, hidden_sizes, activations, weight_range, sigmoid_bias
+    )
     deconvolution = Deconvolution(
         output_key,
         (rows, columns, channels),
         channels=image_channels,
         kernel_size=kernel_size,
         stride=stride,
-        weight_range=weight_range,
+        weight_range=weight_range if output_range is None else output_range,
         output_bias=output_bias,
     )
     return eqx.nn.Sequential([*layers, Reshape((rows, columns, channels)), deconvolution])

@@ -291,8 +291,8 @@ def released_updates(
     """The update rule that every released recipe shares.
 
     [`advnets.momentum`][] with [`advnets.momentum_ramp`][] and
-    [`advnets.decayed_learning_rate`][], then [`advnets.column_norm_limit`][] where a recipe has
-    one.
+    [`advnets.decayed_learning_rate`][], then [`advnets.column_norm_limit`][] and
+    [`advnets.kernel_norm_limit`][] where a recipe has a limit.
 
     Args:
         learning_rate: the initial learning rate, above 0.
@@ -303,7 +303,8 @@ def released_updates(
         final_momentum: the momentum from epoch `saturate` on.
         saturate: the epoch at which the ramp ends.
         stride: discriminator updates for each update of this player (k for a generator).
-        norm_limit: the greatest norm of a unit's incoming weights, if there is a limit.
+        norm_limit: the greatest norm of a unit's incoming weights or of a kernel, if there is a
+            limit.
 
     Returns:
         An Optax gradient transformation.
@@ -328,4 +329,6 @@ def released_updates(
             updates_per_epoch, initial=initial_momentum, final=final_momentum, saturate=saturate
         ),
     )
-    return rule if norm_limit is None else optax.chain(rule, column_norm_limit(norm_limit))
+    if norm_limit is None:
+        return rule
+    return optax.chain(rule, column_norm_limit(norm_limit), kernel_norm_limit(norm_limit))

@@ -8,9 +8,11 @@ opens what a run has left.
 
 from advnets.bench.recipes import BENCHMARKS as BENCHMARKS
 from advnets.bench.recipes import Benchmark as Benchmark
+from advnets.bench.recipes import Deconvolution as Deconvolution
 from advnets.bench.recipes import DiscriminatorSpec as DiscriminatorSpec
 from advnets.bench.recipes import GeneratorSpec as GeneratorSpec
 from advnets.bench.recipes import Recipe as Recipe
+from advnets.bench.recipes import SecondStage as SecondStage
 from advnets.bench.reference_rows import references as references
 from advnets.bench.runs import load_generator as load_generator
 from advnets.bench.runs import run as run

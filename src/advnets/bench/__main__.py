@@ -46,7 +46,7 @@ class ReferenceOptions:
     """What the reference rows are computed on."""
 
     dataset: str = "mnist"
-    """digits, mnist, cifar10, tfd, or owner/name on the Hub."""
+    """digits, mnist, cifar10, tfd, imagefolder, or owner/name on the Hub."""
     preprocessing: Preprocessing = "unit"
     """unit: pixels in [0, 1]; gcn: as the CIFAR-10 recipes."""
     iterations: int = 20
@@ -64,9 +64,9 @@ class TableOptions:
     """What Table 1 is made from."""
 
     runs: tuple[Path, ...] = ()
-    """Folders of finished runs, beside those that ship with the package."""
+    """Folders of finished runs (or files of reference rows), beside what ships with the package."""
     out: Path = Path("runs/table1")
-    """Folder of table1.md, table1.json and table1.png; what is there of them is replaced."""
+    """Folder of table1.md, table1.json and the pictures; what is there of them is replaced."""
 
 
 REFERENCES = "real training images, and k-means centroids of them, scored in the place of samples"
@@ -229,12 +229,16 @@ def _table1(arguments: list[str]) -> int:
         description=f"{TABLE1}.",
     )
     try:
-        rows = table1.rows([*recorded(), *table1.read_runs(options.runs)])
+        given = table1.read_runs(options.runs)
+        rows = table1.rows([*recorded(), *given])
         table1.write(options.out, rows)
     except (ValueError, OSError) as error:
         return _refuse(str(error))
     print(table1.markdown(rows), end="")
-    print(f"table1.md, table1.json and table1.png are in {options.out}", file=sys.stderr)
+    names = {result.get("benchmark") or result["dataset"] for result in given}
+    if others := sorted(names - set(table1.COLUMNS)):
+        print(f"left out, as Table 1 has no column for it: {', '.join(others)}", file=sys.stderr)
+    print(f"table1.md, table1.json and the pictures are in {options.out}", file=sys.stderr)
     return 0
 
 

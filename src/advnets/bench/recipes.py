@@ -1,8 +1,9 @@
 """The recipes as typed data, and how to build what they describe."""
 
 import dataclasses
+import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import equinox as eqx
 import jax
@@ -29,6 +30,8 @@ PREPROCESSING: dict[str, Callable[..., Any]] = {
     "gcn": advnets.preprocessing.gcn,
 }
 Preprocessing = Literal["unit", "gcn"]
+Activation = Literal["relu", "sigmoid"]
+Output = Literal["sigmoid", "linear", "deconvolution"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,18 +52,19 @@ class GeneratorSpec:
 
     hidden_sizes: tuple[int, ...] = (1200, 1200)
     """Units of each hidden layer; all are rectified linear but perhaps the last."""
-    last_hidden: Literal["relu", "sigmoid"] = "relu"
+    last_hidden: Activation = "relu"
     """Activation of the last hidden layer."""
     sigmoid_bias: float = 0.0
     """Initial bias of a sigmoid hidden layer."""
     weight_range: float = 0.05
     """Weights start uniform in ± this."""
-    output: Literal["sigmoid", "linear", "deconvolution"] = "sigmoid"
+    output: Output = "sigmoid"
     """Sigmoid pixels start from the data's marginals, the others from 0."""
     output_range: float = 0.05
-    """A sigmoid or linear output's weights start uniform in ± this, unless they are sparse."""
+    """The output's weights start uniform in ± this, unless they are sparse."""
     output_nonzero: int = 0
-    """Standard normal weights of each output unit, the rest 0; 0 for uniform weights."""
+    """Standard normal weights of each output unit, the rest 0; 0 for uniform weights (not for a
+    deconvolution)."""
     deconvolution: Deconvolution = Deconvolution()
 
 
@@ -137,7 +141,7 @@ class Recipe:
     momentum_saturates: int = 250
     """The epoch at which momentum stops rising."""
     norm_limit: float | None = None
-    """The greatest norm of a unit's incoming weights, if there is a limit."""
+    """The greatest norm of a unit's incoming weights or of a kernel, if there is a limit."""
     generator: GeneratorSpec = GeneratorSpec()
     discriminator: DiscriminatorSpec = DiscriminatorSpec()
     second_stage: SecondStage = SecondStage()
@@ -163,9 +167,29 @@ class Recipe:
         for name, value in counts.items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1; got {value}")
-        if self.second_stage.epochs < 0:
+        for name, chosen, allowed in (
+            ("the preprocessing", self.preprocessing, PREPROCESSING),
+            ("the objective", self.objective, OBJECTIVES),
+            ("the prior", self.prior, PRIORS),
+            ("the order", self.order, get_args(Order)),
+            ("the generator's output", generator.output, get_args(Output)),
+            ("its last hidden layer", generator.last_hidden, get_args(Activation)),
+        ):
+            if chosen not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {chosen!r}")
+        for name, value in (
+            ("the second stage's epochs", self.second_stage.epochs),
+            ("the number of nonzero weights", generator.output_nonzero),
+        ):
+            if value < 0:
+                raise ValueError(f"{name} must be at least 0; got {value}")
+        for bias in (generator.sigmoid_bias, self.second_stage.sigmoid_bias):
+            if not math.isfinite(bias):
+                raise ValueError(f"the sigmoid layers' initial bias must be finite; got {bias}")
+        if generator.output == "deconvolution" and generator.output_nonzero:
             raise ValueError(
-                f"the second stage's epochs must be at least 0; got {self.second_stage.epochs}"
+                "a deconvolution has no sparse weights; leave the number of nonzero ones at 0, got "
+                f"{generator.output_nonzero}"
             )
         if self.order == "simultaneous" and self.k != 1:
             raise ValueError(
@@ -228,6 +252,8 @@ def _build_generator(
             kernel_size=spec.deconvolution.kernel_size,
             stride=spec.deconvolution.stride,
             weight_range=spec.weight_range,
+            sigmoid_bias=spec.sigmoid_bias,
+            output_range=spec.output_range,
         )
     return advnets.mlp_generator(
         key,

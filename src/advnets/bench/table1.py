@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -50,7 +51,8 @@ class Cell:
     def __str__(self) -> str:
         text = f"{self.mean:.1f}" if self.seeds or self.mean % 1 else f"{self.mean:.0f}"
         if self.standard_error is not None:
-            text += f" ± {self.standard_error:.2g}"
+            digits = 0 if self.standard_error >= 10 or self.standard_error % 1 == 0 else 1
+            text += f" ± {self.standard_error:.{digits}f}"
         if self.seeds is not None:
             text += f" ({self.seeds} seed{'s' if self.seeds > 1 else ''}"
             text += f", spread {self.spread:.1f})" if self.spread is not None else ")"
@@ -73,27 +75,34 @@ class Row:
 
 
 def read_runs(folders: Sequence[str | os.PathLike[str]]) -> list[dict[str, Any]]:
-    """The results of runs, each a folder with a `results.json`.
+    """The results of runs, and reference rows.
 
     Args:
-        folders: of finished runs.
+        folders: of finished runs, each with a `results.json`; or such files, or those that
+            `python -m advnets.bench references` writes.
 
     Returns:
         One dictionary for each.
 
     Raises:
         FileNotFoundError: if a folder holds no finished run.
-        ValueError: if its results can't be read.
+        ValueError: if a file is damaged, or no result.
     """
     results = []
     for folder in folders:
-        path = Path(folder) / "results.json"
+        path = Path(folder)
+        path = path if path.is_file() else path / "results.json"
         if not path.is_file():
             raise FileNotFoundError(f"{folder} holds no results.json; name finished runs' folders")
         try:
-            results.append(json.loads(path.read_text()))
+            result = json.loads(path.read_text())
         except json.JSONDecodeError as error:
             raise ValueError(f"{path} can't be read ({error}); the run is damaged") from None
+        run = {"benchmark", "seed", "recipe", "parzen", "data"}
+        reference = {"dataset", "preprocessing", "training_images", "centroids"}
+        if not isinstance(result, dict) or not (run <= set(result) or reference <= set(result)):
+            raise ValueError(f"{path} holds neither a run's results nor reference rows")
+        results.append(result)
     return results
 
 
@@ -116,19 +125,21 @@ def rows(results: Sequence[Mapping[str, Any]]) -> list[Row]:
         Row(label, "published", {name: Cell(*value) for name, value in cells.items()})
         for label, cells in PUBLISHED.items()
     ]
-    settings: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    settings: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
     for result in results:
         name = result.get("benchmark")
         # On other data it is no row of this table.
         if name in COLUMNS and result["recipe"]["dataset"] == name:
-            key = (name, json.dumps(result["recipe"], sort_keys=True))
+            # How often a run was looked at changes nothing in it.
+            recipe = {k: v for k, v in result["recipe"].items() if k != "evaluate_every"}
+            key = (name, _label(name, result), json.dumps(recipe, sort_keys=True))
             settings.setdefault(key, []).append(result)
-    for (name, _), runs in sorted(settings.items()):
+    for (name, label, _), runs in sorted(settings.items()):
         by_seed = {run["seed"]: run for run in runs}  # the last of two runs with one seed
         runs = [by_seed[seed] for seed in sorted(by_seed)]
-        table.append(Row(_label(name, runs[0]["recipe"]), "here", {name: _over_seeds(runs)}))
+        table.append(Row(label, "here", {name: _over_seeds(runs)}))
     for result in results:
-        if result.get("dataset") in COLUMNS:
+        if result.get("dataset") in COLUMNS and result["preprocessing"] == "unit":
             for kind, label in (
                 ("training_images", "real training images"),
                 ("centroids", "k-means centroids of them"),
@@ -140,8 +151,9 @@ def rows(results: Sequence[Mapping[str, Any]]) -> list[Row]:
     return table
 
 
-def _label(name: str, recipe: Mapping[str, Any]) -> str:
+def _label(name: str, result: Mapping[str, Any]) -> str:
     """What was run: the update order, the epochs, and what else differs from the benchmark's."""
+    recipe = result["recipe"]
     plain = json.loads(json.dumps(dataclasses.asdict(BENCHMARKS[name].recipe)))
     shown = ("order", "epochs")
     differing = [
@@ -149,7 +161,8 @@ def _label(name: str, recipe: Mapping[str, Any]) -> str:
         for key in recipe
         if key not in (*shown, "evaluate_every") and recipe[key] != plain.get(key)
     ]
-    return ", ".join([f"here: {recipe['order']}", f"{recipe['epochs']} epochs", *differing])
+    lossy = ["lossy data"] if "lossy" in result["data"] else []
+    return ", ".join([f"here: {recipe['order']}", f"{recipe['epochs']} epochs", *differing, *lossy])
 
 
 def _over_seeds(runs: Sequence[Mapping[str, Any]]) -> Cell:
@@ -195,7 +208,10 @@ def markdown(table: Sequence[Row]) -> str:
 
 
 def write(folder: str | os.PathLike[str], table: Sequence[Row]) -> None:
-    """Writes the table as `table1.md`, `table1.json` and `table1.png`; the seeds as `seeds.png`.
+    """Writes the table as `table1.md` and `table1.json`, its columns and the seeds as pictures.
+
+    `mnist.png` and `tfd.png` are the columns; `mnist-seeds.png` and `tfd-seeds.png` show each seed
+    of ours, where there is one.
 
     Args:
         folder: where; made if it is not there, and what is there of these files is replaced.
@@ -206,16 +222,24 @@ def write(folder: str | os.PathLike[str], table: Sequence[Row]) -> None:
     _files.replace(folder / "table1.md", markdown(table).encode())
     content = [dataclasses.asdict(row) for row in table]
     _files.replace(folder / "table1.json", (json.dumps(content, indent=2) + "\n").encode())
-    shown = [
-        advnets.figures.Row(row.label, cell.mean, cell.standard_error, row.group)
-        for row in table
-        if (cell := row.cells.get("mnist")) is not None
-    ]
-    advnets.figures.table_1(folder / "table1.png", shown)
-    scores = {
-        row.label.removeprefix("here: "): row.cells["mnist"].scores
-        for row in table
-        if row.group == "here" and "mnist" in row.cells
-    }
-    if scores:
-        advnets.figures.seeds(folder / "seeds.png", scores)
+    for name in COLUMNS:
+        column = [row for row in table if name in row.cells]
+        shown = [
+            advnets.figures.Row(_short(row.label), cell.mean, cell.standard_error, row.group)
+            for row in column
+            for cell in [row.cells[name]]
+        ]
+        advnets.figures.table_1(folder / f"{name}.png", shown)
+        scores = {
+            _short(row.label.removeprefix("here: ")): row.cells[name].scores
+            for row in column
+            if row.group == "here"
+        }
+        if scores:
+            published = BENCHMARKS[name].published
+            advnets.figures.seeds(folder / f"{name}-seeds.png", scores, published=published)
+
+
+def _short(label: str) -> str:
+    """A label that leaves room for the picture."""
+    return textwrap.shorten(label, 50, placeholder=" …")

@@ -40,8 +40,8 @@ def load_hub(name: str, data_dir: str | os.PathLike[str] | None = None) -> Datas
     """MNIST or CIFAR-10, from a local mirror or from the Hub, the rows in its order.
 
     A mirror may hold JPEG images where the Hub has PNG, which is lossless. They are loaded, but
-    `source` then ends in "lossy JPEG copy": a number computed on them isn't comparable with one
-    computed on the originals.
+    `source` then ends in "lossy copy (not PNG)": a number computed on them isn't comparable with
+    one computed on the originals.
 
     Args:
         name: a key of `HUB`.
@@ -67,14 +67,14 @@ def load_hub(name: str, data_dir: str | os.PathLike[str] | None = None) -> Datas
         name=name,
         train=train[: spec.train_rows],
         folds=(Fold(validation=train[spec.train_rows :], test=test),),
-        source=source + (", lossy JPEG copy" if lossy_train or lossy_test else ""),
+        source=source + (", lossy copy (not PNG)" if lossy_train or lossy_test else ""),
     )
 
 
 def _images(
     split: Any, split_name: str, spec: HubImages, rows: int
 ) -> tuple[UInt8[np.ndarray, " n *shape"], bool]:
-    """A split's images, and whether any of them was a JPEG."""
+    """A split's images, and whether any of them was in another format than PNG."""
     mode = "L" if len(spec.shape) == 2 else "RGB"
     images = np.empty((rows, *spec.shape), np.uint8)
     count, lossy = 0, False
@@ -88,7 +88,7 @@ def _images(
         if count < rows:
             images[count] = image
         count += 1
-        lossy = lossy or picture.format == "JPEG"
+        lossy = lossy or picture.format != "PNG"  # what the Hub has
     if count != rows:
         raise DataError(
             f"the {split_name} split has {count} rows where {spec.hub_id} has {rows}; get it afresh"
