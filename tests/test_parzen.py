@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import re
+import weakref
 
 import jax
 import jax.numpy as jnp
@@ -367,6 +368,116 @@ def test_evaluate_in_float64():
     assert found.test.mean == pytest.approx(expected.mean(), rel=1e-12)
 
 
+def in_blocks(samples, size):
+    return [samples[start : start + size] for start in range(0, len(samples), size)]
+
+
+@quick
+@given(
+    seeds,
+    # Few sizes, as each is compiled: 1 sample, less than a block, whole blocks, a rest.
+    st.sampled_from([1, 60, 70]),
+    st.sampled_from([1, 20, 60, 1000]),
+    st.sampled_from(["unit", "norm 55", "grey"]),
+)
+def test_samples_in_blocks_have_the_promised_error(seed, n, size, kind):
+    points, samples = problem(seed, 64, kind)
+    samples = samples[:n]
+    bandwidths = np.float64(np.float32(BANDWIDTHS))
+    found, count = parzen._streamed_log_density(points, in_blocks(samples, size), bandwidths, None)
+    assert (count, found.dtype) == (n, np.float64)
+    expected, scale = brute_force(points, samples, bandwidths)
+    assert np.all(np.abs(found - expected) <= PROMISED[np.float32] * scale)
+
+
+@quick
+@given(seeds, st.sampled_from([1, 60, 70]), st.sampled_from([1, 20, 60, 1000]))
+def test_samples_in_blocks_score_as_in_one_array(seed, n, size):
+    points, samples = problem(seed, 64, "unit")
+    validation, test, samples = points[10:], points[:50], samples[:n]
+    found = parzen.evaluate_draws(in_blocks(samples, size), validation, test, validation_rows=20)
+    together = parzen.evaluate(samples, validation, test, validation_rows=20)
+    assert (found.num_samples, found.at_grid_end) == (n, together.at_grid_end)
+    assert found.bandwidth == together.bandwidth
+    for ours, theirs, rows in (
+        (found.validation, together.validation, validation),
+        (found.test, together.test, test),
+    ):
+        exact, scale = brute_force(rows, samples, np.array([found.bandwidth]))
+        for score in (ours, theirs):  # the mean of errors is below the mean of their bounds
+            assert score.n == len(rows)
+            assert abs(score.mean - exact.mean()) <= PROMISED[np.float32] * scale.mean()
+            error = exact.std() / np.sqrt(len(rows))
+            assert score.standard_error == pytest.approx(error, rel=1e-3, abs=1e-4)
+
+
+def test_thousands_of_blocks_do_not_add_up_their_roundings():
+    # In float32 the sums over blocks would be off by some 1e-5.
+    blocks = [np.full((1, 1), 0.5, np.float32)] * 3000
+    found, count = parzen._streamed_log_density(blocks[0], blocks, np.array([0.2]), None)
+    alone = parzen.log_likelihood(blocks[0], blocks[0], 0.2)
+    assert count == 3000
+    assert found.item() == pytest.approx(alone.mean, abs=1e-11)
+
+
+def test_samples_in_blocks_in_float64():
+    points, samples = problem(0, 64, "norm 55", np.float64)
+    with jax.enable_x64(True):
+        found = parzen.evaluate_draws(in_blocks(samples, 30), points, points, validation_rows=20)
+    expected, scale = brute_force(points, samples, np.array([found.bandwidth]))
+    for score in (found.validation, found.test):
+        assert abs(score.mean - expected.mean()) <= PROMISED[np.float64] * scale.mean()
+
+
+class Drawn:
+    """Blocks of 20 rows that are made when asked for; it sees how many are held at once."""
+
+    def __init__(self, number):
+        self.number, self.asked, self.made, self.most = number, [], [], 0
+
+    def __len__(self):
+        return self.number
+
+    def __getitem__(self, number):
+        self.asked.append(number)
+        block = np.random.default_rng(number).random((20, 3)).astype(np.float32)
+        self.made.append(weakref.ref(block))
+        self.most = max(self.most, sum(made() is not None for made in self.made))
+        return block
+
+
+def test_no_block_is_kept():
+    points, _ = problem(0, 3, "unit")
+    few, many = Drawn(4), Drawn(40)
+    for blocks in (few, many):
+        found = parzen.evaluate_draws(blocks, points, points, validation_rows=20)
+        assert found.num_samples == 20 * blocks.number
+    # The first, by which the others are checked, the one in use, and the one just used.
+    assert few.most == many.most <= 4
+
+
+def test_blocks_are_asked_for_no_more_than_needed():
+    points, _ = problem(0, 3, "unit")
+    blocks = Drawn(4)
+    parzen.evaluate_draws(blocks, points[:20], None)
+    once = blocks.asked.count(3)
+    blocks.asked.clear()
+    parzen.evaluate_draws(blocks, points, points, validation_rows=20)
+    assert (once, blocks.asked.count(3)) == (1, 2)
+
+
+def test_a_progress_bar_counts_blocks(capfd):
+    points, samples = problem(0, 3, "unit")
+    blocks = in_blocks(samples, 20)
+    parzen.evaluate_draws(blocks, points, None, validation_rows=20)
+    assert not capfd.readouterr().err
+    parzen.evaluate_draws(blocks, points, None, validation_rows=20, progress=True)
+    seen = capfd.readouterr().err
+    assert "choosing the bandwidth:" in seen
+    assert "scoring:" in seen
+    assert "/4 " in seen
+
+
 GOOD = np.zeros((4, 3), np.float32)
 BAD = np.array([[0, np.nan, np.inf]], np.float32)
 EMPTY = GOOD[:0]
@@ -394,6 +505,26 @@ EMPTY = GOOD[:0]
 def test_evaluate_refuses(arguments, message):
     with pytest.raises(ValueError, match=message):
         parzen.evaluate(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([], GOOD, GOOD), "blocks is empty"),
+        (([EMPTY], GOOD, GOOD), "block 0 of the samples has 0 rows"),
+        (([GOOD, EMPTY], GOOD, GOOD), "block 1 of the samples has 0 rows"),
+        (([GOOD, BAD], GOOD, GOOD), "block 1 of the samples has 2 values that are not finite"),
+        (([GOOD, GOOD[:, :2]], GOOD, GOOD), r"block 1 of the samples has rows of shape \(2,\)"),
+        (([GOOD], EMPTY, GOOD), "validation has 0 rows"),
+        (([GOOD], GOOD, BAD), "test has 2 values that are not finite"),
+        (([GOOD], GOOD[:, :2], GOOD), r"validation has rows of shape \(2,\)"),
+        (([GOOD], GOOD, GOOD, np.array([0.1, 0.0])), "bandwidth is 0.0"),
+        (([GOOD], GOOD, GOOD, None, 0), "validation_rows is 0"),
+    ],
+)
+def test_evaluate_draws_refuses(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        parzen.evaluate_draws(*arguments)
 
 
 @pytest.mark.parametrize(

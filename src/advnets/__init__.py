@@ -68,9 +68,11 @@ with (
     from advnets.released_options import ThresholdedCost as ThresholdedCost
     from advnets.released_options import shrink as shrink
     from advnets.training import CheckpointError as CheckpointError
+    from advnets.training import SampleBlocks as SampleBlocks
     from advnets.training import Trained as Trained
     from advnets.training import TrainingDiverged as TrainingDiverged
     from advnets.training import sample as sample
+    from advnets.training import sample_blocks as sample_blocks
     from advnets.training import train as train
     from advnets.updates import column_norm_limit as column_norm_limit
     from advnets.updates import decayed_learning_rate as decayed_learning_rate

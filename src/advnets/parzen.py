@@ -1,19 +1,22 @@
 """The Parzen-window estimate of the log-likelihood, by which Table 1 compares models.
 
-`log_density` is the estimate, a pure function; `evaluate` is the paper's protocol around it. Read
-the numbers with care: in high dimension they depend much on the number of samples, and good samples
-don't always score best (Theis et al. 2016, "A note on the evaluation of generative models").
+`log_density` is the estimate, a pure function; `evaluate` is the paper's protocol around it, and
+`evaluate_draws` the same for more samples than fit in memory. Read the numbers with care: in high
+dimension they depend much on the number of samples, and good samples don't always score best (Theis
+et al. 2016, "A note on the evaluation of generative models").
 """
 
 import math
+import sys
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, ScalarLike
+from tqdm import tqdm
 
 from advnets._distances import (
     flat_rows,
@@ -229,9 +232,7 @@ def select_bandwidth(
     _check_rows("samples", samples, samples)
     _check_rows("validation", validation, samples)
     grid = _checked_bandwidths(bandwidths)
-    best = int(np.argmax(_host_log_density(validation, samples, grid).mean(axis=1)))
-    ends: dict[float, GridEnd] = {grid.min(): "lowest", grid.max(): "highest"}
-    return Selection(float(grid[best]), ends.get(grid[best]) if len(ends) > 1 else None)
+    return _best(_host_log_density(validation, samples, grid), grid)
 
 
 def log_likelihood(
@@ -273,8 +274,7 @@ def log_likelihood(
     _check_rows("points", points, samples)
     grid = _checked_bandwidths(np.asarray(bandwidth, np.float64).reshape(1))
     (log_densities,) = _host_log_density(points, samples, grid)
-    n = len(log_densities)
-    return LogLikelihood(float(log_densities.mean()), float(log_densities.std() / math.sqrt(n)), n)
+    return _mean(log_densities)
 
 
 def evaluate(
@@ -315,10 +315,7 @@ def evaluate(
     References:
         Section 5 and Table 1; released code, `parzen_ll.py`.
     """
-    if validation_rows < 1:
-        raise ValueError(
-            f"validation_rows is {validation_rows}; choose the bandwidth by at least 1"
-        )
+    _check_validation_rows(validation_rows)
     if test is not None:
         _check_rows("test", test, samples)  # before the work, not after it
     grid = bandwidth_grid() if bandwidths is None else bandwidths
@@ -330,6 +327,153 @@ def evaluate(
         validation=log_likelihood(validation, samples, chosen.bandwidth),
         test=None if test is None else log_likelihood(test, samples, chosen.bandwidth),
     )
+
+
+@runtime_checkable
+class Blocks(Protocol):
+    """Samples in blocks of rows: a list of arrays, or anything that makes `blocks[i]` when asked.
+
+    It makes the same block whenever it is asked for the same number. Blocks of one size are
+    fastest, the last one excepted: each other size is compiled anew.
+    """
+
+    def __len__(self) -> int:
+        """How many blocks there are."""
+        ...
+
+    def __getitem__(self, number: int, /) -> Float[Array | np.ndarray, " samples ..."]:
+        """The block of that number, from 0."""
+        ...
+
+
+def evaluate_draws(
+    blocks: Blocks,
+    validation: Float[Array | np.ndarray, " validation ..."],
+    test: Float[Array | np.ndarray, " test ..."] | None,
+    bandwidths: Float[Array | np.ndarray, " bandwidths"] | None = None,
+    validation_rows: int = 1000,
+    *,
+    progress: bool = False,
+) -> Evaluation:
+    r"""Score samples as `evaluate` does, in the memory of one block, however many there are.
+
+    For blocks $B_b$ of $n_b$ samples, $n$ in all, with the log densities that each gives alone:
+
+    $$\log p(x) = \log \textstyle\sum_b \exp(\log n_b + \log p(x; B_b)) - \log n$$
+
+    The scores are those of `evaluate` for all blocks in one array, to the error that `log_density`
+    states. No block is kept, so each is asked for twice: for the rows that choose the bandwidth,
+    at all bandwidths at once; then for all other rows at the one chosen. Where there are no other
+    rows, once is enough. The first is asked for once more, to be checked.
+
+    Args:
+        blocks: the samples; at least one block, each of at least one row, all values finite. See
+            [`advnets.sample_blocks`][] for those of a generator.
+        validation: validation rows, in the same units. All are scored; pass a slice to score fewer.
+        test: test rows in the same units; None leaves them alone, as one must during training.
+        bandwidths: the grid, positive, in the data's units; by default `bandwidth_grid()`.
+        validation_rows: the number m of rows, from the first, that choose sigma; at least 1.
+        progress: show a progress bar with the time left, for each time through the blocks.
+
+    Returns:
+        The scores of validation and test rows in nats, the bandwidth, and whether it is the lowest
+        or the highest of the grid.
+
+    Raises:
+        ValueError: if there are no blocks, an array is empty or holds a value that is not finite,
+            a bandwidth or validation_rows is not positive, or rows differ in shape from samples.
+
+    Example:
+        >>> import numpy as np
+        >>> import advnets.parzen
+        >>> rows = np.random.default_rng(0).normal(size=(300, 2))
+        >>> blocks = [rows[:60], rows[60:100]]
+        >>> evaluation = advnets.parzen.evaluate_draws(blocks, rows[100:200], rows[200:])
+        >>> together = advnets.parzen.evaluate(rows[:100], rows[100:200], rows[200:])
+        >>> evaluation.bandwidth == together.bandwidth
+        True
+        >>> abs(evaluation.test.mean - together.test.mean) < 1e-4
+        True
+
+    References:
+        Section 5 and Table 1; released code, `parzen_ll.py`.
+    """
+    _check_validation_rows(validation_rows)
+    if len(blocks) == 0:
+        raise ValueError("blocks is empty; pass at least one block of samples")
+    first = blocks[0]
+    _check_rows("block 0 of the samples", first, first)
+    _check_rows("validation", validation, first)
+    if test is not None:
+        _check_rows("test", test, first)
+    grid = _checked_bandwidths(bandwidth_grid() if bandwidths is None else bandwidths)
+    choosing = validation[:validation_rows]
+    at_all, num_samples = _streamed_log_density(
+        choosing, blocks, grid, "choosing the bandwidth" if progress else None
+    )
+    chosen = _best(at_all, grid)
+    scored = at_all[np.flatnonzero(grid == chosen.bandwidth)[0]]
+    others = [validation[validation_rows:], validation[:0] if test is None else test]
+    rest = np.concatenate([np.asarray(rows) for rows in others])
+    if len(rest):
+        (of_rest,), _ = _streamed_log_density(
+            rest, blocks, np.array([chosen.bandwidth]), "scoring" if progress else None
+        )
+        scored = np.concatenate([scored, of_rest])
+    return Evaluation(
+        num_samples=num_samples,
+        bandwidth=chosen.bandwidth,
+        at_grid_end=chosen.at_grid_end,
+        validation=_mean(scored[: len(validation)]),
+        test=None if test is None else _mean(scored[len(validation) :]),
+    )
+
+
+def _streamed_log_density(
+    points: Float[Array | np.ndarray, " points ..."],
+    blocks: Blocks,
+    bandwidths: Float[np.ndarray, " bandwidths"],
+    title: str | None,
+) -> tuple[Float[np.ndarray, " bandwidths points"], int]:
+    """Log densities of all blocks' samples, in float64, and how many samples there are.
+
+    A title shows a progress bar.
+    """
+    points = jnp.asarray(points)  # once, not for each block
+    log_sums = np.full((len(bandwidths), len(points)), -np.inf)
+    num_samples, first = 0, blocks[0]
+    for number in tqdm(
+        range(len(blocks)),
+        desc=title,
+        unit=" blocks",
+        disable=title is None,
+        leave=False,
+        mininterval=0.5 if sys.stderr.isatty() else 30,
+        dynamic_ncols=True,
+    ):
+        block = blocks[number]
+        _check_rows(f"block {number} of the samples", block, first)
+        # The error of a log sum is the mean of its parts' errors, each weighted by its share. A
+        # block that is far from a point has a larger error there, but next to no share. The sum
+        # over blocks is in float64: in float32, thousands of blocks would add up their roundings.
+        of_block = _host_log_density(points, block, bandwidths) + math.log(len(block))
+        log_sums = np.logaddexp(log_sums, of_block)
+        num_samples += len(block)
+    return log_sums - math.log(num_samples), num_samples
+
+
+def _best(
+    log_densities: Float[np.ndarray, " bandwidths points"],
+    grid: Float[np.ndarray, " bandwidths"],
+) -> Selection:
+    best = grid[int(np.argmax(log_densities.mean(axis=1)))]
+    ends: dict[float, GridEnd] = {grid.min(): "lowest", grid.max(): "highest"}
+    return Selection(float(best), ends.get(best) if len(ends) > 1 else None)
+
+
+def _mean(log_densities: Float[np.ndarray, " points"]) -> LogLikelihood:
+    n = len(log_densities)
+    return LogLikelihood(float(log_densities.mean()), float(log_densities.std() / math.sqrt(n)), n)
 
 
 _compiled_log_density = jax.jit(log_density)
@@ -360,6 +504,13 @@ def _check_rows(
     unusable = np.count_nonzero(~np.isfinite(np.asarray(rows)))
     if unusable:
         raise ValueError(f"{name} has {unusable} values that are not finite; leave them out")
+
+
+def _check_validation_rows(validation_rows: int) -> None:
+    if validation_rows < 1:
+        raise ValueError(
+            f"validation_rows is {validation_rows}; choose the bandwidth by at least 1"
+        )
 
 
 def _checked_bandwidths(

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ from advnets.bench.scoring import (
     SELECTION_ROWS,
     on_host,
     score,
+    score_draws,
     write_json,
 )
 
@@ -225,21 +226,19 @@ def execute(run: Run, *, progress: bool = True) -> dict[str, Any]:
     best = best_row(trained.metrics)
     assert best is not None  # the last epoch is always evaluated
     best_generator = advnets.load_model(folder / best_name(best["epoch"]), like=players[0])
-    samples = _draw(samples_key, trained.generator, epochs, recipe)
-    drawn = {
-        "last": lambda: samples,
-        "best": lambda: _draw(samples_key, best_generator, best["epoch"], recipe),
-        "training_images": lambda: preprocess(data.train[:REFERENCE_ROWS]),
-    }
-    bar = tqdm(drawn.items(), desc="scoring", unit=" rows of the table", disable=not progress)
+    samples = _samples(samples_key, trained.generator, epochs, recipe)
+    best_samples = _samples(samples_key, best_generator, best["epoch"], recipe)
     # The best epoch was chosen on validation rows of the first fold, which other folds may test on.
     first_fold = dataclasses.replace(data, folds=data.folds[:1])
-    scores = {
-        name: score(draw(), first_fold if name == "best" else data, preprocess)
-        for name, draw in bar
+    rows: dict[str, Callable[[], dict[str, Any]]] = {
+        "last": lambda: score_draws(samples, data, preprocess, progress=progress),
+        "best": lambda: score_draws(best_samples, first_fold, preprocess, progress=progress),
+        "training_images": lambda: score(preprocess(data.train[:REFERENCE_ROWS]), data, preprocess),
     }
+    bar = tqdm(rows.items(), desc="scoring", unit=" rows of the table", disable=not progress)
+    scores = {name: scored() for name, scored in bar}
     memorisation = advnets.memorisation.memorisation(
-        samples[:MEMORISATION_ROWS],
+        samples.first(MEMORISATION_ROWS),
         preprocess(data.train),
         preprocess(data.validation[:MEMORISATION_ROWS]),
     )
@@ -293,8 +292,8 @@ def _train(
     generator_updates, discriminator_updates = update_rule(recipe, iterations_per_epoch)
 
     def evaluate(epoch: int, generator: Player) -> Mapping[str, Any]:
-        samples = _draw(samples_key, generator, epoch, recipe)
-        estimate = advnets.parzen.evaluate(
+        samples = _samples(samples_key, generator, epoch, recipe)
+        estimate = advnets.parzen.evaluate_draws(
             samples, preprocess(data.validation[:SELECTION_ROWS]), None
         )
         best = best_row(read_rows(folder / METRICS))  # of the epochs before this one
@@ -395,11 +394,11 @@ def _load_first_stage(folder: Path, like: Player) -> Player:
     return advnets.load_model(path, like=like)
 
 
-def _draw(
+def _samples(
     key: Key[Array, ""], generator: Player, epoch: int, recipe: Recipe
-) -> Float[np.ndarray, " n *shape"]:
+) -> advnets.SampleBlocks:
     key = jax.random.fold_in(key, epoch)
-    return advnets.sample(key, generator, recipe.num_samples, prior=build_prior(recipe))
+    return advnets.sample_blocks(key, generator, recipe.num_samples, prior=build_prior(recipe))
 
 
 def _shown(recipe: Recipe, samples: int) -> Any:

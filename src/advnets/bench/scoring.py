@@ -1,6 +1,7 @@
 """A row of Table 1 from samples, and results as files."""
 
 import dataclasses
+import functools
 import json
 import math
 from collections.abc import Callable
@@ -53,11 +54,43 @@ def score(
     References:
         Section 5, Table 1 and its caption.
     """
+    return _by_fold(functools.partial(advnets.parzen.evaluate, samples), data, preprocess)
+
+
+def score_draws(
+    blocks: advnets.parzen.Blocks,
+    data: advnets.data.Dataset,
+    preprocess: Preprocess,
+    *,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """The same for samples that are drawn in blocks, in the memory of one block.
+
+    Args:
+        blocks: draws of the generator, see [`advnets.parzen.evaluate_draws`][].
+        data: what to score them by, as for [`advnets.bench.scoring.score`][].
+        preprocess: takes the data's pixels to where the samples are.
+        progress: show progress.
+
+    Returns:
+        As [`advnets.bench.scoring.score`][] does.
+
+    References:
+        Section 5, Table 1 and its caption.
+    """
+    evaluate = functools.partial(advnets.parzen.evaluate_draws, blocks, progress=progress)
+    return _by_fold(evaluate, data, preprocess)
+
+
+def _by_fold(
+    evaluate: Callable[..., advnets.parzen.Evaluation],
+    data: advnets.data.Dataset,
+    preprocess: Preprocess,
+) -> dict[str, Any]:
     several = len(data.folds) > 1
     folds = [
         dataclasses.asdict(
-            advnets.parzen.evaluate(
-                samples,
+            evaluate(
                 preprocess(fold.validation),
                 preprocess(fold.test),
                 validation_rows=len(fold.validation) if several else SELECTION_ROWS,
@@ -69,7 +102,7 @@ def score(
         return folds[0]
     ends = sorted({fold["at_grid_end"] for fold in folds} - {None})
     return {
-        "num_samples": len(samples),
+        "num_samples": folds[0]["num_samples"],
         "bandwidth": [fold["bandwidth"] for fold in folds],
         "at_grid_end": ends[0] if ends else None,
         "validation": _over_folds([fold["validation"]["mean"] for fold in folds]),
