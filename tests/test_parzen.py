@@ -391,7 +391,7 @@ def test_samples_in_blocks_have_the_promised_error(seed, n, size, kind):
 
 
 @quick
-@given(seeds, st.sampled_from([1, 60, 70]), st.sampled_from([1, 20, 60, 1000]))
+@given(seeds, st.sampled_from([1, 70]), st.sampled_from([20, 60, 1000]))
 def test_samples_in_blocks_score_as_in_one_array(seed, n, size):
     points, samples = problem(seed, 64, "unit")
     validation, test, samples = points[10:], points[:50], samples[:n]
@@ -404,7 +404,7 @@ def test_samples_in_blocks_score_as_in_one_array(seed, n, size):
         (found.test, together.test, test),
     ):
         exact, scale = brute_force(rows, samples, np.array([found.bandwidth]))
-        for score in (ours, theirs):  # the mean of errors is below the mean of their bounds
+        for score in (ours, theirs):  # the error of a mean is at most the mean of the bounds
             assert score.n == len(rows)
             assert abs(score.mean - exact.mean()) <= PROMISED[np.float32] * scale.mean()
             error = exact.std() / np.sqrt(len(rows))
