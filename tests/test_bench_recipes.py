@@ -71,12 +71,26 @@ def test_each_fold_has_its_own_bandwidth_by_all_its_validation_rows(faces):
         assert seen["validation"]["n"] == len(fold.validation)
 
 
-def test_a_second_stage_builds_on_a_finished_first_one(faces, tmp_path):
+def test_a_second_stage_builds_on_a_finished_first_one(faces, tmp_path, capsys):
     first = faces / "run" / "first-stage"
     again = [*TFD, "--data-dir", str(faces), "--out", str(tmp_path / "run")]
     assert main([*again, "--first-stage", str(first)]) == 0
     assert not (tmp_path / "run" / "first-stage").exists()
-    assert results(tmp_path / "run")["parzen"] == results(faces / "run")["parzen"]
+    made = results(tmp_path / "run")
+    assert made["parzen"] == results(faces / "run")["parzen"]
+    assert made["first_stage"]["folder"] == str(first)
+    # A continued run knows its first stage, and has no other.
+    assert main([*again, "--resume"]) == 0
+    assert not (tmp_path / "run" / "first-stage").exists()
+    assert results(tmp_path / "run")["updates_per_second"] == made["updates_per_second"]
+    other = tmp_path / "other"
+    other.mkdir()
+    generator, _ = bench.load_generator(faces / "run")
+    advnets.save_model(other / "generator.safetensors", generator)
+    assert main([*again, "--resume", "--first-stage", str(other)]) == 2
+    assert "does not build on the first stage in" in capsys.readouterr().err
+    assert main([*again, "--resume", "--second-stage.epochs", "0"]) == 2
+    assert "holds a run in two stages, not a run in one stage" in capsys.readouterr().err
 
 
 def test_a_missing_or_unfit_first_stage_is_refused_before_any_work(faces, tmp_path, capsys):

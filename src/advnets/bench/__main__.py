@@ -113,7 +113,7 @@ def report(results: dict[str, Any], folder: Path) -> str:
     lines = ["", f"Parzen log-likelihood of the test set{folds}, nats:"]
     lines += [row(f"{parzen['num_samples']} samples, last epoch ({results['epochs']})", parzen)]
     best = results["best"]
-    fold = ", first fold" if folds else ""
+    fold = ", first fold" if folds and "folds" not in best["parzen"] else ""
     lines += [row(f"the same, best epoch on validation ({best['epoch']}){fold}", best["parzen"])]
     real = references["training_images"]
     lines += [row(f"{real['num_samples']} real training images instead", real)]

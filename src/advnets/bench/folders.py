@@ -1,6 +1,7 @@
 """A run's folder: where it is, what it was run with, and whether it may be gone on with."""
 
 import dataclasses
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -61,14 +62,58 @@ def _default(name: str, number: int) -> Path:
     return Path("runs") / (name if number == 1 else f"{name}-{number}")
 
 
-def config(benchmark: Benchmark, seed: int, image_shape: tuple[int, ...]) -> dict[str, Any]:
+def config(
+    benchmark: Benchmark,
+    seed: int,
+    image_shape: tuple[int, ...],
+    first_stage: dict[str, str] | None,
+) -> dict[str, Any]:
     """What `config.json` holds of a run: all that it depends on beside data and versions."""
     return {
         "benchmark": benchmark.name,
         "seed": seed,
         "image_shape": list(image_shape),
+        "first_stage": first_stage,
         "recipe": dataclasses.asdict(benchmark.recipe),
     }
+
+
+def identify_first_stage(
+    folder: Path, given: str | os.PathLike[str] | None, resume: bool
+) -> dict[str, str] | None:
+    """Which first stage a run builds on, if not on one of its own.
+
+    Args:
+        folder: the run's.
+        given: the first stage's folder; when resuming, the one that the run began with unless
+            given.
+        resume: whether the run is continued.
+
+    Returns:
+        The first stage's `folder` and the `sha256` of its generator's file, or None.
+
+    Raises:
+        FileNotFoundError: if the first stage's folder holds no generator.
+        ValueError: if a run is to be continued on another first stage than it began with.
+    """
+    stored = read_config(folder)["first_stage"] if resume else None
+    if given is None and stored is not None:
+        given = stored["folder"]
+    if given is None:
+        return None
+    path = Path(given) / LAST
+    if not path.exists():
+        raise FileNotFoundError(
+            f"there is no first stage in {given}: it holds no {LAST}; name the folder of a "
+            f"finished first stage (a run's {FIRST_STAGE}), or leave out --first-stage to train it"
+        )
+    found = {"folder": str(given), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    if resume and (stored is None or stored["sha256"] != found["sha256"]):
+        raise ValueError(
+            f"{folder} does not build on the first stage in {given}; resume with the one that it "
+            "began with, or choose another folder with --out"
+        )
+    return found
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -142,6 +187,10 @@ def check_same(folder: Path, benchmark: Benchmark, seed: int) -> None:
             f"{folder} already holds {reached} epochs; ask for as many or more, got "
             f"--{last.replace('_', '-')} {new[last]}"
         )
+    one, two = "a run in one stage", "a run in two stages"
+    if bool(old["second_stage.epochs"]) != bool(new["second_stage.epochs"]):
+        was, is_now = (two, one) if old["second_stage.epochs"] else (one, two)
+        raise ValueError(f"{folder} holds {was}, not {is_now}; choose another folder with --out")
     differing = [key for key in old | new if key != last and old.get(key) != new.get(key)]
     if differing:
         key = differing[0]

@@ -27,6 +27,7 @@ from advnets.bench.folders import (
     check_same,
     choose,
     config,
+    identify_first_stage,
     read_config,
     read_rows,
     recipe_from,
@@ -52,8 +53,6 @@ from advnets.bench.scoring import (
     write_json,
 )
 
-# Real images in the place of samples: the first ones, or all where there are fewer.
-REFERENCE_ROWS = 10_000
 # Figure 2 has 4 rows of 5 samples; a run shows more.
 ROWS, COLUMNS = 8, 10
 # Figure 3: lines in z space, and points on each.
@@ -71,7 +70,7 @@ class Run:
     folder: Path
     resume: bool
     data: advnets.data.Dataset
-    first_stage: Path | None
+    first_stage: dict[str, str] | None
     provenance: dict[str, Any]
 
 
@@ -113,6 +112,7 @@ def prepare(
     folder = choose(benchmark.name, out, resume)
     if resume:
         check_same(folder, benchmark, seed)
+    found = identify_first_stage(folder, first_stage, resume)
     data = advnets.data.load(
         recipe.dataset, data_dir, image_size=recipe.image_size, proper_folds=recipe.proper_folds
     )
@@ -122,13 +122,13 @@ def prepare(
             f"minibatches of {recipe.batch_size}; lower the batch size or k"
         )
     # A recipe may not fit the images, nor a first stage the recipe: before any work.
-    like = _like(recipe, data.train.shape[1:])
-    first_stage = None if first_stage is None else Path(first_stage)
-    if first_stage is not None:
-        _load_first_stage(first_stage, like)
+    shape = data.train.shape[1:]
+    like = _like(recipe, shape)
+    if found is not None:
+        advnets.load_model(Path(found["folder"]) / LAST, like=like)
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / CONFIG, config(benchmark, seed, data.train.shape[1:]))
-    return Run(benchmark, seed, folder, resume, data, first_stage, origin)
+    write_json(folder / CONFIG, config(benchmark, seed, shape, found))
+    return Run(benchmark, seed, folder, resume, data, found, origin)
 
 
 def run(
@@ -201,10 +201,9 @@ def execute(run: Run, *, progress: bool = True) -> dict[str, Any]:
     players, epochs = build_players(keys[0], recipe, data.train), recipe.epochs
     if recipe.second_stage.epochs:
         if run.first_stage is None:
-            first = _train(run, keys, folder / FIRST_STAGE, *players, epochs, progress)
-            top = first.generator
+            top = _train(run, keys, folder / FIRST_STAGE, *players, epochs, progress).generator
         else:
-            top = _load_first_stage(run.first_stage, players[0])
+            top = advnets.load_model(Path(run.first_stage["folder"]) / LAST, like=players[0])
         keys = jax.random.split(jax.random.fold_in(jax.random.key(run.seed), 2), 4)
         assert isinstance(top, eqx.nn.Sequential)  # as the recipe builds it
         _, discriminator = build_players(keys[0], recipe, data.train)
@@ -228,12 +227,15 @@ def execute(run: Run, *, progress: bool = True) -> dict[str, Any]:
     best_generator = advnets.load_model(folder / best_name(best["epoch"]), like=players[0])
     samples = _samples(samples_key, trained.generator, epochs, recipe)
     best_samples = _samples(samples_key, best_generator, best["epoch"], recipe)
-    # The best epoch was chosen on validation rows of the first fold, which other folds may test on.
-    first_fold = dataclasses.replace(data, folds=data.folds[:1])
+    # The best epoch was chosen on the first fold's validation rows; unless the folds are proper,
+    # others test on them.
+    untouched = data if recipe.proper_folds else dataclasses.replace(data, folds=data.folds[:1])
     rows: dict[str, Callable[[], dict[str, Any]]] = {
         "last": lambda: score_draws(samples, data, preprocess, progress=progress),
-        "best": lambda: score_draws(best_samples, first_fold, preprocess, progress=progress),
-        "training_images": lambda: score(preprocess(data.train[:REFERENCE_ROWS]), data, preprocess),
+        "best": lambda: score_draws(best_samples, untouched, preprocess, progress=progress),
+        "training_images": lambda: score(
+            preprocess(data.train[: recipe.num_samples]), data, preprocess
+        ),
     }
     bar = tqdm(rows.items(), desc="scoring", unit=" rows of the table", disable=not progress)
     scores = {name: scored() for name, scored in bar}
@@ -252,7 +254,9 @@ def execute(run: Run, *, progress: bool = True) -> dict[str, Any]:
         "recipe": dataclasses.asdict(recipe),
         "epochs": epochs,
         "updates": trained.updates,
-        "updates_per_second": trained.updates_per_second,
+        # A run that had nothing left to do keeps the rate that it had.
+        "updates_per_second": trained.updates_per_second or _earlier_rate(folder),
+        "first_stage": run.first_stage,
         "order": recipe.order,
         "parzen": scores["last"],
         "best": {"epoch": best["epoch"], "parzen": scores["best"]},
@@ -384,14 +388,9 @@ def _like(recipe: Recipe, shape: tuple[int, ...]) -> Player:
     return like
 
 
-def _load_first_stage(folder: Path, like: Player) -> Player:
-    path = folder / LAST
-    if not path.exists():
-        raise FileNotFoundError(
-            f"there is no first stage in {folder}: it holds no {LAST}; name the folder of a "
-            f"finished first stage (a run's {FIRST_STAGE}), or leave out --first-stage to train it"
-        )
-    return advnets.load_model(path, like=like)
+def _earlier_rate(folder: Path) -> float | None:
+    path = folder / RESULTS
+    return json.loads(path.read_text())["updates_per_second"] if path.exists() else None
 
 
 def _samples(

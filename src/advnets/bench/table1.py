@@ -161,8 +161,11 @@ def _label(name: str, result: Mapping[str, Any]) -> str:
         for key in recipe
         if key not in (*shown, "evaluate_every") and recipe[key] != plain.get(key)
     ]
-    lossy = ["lossy data"] if "lossy" in result["data"] else []
-    return ", ".join([f"here: {recipe['order']}", f"{recipe['epochs']} epochs", *differing, *lossy])
+    if result.get("first_stage"):
+        differing.append("on a given first stage")
+    if "lossy" in result["data"]:
+        differing.append("lossy data")
+    return ", ".join([f"here: {recipe['order']}", f"{recipe['epochs']} epochs", *differing])
 
 
 def _over_seeds(runs: Sequence[Mapping[str, Any]]) -> Cell:
