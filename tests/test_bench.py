@@ -197,6 +197,14 @@ def test_a_folder_with_another_run_is_left_alone(finished, capsys):
     assert before == {path: path.read_bytes() for path in finished.iterdir() if path.is_file()}
 
 
+def test_a_run_of_an_older_version_is_refused_in_a_sentence(finished, tmp_path, capsys):
+    config = json.loads((finished / "config.json").read_text())
+    del config["recipe"]["second_stage"], config["recipe"]["norm_limit"], config["first_stage"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert main([*SMALL, "--out", str(tmp_path), "--resume"]) == 2
+    assert "second_stage" in capsys.readouterr().err
+
+
 def test_default_folders_are_numbered_and_resumed_latest_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(SMALL) == 0

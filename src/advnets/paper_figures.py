@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, Real
@@ -73,7 +74,7 @@ def figure_2(
     if rows < 1 or columns < 1:
         raise ValueError(f"got {rows} rows of {columns} columns; ask for at least 1 each")
     samples = sample(key, generator, rows * columns, prior=prior)
-    train = preprocess(jnp.asarray(images))
+    train = jax.jit(preprocess)(jnp.asarray(images))  # in one pass over the data, not several
     if samples.shape[1:] != train.shape[1:]:
         raise ValueError(
             f"the generator's images have shape {samples.shape[1:]} and the training images "

@@ -188,8 +188,8 @@ def check_same(folder: Path, benchmark: Benchmark, seed: int) -> None:
             f"--{last.replace('_', '-')} {new[last]}"
         )
     one, two = "a run in one stage", "a run in two stages"
-    if bool(old["second_stage.epochs"]) != bool(new["second_stage.epochs"]):
-        was, is_now = (two, one) if old["second_stage.epochs"] else (one, two)
+    if bool(old.get("second_stage.epochs")) != bool(new["second_stage.epochs"]):
+        was, is_now = (two, one) if old.get("second_stage.epochs") else (one, two)
         raise ValueError(f"{folder} holds {was}, not {is_now}; choose another folder with --out")
     differing = [key for key in old | new if key != last and old.get(key) != new.get(key)]
     if differing:

@@ -228,13 +228,13 @@ def write(folder: str | os.PathLike[str], table: Sequence[Row]) -> None:
     for name in COLUMNS:
         column = [row for row in table if name in row.cells]
         shown = [
-            advnets.figures.Row(_short(row.label), cell.mean, cell.standard_error, row.group)
+            advnets.figures.Row(_wrapped(row.label), cell.mean, cell.standard_error, row.group)
             for row in column
             for cell in [row.cells[name]]
         ]
         advnets.figures.table_1(folder / f"{name}.png", shown)
         scores = {
-            _short(row.label.removeprefix("here: ")): row.cells[name].scores
+            _wrapped(row.label.removeprefix("here: ")): row.cells[name].scores
             for row in column
             if row.group == "here"
         }
@@ -243,6 +243,6 @@ def write(folder: str | os.PathLike[str], table: Sequence[Row]) -> None:
             advnets.figures.seeds(folder / f"{name}-seeds.png", scores, published=published)
 
 
-def _short(label: str) -> str:
-    """A label that leaves room for the picture."""
-    return textwrap.shorten(label, 50, placeholder=" …")
+def _wrapped(label: str) -> str:
+    """A label in lines that leave room for the picture."""
+    return textwrap.fill(label, 40)
