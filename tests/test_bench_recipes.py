@@ -182,6 +182,11 @@ def test_table_1_has_a_row_for_each_setting_with_its_seeds():
     assert table["here: simultaneous, 250 epochs, lossy data"].spread is None
     assert table["here: simultaneous, 250 epochs, batch_size = 50"].mean == 50.0
     assert len(table) == 4
+    nested = run_result(0, 8.0)
+    nested["recipe"]["generator"]["hidden_sizes"] = [600, 600]
+    assert table1.rows([nested])[-1].label == (
+        "here: simultaneous, 250 epochs, generator.hidden_sizes = [600, 600]"
+    )
     text = table1.markdown(table1.rows(runs))
     assert "105.5 ± 2 (2 seeds, spread 7.8)" in text
     assert "| here | – | needs TFD_48x48.mat, which is not public |" in text

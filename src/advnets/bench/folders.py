@@ -153,6 +153,17 @@ def recipe_from(stored: Mapping[str, Any]) -> Recipe:
     return recipe
 
 
+def flat(value: Any, name: str = "") -> dict[str, Any]:
+    """A recipe's JSON without nesting: `generator.hidden_sizes` and so on."""
+    if not isinstance(value, dict):
+        return {name: value}
+    return {
+        inner: leaf
+        for key, part in value.items()
+        for inner, leaf in flat(part, f"{name}.{key}".lstrip(".")).items()
+    }
+
+
 def check_same(folder: Path, benchmark: Benchmark, seed: int) -> None:
     """Refuses to resume with settings other than the run's own; only more epochs are allowed.
 
@@ -164,16 +175,6 @@ def check_same(folder: Path, benchmark: Benchmark, seed: int) -> None:
     Raises:
         ValueError: if a setting differs, or fewer epochs are asked for than there are.
     """
-
-    def flat(value: Any, name: str = "") -> dict[str, Any]:
-        if not isinstance(value, dict):
-            return {name: value}
-        return {
-            inner: leaf
-            for key, part in value.items()
-            for inner, leaf in flat(part, f"{name}.{key}".lstrip(".")).items()
-        }
-
     stored = read_config(folder)
     wanted = json.loads(json.dumps(dataclasses.asdict(benchmark.recipe)))
     old = flat({"benchmark": stored["benchmark"], "seed": stored["seed"], **stored["recipe"]})

@@ -12,6 +12,7 @@ import numpy as np
 
 import advnets
 from advnets import _files
+from advnets.bench.folders import flat
 from advnets.bench.recipes import BENCHMARKS
 from advnets.bench.scoring import CAVEAT
 
@@ -154,12 +155,12 @@ def rows(results: Sequence[Mapping[str, Any]]) -> list[Row]:
 def _label(name: str, result: Mapping[str, Any]) -> str:
     """What was run: the update order, the epochs, and what else differs from the benchmark's."""
     recipe = result["recipe"]
-    plain = json.loads(json.dumps(dataclasses.asdict(BENCHMARKS[name].recipe)))
+    plain = flat(json.loads(json.dumps(dataclasses.asdict(BENCHMARKS[name].recipe))))
     shown = ("order", "epochs")
     differing = [
-        f"{key} = {recipe[key]}"
-        for key in recipe
-        if key not in (*shown, "evaluate_every") and recipe[key] != plain.get(key)
+        f"{key} = {value}"
+        for key, value in flat(recipe).items()
+        if key not in (*shown, "evaluate_every") and value != plain.get(key)
     ]
     if result.get("first_stage"):
         differing.append("on a given first stage")
