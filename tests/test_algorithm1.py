@@ -255,6 +255,29 @@ def test_info_is_what_numpy_makes_of_the_logits(key):
     np.testing.assert_allclose(info.gradient_norm, abs(gradient), rtol=1e-4)
 
 
+@pytest.mark.parametrize(("order", "k"), [("simultaneous", 1), ("alternating", 2)])
+def test_gradient_norms_every_third_iteration_and_the_rest_as_always(key, order, k):
+    real = real_batch(0, k) if k > 1 else real_batch(0)
+    runs = []
+    for norms_every in (1, 3):
+        algorithm, state = build(key, order=order, k=k, norms_every=norms_every)
+        step, infos = jax.jit(algorithm.step), []
+        for _ in range(7):
+            state, info = step(key, state, real)
+            infos.append(info)
+        runs.append((state, jax.tree.map(lambda *x: np.array(x), *infos)))
+    (dense_state, dense), (sparse_state, sparse) = runs
+    for got, wanted in leaf_pairs(sparse_state, dense_state):
+        np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-7)
+    for player in ("discriminator", "generator"):
+        for name, values in vars(getattr(dense, player)).items():
+            wanted = values.copy()
+            if name == "gradient_norm":
+                wanted[[1, 2, 4, 5]] = np.nan
+            got = getattr(getattr(sparse, player), name)
+            np.testing.assert_allclose(got, wanted, rtol=1e-4, err_msg=name)
+
+
 class Sine(eqx.Module):
     weight: jax.Array
 

@@ -230,6 +230,22 @@ def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_last_update_that_overflows_is_neither_evaluated_nor_kept(tmp_path):
+    def evaluate(epoch, generator):
+        raise AssertionError("a generator that is not finite was evaluated")
+
+    with pytest.raises(advnets.TrainingDiverged, match="a parameter is not finite"):
+        train(
+            1,
+            folder=tmp_path,
+            batch_size=len(images()),  # one iteration: what it sees is finite
+            evaluate=evaluate,
+            generator_updates=optax.sgd(1e38),
+            discriminator_updates=optax.sgd(1e38),
+        )
+    assert not [*(tmp_path / "checkpoints").glob("[0-9]*")]
+
+
 def test_divergence_stops_the_run_and_keeps_its_checkpoints(tmp_path):
     train(2, folder=tmp_path)
     with pytest.raises(advnets.TrainingDiverged, match="lower the learning rate"):

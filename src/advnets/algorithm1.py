@@ -54,7 +54,7 @@ class DiscriminatorInfo(eqx.Module):
         real_error: the fraction of data with D(x) < 1/2.
         fake_error: the fraction of generated examples with D(G(z)) ≥ 1/2.
         gradient_norm: the Euclidean norm of the gradient of the discriminator's cost, which is -V,
-            or -V/2 in simultaneous order, unless another is given.
+            or -V/2 in simultaneous order, unless another is given; NaN where it was not computed.
     """
 
     value: Float[Array, ""]
@@ -70,7 +70,7 @@ class GeneratorInfo(eqx.Module):
 
     Attributes:
         cost: the generator's cost on the minibatch, in nats.
-        gradient_norm: the Euclidean norm of its gradient.
+        gradient_norm: the Euclidean norm of its gradient; NaN where it was not computed.
     """
 
     cost: Float[Array, ""]
@@ -179,7 +179,9 @@ def _negative_value(
 
 
 def _discriminator_info(
-    real_logits: Float[Array, " batch"], fake_logits: Float[Array, " batch"], gradient: PyTree
+    real_logits: Float[Array, " batch"],
+    fake_logits: Float[Array, " batch"],
+    gradient_norm: Float[Array, ""],
 ) -> DiscriminatorInfo:
     dtype = real_logits.dtype
     return DiscriminatorInfo(
@@ -188,7 +190,7 @@ def _discriminator_info(
         fake_output=jnp.mean(jax.nn.sigmoid(fake_logits)),
         real_error=jnp.mean((real_logits < 0).astype(dtype)),
         fake_error=jnp.mean((fake_logits >= 0).astype(dtype)),
-        gradient_norm=optax.tree.norm(gradient),
+        gradient_norm=gradient_norm,
     )
 
 
@@ -227,9 +229,12 @@ class Algorithm1:
             `"simultaneous"` is what the released recipes run: one minibatch, noise and dropout
             masks shared by both players, both gradients at the same parameters, and D's cost
             halved.
+        norms_every: the gradients' norms are computed in one iteration of so many, the others
+            report NaN. They take a pass over every gradient, some 2 % of an update of the MNIST
+            recipe on a CPU.
 
     Raises:
-        ValueError: if k is below 1, or k is not 1 in simultaneous order.
+        ValueError: if k or `norms_every` is below 1, or k is not 1 in simultaneous order.
 
     Example:
         >>> import equinox as eqx
@@ -267,10 +272,12 @@ class Algorithm1:
     generator_sees_dropout: bool = dataclasses.field(kw_only=True, default=True)
     k: int = dataclasses.field(kw_only=True, default=1)
     order: Order = dataclasses.field(kw_only=True, default="alternating")
+    norms_every: int = dataclasses.field(kw_only=True, default=1)
 
     def __post_init__(self) -> None:
-        if self.k < 1:
-            raise ValueError(f"k must be at least 1; got {self.k}")
+        for name in ("k", "norms_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
         if self.order == "simultaneous" and self.k != 1:
             raise ValueError(
                 f"the simultaneous order has one discriminator step for each generator step; got "
@@ -330,6 +337,17 @@ class Algorithm1:
         player: Player = eqx.combine(discriminator, self.discriminator)
         return judge(key, player, examples)
 
+    def _norm(self, gradient: PyTree, iteration: Int[Array, ""]) -> Float[Array, ""]:
+        if self.norms_every == 1:
+            return optax.tree.norm(gradient)
+        like = jax.eval_shape(optax.tree.norm, gradient)
+        return jax.lax.cond(
+            iteration % self.norms_every == 0,
+            optax.tree.norm,
+            lambda _: jnp.full(like.shape, jnp.nan, like.dtype),
+            gradient,
+        )
+
     def _cost_and_gradient_of_generator(
         self, fake_key: Key[Array, ""], masks_key: Key[Array, ""] | None, state: State, n: int
     ) -> tuple[Float[Array, ""], PyTree]:
@@ -373,7 +391,8 @@ class Algorithm1:
         state = dataclasses.replace(
             state, discriminator=discriminator, discriminator_updates=rule_state
         )
-        return state, _discriminator_info(real_logits, fake_logits, gradient)
+        norm = self._norm(gradient, state.iteration)
+        return state, _discriminator_info(real_logits, fake_logits, norm)
 
     def generator_step(
         self, key: Key[Array, ""], state: State, n: int
@@ -399,7 +418,7 @@ class Algorithm1:
             self.generator_updates, gradient, state.generator_updates, state.generator
         )
         state = dataclasses.replace(state, generator=generator, generator_updates=rule_state)
-        return state, GeneratorInfo(value, optax.tree.norm(gradient))
+        return state, GeneratorInfo(value, self._norm(gradient, state.iteration))
 
     def step(
         self, key: Key[Array, ""], state: State, real: Float[Array, "*batches"]
@@ -498,6 +517,8 @@ class Algorithm1:
             iteration=state.iteration,
         )
         return state, Info(
-            _discriminator_info(real_logits, fake_logits, discriminator_gradient),
-            GeneratorInfo(cost, optax.tree.norm(generator_gradient)),
+            _discriminator_info(
+                real_logits, fake_logits, self._norm(discriminator_gradient, state.iteration)
+            ),
+            GeneratorInfo(cost, self._norm(generator_gradient, state.iteration)),
         )

@@ -43,6 +43,8 @@ from advnets.updates import released_updates
 # Iterations in one compiled program. Long enough to hide the host's part (a millisecond or two),
 # short enough for a progress bar that moves.
 ITERATIONS_PER_CALL = 100
+# The gradients' norms are taken in one iteration of so many: each is a pass over memory.
+NORMS_EVERY = 10
 # Examples generated in one compiled program by `sample_blocks`; it bounds memory. What `sample`
 # draws for a key depends on it.
 SAMPLES_PER_CALL = 1000
@@ -52,7 +54,7 @@ Metrics = dict[str, Any]
 
 
 class TrainingDiverged(ArithmeticError):
-    """A cost or a gradient stopped being finite."""
+    """A cost, a gradient or a parameter stopped being finite."""
 
 
 class CheckpointError(ValueError):
@@ -140,7 +142,8 @@ def _mean_row(epoch: int, updates: int, infos: list[Info]) -> Metrics:
     """An epoch's means, in float64 on the host, so however its iterations were split up."""
 
     def mean(*parts: Float[np.ndarray, " n"]) -> float:
-        return float(np.concatenate(parts).mean(dtype=np.float64))
+        # Gradient norms are there for some iterations only; nothing else may be NaN.
+        return float(np.nanmean(np.concatenate(parts), dtype=np.float64))
 
     means = jax.tree.map(mean, *infos)
     return {
@@ -291,7 +294,7 @@ def train(
         FileExistsError: if the folder holds another run and `resume` is false.
         FileNotFoundError: if there is nothing to resume.
         CheckpointError: if the newest checkpoint is damaged, or another run's.
-        TrainingDiverged: if a cost or a gradient stops being finite; checkpoints stay.
+        TrainingDiverged: if a cost, a gradient or a parameter stops being finite; checkpoints stay.
 
     Example:
         >>> import jax
@@ -335,6 +338,7 @@ def train(
         generator_sees_dropout=generator_sees_dropout,
         k=k,
         order=order,
+        norms_every=min(NORMS_EVERY, per_epoch),  # so every epoch has some
     )
     state = algorithm.init(generator, discriminator)
     if not (images.dtype == np.uint8 or np.issubdtype(images.dtype, np.floating)):
@@ -388,6 +392,10 @@ def train(
         _write_metrics(log, metrics)
 
     run = _program(algorithm, preprocess)
+    # Once before anything is kept of a state: an update may overflow after finite costs.
+    sound = jax.jit(
+        lambda state: jnp.isfinite(optax.tree.norm((state.generator, state.discriminator)))
+    )
     minibatches = jax.jit(lambda epoch: epoch_order(order_key, epoch, n, batch_size))
     orders: dict[int, Array] = {}
 
@@ -425,10 +433,12 @@ def train(
             state, info = run(step_key, state, images, rows(start, end))
             info = jax.tree.map(np.asarray, info)
             rates.append((end - start) * k / (time.perf_counter() - began))
-            if not all(np.isfinite(x).all() for x in jax.tree.leaves(info)):
+            done = end // per_epoch
+            stopped = done in stops and end == done * per_epoch
+            if not (_finite(info, start, algorithm.norms_every) and (not stopped or sound(state))):
                 raise TrainingDiverged(
-                    f"training diverged between iterations {start} and {end}: a cost or a "
-                    "gradient is not finite (lower the learning rate)"
+                    f"training diverged between iterations {start} and {end}: a cost, a gradient "
+                    "or a parameter is not finite (lower the learning rate)"
                 )
             infos.append(info)
             bar.update((end - start) * k)
@@ -440,13 +450,11 @@ def train(
                 },
                 refresh=False,
             )
-            done = end // per_epoch
             new_rows: list[Metrics] = []
             while len(metrics) + len(new_rows) < done:
                 epoch = len(metrics) + len(new_rows) + 1
                 taken, infos = _split(infos, per_epoch)
                 new_rows.append(_mean_row(epoch, epoch * per_epoch * k, taken))
-            stopped = bool(new_rows) and end == done * per_epoch and done in stops
             if stopped and evaluate is not None:
                 # A copy: the state's own arrays are given away to the next program.
                 copied = jax.tree.map(jnp.array, state.generator)
@@ -469,6 +477,16 @@ def train(
         updates=int(state.iteration) * k,
         updates_per_second=float(np.median(rates)) if rates else None,
     )
+
+
+def _finite(info: Info, start: int, norms_every: int) -> bool:
+    """Whether everything that was computed in the iterations from `start` on is finite."""
+    for player in (info.discriminator, info.generator):
+        for name, values in vars(player).items():
+            computed = values[-start % norms_every :: norms_every]
+            if not np.isfinite(computed if name == "gradient_norm" else values).all():
+                return False
+    return True
 
 
 def _split(infos: list[Info], n: int) -> tuple[list[Info], list[Info]]:
