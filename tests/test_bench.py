@@ -130,8 +130,9 @@ def test_without_arguments_it_lists_what_there_is(capsys):
     assert main([]) == 0
     text = capsys.readouterr().out
     for benchmark in BENCHMARKS.values():
-        assert benchmark.name in text
-        assert benchmark.needs in text
+        assert benchmark.command == f"python -m advnets.bench {benchmark.name}"
+        for part in (benchmark.name, benchmark.needs, benchmark.cost, benchmark.expected):
+            assert part in text
 
 
 @pytest.mark.parametrize(

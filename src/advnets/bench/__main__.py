@@ -81,10 +81,12 @@ def listing() -> str:
         "",
     ]
     for benchmark in BENCHMARKS.values():
-        lines += [f"{benchmark.name}", f"    {benchmark.summary}", f"    needs {benchmark.needs}"]
-        if benchmark.published is not None:
-            mean, error = benchmark.published
-            lines += [f"    the paper reports {mean:g} ± {error:g} nats"]
+        lines += [
+            benchmark.name,
+            f"    {benchmark.summary}: {benchmark.cost}",
+            f"    needs {benchmark.needs}",
+            f"    expect {benchmark.expected}",
+        ]
     lines += ["references", f"    {REFERENCES}", "    needs the data set that it is given"]
     lines += [
         "table1",
@@ -157,8 +159,9 @@ def main(arguments: list[str] | None = None) -> int:
             Options,
             default=_defaults(benchmark, rest),
             args=rest,
-            prog=f"python -m advnets.bench {name}",
-            description=f"{benchmark.summary}; needs {benchmark.needs}.",
+            prog=benchmark.command,
+            description=f"{benchmark.summary}: {benchmark.cost}; needs {benchmark.needs}; "
+            f"expect {benchmark.expected}.",
         )
         run = prepare(
             dataclasses.replace(benchmark, recipe=options.recipe),

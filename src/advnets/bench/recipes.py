@@ -310,13 +310,22 @@ class Benchmark:
     name: str
     recipe: Recipe
     summary: str
-    """What it does, and what it costs."""
+    """What it does."""
     needs: str
     """The data that it needs."""
+    cost: str = "not measured"
+    """How long it takes, and on what."""
+    expected: str = "nothing published"
+    """What the paper says to expect, and where it says it."""
     quick: Recipe | None = None
     """A smaller recipe of the same kind, done in about a minute."""
     published: tuple[float, float] | None = None
     """The paper's log-likelihood on the test set and its standard error, in nats."""
+
+    @property
+    def command(self) -> str:
+        """What runs it from a shell."""
+        return f"python -m advnets.bench {self.name}"
 
 
 MNIST = Recipe()
@@ -382,24 +391,27 @@ BENCHMARKS = {
         Benchmark(
             name="digits",
             recipe=DIGITS,
-            summary="8×8 digits with small players: about a minute on 2 cores",
+            summary="8×8 digits with small players",
+            cost="about a minute on 2 CPU cores",
             needs="nothing: the data come with scikit-learn",
             quick=dataclasses.replace(DIGITS, epochs=100),
         ),
-        # python -m advnets.bench mnist; expected 225 ± 2 (paper, Table 1).
         Benchmark(
             name="mnist",
             recipe=MNIST,
-            summary="the paper's MNIST experiment as released: about 1½ hours on 2 cores",
+            summary="the paper's MNIST experiment as released",
+            cost="about an hour on 2 CPU cores",
+            expected="225 ± 2 nats (Table 1)",
             needs=f"ylecun/mnist {HUB}",
             quick=dataclasses.replace(MNIST, epochs=3, evaluate_every=3, num_samples=1000),
             published=(225.0, 2.0),
         ),
-        # python -m advnets.bench tfd --data-dir DIR; expected 2057 ± 26 (paper, Table 1).
         Benchmark(
             name="tfd",
             recipe=TFD,
-            summary="the Toronto Face Database in two stages: a GPU, or days on 2 cores",
+            summary="the Toronto Face Database in two stages, as released",
+            cost="a GPU, or days on 2 CPU cores",
+            expected="2057 ± 26 nats over five folds (Table 1)",
             needs="TFD_48x48.mat, which is not public, in --data-dir / ADVNETS_DATA",
             quick=dataclasses.replace(
                 TFD,
@@ -412,11 +424,12 @@ BENCHMARKS = {
             ),
             published=(2057.0, 26.0),
         ),
-        # python -m advnets.bench cifar10; the paper shows samples (Figure 2c) and no likelihood.
         Benchmark(
             name="cifar10",
             recipe=CIFAR10,
-            summary="CIFAR-10, fully connected, as released: a GPU, or days on 2 cores",
+            summary="CIFAR-10, fully connected, as released",
+            cost="a GPU, or days on 2 CPU cores",
+            expected="samples like Figure 2c; the paper gives no likelihood",
             needs=f"uoft-cs/cifar10 {HUB}",
             quick=dataclasses.replace(
                 CIFAR10,
@@ -427,11 +440,12 @@ BENCHMARKS = {
                 discriminator=DiscriminatorSpec(units=(160, 160)),
             ),
         ),
-        # python -m advnets.bench cifar10-conv; the paper shows samples (Figure 2d).
         Benchmark(
             name="cifar10-conv",
             recipe=CIFAR10_CONV,
-            summary="CIFAR-10, convolutional, as released: a GPU, or days on 2 cores",
+            summary="CIFAR-10, convolutional, as released",
+            cost="a GPU, or days on 2 CPU cores",
+            expected="samples like Figure 2d; the paper gives no likelihood",
             needs=f"uoft-cs/cifar10 {HUB}",
             quick=dataclasses.replace(
                 CIFAR10_CONV,
