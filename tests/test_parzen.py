@@ -3,8 +3,12 @@
 import dataclasses
 import functools
 import json
+import os
 import re
+import subprocess
+import sys
 import weakref
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -378,13 +382,15 @@ def in_blocks(samples, size):
     # Few sizes, as each is compiled: 1 sample, less than a block, whole blocks, a rest.
     st.sampled_from([1, 60, 70]),
     st.sampled_from([1, 20, 60, 1000]),
+    st.sampled_from([1, 50, 1000]),
     st.sampled_from(["unit", "norm 55", "grey"]),
 )
-def test_samples_in_blocks_have_the_promised_error(seed, n, size, kind):
+def test_samples_in_blocks_have_the_promised_error(seed, n, size, group_rows, kind):
     points, samples = problem(seed, 64, kind)
     samples = samples[:n]
     bandwidths = np.float64(np.float32(BANDWIDTHS))
-    found, count = parzen._streamed_log_density(points, in_blocks(samples, size), bandwidths, None)
+    with mock.patch.object(parzen, "GROUP_ROWS", group_rows):
+        found, count = parzen._streamed_log_density(points, in_blocks(samples, size), bandwidths)
     assert (count, found.dtype) == (n, np.float64)
     expected, scale = brute_force(points, samples, bandwidths)
     assert np.all(np.abs(found - expected) <= PROMISED[np.float32] * scale)
@@ -412,9 +418,10 @@ def test_samples_in_blocks_score_as_in_one_array(seed, n, size):
 
 
 def test_thousands_of_blocks_do_not_add_up_their_roundings():
-    # In float32 the sums over blocks would be off by some 1e-5.
+    # In float32 the sums over groups of blocks would be off by some 1e-5.
     blocks = [np.full((1, 1), 0.5, np.float32)] * 3000
-    found, count = parzen._streamed_log_density(blocks[0], blocks, np.array([0.2]), None)
+    with mock.patch.object(parzen, "GROUP_ROWS", 1):
+        found, count = parzen._streamed_log_density(blocks[0], blocks, np.array([0.2]))
     alone = parzen.log_likelihood(blocks[0], blocks[0], 0.2)
     assert count == 3000
     assert found.item() == pytest.approx(alone.mean, abs=1e-11)
@@ -446,24 +453,22 @@ class Drawn:
         return block
 
 
-def test_no_block_is_kept():
+def test_two_groups_are_held_at_most(monkeypatch):
+    monkeypatch.setattr(parzen, "GROUP_ROWS", 60)
     points, _ = problem(0, 3, "unit")
-    few, many = Drawn(4), Drawn(40)
+    few, many = Drawn(12), Drawn(120)
     for blocks in (few, many):
         found = parzen.evaluate_draws(blocks, points, points, validation_rows=20)
         assert found.num_samples == 20 * blocks.number
-    # The first, by which the others are checked, the one in use, and the one just used.
-    assert few.most == many.most <= 4
+    # Beside the first, by which the others are checked.
+    assert few.most <= many.most <= 1 + 2 * 3
 
 
-def test_blocks_are_asked_for_no_more_than_needed():
+def test_blocks_are_asked_for_once():
     points, _ = problem(0, 3, "unit")
     blocks = Drawn(4)
-    parzen.evaluate_draws(blocks, points[:20], None)
-    once = blocks.asked.count(3)
-    blocks.asked.clear()
     parzen.evaluate_draws(blocks, points, points, validation_rows=20)
-    assert (once, blocks.asked.count(3)) == (1, 2)
+    assert blocks.asked == [0, 0, 1, 2, 3]
 
 
 def test_a_progress_bar_counts_blocks(capfd):
@@ -473,9 +478,78 @@ def test_a_progress_bar_counts_blocks(capfd):
     assert not capfd.readouterr().err
     parzen.evaluate_draws(blocks, points, None, validation_rows=20, progress=True)
     seen = capfd.readouterr().err
-    assert "choosing the bandwidth:" in seen
     assert "scoring:" in seen
     assert "/4 " in seen
+
+
+class Stopped(Drawn):
+    """Stops the evaluation when it is asked for a block for the second time."""
+
+    def __init__(self, number, at):
+        super().__init__(number)
+        self.at = at
+
+    def __getitem__(self, number):
+        if number == self.at:
+            self.at = None
+            raise KeyboardInterrupt
+        return super().__getitem__(number)
+
+
+def test_an_evaluation_that_was_stopped_goes_on(monkeypatch, tmp_path):
+    monkeypatch.setattr(parzen, "GROUP_ROWS", 40)
+    monkeypatch.setattr(parzen, "SECONDS_BETWEEN_NOTES", 0)
+    points, _ = problem(0, 3, "unit")
+    whole = parzen.evaluate_draws(Drawn(9), points, points, validation_rows=20)
+    blocks = Stopped(9, at=7)
+    with pytest.raises(KeyboardInterrupt):
+        parzen.evaluate_draws(blocks, points, points, validation_rows=20, notes=tmp_path)
+    blocks.asked.clear()
+    again = parzen.evaluate_draws(blocks, points, points, validation_rows=20, notes=tmp_path)
+    assert again == whole
+    assert blocks.asked == [0, *range(4, 9)]  # two groups of two blocks had been added up
+    blocks.asked.clear()
+    assert (
+        parzen.evaluate_draws(blocks, points, points, validation_rows=20, notes=tmp_path) == whole
+    )
+    assert blocks.asked == [0]
+    # Other rows, and other samples, are another evaluation.
+    for other, rows in ((Drawn(9), points[:50]), (Drawn(8), points)):
+        fresh = parzen.evaluate_draws(other, rows, None, notes=tmp_path)
+        assert fresh == parzen.evaluate_draws(other, rows, None)
+
+
+SPREAD = """
+import jax, numpy as np
+import advnets.parzen as parzen
+
+parzen.GROUP_ROWS = 40
+
+class Blocks:
+    where = []
+    def __len__(self): return 20
+    def __getitem__(self, number):
+        block = jax.random.uniform(jax.random.key(number), (20, 3))
+        self.where.append(next(iter(block.devices())).id)
+        return block
+
+rows = np.random.default_rng(0).random((50, 3), np.float32)
+one = parzen.evaluate_draws(Blocks(), rows[:25], rows[25:])
+Blocks.where.clear()
+eight = parzen.evaluate_draws(Blocks(), rows[:25], rows[25:], devices=jax.devices())
+assert one == eight, (one, eight)
+assert Blocks.where[1:] == [number // 2 % 8 for number in range(20)], Blocks.where
+print(len(jax.devices()), eight.num_samples)
+"""
+
+
+def test_eight_devices_give_the_scores_of_one():
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    environment |= {"JAX_PLATFORMS": "cpu"}
+    ran = subprocess.run(
+        [sys.executable, "-c", SPREAD], env=environment, capture_output=True, text=True, check=False
+    )
+    assert ran.stdout.split() == ["8", "400"], ran.stderr
 
 
 GOOD = np.zeros((4, 3), np.float32)
@@ -525,6 +599,11 @@ def test_evaluate_refuses(arguments, message):
 def test_evaluate_draws_refuses(arguments, message):
     with pytest.raises(ValueError, match=message):
         parzen.evaluate_draws(*arguments)
+
+
+def test_evaluate_draws_needs_a_device():
+    with pytest.raises(ValueError, match="devices is empty"):
+        parzen.evaluate_draws([GOOD], GOOD, None, devices=[])
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,18 @@ dimension they depend much on the number of samples, and good samples don't alwa
 et al. 2016, "A note on the evaluation of generative models").
 """
 
+import contextlib
+import hashlib
+import io
+import itertools
 import math
+import os
 import sys
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 import jax
@@ -18,6 +27,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, ScalarLike
 from tqdm import tqdm
 
+from advnets import _files
 from advnets._distances import (
     flat_rows,
     num_blocks,
@@ -30,6 +40,11 @@ from advnets._distances import (
 # The error that wrong distances may cause, as a part of 1 + |d log(sigma sqrt(2 pi))| +
 # r^2 / (2 sigma^2). Below the 2e-5 and 1e-10 promised, which must hold the other roundings too.
 TOLERANCE = {"float32": 1.5e-5, "float64": 7.5e-11}
+
+# Samples that go to a device together: work enough to last while the host adds up what came back.
+GROUP_ROWS = 10_000
+# Between two notes of how far an evaluation has come.
+SECONDS_BETWEEN_NOTES = 60.0
 
 GridEnd = Literal["lowest", "highest"]
 
@@ -353,18 +368,21 @@ def evaluate_draws(
     bandwidths: Float[Array | np.ndarray, " bandwidths"] | None = None,
     validation_rows: int = 1000,
     *,
+    devices: Sequence[jax.Device] | None = None,
+    notes: str | os.PathLike[str] | None = None,
     progress: bool = False,
 ) -> Evaluation:
-    r"""Score samples as `evaluate` does, in the memory of one block, however many there are.
+    r"""Score samples as `evaluate` does, in the same memory, however many there are.
 
-    For blocks $B_b$ of $n_b$ samples, $n$ in all, with the log densities that each gives alone:
+    For groups $B_b$ of $n_b$ samples, $n$ in all, with the log densities that each gives alone:
 
     $$\log p(x) = \log \textstyle\sum_b \exp(\log n_b + \log p(x; B_b)) - \log n$$
 
     The scores are those of `evaluate` for all blocks in one array, to the error that `log_density`
-    states. No block is kept, so each is asked for twice: for the rows that choose the bandwidth,
-    at all bandwidths at once; then for all other rows at the one chosen. Where there are no other
-    rows, once is enough. The first is asked for once more, to be checked.
+    states. Each block is asked for once, and scored at all bandwidths at once; the first is asked
+    for once more, to be checked. Blocks go through in groups of 10,000 samples, or of one larger
+    block; two groups are held, whatever the number of samples, and with several devices one more
+    for each of the others.
 
     Args:
         blocks: the samples; at least one block, each of at least one row, all values finite. See
@@ -373,15 +391,21 @@ def evaluate_draws(
         test: test rows in the same units; None leaves them alone, as one must during training.
         bandwidths: the grid, positive, in the data's units; by default `bandwidth_grid()`.
         validation_rows: the number m of rows, from the first, that choose sigma; at least 1.
-        progress: show a progress bar with the time left, for each time through the blocks.
+        devices: where to compute; the groups go to them in turn, and so do the calls that make
+            their blocks. The scores are the same, bit for bit, on equal devices. JAX's default
+            device unless given.
+        notes: a folder where it is noted, every minute, how far the evaluation has come: the same
+            call goes on from there, to the same scores. Remove it afterwards.
+        progress: show a progress bar with the time left.
 
     Returns:
         The scores of validation and test rows in nats, the bandwidth, and whether it is the lowest
         or the highest of the grid.
 
     Raises:
-        ValueError: if there are no blocks, an array is empty or holds a value that is not finite,
-            a bandwidth or validation_rows is not positive, or rows differ in shape from samples.
+        ValueError: if there are no blocks or no devices, an array is empty or holds a value that is
+            not finite, a bandwidth or validation_rows is not positive, or rows differ in shape from
+            samples.
 
     Example:
         >>> import numpy as np
@@ -406,20 +430,20 @@ def evaluate_draws(
     _check_rows("validation", validation, first)
     if test is not None:
         _check_rows("test", test, first)
+    if devices is not None and not devices:
+        raise ValueError("devices is empty; pass at least one, or leave it out")
     grid = _checked_bandwidths(bandwidth_grid() if bandwidths is None else bandwidths)
-    choosing = validation[:validation_rows]
-    at_all, num_samples = _streamed_log_density(
-        choosing, blocks, grid, "choosing the bandwidth" if progress else None
+    rows = [validation, validation[:0] if test is None else test]
+    points = np.concatenate([np.asarray(part) for part in rows])
+    note = None
+    if notes is not None:
+        note = Path(notes) / f"{_identity(points, grid, first, blocks)}.npz"
+        note.parent.mkdir(parents=True, exist_ok=True)
+    log_densities, num_samples = _streamed_log_density(
+        points, blocks, grid, devices=devices or (None,), note=note, progress=progress
     )
-    chosen = _best(at_all, grid)
-    scored = at_all[np.flatnonzero(grid == chosen.bandwidth)[0]]
-    others = [validation[validation_rows:], validation[:0] if test is None else test]
-    rest = np.concatenate([np.asarray(rows) for rows in others])
-    if len(rest):
-        (of_rest,), _ = _streamed_log_density(
-            rest, blocks, np.array([chosen.bandwidth]), "scoring" if progress else None
-        )
-        scored = np.concatenate([scored, of_rest])
+    chosen = _best(log_densities[:, : min(validation_rows, len(validation))], grid)
+    scored = log_densities[np.flatnonzero(grid == chosen.bandwidth)[0]]
     return Evaluation(
         num_samples=num_samples,
         bandwidth=chosen.bandwidth,
@@ -430,36 +454,108 @@ def evaluate_draws(
 
 
 def _streamed_log_density(
-    points: Float[Array | np.ndarray, " points ..."],
+    points: Float[np.ndarray, " points ..."],
     blocks: Blocks,
     bandwidths: Float[np.ndarray, " bandwidths"],
-    title: str | None,
+    *,
+    devices: Sequence[jax.Device | None] = (None,),
+    note: Path | None = None,
+    progress: bool = False,
 ) -> tuple[Float[np.ndarray, " bandwidths points"], int]:
-    """Log densities of all blocks' samples, in float64, and how many samples there are.
-
-    A title shows a progress bar.
-    """
-    points = jnp.asarray(points)  # once, not for each block
+    """Log densities of all blocks' samples, in float64, and how many samples there are."""
     log_sums = np.full((len(bandwidths), len(points)), -np.inf)
-    num_samples, first = 0, blocks[0]
-    for number in tqdm(
-        range(len(blocks)),
-        desc=title,
+    num_samples = done = 0
+    if note is not None and note.exists():
+        with np.load(note) as noted:
+            log_sums, num_samples = noted["log_sums"], int(noted["num_samples"])
+            done = int(noted["done"])
+    noted_at = time.monotonic()
+    with tqdm(
+        total=len(blocks),
+        initial=done,
+        desc="scoring",
         unit=" blocks",
-        disable=title is None,
+        disable=not progress,
         leave=False,
         mininterval=0.5 if sys.stderr.isatty() else 30,
         dynamic_ncols=True,
-    ):
-        block = blocks[number]
-        _check_rows(f"block {number} of the samples", block, first)
-        # The error of a log sum is the mean of its parts' errors, each weighted by its share. A
-        # block that is far from a point has a larger error there, but next to no share. The sum
-        # over blocks is in float64: in float32, thousands of blocks would add up their roundings.
-        of_block = _host_log_density(points, block, bandwidths) + math.log(len(block))
-        log_sums = np.logaddexp(log_sums, of_block)
-        num_samples += len(block)
+    ) as bar:
+        for of_group, size, end in _groups(points, blocks, bandwidths, devices, done):
+            # The error of a log sum is the mean of its parts' errors, each weighted by its share. A
+            # group that is far from a point has a larger error there, but next to no share. The sum
+            # over groups is in float64: in float32, thousands would add up their roundings.
+            log_sums = np.logaddexp(log_sums, of_group + math.log(size))
+            num_samples += size
+            bar.update(end - done)
+            done = end
+            late = time.monotonic() - noted_at > SECONDS_BETWEEN_NOTES or done == len(blocks)
+            if note is not None and late:
+                content = io.BytesIO()
+                np.savez(content, log_sums=log_sums, num_samples=num_samples, done=done)
+                _files.replace(note, content.getvalue())
+                noted_at = time.monotonic()
     return log_sums - math.log(num_samples), num_samples
+
+
+def _groups(
+    points: Float[np.ndarray, " points ..."],
+    blocks: Blocks,
+    bandwidths: Float[np.ndarray, " bandwidths"],
+    devices: Sequence[jax.Device | None],
+    start: int,
+) -> Iterator[tuple[Float[np.ndarray, " bandwidths points"], int, int]]:
+    """The log densities of one group of blocks after another, its size, and the block after it.
+
+    When a group is given out, the devices are at work on those after it.
+    """
+    placed = [jax.device_put(points, device) for device in devices]
+    turns = itertools.cycle(zip(devices, placed, strict=True))
+    under_way: deque[tuple[Array, Array, int, range]] = deque()
+    while start < len(blocks) or under_way:
+        while start < len(blocks) and len(under_way) <= len(devices):
+            device, on_device = next(turns)
+            with jax.default_device(device) if device else contextlib.nullcontext():
+                samples, end = _group(blocks, start, points)
+                samples = jax.device_put(samples, device)
+                found = _compiled_log_density(on_device, samples, jnp.asarray(bandwidths))
+                unusable = _compiled_unusable(samples)
+            under_way.append((found, unusable, len(samples), range(start, end)))
+            start = end
+            del samples  # from here on only the computation holds them
+        found, unusable, size, numbers = under_way.popleft()
+        if unusable:
+            for number in numbers:
+                _check_rows(f"block {number} of the samples", blocks[number], points)
+        yield np.asarray(found, np.float64), size, numbers.stop
+
+
+def _group(
+    blocks: Blocks, start: int, points: Float[np.ndarray, " points ..."]
+) -> tuple[Float[Array, " samples ..."], int]:
+    """The blocks from `start` on that go to a device together, and the number of the next."""
+    parts: list[Float[Array | np.ndarray, " samples ..."]] = []
+    rows = 0
+    while start < len(blocks) and rows < GROUP_ROWS:
+        parts.append(blocks[start])
+        _check_shape(f"block {start} of the samples", parts[-1], points)
+        rows += len(parts[-1])
+        start += 1
+    return jnp.concatenate(parts), start
+
+
+def _identity(
+    points: Float[np.ndarray, " points ..."],
+    bandwidths: Float[np.ndarray, " bandwidths"],
+    first: Float[Array | np.ndarray, " samples ..."],
+    blocks: Blocks,
+) -> str:
+    """What tells an evaluation from others: its rows, its grid, its first block, its length."""
+    digest = hashlib.sha256(str(len(blocks)).encode())
+    for array in (points, bandwidths, np.asarray(first)):
+        digest.update(
+            f"{array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes()
+        )
+    return digest.hexdigest()[:32]
 
 
 def _best(
@@ -477,6 +573,7 @@ def _mean(log_densities: Float[np.ndarray, " points"]) -> LogLikelihood:
 
 
 _compiled_log_density = jax.jit(log_density)
+_compiled_unusable = jax.jit(lambda rows: jnp.sum(~jnp.isfinite(rows)))
 
 
 def _host_log_density(
@@ -489,7 +586,7 @@ def _host_log_density(
     return np.asarray(_compiled_log_density(*arrays), np.float64)
 
 
-def _check_rows(
+def _check_shape(
     name: str,
     rows: Float[Array | np.ndarray, " rows ..."],
     samples: Float[Array | np.ndarray, " samples ..."],
@@ -501,6 +598,14 @@ def _check_rows(
             f"{name} has rows of shape {rows.shape[1:]} and samples has rows of shape"
             f" {samples.shape[1:]}; give both the same"
         )
+
+
+def _check_rows(
+    name: str,
+    rows: Float[Array | np.ndarray, " rows ..."],
+    samples: Float[Array | np.ndarray, " samples ..."],
+) -> None:
+    _check_shape(name, rows, samples)
     unusable = np.count_nonzero(~np.isfinite(np.asarray(rows)))
     if unusable:
         raise ValueError(f"{name} has {unusable} values that are not finite; leave them out")
