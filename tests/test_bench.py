@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -94,6 +95,67 @@ def test_the_saved_generator_draws_what_was_scored(finished):
         test = advnets.data.load("digits").test.astype(np.float32) / 255
         again = advnets.parzen.log_likelihood(test, samples, score["bandwidth"])
         assert again.mean == pytest.approx(score["test"]["mean"], rel=1e-6)
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    return shutil.copytree(finished, tmp_path / "run")
+
+
+def test_a_run_is_scored_anew(copied, capsys):
+    before = (copied / "results.json").read_bytes()
+    result = results(copied)
+    for best, name, scored in (
+        ([], "parzen-200.json", result["parzen"]),
+        (["--best"], "parzen-best-200.json", result["best"]["parzen"]),
+    ):
+        assert main(["parzen", str(copied), "--num-samples", "200", "--devices", "2", *best]) == 0
+        again = json.loads((copied / name).read_text())
+        assert again["parzen"] == scored
+        assert again["provenance"]["command"]
+        assert f"{scored['test']['mean']:.1f} ±" in capsys.readouterr().out
+    more = bench.rescore(copied, 1300, progress=False)
+    assert more["parzen"]["num_samples"] == 1300
+    assert more["parzen"]["test"]["mean"] > result["parzen"]["test"]["mean"]
+    assert (copied / "results.json").read_bytes() == before
+    assert not list(copied.glob("*unfinished*"))
+
+
+def test_scoring_anew_goes_on_where_it_was_stopped(copied, monkeypatch):
+    monkeypatch.setattr(advnets.parzen, "GROUP_ROWS", 1000)
+    monkeypatch.setattr(advnets.parzen, "SECONDS_BETWEEN_NOTES", 0)
+    draw, asked, stop = advnets.SampleBlocks.__getitem__, [], [3]
+
+    def drawn(self, number):
+        asked.append(number)
+        if number in stop:
+            raise KeyboardInterrupt
+        return draw(self, number)
+
+    monkeypatch.setattr(advnets.SampleBlocks, "__getitem__", drawn)
+    assert main(["parzen", str(copied), "--num-samples", "5000"]) == 130
+    asked.clear()
+    stop.clear()
+    resumed = bench.rescore(copied, 5000, progress=False)["parzen"]
+    assert asked == [0, 2, 3, 4]
+    (copied / "parzen-5000.json").unlink()
+    assert bench.rescore(copied, 5000, progress=False)["parzen"] == resumed
+    assert asked[4:] == [0, 0, 1, 2, 3, 4]
+
+
+def test_scoring_anew_is_refused_in_one_sentence(copied, tmp_path, capsys):
+    def refused(*arguments):
+        assert main(["parzen", *map(str, arguments)]) == 2
+        return capsys.readouterr().err
+
+    assert "name the folder of a finished run" in refused(tmp_path)
+    assert "must be at least 1; got 0" in refused(copied, "--num-samples", 0)
+    assert "devices must be from 1 to 2" in refused(copied, "--devices", 3)
+    (copied / "parzen-7.json").write_text("")
+    assert "exists already" in refused(copied, "--num-samples", 7)
+    changed = results(copied) | {"data": "other images"}
+    (copied / "results.json").write_text(json.dumps(changed))
+    assert "was scored on other images" in refused(copied)
 
 
 def test_a_killed_run_resumes_to_the_same_result(finished, tmp_path):

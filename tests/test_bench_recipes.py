@@ -56,6 +56,9 @@ def test_tfd_trains_two_stages_and_scores_five_folds(faces):
     assert first.layers[0].weight.shape == generator.layers[4].weight.shape
     assert (first.layers[0].weight != generator.layers[4].weight).any()
     assert advnets.sample(jax.random.key(0), generator, 3, prior=prior).shape == (3, 48, 48)
+    for best, was in ((False, scored), (True, result["best"]["parzen"])):
+        again = bench.rescore(faces / "run", 100, best=best, data_dir=faces, progress=False)
+        assert again["parzen"] == was
 
 
 def test_each_fold_has_its_own_bandwidth_by_all_its_validation_rows(faces):

@@ -478,7 +478,7 @@ def test_a_progress_bar_counts_blocks(capfd):
     assert not capfd.readouterr().err
     parzen.evaluate_draws(blocks, points, None, validation_rows=20, progress=True)
     seen = capfd.readouterr().err
-    assert "scoring:" in seen
+    assert "Parzen windows:" in seen
     assert "/4 " in seen
 
 

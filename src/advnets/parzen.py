@@ -473,7 +473,7 @@ def _streamed_log_density(
     with tqdm(
         total=len(blocks),
         initial=done,
-        desc="scoring",
+        desc="Parzen windows",
         unit=" blocks",
         disable=not progress,
         leave=False,

@@ -18,6 +18,7 @@ from advnets.bench import table1
 from advnets.bench.recipes import BENCHMARKS, Benchmark, Preprocessing, Recipe
 from advnets.bench.recorded import recorded
 from advnets.bench.reference_rows import record
+from advnets.bench.rescoring import rescore
 from advnets.bench.runs import execute, prepare
 from advnets.bench.scoring import CAVEAT
 
@@ -69,6 +70,23 @@ class TableOptions:
     """Folder of table1.md, table1.json and the pictures; what is there of them is replaced."""
 
 
+@dataclasses.dataclass(frozen=True)
+class ParzenOptions:
+    """What a finished run is scored with."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Folder of the run."""
+    num_samples: int = 1_000_000
+    """Samples drawn; none is kept."""
+    best: bool = False
+    """Score the best epoch on validation, not the last."""
+    devices: int = 1
+    """Devices that the samples are spread over."""
+    data_dir: Path | None = None
+    """Local mirror of the Hub's repositories, or the run's folder of images (or ADVNETS_DATA)."""
+
+
+PARZEN = "a finished run scored anew, with more samples"
 REFERENCES = "real training images, and k-means centroids of them, scored in the place of samples"
 TABLE1 = "Table 1 from recorded runs: the published rows, ours, and the reference rows"
 
@@ -88,6 +106,7 @@ def listing() -> str:
             f"    expect {benchmark.expected}",
         ]
     lines += ["references", f"    {REFERENCES}", "    needs the data set that it is given"]
+    lines += ["parzen", f"    {PARZEN}", "    needs the run's folder and its data"]
     lines += [
         "table1",
         f"    {TABLE1}",
@@ -144,12 +163,14 @@ def main(arguments: list[str] | None = None) -> int:
         print(listing())
         return 0
     name, *rest = arguments
+    if name == "parzen":
+        return _parzen(rest)
     if name == "references":
         return _references(rest)
     if name == "table1":
         return _table1(rest)
     if name not in BENCHMARKS:
-        known = [*BENCHMARKS, "references", "table1"]
+        known = [*BENCHMARKS, "parzen", "references", "table1"]
         near = difflib.get_close_matches(name, known, 1)
         meant = f"; did you mean {near[0]}?" if near else ""
         return _refuse(f"unknown benchmark {name!r}; choose one of {', '.join(known)}{meant}")
@@ -197,6 +218,33 @@ def _defaults(benchmark: Benchmark, arguments: list[str]) -> Options:
     parser.add_argument("--preset")
     quick = parser.parse_known_args(arguments)[0].preset == "quick"
     return Options(benchmark.quick if quick and benchmark.quick else benchmark.recipe)
+
+
+def _parzen(arguments: list[str]) -> int:
+    options = tyro.cli(
+        ParzenOptions,
+        args=arguments,
+        prog="python -m advnets.bench parzen",
+        description=f"{PARZEN[0].upper()}{PARZEN[1:]}.",
+    )
+    try:
+        result = rescore(
+            options.run,
+            options.num_samples,
+            best=options.best,
+            devices=options.devices,
+            data_dir=options.data_dir,
+        )
+    except (ValueError, OSError) as error:
+        return _refuse(str(error))
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on where it was", file=sys.stderr)
+        return 130
+    print("Parzen log-likelihood of the test set, nats:")
+    label = f"{options.num_samples} samples, {result['generator']} ({result['epoch']})"
+    print(row(label, result["parzen"]))
+    print(CAVEAT)
+    return 0
 
 
 def _references(arguments: list[str]) -> int:

@@ -197,14 +197,14 @@ def execute(run: Run, *, progress: bool = True) -> dict[str, Any]:
     """Does the work of a prepared run; see [`advnets.bench.run`][]."""
     recipe, folder, data = run.benchmark.recipe, run.folder, run.data
     prior, preprocess = build_prior(recipe), on_host(recipe.preprocessing)
-    keys = jax.random.split(jax.random.key(run.seed), 3)
+    keys = _stage_keys(run.seed, second=False)
     players, epochs = build_players(keys[0], recipe, data.train), recipe.epochs
     if recipe.second_stage.epochs:
         if run.first_stage is None:
             top = _train(run, keys, folder / FIRST_STAGE, *players, epochs, progress).generator
         else:
             top = advnets.load_model(Path(run.first_stage["folder"]) / LAST, like=players[0])
-        keys = jax.random.split(jax.random.fold_in(jax.random.key(run.seed), 2), 4)
+        keys = _stage_keys(run.seed, second=True)
         assert isinstance(top, eqx.nn.Sequential)  # as the recipe builds it
         _, discriminator = build_players(keys[0], recipe, data.train)
         players = stack(keys[3], recipe, top), discriminator
@@ -227,12 +227,11 @@ def execute(run: Run, *, progress: bool = True) -> dict[str, Any]:
     best_generator = advnets.load_model(folder / best_name(best["epoch"]), like=players[0])
     samples = _samples(samples_key, trained.generator, epochs, recipe)
     best_samples = _samples(samples_key, best_generator, best["epoch"], recipe)
-    # The best epoch was chosen on the first fold's validation rows; unless the folds are proper,
-    # others test on them.
-    untouched = data if recipe.proper_folds else dataclasses.replace(data, folds=data.folds[:1])
     rows: dict[str, Callable[[], dict[str, Any]]] = {
         "last": lambda: score_draws(samples, data, preprocess, progress=progress),
-        "best": lambda: score_draws(best_samples, untouched, preprocess, progress=progress),
+        "best": lambda: score_draws(
+            best_samples, untouched(data, recipe), preprocess, progress=progress
+        ),
         "training_images": lambda: score(
             preprocess(data.train[: recipe.num_samples]), data, preprocess
         ),
@@ -377,6 +376,29 @@ def load_generator(
     if recipe.second_stage.epochs:
         like = eqx.filter_eval_shape(stack, jax.random.key(0), recipe, like)
     return advnets.load_model(path, like=like), build_prior(recipe)
+
+
+def samples_of(
+    seed: int, recipe: Recipe, generator: Player, epoch: int, num_samples: int
+) -> advnets.SampleBlocks:
+    """The samples that a run's last generator, or that of its best epoch, is scored by."""
+    _, _, key, *_ = _stage_keys(seed, second=bool(recipe.second_stage.epochs))
+    return _samples(key, generator, epoch, dataclasses.replace(recipe, num_samples=num_samples))
+
+
+def untouched(data: advnets.data.Dataset, recipe: Recipe) -> advnets.data.Dataset:
+    """The folds on which a best epoch may be tested.
+
+    It was chosen on the first fold's validation rows; unless the folds are proper, others test on
+    them.
+    """
+    return data if recipe.proper_folds else dataclasses.replace(data, folds=data.folds[:1])
+
+
+def _stage_keys(seed: int, *, second: bool) -> Key[Array, " keys"]:
+    """A stage's keys: for players, training and samples; the second's also for what it adds."""
+    key = jax.random.key(seed)
+    return jax.random.split(jax.random.fold_in(key, 2), 4) if second else jax.random.split(key, 3)
 
 
 def _like(recipe: Recipe, shape: tuple[int, ...]) -> Player:

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,14 +62,18 @@ def score_draws(
     data: advnets.data.Dataset,
     preprocess: Preprocess,
     *,
+    devices: Sequence[jax.Device] | None = None,
+    notes: Path | None = None,
     progress: bool = False,
 ) -> dict[str, Any]:
-    """The same for samples that are drawn in blocks, in the memory of one block.
+    """The same for samples that are drawn in blocks, none of which is kept.
 
     Args:
         blocks: draws of the generator, see [`advnets.parzen.evaluate_draws`][].
         data: what to score them by, as for [`advnets.bench.scoring.score`][].
         preprocess: takes the data's pixels to where the samples are.
+        devices: what to spread the samples over, as for [`advnets.parzen.evaluate_draws`][].
+        notes: a folder from which the same call goes on where it was stopped, likewise.
         progress: show progress.
 
     Returns:
@@ -78,7 +82,9 @@ def score_draws(
     References:
         Section 5, Table 1 and its caption.
     """
-    evaluate = functools.partial(advnets.parzen.evaluate_draws, blocks, progress=progress)
+    evaluate = functools.partial(
+        advnets.parzen.evaluate_draws, blocks, devices=devices, notes=notes, progress=progress
+    )
     return _by_fold(evaluate, data, preprocess)
 
 
