@@ -1,17 +1,16 @@
-"""How far Parzen-window estimates are from float64 brute force, and how long a full one takes.
+"""How far Parzen-window estimates are from float64 brute force.
 
-    python bench/parzen_accuracy.py [--points 500] [--samples 2000] [--rounds 5] [--no-timing]
+    python bench/parzen_accuracy.py [--points 500] [--samples 2000]
 
 Prints Markdown. The data are MNIST if ADVNETS_DATA names a local mirror of the Hub, in fewer
 dimensions its leading principal components; otherwise uniform in [0, 1]. Expected: advnets within
 0.001 nats everywhere; scikit-learn's mean off by tens of nats in 50 dimensions and by hundreds in
-784, as in its open issues 7492 and 25799.
+784, as in its open issues 7492 and 25799. Their times: `bench/speed/parzen.py`.
 """
 
 import argparse
 import os
 import platform
-import time
 import warnings
 
 import jax
@@ -32,8 +31,6 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--points", type=int, default=500)
     parser.add_argument("--samples", type=int, default=2000)
-    parser.add_argument("--rounds", type=int, default=5, help="timed calls; the median counts")
-    parser.add_argument("--no-timing", action="store_true")
     options = parser.parse_args()
 
     pixels, source = data(options.points + options.samples)
@@ -52,8 +49,6 @@ def main():
                 mean, largest = error.mean(), abs(error).max()
             numbers = f"{brief(mean)} | {brief(largest)} | {exact.mean():,.2f}"
             print(f"| {dimensions} | {name} | {numbers} |", flush=True)
-    if not options.no_timing:
-        print_timing(options.rounds)
     print(f"\nPython {platform.python_version()}, jax {jax.__version__}, ", end="")
     print(f"scikit-learn {sklearn.__version__}, {jax.devices()[0].device_kind}, ", end="")
     print(f"{os.cpu_count()} CPU cores, load {os.getloadavg()[0]:.1f}.")
@@ -131,26 +126,6 @@ ESTIMATORS = {
     "NumPy float32, product form, logsumexp": product_form,
     "NumPy float32, product form, log of mean of exp": plain_exponentials,
 }
-
-
-def print_timing(rounds):
-    """Median seconds of 10,000 x 10,000 x 784 in float32; compilation is not counted."""
-    rng = np.random.default_rng(1)
-    points, samples = (jnp.asarray(rng.random((10_000, 784), np.float32)) for _ in range(2))
-    print(f"\n10,000 points x 10,000 samples x 784 dimensions, float32, median of {rounds}:\n")
-    print("| bandwidths | wall, s | processor, s | temporary memory, MB |")
-    print("|---|---|---|---|")
-    for bandwidths in (jnp.array([BANDWIDTH]), jnp.asarray(advnets.parzen.bandwidth_grid())):
-        compiled = jax.jit(advnets.parzen.log_density).lower(points, samples, bandwidths).compile()
-        jax.block_until_ready(compiled(points, samples, bandwidths))
-        seconds = []
-        for _ in range(rounds):
-            wall, processor = time.perf_counter(), time.process_time()
-            jax.block_until_ready(compiled(points, samples, bandwidths))
-            seconds.append((time.perf_counter() - wall, time.process_time() - processor))
-        wall, processor = np.median(seconds, axis=0)
-        memory = compiled.memory_analysis().temp_size_in_bytes / 1e6
-        print(f"| {len(bandwidths)} | {wall:.2f} | {processor:.2f} | {memory:.0f} |", flush=True)
 
 
 if __name__ == "__main__":
