@@ -460,8 +460,8 @@ def test_two_groups_are_held_at_most(monkeypatch):
     for blocks in (few, many):
         found = parzen.evaluate_draws(blocks, points, points, validation_rows=20)
         assert found.num_samples == 20 * blocks.number
-    # Beside the first, by which the others are checked.
-    assert few.most <= many.most <= 1 + 2 * 3
+    # Beside the first, by which the others are checked: two, and the one just used.
+    assert max(few.most, many.most) <= 1 + 3 * 3
 
 
 def test_blocks_are_asked_for_once():

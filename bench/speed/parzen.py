@@ -368,15 +368,20 @@ def main(argv=None):
         "threads": os.cpu_count(),
         "sides": sides,
     }
-    if options.curve:
-        result["against_samples"] = against_samples(options.curve, options.curve_points)
-        if options.picture:
-            draw(options.picture, result["against_samples"])
     origin = provenance()
     origin["versions"] |= versions()
     result["provenance"] = origin
-    if options.out:
-        with open(options.out, "w") as file:
+    write(options.out, result)
+    if options.curve:
+        result["against_samples"] = against_samples(options.curve, options.curve_points)
+        write(options.out, result)
+        if options.picture:
+            draw(options.picture, result["against_samples"])
+
+
+def write(path, result):
+    if path:
+        with open(path, "w") as file:
             file.write(json.dumps(result, indent=2) + "\n")
 
 

@@ -381,7 +381,18 @@ def load_generator(
 def samples_of(
     seed: int, recipe: Recipe, generator: Player, epoch: int, num_samples: int
 ) -> advnets.SampleBlocks:
-    """The samples that a run's last generator, or that of its best epoch, is scored by."""
+    """The samples that a run's generator is scored by.
+
+    Args:
+        seed: the run's.
+        recipe: the run's.
+        generator: of the last epoch, or of the best one.
+        epoch: which epoch that is.
+        num_samples: how many; as many as the recipe says are those of `results.json`.
+
+    Returns:
+        The samples in blocks, each drawn when it is asked for.
+    """
     _, _, key, *_ = _stage_keys(seed, second=bool(recipe.second_stage.epochs))
     return _samples(key, generator, epoch, dataclasses.replace(recipe, num_samples=num_samples))
 
@@ -391,6 +402,13 @@ def untouched(data: advnets.data.Dataset, recipe: Recipe) -> advnets.data.Datase
 
     It was chosen on the first fold's validation rows; unless the folds are proper, others test on
     them.
+
+    Args:
+        data: the run's.
+        recipe: the run's.
+
+    Returns:
+        The data, with the first fold alone unless all are proper.
     """
     return data if recipe.proper_folds else dataclasses.replace(data, folds=data.folds[:1])
 
