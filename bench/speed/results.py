@@ -1,0 +1,23 @@
+"""A result as JSON, with where it comes from."""
+
+import importlib.metadata
+import json
+
+from advnets import _files
+from advnets._provenance import provenance
+
+PEERS = ("torch",)
+
+
+def finish(result, out):
+    """Adds command, commit, versions and hardware, and writes the file, if there is to be one."""
+    origin = provenance()
+    for name in PEERS:
+        try:
+            origin["versions"][name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            origin["versions"][name] = None
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(result | {"provenance": origin}, indent=2)
+        _files.replace(out, (text + "\n").encode())

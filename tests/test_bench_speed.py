@@ -1,0 +1,174 @@
+"""The speed comparison: that peers do the same work, the floor's count, pairing, the command."""
+
+import dataclasses
+import importlib
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import advnets
+from advnets.bench.recipes import BENCHMARKS, PREPROCESSING
+
+SPEED = Path(__file__).parent.parent / "bench" / "speed"
+
+
+@pytest.fixture
+def speed(monkeypatch):
+    """Imports one of the scripts, which stand beside the package."""
+    monkeypatch.syspath_prepend(SPEED)
+    return importlib.import_module
+
+
+def small(updates, name):
+    """A small recipe without dropout, and with weights that give gradients of some size."""
+    recipe = updates.tiny(BENCHMARKS[name].recipe)
+    return dataclasses.replace(
+        recipe,
+        order="alternating",
+        learning_rate=0.05,
+        generator=dataclasses.replace(recipe.generator, weight_range=0.3),
+        discriminator=dataclasses.replace(
+            recipe.discriminator, weight_range=0.1, input_keep=1.0, hidden_keep=1.0
+        ),
+    )
+
+
+def in_rows(shape):
+    """Where the numbers of a (height, width, channels) image are, channels first."""
+    places = np.arange(np.prod(shape)).reshape(shape)
+    return (places.transpose(2, 0, 1) if len(shape) == 3 else places).ravel()
+
+
+def channels_first(player, shape, ends=False):
+    """Our arrays as the peers hold them: images and kernels with their channels first.
+
+    `shape` is that of the images which the player starts from, or `ends` with.
+    """
+    found = []
+    linear = [layer for layer in player.layers if hasattr(layer, "weight")]
+    last = linear[-1] if ends else None
+    for layer in player.layers:
+        if hasattr(layer, "weight"):  # (pieces, units, inputs), or no pieces
+            weight = np.asarray(layer.weight).reshape(-1, layer.weight.shape[-1])
+            bias = np.asarray(layer.bias).ravel()
+            if layer is last:
+                weight, bias = weight[in_rows(shape)], bias[in_rows(shape)]
+            elif layer is linear[0] and not ends:
+                weight = weight[:, in_rows(shape)]
+            found += [weight, bias]
+        elif hasattr(layer, "kernel"):
+            bias = np.asarray(layer.bias)
+            kernel = np.asarray(layer.kernel).transpose(3, 2, 0, 1)
+            found += [kernel, bias if bias.ndim == 1 else bias.transpose(2, 0, 1)]
+            if not ends:
+                shape = layer.out_shape
+    return found
+
+
+def ours_and_start(ours, recipe, images, noise):
+    """Our update on given noise, the state before it, and both players' arrays of a state."""
+
+    class Given(advnets.Prior):
+        size: int = eqx.field(static=True, default=recipe.latent_size)
+
+        def __call__(self, key, n):
+            return jnp.asarray(noise)
+
+    algorithm, state = ours.build(recipe, images, prior=Given())
+    preprocess = PREPROCESSING[recipe.preprocessing]
+
+    @jax.jit
+    def update(state, real):
+        return algorithm.step(jax.random.key(0), state, preprocess(real))[0]
+
+    # A deconvolution's input is an image too, but one that the last dense layer makes.
+    deconvolution = recipe.generator.deconvolution
+    made = images.shape[1:]
+    if recipe.generator.output == "deconvolution":
+        made = (10, 10, recipe.generator.hidden_sizes[-1] // 100)
+        assert deconvolution.channels == made[-1]
+
+    def arrays(state):
+        generator, discriminator = algorithm.players(state)
+        return [
+            *channels_first(generator, made, ends=True),
+            *channels_first(discriminator, images.shape[1:]),
+        ]
+
+    return update, state, arrays
+
+
+def assert_same_moves(start, ours, theirs):
+    """Relative to the largest move of each array; float32 sums in another order."""
+    for before, mine, other in zip(start, ours, theirs, strict=True):
+        moved = mine - before
+        assert abs(moved).max() > 0
+        atol = 2e-3 * abs(moved).max() + 1e-7
+        error = abs(other - before - moved).max()
+        assert error <= atol, (mine.shape, error, abs(moved).max())
+
+
+@pytest.mark.parametrize("name", ["mnist", "cifar10", "cifar10-conv"])
+def test_the_torch_peer_makes_our_updates(speed, name):
+    torch = pytest.importorskip("torch", reason="the peer needs PyTorch (the peers extra)")
+    ours, peers = speed("ours"), speed("peers_torch")
+    recipe = small(speed("updates"), name)
+    images = ours.some_images(recipe, n=3 * recipe.batch_size)
+    noise = np.random.default_rng(2).normal(size=(recipe.batch_size, recipe.latent_size))
+    noise = noise.astype(np.float32)
+    update, state, arrays = ours_and_start(ours, recipe, images, noise)
+    start = arrays(state)
+
+    trainer = peers.Trainer(recipe, images.shape[1:], "cpu")
+    theirs = [*trainer.generator.parameters(), *trainer.discriminator.parameters()]
+    if name == "cifar10-conv":  # the deconvolution's own bias comes before its child's kernel
+        theirs[4:6] = theirs[5], theirs[4]
+    with torch.no_grad():
+        for parameter, value in zip(theirs, start, strict=True):
+            parameter.copy_(torch.tensor(value))
+    for batch in np.split(images, 3):
+        state = update(state, batch)
+        pixels = torch.tensor(batch)
+        pixels = pixels.permute(0, 3, 1, 2) if pixels.ndim == 4 else pixels
+        trainer.update(pixels, torch.tensor(noise), torch.tensor(noise))
+    after = [parameter.detach().numpy() for parameter in theirs]
+    assert_same_moves(start, arrays(state), after)
+
+
+@pytest.mark.parametrize("name", ["mnist", "cifar10", "cifar10-conv"])
+def test_the_equinox_peer_makes_our_updates(speed, name, monkeypatch):
+    ours, peers = speed("ours"), speed("peers_equinox")
+    recipe = small(speed("updates"), name)
+    images = ours.some_images(recipe, n=3 * recipe.batch_size)
+    noise = np.random.default_rng(2).normal(size=(recipe.batch_size, recipe.latent_size))
+    noise = noise.astype(np.float32)
+    update, state, channels_first_arrays = ours_and_start(ours, recipe, images, noise)
+
+    def arrays(state):
+        found = channels_first_arrays(state)
+        if name == "cifar10-conv":  # Equinox's transposed convolution holds its kernel turned
+            found[4] = found[4].swapaxes(0, 1)[:, :, ::-1, ::-1]
+        return found
+
+    start = arrays(state)
+    monkeypatch.setattr(peers, "noise", lambda recipe, key: jnp.asarray(noise))
+    trainer = peers.Trainer(recipe, images.shape[1:])
+
+    def split(trainer):
+        return eqx.partition((trainer.generator, trainer.discriminator), eqx.is_array)
+
+    (theirs, structure), static = jax.tree.flatten(split(trainer)[0]), split(trainer)[1]
+    shaped = [jnp.asarray(v).reshape(p.shape) for v, p in zip(start, theirs, strict=True)]
+    players = eqx.combine(jax.tree.unflatten(structure, shaped), static)
+    trainer.generator, trainer.discriminator = players
+    pixels = jnp.asarray(images.transpose(0, 3, 1, 2) if images.ndim == 4 else images)
+    for batch in np.split(np.arange(len(images)), 3):
+        state = update(state, images[batch])
+        trainer.update(pixels, jnp.asarray(batch))
+    theirs = jax.tree.leaves(split(trainer)[0])
+    after = [np.asarray(p).reshape(v.shape) for v, p in zip(start, theirs, strict=True)]
+    assert_same_moves(start, arrays(state), after)
