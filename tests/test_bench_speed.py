@@ -2,6 +2,8 @@
 
 import dataclasses
 import importlib
+import math
+import shutil
 from pathlib import Path
 
 import equinox as eqx
@@ -11,7 +13,8 @@ import numpy as np
 import pytest
 
 import advnets
-from advnets.bench.recipes import BENCHMARKS, PREPROCESSING
+from advnets.bench.__main__ import main
+from advnets.bench.recipes import BENCHMARKS, PREPROCESSING, build_players
 
 SPEED = Path(__file__).parent.parent / "bench" / "speed"
 
@@ -172,3 +175,100 @@ def test_the_equinox_peer_makes_our_updates(speed, name, monkeypatch):
     theirs = jax.tree.leaves(split(trainer)[0])
     after = [np.asarray(p).reshape(v.shape) for v, p in zip(start, theirs, strict=True)]
     assert_same_moves(start, arrays(state), after)
+
+
+def test_paired_calls_take_turns(speed, monkeypatch):
+    paired, made, clock = speed("paired"), [], iter(range(100))
+    monkeypatch.setattr(paired.time, "perf_counter", lambda: next(clock))
+    calls = {"a": lambda: made.append("a"), "b": lambda: [made.append("b"), next(clock)]}
+    seconds = paired.paired(calls, rounds=3, warm_up=1)
+    # Warm-up first, and every other round backwards.
+    assert "".join(made) == "ab" + "ab" + "ba" + "ab"
+    assert seconds == {"a": [1, 1, 1], "b": [2, 2, 2]}
+    assert paired.ratios(seconds, "a") == {"b": paired.spread([2.0, 2.0, 2.0])}
+    assert paired.spread([4.0, 1.0, 2.0]) == {
+        "median": 2.0, "quartiles": [1.5, 3.0], "min": 1.0, "max": 4.0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["mnist", "cifar10", "cifar10-conv"])
+def test_the_floor_has_the_layers_of_the_players(speed, name):
+    ours, floor = speed("ours"), speed("floor")
+    recipe = BENCHMARKS[name].recipe
+    shape = ours.SHAPES[recipe.dataset]
+    images = np.zeros((2, *shape), np.uint8)
+    players = eqx.filter_eval_shape(lambda: build_players(jax.random.key(0), recipe, images))
+    for player, layers in zip(
+        players,
+        (floor.generator_layers(recipe, shape), floor.discriminator_layers(recipe, shape)),
+        strict=True,
+    ):
+        arrays = [
+            layer.kernel.shape if hasattr(layer, "kernel") else layer.weight.shape
+            for layer in player.layers
+            if hasattr(layer, "kernel") or hasattr(layer, "weight")
+        ]
+        assert [math.prod(layer.weights) for layer in layers] == [*map(math.prod, arrays)]
+
+
+@pytest.mark.parametrize("order", ["alternating", "simultaneous"])
+def test_the_floor_counts_the_products_of_an_update(speed, order):
+    """By the operations that XLA counts in our update: products, and a little more."""
+    ours, floor = speed("ours"), speed("floor")
+    recipe = dataclasses.replace(BENCHMARKS["mnist"].recipe, order=order)
+    images = ours.some_images(recipe, n=recipe.batch_size)
+    algorithm, state = ours.build(recipe, images)
+    lowered = jax.jit(algorithm.step).lower(jax.random.key(0), state, jnp.asarray(images / 255))
+    counted = floor.totals(recipe, images.shape[1:])["gflop"] * 1e9
+    assert counted < lowered.cost_analysis()["flops"] < 1.1 * counted
+
+
+@pytest.mark.parametrize("name", ["mnist", "cifar10-conv"])
+def test_the_floor_runs(speed, name):
+    ours, floor, updates = speed("ours"), speed("floor"), speed("updates")
+    recipe = small(updates, name)
+    count = floor.products(recipe, ours.SHAPES[recipe.dataset])
+    left = floor.by_xla(count, repeats=2)()
+    assert len(left) == sum(count.values())
+
+
+def test_torch_makes_the_same_products_as_xla(speed):
+    pytest.importorskip("torch", reason="the peer needs PyTorch (the peers extra)")
+    ours, floor, updates = speed("ours"), speed("floor"), speed("updates")
+    for name in ("mnist", "cifar10-conv"):
+        recipe = small(updates, name)
+        for layer, which in floor.products(recipe, ours.SHAPES[recipe.dataset]):
+            shapes = {"forward": layer.outputs, "inputs": layer.inputs, "weights": layer.weights}
+            weights = importlib.import_module("torch").rand(layer.weights)
+            if layer.kind != "dense":
+                weights = weights.permute(3, 2, 0, 1)
+            made = floor._torch_job(
+                importlib.import_module("torch"), layer, which, weights, "cpu"
+            )()
+            made = (
+                made
+                if layer.kind == "dense" or which == "forward"
+                else next(part for part in made if part is not None)
+            )
+            assert math.prod(made.shape) == math.prod(shapes[which])
+
+
+def test_the_guard_fails_below_half_of_the_recorded_ratio_only(speed, capsys):
+    guard = speed("guard")
+    assert guard.verdict(1.5, recorded=2.9) == 0
+    assert guard.verdict(1.4, recorded=2.9) == 1
+    assert "below half of the recorded ratio of 2.90" in capsys.readouterr().err
+
+
+def test_the_exponent_is_that_of_a_power_law(speed):
+    sizes = np.array([1, 3, 10, 30])
+    assert speed("curves").exponent(sizes, 7 * sizes**0.6) == pytest.approx(0.6, rel=1e-12)
+
+
+def test_the_command_needs_a_clone(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["speed"]) == 2
+    assert "call this in the root of a clone" in capsys.readouterr().err
+    # It runs what is there, and passes on the arguments and the exit code.
+    shutil.copytree(SPEED, tmp_path / "bench" / "speed")
+    assert main(["speed", "--only", "nosuch"]) == 2

@@ -119,7 +119,9 @@ def main():
 
     recipe = BENCHMARKS[options.recipe].recipe
     recipe = tiny(recipe) if options.tiny else recipe
-    updates = options.updates or {"mnist": 50, "cifar10": 4, "cifar10-conv": 1}[options.recipe]
+    updates = options.updates or {"mnist": 50, "cifar10": 4, "cifar10-conv": 1}[options.recipe] * (
+        1 if jax.default_backend() == "cpu" else 20
+    )
     device = peers.torch_device(options.tf32)
     precision = "tensorfloat32" if options.tf32 else "float32"
     with jax.default_matmul_precision(precision):

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import difflib
+import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -90,6 +91,9 @@ PARZEN = "a finished run scored anew, with more samples"
 REFERENCES = "real training images, and k-means centroids of them, scored in the place of samples"
 TABLE1 = "Table 1 from recorded runs: the published rows, ours, and the reference rows"
 
+SPEED = "speed side by side: PyTorch, an Equinox loop, the products alone; cost curves; start-up"
+SPEED_FOLDER = Path("bench/speed")
+
 
 def listing() -> str:
     """What there is to run, for a call without arguments."""
@@ -111,6 +115,9 @@ def listing() -> str:
         "table1",
         f"    {TABLE1}",
         "    needs nothing: the recorded runs come with the package",
+        "speed",
+        f"    {SPEED}",
+        "    needs a clone of the repository, and some minutes",
     ]
     return "\n".join(lines)
 
@@ -169,8 +176,10 @@ def main(arguments: list[str] | None = None) -> int:
         return _references(rest)
     if name == "table1":
         return _table1(rest)
+    if name == "speed":
+        return _speed(rest)
     if name not in BENCHMARKS:
-        known = [*BENCHMARKS, "parzen", "references", "table1"]
+        known = [*BENCHMARKS, "parzen", "references", "table1", "speed"]
         near = difflib.get_close_matches(name, known, 1)
         meant = f"; did you mean {near[0]}?" if near else ""
         return _refuse(f"unknown benchmark {name!r}; choose one of {', '.join(known)}{meant}")
@@ -291,6 +300,15 @@ def _table1(arguments: list[str]) -> int:
         print(f"left out, as Table 1 has no column for it: {', '.join(others)}", file=sys.stderr)
     print(f"table1.md, table1.json and the pictures are in {options.out}", file=sys.stderr)
     return 0
+
+
+def _speed(arguments: list[str]) -> int:
+    if not SPEED_FOLDER.is_dir():
+        return _refuse(
+            "the speed comparisons are not installed with the package; call this in the root of a "
+            f"clone, where {SPEED_FOLDER} is"
+        )
+    return subprocess.run([sys.executable, str(SPEED_FOLDER), *arguments]).returncode
 
 
 def _refuse(reason: str) -> int:

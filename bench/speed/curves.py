@@ -1,0 +1,188 @@
+"""Cost curves: updates per second against batch size, width, seeds and devices.
+
+    python bench/speed/curves.py [--only seeds] [--rounds 5] [--updates 20] [--out DIR]
+
+The MNIST recipe, with one thing changed at a time; the seeds by `jax.vmap` over independent states.
+Writes curves.json and curves.png. For each curve the exponent a of cost ∝ size^a is fitted by
+least squares on logarithms, over all sizes: 0 is free, 1 is proportional. Beside seeds, the time
+for all at once over that for one after another. Devices share a machine's cores on a CPU, so there
+that curve shows the price of spreading, not a gain.
+"""
+
+import argparse
+import dataclasses
+import functools
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import ours
+import paired
+import results
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from advnets.bench.recipes import BENCHMARKS, PREPROCESSING
+
+SIZES = {
+    "batch size": (10, 30, 100, 300, 1000),
+    "width": (150, 300, 600, 1200, 2400),
+    "seeds": (1, 2, 4, 8, 16, 32),
+    "devices": (1, 2, 4, 8),
+}
+TINY = {"batch size": (5, 10), "width": (16, 32), "seeds": (1, 2), "devices": (1, 2)}
+LABELS = {"batch size": "examples in a minibatch", "width": "hidden units of the generator"}
+BATCH = "batch"
+
+
+def wider(recipe, width):
+    """Players with as many hidden units as asked, in the recipe's proportion."""
+    units = (max(1, width // 5),) * len(recipe.discriminator.units)
+    return dataclasses.replace(
+        recipe,
+        generator=dataclasses.replace(recipe.generator, hidden_sizes=(width, width)),
+        discriminator=dataclasses.replace(recipe.discriminator, units=units),
+    )
+
+
+def program(recipe, updates, seeds=None, devices=1):
+    """A call that makes so many updates, of each of some seeds, and waits."""
+    images = ours.some_images(recipe)
+    algorithm, state = ours.build(recipe, images)
+    preprocess, keys = PREPROCESSING[recipe.preprocessing], jax.random.key(1)
+    step = algorithm.step
+    if seeds is not None:
+        step = jax.vmap(step, in_axes=(0, 0, None))
+        keys = jax.random.split(keys, seeds)
+        state = jax.tree.map(lambda x: jnp.stack([x] * seeds), state)
+    mesh = Mesh(np.array(jax.devices()[:devices]), (BATCH,))
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    split = NamedSharding(mesh, PartitionSpec(None, BATCH))
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def run(state, images, rows):
+        def once(state, rows):
+            return step(keys, state, preprocess(images[rows]))
+
+        return jax.lax.scan(once, state, rows)
+
+    images = jax.device_put(images, everywhere)
+    rows = jax.device_put(ours.some_rows(recipe, updates), split)
+    states = [jax.device_put(state, everywhere)]
+
+    def call():
+        states[0], info = run(states[0], images, rows)
+        jax.block_until_ready((states[0], info))
+
+    return call
+
+
+def exponent(sizes, costs):
+    """a of cost ∝ size^a, by least squares on logarithms."""
+    return float(np.polyfit(np.log(sizes), np.log(costs), 1)[0])
+
+
+def curve(name, recipe, sizes, updates, rounds):
+    """Updates per second at each size, sizes taken in turn, and the exponent of their cost."""
+    make = {
+        "batch size": lambda n: program(dataclasses.replace(recipe, batch_size=n), updates),
+        "width": lambda n: program(wider(recipe, n), updates),
+        "seeds": lambda n: program(recipe, updates, seeds=n),
+        "devices": lambda n: program(recipe, updates, devices=n),
+    }[name]
+    seconds = paired.paired({str(n): make(n) for n in sizes}, rounds)
+    each = [n if name == "seeds" else 1 for n in sizes]
+    found = {
+        "sizes": list(sizes),
+        # Of all seeds together.
+        "updates_per_second": [
+            paired.spread(np.multiply(updates * n, np.reciprocal(seconds[str(size)])))
+            for size, n in zip(sizes, each, strict=True)
+        ],
+        "exponent": exponent(sizes, [np.median(seconds[str(n)]) for n in sizes]),
+    }
+    if name == "seeds":
+        found["together_over_one_after_another"] = [
+            paired.spread(np.divide(seconds[str(n)], seconds["1"]) / n) for n in sizes
+        ]
+    return found
+
+
+def table(curves):
+    """The curves, to read."""
+    lines = []
+    for name, found in curves.items():
+        lines += [f"{LABELS.get(name, name)}: cost ∝ size^{found['exponent']:.2f}"]
+        for place, (size, rate) in enumerate(
+            zip(found["sizes"], found["updates_per_second"], strict=True)
+        ):
+            line = paired.line(f"{size:>8}", rate, " updates/s")
+            if name == "seeds":
+                together = found["together_over_one_after_another"][place]
+                line += f"; {together['median']:.2f} of one after another"
+            lines.append(line)
+    return "\n".join(lines)
+
+
+def draw(path, curves):
+    """One panel for each curve, on logarithmic axes, with the fit."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4 * len(curves), 3.6), layout="constrained")
+    for axes, (name, found) in zip(
+        np.atleast_1d(figure.subplots(1, len(curves))), curves.items(), strict=True
+    ):
+        sizes = np.array(found["sizes"])
+        rates = [[r["min"], r["median"], r["max"]] for r in found["updates_per_second"]]
+        low, middle, high = np.array(rates).T
+        axes.errorbar(sizes, middle, [middle - low, high - middle], fmt="o", capsize=3)
+        slope = (name == "seeds") - found["exponent"]
+        fit = np.exp(np.mean(np.log(middle)) + slope * (np.log(sizes) - np.log(sizes).mean()))
+        axes.plot(sizes, fit, "--", label=f"cost ∝ size^{found['exponent']:.2f}")
+        axes.set(xscale="log", yscale="log", xlabel=LABELS.get(name, name), ylabel="updates/s")
+        axes.set_xticks(sizes, [str(n) for n in sizes])
+        ends = [middle.min(), middle.max()]
+        axes.set_yticks(ends, [f"{rate:.3g}" for rate in ends])
+        axes.minorticks_off()
+        axes.legend()
+    figure.savefig(path, dpi=120)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=[*SIZES], help="one curve")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--updates", type=int, default=20, help="updates in a turn")
+    parser.add_argument("--tiny", action="store_true", help="narrow players, to try the script")
+    parser.add_argument("--out", type=Path, help="a folder for curves.json and curves.png")
+    options = parser.parse_args()
+
+    recipe, sizes = BENCHMARKS["mnist"].recipe, TINY if options.tiny else SIZES
+    if options.tiny:
+        recipe = dataclasses.replace(wider(recipe, 16), batch_size=8)
+    curves = {}
+    for name in [options.only] if options.only else SIZES:
+        there = sizes[name]
+        if name == "devices":
+            # A batch of 100 divides by 1, 2 and 4 only.
+            usual = 8 * (recipe.batch_size // 8)
+            there = [n for n in there if n <= jax.device_count()]
+            recipe = dataclasses.replace(recipe, batch_size=usual)
+            if len(there) < 2:
+                print("devices: there is one only; that curve is left out", file=sys.stderr)
+                continue
+        curves[name] = curve(name, recipe, there, options.updates, options.rounds)
+    print(table(curves))
+    if options.out and curves:
+        options.out.mkdir(parents=True, exist_ok=True)
+        draw(options.out / "curves.png", curves)
+        results.finish(
+            {"rounds": options.rounds, "updates_in_a_turn": options.updates, "curves": curves}
+            | {"threads": paired.cores(), "tiny": options.tiny},
+            options.out / "curves.json",
+        )
+
+
+if __name__ == "__main__":
+    main()
