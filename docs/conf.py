@@ -19,7 +19,7 @@ import advnets  # noqa: E402
 from advnets.algorithm1 import DiscriminatorCost, GeneratorCost, Order, Player  # noqa: E402
 from advnets.models import Model  # noqa: E402
 from advnets.preprocessing import Preprocess  # noqa: E402
-from advnets.training import Evaluate  # noqa: E402
+from advnets.training import Evaluate, EvaluateSeed  # noqa: E402
 from advnets.verify.report import markdown_table  # noqa: E402
 
 project = "advnets"
@@ -63,6 +63,7 @@ ALIASES = {
         (optax.Schedule, "~optax.Schedule"),
         (DiscriminatorCost, "~advnets.algorithm1.DiscriminatorCost"),
         (GeneratorCost, "~advnets.algorithm1.GeneratorCost"),
+        (EvaluateSeed, "~advnets.training.EvaluateSeed"),
         (Evaluate, "~advnets.training.Evaluate"),
         (Preprocess, "~advnets.preprocessing.Preprocess"),
         (Order, "~advnets.algorithm1.Order"),

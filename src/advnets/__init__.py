@@ -26,6 +26,7 @@ with (
     from advnets import neighbours as neighbours
     from advnets import parzen as parzen
     from advnets import preprocessing as preprocessing
+    from advnets._checkpoints import CheckpointError as CheckpointError
     from advnets.algorithm1 import Algorithm1 as Algorithm1
     from advnets.algorithm1 import DiscriminatorInfo as DiscriminatorInfo
     from advnets.algorithm1 import GeneratorInfo as GeneratorInfo
@@ -67,13 +68,13 @@ with (
     from advnets.released_options import LazyDiscriminatorCost as LazyDiscriminatorCost
     from advnets.released_options import ThresholdedCost as ThresholdedCost
     from advnets.released_options import shrink as shrink
-    from advnets.training import CheckpointError as CheckpointError
-    from advnets.training import SampleBlocks as SampleBlocks
+    from advnets.sampling import SampleBlocks as SampleBlocks
+    from advnets.sampling import sample as sample
+    from advnets.sampling import sample_blocks as sample_blocks
     from advnets.training import Trained as Trained
     from advnets.training import TrainingDiverged as TrainingDiverged
-    from advnets.training import sample as sample
-    from advnets.training import sample_blocks as sample_blocks
     from advnets.training import train as train
+    from advnets.training import train_seeds as train_seeds
     from advnets.updates import column_norm_limit as column_norm_limit
     from advnets.updates import decayed_learning_rate as decayed_learning_rate
     from advnets.updates import kernel_norm_limit as kernel_norm_limit

@@ -14,7 +14,7 @@ from advnets.interpolation import interpolate
 from advnets.neighbours import nearest
 from advnets.preprocessing import Preprocess, to_unit_interval
 from advnets.priors import Prior
-from advnets.training import sample
+from advnets.sampling import sample
 
 # From what the generator makes to what is shown, in [0, 1].
 Picture = Callable[[Float[Array, " n *data"]], Float[Array, " n *data"]]

@@ -5,13 +5,13 @@ is a function of the run's key and the iteration's number, so a resumed run cont
 """
 
 import dataclasses
-import functools
-import json
+import operator
 import os
 import sys
 import time
+import warnings
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, Key, Real
+from jaxtyping import Array, Bool, Int, Key, Real
 from tqdm import tqdm
 
-from advnets import _files
+from advnets._checkpoints import Checkpoints
+from advnets._games import Games
+from advnets._records import Metrics, Record, claim
 from advnets.algorithm1 import (
     Algorithm1,
     DiscriminatorCost,
@@ -45,20 +47,15 @@ from advnets.updates import released_updates
 ITERATIONS_PER_CALL = 100
 # The gradients' norms are taken in one iteration of so many: each is a pass over memory.
 NORMS_EVERY = 10
-# Examples generated in one compiled program by `sample_blocks`; it bounds memory. What `sample`
-# draws for a key depends on it.
-SAMPLES_PER_CALL = 1000
+# Of many runs, the epochs that each has recorded; fewer than the others' if it diverged.
+REACHED = "recorded epochs"
 
 Evaluate = Callable[[int, Any], Mapping[str, Any]]
-Metrics = dict[str, Any]
+EvaluateSeed = Callable[[int, int, Any], Mapping[str, Any]]
 
 
 class TrainingDiverged(ArithmeticError):
     """A cost, a gradient or a parameter stopped being finite."""
-
-
-class CheckpointError(ValueError):
-    """A checkpoint can't be restored: it is damaged, or another run's."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,26 +106,6 @@ def epoch_order(
     return rows[: batches * batch_size].reshape(batches, batch_size)
 
 
-def _program(algorithm: Algorithm1, preprocess: Preprocess) -> Callable[..., tuple[State, Info]]:
-    """Some iterations as one compiled program: a state, the data, and the rows to use of it."""
-
-    @functools.partial(jax.jit, donate_argnames="state")
-    def run(
-        key: Key[Array, ""],
-        state: State,
-        images: Real[Array, " n *data"],
-        rows: Int[Array, " iterations *batch"],
-    ) -> tuple[State, Info]:
-        def iteration(state: State, rows: Int[Array, "*batch"]) -> tuple[State, Info]:
-            # Flat, because k minibatches may come at once.
-            real = preprocess(images[rows.ravel()])
-            return algorithm.step(key, state, real.reshape(*rows.shape, *real.shape[1:]))
-
-        return jax.lax.scan(iteration, state, rows)
-
-    return run
-
-
 def _chunks(start: int, stops: list[int]) -> Iterator[tuple[int, int]]:
     """Ranges of iterations, none longer than a program, none across a stop."""
     for stop in stops:
@@ -136,94 +113,6 @@ def _chunks(start: int, stops: list[int]) -> Iterator[tuple[int, int]]:
             end = min(start + ITERATIONS_PER_CALL, stop)
             yield start, end
             start = end
-
-
-def _mean_row(epoch: int, updates: int, infos: list[Info]) -> Metrics:
-    """An epoch's means, in float64 on the host, so however its iterations were split up."""
-
-    def mean(*parts: Float[np.ndarray, " n"]) -> float:
-        # Gradient norms are there for some iterations only; nothing else may be NaN.
-        return float(np.nanmean(np.concatenate(parts), dtype=np.float64))
-
-    means = jax.tree.map(mean, *infos)
-    return {
-        "epoch": epoch,
-        "updates": updates,
-        "discriminator": dataclasses.asdict(means.discriminator),
-        "generator": dataclasses.asdict(means.generator),
-    }
-
-
-class _Checkpoints:
-    """A run's states, by epoch, kept by Orbax: atomic, and the newest two only.
-
-    With each goes what tells the run from others: its key, settings and data.
-    """
-
-    def __init__(self, folder: Path, identity: dict[str, np.ndarray]) -> None:
-        import orbax.checkpoint as ocp  # slow to import, and not needed without a folder
-
-        self._args = ocp.args
-        self._identity = identity
-        self._manager = ocp.CheckpointManager(
-            folder.absolute(), options=ocp.CheckpointManagerOptions(max_to_keep=2)
-        )
-
-    @staticmethod
-    def _arrays(state: State) -> dict[str, Array]:
-        leaves = jax.tree_util.tree_leaves_with_path(state)
-        return {jax.tree_util.keystr(path).lstrip("."): leaf for path, leaf in leaves}
-
-    def save(self, epoch: int, state: State) -> None:
-        if epoch != self.latest():
-            content = self._arrays(state) | self._identity
-            self._manager.save(epoch, args=self._args.StandardSave(content))
-
-    def latest(self) -> int | None:
-        epoch = self._manager.latest_step()
-        return None if epoch is None else int(epoch)
-
-    def restore(self, epoch: int, like: State) -> State:
-        expected = self._arrays(like)
-        abstract = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), expected
-        ) | {name: np.zeros_like(value) for name, value in self._identity.items()}
-        try:
-            arrays = self._manager.restore(epoch, args=self._args.StandardRestore(abstract))
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(
-                f"the checkpoint of epoch {epoch} can't be restored: it is damaged, or holds "
-                "players or update rules of other shapes (resume with the settings that the run "
-                "began with)"
-            ) from error
-        for name, value in self._identity.items():
-            if not np.array_equal(arrays[name], value):
-                raise CheckpointError(
-                    f"the checkpoint of epoch {epoch} is of a run with another {name}; resume with "
-                    "the settings that the run began with"
-                )
-        structure = jax.tree.structure(like)
-        return jax.tree.unflatten(structure, [arrays[name] for name in expected])
-
-    def close(self) -> None:
-        self._manager.close()  # waits for a save under way
-
-
-def _json_line(row: Metrics) -> str:
-    return json.dumps(row, default=float) + "\n"  # NumPy's and JAX's numbers as ours
-
-
-def _read_metrics(path: Path, up_to: int) -> list[Metrics]:
-    if not path.exists():
-        return []
-    lines = path.read_text().splitlines()
-    # A killed run may leave half a last line; it is past the checkpoint, so it is made again.
-    rows = [json.loads(line) for line in lines[:up_to]]
-    return [row for row in rows if row["epoch"] <= up_to]
-
-
-def _write_metrics(path: Path, rows: list[Metrics]) -> None:
-    _files.replace(path, "".join(_json_line(row) for row in rows).encode())
 
 
 def train(
@@ -312,6 +201,215 @@ def train(
     References:
         Algorithm 1.
     """
+    (trained,) = _drive(
+        key,
+        generator,
+        discriminator,
+        images,
+        names=[""],
+        evaluate=evaluate and (lambda _, epoch, generator: evaluate(epoch, generator)),
+        epochs=epochs,
+        prior=prior,
+        generator_updates=generator_updates,
+        discriminator_updates=discriminator_updates,
+        generator_cost=generator_cost,
+        discriminator_cost=discriminator_cost,
+        generator_sees_dropout=generator_sees_dropout,
+        k=k,
+        order=order,
+        batch_size=batch_size,
+        preprocess=preprocess,
+        evaluate_every=evaluate_every,
+        folder=folder,
+        resume=resume,
+        progress=progress,
+    )
+    assert trained is not None  # one game raises when it diverges
+    return trained
+
+
+def train_seeds(
+    keys: Key[Array, " seeds"],
+    generators: Player,
+    discriminators: Player,
+    images: Real[Array | np.ndarray, " n *data"],
+    *,
+    epochs: int,
+    prior: Prior | None = None,
+    generator_updates: optax.GradientTransformation | None = None,
+    discriminator_updates: optax.GradientTransformation | None = None,
+    generator_cost: GeneratorCost = non_saturating_cost,
+    discriminator_cost: DiscriminatorCost | None = None,
+    generator_sees_dropout: bool = True,
+    k: int = 1,
+    order: Order = "alternating",
+    batch_size: int = 100,
+    preprocess: Preprocess = to_unit_interval,
+    evaluate: EvaluateSeed | None = None,
+    evaluate_every: int = 10,
+    folder: str | os.PathLike[str] | None = None,
+    names: Sequence[str] | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> list[Trained | None]:
+    """Trains many independent pairs of players at once, in one compiled program.
+
+    Each pair is trained as [`advnets.train`][] would train it with the same key: it sees the same
+    rows, noise and dropout, and its numbers differ by rounding alone (which training amplifies, as
+    it does between two machines). All pairs are of one structure.
+
+    Args:
+        keys: a typed key for each run.
+        generators: a generator whose arrays have a leading axis of runs, as `eqx.filter_vmap` of a
+            function that builds one makes it.
+        discriminators: a discriminator, likewise.
+        images: the training data, which all share; as all that follows, see [`advnets.train`][].
+        epochs: how many epochs to train in all.
+        prior: the distribution of the latent vectors.
+        generator_updates: the generators' Optax transformation.
+        discriminator_updates: the discriminators'.
+        generator_cost: what a generator descends.
+        discriminator_cost: what a discriminator descends.
+        generator_sees_dropout: whether the generator's cost has the discriminator's dropout.
+        k: discriminator steps in an iteration.
+        order: `"alternating"` or `"simultaneous"`.
+        batch_size: examples in a minibatch of one run.
+        preprocess: what a minibatch goes through.
+        evaluate: called as `evaluate(run, epoch, generator)` for each run in turn; runs count
+            from 0.
+        evaluate_every: epochs between evaluations, and between checkpoints.
+        folder: where `NAME/metrics.jsonl` of each run and their common `checkpoints/` go.
+        names: each run's folder in the folder; `seed-0`, `seed-1` and so on unless given.
+        resume: continue from the newest checkpoint in the folder.
+        progress: show a progress bar; its updates are those of all runs.
+
+    Returns:
+        For each run what [`advnets.train`][] returns, its rate being what this run had beside the
+        others; None for a run that diverged.
+
+    Raises:
+        ValueError: as [`advnets.train`][]; or if the players' arrays or the names are not as many
+            as the keys.
+        FileExistsError: if the folder holds other runs and `resume` is false.
+        FileNotFoundError: if there is nothing to resume.
+        CheckpointError: if the newest checkpoint is damaged, or of other runs.
+        TrainingDiverged: if the last run that is left diverges. When others are left, a
+            `RuntimeWarning` names the one that diverged; its rows end there.
+
+    Example:
+        >>> import equinox as eqx
+        >>> import jax
+        >>> import advnets
+        >>> images = advnets.data.load("digits").train
+        >>> keys, g_keys, d_keys = jax.random.split(jax.random.key(0), (3, 4))
+        >>> generators = eqx.filter_vmap(
+        ...     lambda key: advnets.mlp_generator(key, 100, (8, 8), hidden_sizes=[32])
+        ... )(g_keys)
+        >>> discriminators = eqx.filter_vmap(
+        ...     lambda key: advnets.maxout_discriminator(key, (8, 8), units=[16])
+        ... )(d_keys)
+        >>> trained = advnets.train_seeds(
+        ...     keys, generators, discriminators, images, epochs=2, progress=False
+        ... )
+        >>> [one.updates for one in trained]
+        [24, 24, 24, 24]
+
+    References:
+        Algorithm 1.
+    """
+    names = [f"seed-{number}" for number in range(len(keys))] if names is None else names
+    if len(set(names)) != len(keys) or len(names) != len(keys):
+        raise ValueError(
+            f"each run needs a name of its own; got {len(keys)} keys and names={list(names)}"
+        )
+    for player, arrays in (("generator", generators), ("discriminator", discriminators)):
+        for array in jax.tree.leaves(eqx.filter(arrays, eqx.is_array)):
+            if array.shape[:1] != (len(keys),):
+                raise ValueError(
+                    f"the {player}s' arrays must have a leading axis of {len(keys)} runs, as many "
+                    f"as there are keys; got one of shape {array.shape} (build them with "
+                    "eqx.filter_vmap over their keys)"
+                )
+    return _drive(
+        keys,
+        generators,
+        discriminators,
+        images,
+        names=names,
+        evaluate=evaluate,
+        epochs=epochs,
+        prior=prior,
+        generator_updates=generator_updates,
+        discriminator_updates=discriminator_updates,
+        generator_cost=generator_cost,
+        discriminator_cost=discriminator_cost,
+        generator_sees_dropout=generator_sees_dropout,
+        k=k,
+        order=order,
+        batch_size=batch_size,
+        preprocess=preprocess,
+        evaluate_every=evaluate_every,
+        folder=folder,
+        resume=resume,
+        progress=progress,
+    )
+
+
+def _row_source(
+    keys: Key[Array, "*seeds"], n: int, per_epoch: int, k: int, batch_size: int
+) -> Callable[[int, int], Int[Array, "*iterations_batch"]]:
+    """The rows of iterations start to end, from the orders of the epochs that they lie in."""
+
+    def in_minibatches(key: Key[Array, ""], epoch: Int[Array, ""]) -> Int[Array, "*batches"]:
+        batches = epoch_order(key, epoch, n, batch_size)[: per_epoch * k]
+        return batches if k == 1 else batches.reshape(per_epoch, k, batch_size)
+
+    seeds = keys.ndim
+    order = jax.jit(jax.vmap(in_minibatches, in_axes=(0, None)) if seeds else in_minibatches)
+    orders: dict[int, Array] = {}
+
+    def rows(start: int, end: int) -> Int[Array, "*iterations_batch"]:
+        first_epoch, last_epoch = start // per_epoch, (end - 1) // per_epoch
+        for epoch in list(orders):
+            if epoch < first_epoch:
+                del orders[epoch]
+        parts = []
+        for epoch in range(first_epoch, last_epoch + 1):
+            if epoch not in orders:
+                orders[epoch] = order(keys, jnp.array(epoch))
+            low = max(start - epoch * per_epoch, 0)
+            high = min(end - epoch * per_epoch, per_epoch)
+            parts.append(jax.lax.slice_in_dim(orders[epoch], low, high, axis=seeds))
+        return jnp.concatenate(parts, axis=seeds)
+
+    return rows
+
+
+def _drive(
+    keys: Key[Array, "*seeds"],
+    generator: Player,
+    discriminator: Player,
+    images: Real[Array | np.ndarray, " n *data"],
+    *,
+    names: Sequence[str],
+    epochs: int,
+    prior: Prior | None,
+    generator_updates: optax.GradientTransformation | None,
+    discriminator_updates: optax.GradientTransformation | None,
+    generator_cost: GeneratorCost,
+    discriminator_cost: DiscriminatorCost | None,
+    generator_sees_dropout: bool,
+    k: int,
+    order: Order,
+    batch_size: int,
+    preprocess: Preprocess,
+    evaluate: EvaluateSeed | None,
+    evaluate_every: int,
+    folder: str | os.PathLike[str] | None,
+    resume: bool,
+    progress: bool,
+) -> list[Trained | None]:
+    """One game, or as many as there are keys; `names` are their folders in the run's folder."""
     for name, value in (
         ("epochs", epochs),
         ("batch_size", batch_size),
@@ -327,6 +425,10 @@ def train(
             f"an iteration needs {batch_size * k} examples (k={k} minibatches of {batch_size}); "
             f"got {n} (lower batch_size or k)"
         )
+    if not (images.dtype == np.uint8 or np.issubdtype(images.dtype, np.floating)):
+        raise ValueError(
+            f"images must be uint8 in 0..255 or floats; got {images.dtype} (convert them)"
+        )
     algorithm = Algorithm1(
         generator,
         discriminator,
@@ -340,36 +442,38 @@ def train(
         order=order,
         norms_every=min(NORMS_EVERY, per_epoch),  # so every epoch has some
     )
-    state = algorithm.init(generator, discriminator)
-    if not (images.dtype == np.uint8 or np.issubdtype(images.dtype, np.floating)):
-        raise ValueError(
-            f"images must be uint8 in 0..255 or floats; got {images.dtype} (convert them)"
-        )
+    games = Games(algorithm, preprocess, len(names) if keys.ndim else None)
+    state = games.init(generator, discriminator)
     images = jnp.asarray(images)
-    step_key, order_key = jax.random.split(key)
-    _check_players(key, algorithm, state, _preprocessed_shape(images, preprocess))
+    step_keys, order_keys = jnp.moveaxis(games.over_seeds(jax.random.split)(keys), -1, 0)
+    _check_players(
+        keys.ravel()[0],
+        games.algorithm(0),
+        games.state(state, 0),
+        _preprocessed_shape(images, preprocess),
+    )
 
-    metrics: list[Metrics] = []
-    checkpoints: _Checkpoints | None = None
+    folder = None if folder is None else Path(folder)
+    records = [Record(folder and folder / name, per_epoch, k) for name in names]
+
+    def reached() -> dict[str, np.ndarray]:
+        """The epochs that each of many has recorded."""
+        return {REACHED: np.array([len(r.metrics) for r in records])} if keys.ndim else {}
+
+    checkpoints: Checkpoints | None = None
     first = 0
+    # Of many, those that have not diverged; the others' rows end where they did.
+    alive = np.ones(len(names), bool)
     if folder is not None:
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        log = folder / "metrics.jsonl"
-        if log.exists() and not resume:
-            raise FileExistsError(
-                f"{folder} already holds a run; choose another folder, or resume it"
-            )
-        if resume and not log.exists():
-            raise FileNotFoundError(f"{folder} holds no run to resume")
+        claim(folder, records, resume)
         identity = {
-            "key": np.asarray(jax.random.key_data(key)),
+            "key": np.asarray(jax.random.key_data(keys)),
             "batch size": np.array(batch_size),
             "k": np.array(k),
             "order": np.array(order == "simultaneous"),
             "data": np.array(zlib.crc32(np.ascontiguousarray(images).data)),
         }
-        checkpoints = _Checkpoints(folder / "checkpoints", identity)
+        checkpoints = Checkpoints(folder / "checkpoints", identity)
         latest = checkpoints.latest()
         if latest is not None and not resume:
             raise FileExistsError(
@@ -382,46 +486,20 @@ def train(
                     f"{folder} already holds {first} epochs; ask for more than that, got "
                     f"epochs={epochs}"
                 )
-            state = checkpoints.restore(first, state)
-            metrics = _read_metrics(log, up_to=first)
-            if [row["epoch"] for row in metrics] != [*range(1, first + 1)]:
-                raise CheckpointError(
-                    f"{log} does not hold the {first} epochs of the newest checkpoint; the run is "
-                    "damaged"
-                )
-        _write_metrics(log, metrics)
+            state, beside = checkpoints.restore(first, state, reached())
+            for seed, record in enumerate(records):
+                epochs_of_seed = int(beside[REACHED][seed]) if beside else first
+                record.restore(epochs_of_seed)
+                alive[seed] = epochs_of_seed == first
+        for record in records:
+            record.rewrite()
 
-    run = _program(algorithm, preprocess)
-    # Once before anything is kept of a state: an update may overflow after finite costs.
-    sound = jax.jit(
-        lambda state: jnp.isfinite(optax.tree.norm((state.generator, state.discriminator)))
-    )
-    minibatches = jax.jit(lambda epoch: epoch_order(order_key, epoch, n, batch_size))
-    orders: dict[int, Array] = {}
-
-    def rows(start: int, end: int) -> Array:
-        """The rows of iterations start to end, from the orders of the epochs they lie in."""
-        first_epoch, last_epoch = start // per_epoch, (end - 1) // per_epoch
-        for epoch in list(orders):
-            if epoch < first_epoch:
-                del orders[epoch]
-        parts = []
-        for epoch in range(first_epoch, last_epoch + 1):
-            if epoch not in orders:
-                batches = minibatches(epoch)
-                shape = (per_epoch, batch_size) if k == 1 else (per_epoch, k, batch_size)
-                orders[epoch] = batches[: per_epoch * k].reshape(shape)
-            low = max(start - epoch * per_epoch, 0)
-            high = min(end - epoch * per_epoch, per_epoch)
-            parts.append(orders[epoch][low:high])
-        return jnp.concatenate(parts)
-
+    rows = _row_source(order_keys, n, per_epoch, k, batch_size)
     stops = [e for e in range(first + 1, epochs + 1) if e % evaluate_every == 0 or e == epochs]
-    infos: list[Info] = []
     rates: list[float] = []
     bar = tqdm(
-        total=epochs * per_epoch * k,
-        initial=first * per_epoch * k,
+        total=epochs * per_epoch * k * len(names),
+        initial=first * per_epoch * k * len(names),
         unit=" updates",
         disable=not progress,
         mininterval=0.5 if sys.stderr.isatty() else 30,
@@ -430,70 +508,81 @@ def train(
     try:
         for start, end in _chunks(first * per_epoch, [e * per_epoch for e in stops]):
             began = time.perf_counter()
-            state, info = run(step_key, state, images, rows(start, end))
+            state, info = games.advance(step_keys, state, images, rows(start, end))
             info = jax.tree.map(np.asarray, info)
+            if not keys.ndim:
+                info = jax.tree.map(lambda x: x[None], info)
             rates.append((end - start) * k / (time.perf_counter() - began))
             done = end // per_epoch
             stopped = done in stops and end == done * per_epoch
-            if not (_finite(info, start, algorithm.norms_every) and (not stopped or sound(state))):
-                raise TrainingDiverged(
-                    f"training diverged between iterations {start} and {end}: a cost, a gradient "
-                    "or a parameter is not finite (lower the learning rate)"
-                )
-            infos.append(info)
-            bar.update((end - start) * k)
+            fine = _finite(info, start, algorithm.norms_every)
+            if stopped:
+                # Before anything is kept of a state: an update may overflow after finite costs.
+                fine &= np.asarray(games.sound(state)).reshape(len(names))
+            _report_divergence(names, alive, fine, start, end)
+            alive &= fine
+            bar.update((end - start) * k * len(names))
+            seen = info.discriminator
             bar.set_postfix(
                 {
-                    "V": f"{info.discriminator.value.mean():.3f}",
-                    "D(x)": f"{info.discriminator.real_output.mean():.3f}",
-                    "D(G(z))": f"{info.discriminator.fake_output.mean():.3f}",
+                    "V": f"{seen.value[alive].mean():.3f}",
+                    "D(x)": f"{seen.real_output[alive].mean():.3f}",
+                    "D(G(z))": f"{seen.fake_output[alive].mean():.3f}",
                 },
                 refresh=False,
             )
-            new_rows: list[Metrics] = []
-            while len(metrics) + len(new_rows) < done:
-                epoch = len(metrics) + len(new_rows) + 1
-                taken, infos = _split(infos, per_epoch)
-                new_rows.append(_mean_row(epoch, epoch * per_epoch * k, taken))
-            if stopped and evaluate is not None:
-                # A copy: the state's own arrays are given away to the next program.
-                copied = jax.tree.map(jnp.array, state.generator)
-                new_rows[-1] |= evaluate(done, eqx.combine(copied, algorithm.generator))
-            metrics += new_rows
-            if folder is not None and new_rows:
-                with log.open("a") as file:
-                    file.write("".join(_json_line(row) for row in new_rows))
+            for seed in np.flatnonzero(alive).tolist():
+                record = records[seed]
+                new_rows = record.see(jax.tree.map(operator.itemgetter(seed), info), done)
+                if stopped and evaluate is not None:
+                    players = games.algorithm(seed).players(games.state(state, seed))
+                    new_rows[-1] |= evaluate(seed, done, players[0])
+                record.write(new_rows)
             if stopped and checkpoints is not None:
-                checkpoints.save(done, state)
+                checkpoints.save(done, state, reached())
     finally:
         bar.close()
         if checkpoints is not None:
             checkpoints.close()
-    trained_generator, trained_discriminator = algorithm.players(state)
-    return Trained(
-        trained_generator,
-        trained_discriminator,
-        metrics,
-        updates=int(state.iteration) * k,
-        updates_per_second=float(np.median(rates)) if rates else None,
+    trained: list[Trained | None] = []
+    for seed, record in enumerate(records):
+        players = games.algorithm(seed).players(games.state(state, seed))
+        rate = float(np.median(rates)) if rates else None
+        one = Trained(*players, record.metrics, int(state.iteration) * k, rate)
+        trained.append(one if alive[seed] else None)
+    return trained
+
+
+def _report_divergence(
+    names: Sequence[str],
+    alive: Bool[np.ndarray, " n"],
+    fine: Bool[np.ndarray, " n"],
+    start: int,
+    end: int,
+) -> None:
+    """Names the games that have just diverged; an error if none is left."""
+    lost = [name for name, was, still in zip(names, alive, fine, strict=True) if was and not still]
+    if not lost:
+        return
+    left = int((alive & fine).sum())
+    who = f" of {', '.join(lost)}" if any(names) else ""
+    message = (
+        f"training{who} diverged between iterations {start} and {end}: a cost, a gradient or a "
+        "parameter is not finite (lower the learning rate)"
     )
+    if not left:
+        raise TrainingDiverged(message)
+    warnings.warn(f"{message}; the other {left} go on", RuntimeWarning, stacklevel=4)
 
 
-def _finite(info: Info, start: int, norms_every: int) -> bool:
-    """Whether everything that was computed in the iterations from `start` on is finite."""
+def _finite(info: Info, start: int, norms_every: int) -> Bool[np.ndarray, " games"]:
+    """Whether all that each game computed in the iterations from `start` on is finite."""
+    fine = np.ones(len(info.generator.cost), bool)
     for player in (info.discriminator, info.generator):
         for name, values in vars(player).items():
-            computed = values[-start % norms_every :: norms_every]
-            if not np.isfinite(computed if name == "gradient_norm" else values).all():
-                return False
-    return True
-
-
-def _split(infos: list[Info], n: int) -> tuple[list[Info], list[Info]]:
-    """The first n iterations of what was seen, and the rest."""
-    merged = jax.tree.map(lambda *parts: np.concatenate(parts), *infos)
-    head, rest = jax.tree.map(lambda x: x[:n], merged), jax.tree.map(lambda x: x[n:], merged)
-    return [head], [rest] if len(rest.generator.cost) else []
+            computed = values[:, -start % norms_every :: norms_every]
+            fine &= np.isfinite(computed if name == "gradient_norm" else values).all(axis=1)
+    return fine
 
 
 def _preprocessed_shape(images: Real[Array, " n *data"], preprocess: Preprocess) -> tuple[int, ...]:
@@ -543,116 +632,3 @@ def _check_players(
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-
-
-def sample(
-    key: Key[Array, ""], generator: Player, n: int, *, prior: Prior | None = None
-) -> Float[np.ndarray, " n *data"]:
-    """Draws independent examples from a generator: p_g, without a Markov chain.
-
-    Args:
-        key: a typed random key.
-        generator: maps a latent vector to an example. Noise inside it (dropout, say) is part of
-            the distribution and stays on.
-        n: the number of examples, at least 1.
-        prior: the distribution of the latent vectors; `Uniform(100)` unless given.
-
-    Returns:
-        The examples, as a NumPy array on the host.
-
-    Raises:
-        ValueError: if n is below 1.
-
-    Example:
-        >>> import jax
-        >>> import advnets
-        >>> generator = advnets.mlp_generator(jax.random.key(0), 100, (28, 28))
-        >>> advnets.sample(jax.random.key(1), generator, 3).shape
-        (3, 28, 28)
-
-    References:
-        x = G(z), z drawn from p_z (section 3); Figure 2.
-    """
-    return sample_blocks(key, generator, n, prior=prior).first(n)
-
-
-def sample_blocks(
-    key: Key[Array, ""], generator: Player, n: int, *, prior: Prior | None = None
-) -> "SampleBlocks":
-    """Draws what `sample` draws, but in blocks, each when it is asked for.
-
-    Together the blocks are what [`advnets.sample`][] gives for the same key and n, bit for bit. So
-    they take the memory of one block, and the same block can be had again instead of being kept.
-
-    Args:
-        key: a typed random key.
-        generator: maps a latent vector to an example. Noise inside it (dropout, say) is part of
-            the distribution and stays on.
-        n: the number of examples in all, at least 1.
-        prior: the distribution of the latent vectors; `Uniform(100)` unless given.
-
-    Returns:
-        The blocks, fit for [`advnets.parzen.evaluate_draws`][].
-
-    Raises:
-        ValueError: if n is below 1.
-
-    Example:
-        >>> import jax
-        >>> import advnets
-        >>> generator = advnets.mlp_generator(jax.random.key(0), 100, (28, 28))
-        >>> blocks = advnets.sample_blocks(jax.random.key(1), generator, 2500)
-        >>> [blocks[number].shape for number in range(len(blocks))]
-        [(1000, 28, 28), (1000, 28, 28), (500, 28, 28)]
-
-    References:
-        x = G(z), z drawn from p_z (section 3).
-    """
-    if n < 1:
-        raise ValueError(f"the number of samples must be at least 1; got {n}")
-    block_rows = min(n, SAMPLES_PER_CALL)
-    keys = jax.random.split(key, -(-n // block_rows))
-    return SampleBlocks(keys, generator, Uniform() if prior is None else prior, n, block_rows)
-
-
-@dataclasses.dataclass(frozen=True)
-class SampleBlocks:
-    """A generator's examples in blocks: `blocks[i]` draws one, anew each time, and keeps nothing.
-
-    Attributes:
-        keys: the key of each block.
-        generator: maps a latent vector to an example.
-        prior: the distribution of the latent vectors.
-        n: the number of examples in all.
-        block_rows: the number of examples in a block; the last one may have fewer.
-    """
-
-    keys: Key[Array, " blocks"]
-    generator: Player
-    prior: Prior
-    n: int
-    block_rows: int
-
-    def __len__(self) -> int:
-        return self.keys.shape[0]
-
-    def __getitem__(self, number: int) -> Float[Array, " block *data"]:
-        if not 0 <= number < len(self):
-            raise IndexError(f"there is no block {number}; the {len(self)} blocks count from 0")
-        block = _compiled_generate(self.keys[number], self.generator, self.prior, self.block_rows)
-        return block[: self.n - number * self.block_rows]
-
-    def first(self, rows: int) -> Float[np.ndarray, " rows *data"]:
-        """The first of the examples, or all where there are fewer, as an array on the host.
-
-        Args:
-            rows: how many, at least 1.
-
-        Returns:
-            The examples. Only the blocks that hold them are drawn.
-        """
-        blocks = -(-min(rows, self.n) // self.block_rows)
-        return np.concatenate([np.asarray(self[number]) for number in range(blocks)])[:rows]
-
-
-_compiled_generate = eqx.filter_jit(generate)

@@ -20,8 +20,9 @@ from advnets.bench.recipes import BENCHMARKS, Benchmark, Preprocessing, Recipe
 from advnets.bench.recorded import recorded
 from advnets.bench.reference_rows import record
 from advnets.bench.rescoring import rescore
-from advnets.bench.runs import execute, prepare
+from advnets.bench.runs import Run, execute, prepare
 from advnets.bench.scoring import CAVEAT
+from advnets.bench.seeds import Seeds, execute_seeds, prepare_seeds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Options:
     """quick: smaller players and few epochs, to try everything in about a minute."""
     seed: int = 0
     """Seed of everything random."""
+    seeds: int = 1
+    """Seeds to train at once, from that one on, each in a folder seed-N of its own."""
     out: Path | None = None
     """Folder of the run; a new one under runs/ unless given."""
     data_dir: Path | None = None
@@ -163,6 +166,26 @@ def report(results: dict[str, Any], folder: Path) -> str:
     return "\n".join(lines)
 
 
+def report_seeds(results: dict[str, Any], folder: Path) -> str:
+    """The outcome of many seeds, to read."""
+    lines = ["", "Parzen log-likelihood of the test set, nats, over seeds:"]
+    for name, label in (("last", "last epoch"), ("best", "best epoch on validation")):
+        spread = results[name]
+        lines += [f"  {label:<26} mean {spread['mean']:.1f}"]
+        if spread["standard_deviation"] is not None:
+            lines[-1] += (
+                f", standard deviation {spread['standard_deviation']:.1f}, from "
+                f"{spread['min']:.1f} to {spread['max']:.1f} ({spread['n']} seeds)"
+            )
+    if results["diverged"]:
+        lines += [f"diverged, so not counted: seeds {', '.join(map(str, results['diverged']))}"]
+    lines += [CAVEAT, f"data: {results['data']}"]
+    if results["updates_per_second"] is not None:
+        lines += [f"{results['updates_per_second']:.0f} updates/s, of all seeds together"]
+    lines += [f"everything is in {folder}"]
+    return "\n".join(lines)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -193,19 +216,30 @@ def main(arguments: list[str] | None = None) -> int:
             description=f"{benchmark.summary}: {benchmark.cost}; needs {benchmark.needs}; "
             f"expect {benchmark.expected}.",
         )
-        run = prepare(
-            dataclasses.replace(benchmark, recipe=options.recipe),
-            seed=options.seed,
-            out=options.out,
-            data_dir=options.data_dir,
-            first_stage=options.first_stage,
-            resume=options.resume,
-        )
+        given: dict[str, Any] = {
+            "seed": options.seed,
+            "out": options.out,
+            "data_dir": options.data_dir,
+            "resume": options.resume,
+        }
+        benchmark = dataclasses.replace(benchmark, recipe=options.recipe)
+        run: Run | Seeds
+        if options.seeds == 1:
+            run = prepare(benchmark, first_stage=options.first_stage, **given)
+        elif options.first_stage is not None:
+            raise ValueError(
+                f"many seeds at once have one stage; leave out --first-stage {options.first_stage}"
+            )
+        else:
+            run = prepare_seeds(benchmark, seeds=options.seeds, **given)
     except (ValueError, OSError) as error:
         return _refuse(str(error))
     print(f"{name}: everything goes to {run.folder}", file=sys.stderr)
     try:
-        results = execute(run)
+        if isinstance(run, Run):
+            outcome = report(execute(run), run.folder)
+        else:
+            outcome = report_seeds(execute_seeds(run), run.folder)
     except CheckpointError as error:
         return _refuse(str(error))
     except TrainingDiverged as error:
@@ -217,7 +251,7 @@ def main(arguments: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 130
-    print(report(results, run.folder))
+    print(outcome)
     return 0
 
 

@@ -164,21 +164,44 @@ def flat(value: Any, name: str = "") -> dict[str, Any]:
     }
 
 
-def check_same(folder: Path, benchmark: Benchmark, seed: int) -> None:
+def check_alone(folder: Path) -> None:
+    """Refuses to resume one of the seeds that were trained together: their checkpoints are common.
+
+    Args:
+        folder: the run's.
+
+    Raises:
+        ValueError: if the folder is one of several seeds'.
+    """
+    parent = folder.absolute().parent
+    if (parent / CONFIG).exists() and (seeds := read_config(parent).get("seeds")):
+        raise ValueError(
+            f"{folder} was trained together with other seeds; resume them all with --seeds {seeds} "
+            f"--out {parent}"
+        )
+
+
+def check_same(folder: Path, benchmark: Benchmark, seed: int, seeds: int = 1) -> None:
     """Refuses to resume with settings other than the run's own; only more epochs are allowed.
 
     Args:
         folder: the run's.
         benchmark: what is to be continued.
-        seed: its seed.
+        seed: its seed, or the first of several.
+        seeds: how many.
 
     Raises:
         ValueError: if a setting differs, or fewer epochs are asked for than there are.
     """
     stored = read_config(folder)
     wanted = json.loads(json.dumps(dataclasses.asdict(benchmark.recipe)))
-    old = flat({"benchmark": stored["benchmark"], "seed": stored["seed"], **stored["recipe"]})
-    new = flat({"benchmark": benchmark.name, "seed": seed, **wanted})
+    old, new = (
+        flat({"benchmark": name, "seed": first, "seeds": number, **recipe})
+        for name, first, number, recipe in (
+            (stored["benchmark"], stored["seed"], stored.get("seeds", 1), stored["recipe"]),
+            (benchmark.name, seed, seeds, wanted),
+        )
+    )
     # The last stage's epochs may be more than they were; a first stage's are what it was built on.
     last = "second_stage.epochs" if benchmark.recipe.second_stage.epochs else "epochs"
     log = folder / METRICS

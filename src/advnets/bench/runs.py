@@ -24,6 +24,7 @@ from advnets.bench.folders import (
     RESULTS,
     best_name,
     best_row,
+    check_alone,
     check_same,
     choose,
     config,
@@ -52,6 +53,7 @@ from advnets.bench.scoring import (
     score_draws,
     write_json,
 )
+from advnets.training import Evaluate
 
 # Figure 2 has 4 rows of 5 samples; a run shows more.
 ROWS, COLUMNS = 8, 10
@@ -72,6 +74,33 @@ class Run:
     data: advnets.data.Dataset
     first_stage: dict[str, str] | None
     provenance: dict[str, Any]
+
+
+def load_data(
+    benchmark: Benchmark, data_dir: str | os.PathLike[str] | None
+) -> advnets.data.Dataset:
+    """A benchmark's data, which are enough for a minibatch.
+
+    Args:
+        benchmark: what to load for.
+        data_dir: where the data are, see [`advnets.data.load`][].
+
+    Returns:
+        The data.
+
+    Raises:
+        ValueError: if they can't be had, or are too few.
+    """
+    recipe = benchmark.recipe
+    data = advnets.data.load(
+        recipe.dataset, data_dir, image_size=recipe.image_size, proper_folds=recipe.proper_folds
+    )
+    if len(data.train) < recipe.batch_size * recipe.k:
+        raise ValueError(
+            f"{recipe.dataset} has {len(data.train)} training rows, too few for {recipe.k} "
+            f"minibatches of {recipe.batch_size}; lower the batch size or k"
+        )
+    return data
 
 
 def prepare(
@@ -111,16 +140,10 @@ def prepare(
         raise ValueError(f"{benchmark.name} has one stage; leave out --first-stage {first_stage}")
     folder = choose(benchmark.name, out, resume)
     if resume:
+        check_alone(folder)
         check_same(folder, benchmark, seed)
     found = identify_first_stage(folder, first_stage, resume)
-    data = advnets.data.load(
-        recipe.dataset, data_dir, image_size=recipe.image_size, proper_folds=recipe.proper_folds
-    )
-    if len(data.train) < recipe.batch_size * recipe.k:
-        raise ValueError(
-            f"{recipe.dataset} has {len(data.train)} training rows, too few for {recipe.k} "
-            f"minibatches of {recipe.batch_size}; lower the batch size or k"
-        )
+    data = load_data(benchmark, data_dir)
     # A recipe may not fit the images, nor a first stage the recipe: before any work.
     shape = data.train.shape[1:]
     like = _like(recipe, shape)
@@ -196,7 +219,6 @@ def run(
 def execute(run: Run, *, progress: bool = True) -> dict[str, Any]:
     """Does the work of a prepared run; see [`advnets.bench.run`][]."""
     recipe, folder, data = run.benchmark.recipe, run.folder, run.data
-    prior, preprocess = build_prior(recipe), on_host(recipe.preprocessing)
     keys = _stage_keys(run.seed, second=False)
     players, epochs = build_players(keys[0], recipe, data.train), recipe.epochs
     if recipe.second_stage.epochs:
@@ -210,7 +232,47 @@ def execute(run: Run, *, progress: bool = True) -> dict[str, Any]:
         players = stack(keys[3], recipe, top), discriminator
         epochs = recipe.second_stage.epochs
     trained = _train(run, keys, folder, *players, epochs, progress)
+    return finish(run, keys, trained, like=players[0], progress=progress)
 
+
+def score_training_images(run: Run) -> dict[str, Any]:
+    """The reference row that every result is shown beside: real images in the place of samples.
+
+    Args:
+        run: a prepared run.
+
+    Returns:
+        As [`advnets.bench.scoring.score`][] does.
+    """
+    recipe, preprocess = run.benchmark.recipe, on_host(run.benchmark.recipe.preprocessing)
+    return score(preprocess(run.data.train[: recipe.num_samples]), run.data, preprocess)
+
+
+def finish(
+    run: Run,
+    keys: Key[Array, " keys"],
+    trained: advnets.Trained,
+    *,
+    like: Player,
+    training_images: dict[str, Any] | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Evaluates and draws a trained run, and writes its `results.json`.
+
+    Args:
+        run: the run.
+        keys: its last stage's keys; the third one is the samples'.
+        trained: its last stage.
+        like: a generator of that stage's structure.
+        training_images: what [`advnets.bench.runs.score_training_images`][] gives, if it is known.
+        progress: show progress.
+
+    Returns:
+        What `results.json` holds.
+    """
+    recipe, folder, data = run.benchmark.recipe, run.folder, run.data
+    prior, preprocess = build_prior(recipe), on_host(recipe.preprocessing)
+    epochs = len(trained.metrics)
     _, _, samples_key = keys[:3]
     _pictures(samples_key, folder, trained.generator, recipe, data)
     advnets.figure_3(
@@ -224,7 +286,7 @@ def execute(run: Run, *, progress: bool = True) -> dict[str, Any]:
     )
     best = best_row(trained.metrics)
     assert best is not None  # the last epoch is always evaluated
-    best_generator = advnets.load_model(folder / best_name(best["epoch"]), like=players[0])
+    best_generator = advnets.load_model(folder / best_name(best["epoch"]), like=like)
     samples = _samples(samples_key, trained.generator, epochs, recipe)
     best_samples = _samples(samples_key, best_generator, best["epoch"], recipe)
     rows: dict[str, Callable[[], dict[str, Any]]] = {
@@ -232,9 +294,7 @@ def execute(run: Run, *, progress: bool = True) -> dict[str, Any]:
         "best": lambda: score_draws(
             best_samples, untouched(data, recipe), preprocess, progress=progress
         ),
-        "training_images": lambda: score(
-            preprocess(data.train[: recipe.num_samples]), data, preprocess
-        ),
+        "training_images": lambda: training_images or score_training_images(run),
     }
     bar = tqdm(rows.items(), desc="scoring", unit=" rows of the table", disable=not progress)
     scores = {name: scored() for name, scored in bar}
@@ -288,11 +348,62 @@ def _train(
     progress: bool,
 ) -> advnets.Trained:
     """A stage: trains a pair of players in a folder, and evaluates and keeps them on the way."""
-    recipe, data = run.benchmark.recipe, run.data
     _, train_key, samples_key = keys[:3]
-    preprocess = on_host(recipe.preprocessing)
-    iterations_per_epoch = len(data.train) // (recipe.batch_size * recipe.k)
+    trained = advnets.train(
+        train_key,
+        generator,
+        discriminator,
+        run.data.train,
+        epochs=epochs,
+        evaluate=evaluator(run, samples_key, folder),
+        folder=folder,
+        # A run may have been stopped before its training began.
+        resume=run.resume and (folder / METRICS).exists(),
+        progress=progress,
+        **training_settings(run),
+    )
+    keep(run, trained, folder)
+    return trained
+
+
+def training_settings(run: Run) -> dict[str, Any]:
+    """What a run's recipe says of training, as arguments of [`advnets.train`][].
+
+    Args:
+        run: a prepared run.
+
+    Returns:
+        Arguments by name; not the number of epochs, which is a stage's own.
+    """
+    recipe = run.benchmark.recipe
+    iterations_per_epoch = len(run.data.train) // (recipe.batch_size * recipe.k)
     generator_updates, discriminator_updates = update_rule(recipe, iterations_per_epoch)
+    return {
+        "prior": build_prior(recipe),
+        "generator_updates": generator_updates,
+        "discriminator_updates": discriminator_updates,
+        "generator_cost": OBJECTIVES[recipe.objective],
+        "k": recipe.k,
+        "order": recipe.order,
+        "batch_size": recipe.batch_size,
+        "preprocess": PREPROCESSING[recipe.preprocessing],
+        "evaluate_every": recipe.evaluate_every,
+    }
+
+
+def evaluator(run: Run, samples_key: Key[Array, ""], folder: Path) -> Evaluate:
+    """What a run does every few epochs: the validation likelihood, the best generator, a picture.
+
+    Args:
+        run: a prepared run.
+        samples_key: the key of its samples.
+        folder: the folder of the stage.
+
+    Returns:
+        A function of the epoch and the generator, for [`advnets.train`][].
+    """
+    recipe, data = run.benchmark.recipe, run.data
+    preprocess = on_host(recipe.preprocessing)
 
     def evaluate(epoch: int, generator: Player) -> Mapping[str, Any]:
         samples = _samples(samples_key, generator, epoch, recipe)
@@ -314,31 +425,20 @@ def _train(
             "at_grid_end": estimate.at_grid_end,
         }
 
-    trained = advnets.train(
-        train_key,
-        generator,
-        discriminator,
-        data.train,
-        epochs=epochs,
-        prior=build_prior(recipe),
-        generator_updates=generator_updates,
-        discriminator_updates=discriminator_updates,
-        generator_cost=OBJECTIVES[recipe.objective],
-        k=recipe.k,
-        order=recipe.order,
-        batch_size=recipe.batch_size,
-        preprocess=PREPROCESSING[recipe.preprocessing],
-        evaluate=evaluate,
-        evaluate_every=recipe.evaluate_every,
-        folder=folder,
-        # A run may have been stopped before its training began.
-        resume=run.resume and (folder / METRICS).exists(),
-        progress=progress,
-    )
+    return evaluate
+
+
+def keep(run: Run, trained: advnets.Trained, folder: Path) -> None:
+    """Writes a trained stage's last generator and draws its curves.
+
+    Args:
+        run: the run.
+        trained: the stage.
+        folder: the folder of the stage.
+    """
     advnets.save_model(folder / LAST, trained.generator)
-    title = f"{run.benchmark.name}, {recipe.order} order, seed {run.seed}"
+    title = f"{run.benchmark.name}, {run.benchmark.recipe.order} order, seed {run.seed}"
     advnets.figures.curves(folder / "curves.png", trained.metrics, title=title)
-    return trained
 
 
 def load_generator(
