@@ -1,6 +1,8 @@
-"""The compiled program of the driver: one game, or many side by side.
+"""The compiled program of the driver: one game, or many side by side, on one device or more.
 
 Many games are a state whose arrays have a leading axis of seeds, all but the iteration's number.
+On several devices each has its part of the seeds. A single game's minibatches are cut instead, and
+its state is whole on each; which device draws what does not change what is drawn.
 """
 
 import dataclasses
@@ -12,8 +14,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Int, Key, PyTree, Real
 
+from advnets import _devices
 from advnets.algorithm1 import Algorithm1, Info, Player, State
 from advnets.preprocessing import Preprocess
 
@@ -29,16 +33,24 @@ class Games:
     alone is computed once, and a branch on it stays a branch.
     """
 
-    def __init__(self, algorithm: Algorithm1, preprocess: Preprocess, seeds: int | None) -> None:
+    def __init__(
+        self, algorithm: Algorithm1, preprocess: Preprocess, seeds: int | None, mesh: Mesh | None
+    ) -> None:
         self.seeds = seeds
         self._preprocess = preprocess
         self._algorithm = algorithm
         # Arrays that are not trained belong to a seed too.
         players = algorithm.generator, algorithm.discriminator
         self._fixed, self._static = eqx.partition(players, eqx.is_array)
-        self._of_seed = jax.jit(lambda tree, seed: jax.tree.map(lambda x: x[seed], tree))
+        self._mesh = mesh
+        # A single game's minibatches are cut; nothing else is spread within a step.
+        self._cut_for = mesh if seeds is None else None
+        whole = None if mesh is None else _devices.on_every(mesh)
         self._compiled_advance = jax.jit(self._advance_all, donate_argnames="state")
-        self._compiled_sound = jax.jit(self.over_seeds(_sound))
+        self._compiled_sound = jax.jit(self.over_seeds(_sound), out_shardings=whole)
+        self._of_seed = jax.jit(
+            lambda tree, seed: jax.tree.map(lambda x: x[seed], tree), out_shardings=whole
+        )
 
     def over_seeds(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """A function of one game as a function of them all."""
@@ -47,22 +59,35 @@ class Games:
     def init(self, generator: Player, discriminator: Player) -> State:
         """The state before the first iteration."""
         if self.seeds is None:
-            return self._algorithm.init(generator, discriminator)
+            return self.place(self._algorithm.init(generator, discriminator))
         state: State = eqx.filter_vmap(self._algorithm.init)(generator, discriminator)
-        return _with_iteration(state, jnp.zeros((), int))
+        placed = self.place_seeds(_with_iteration(state, None))
+        return _with_iteration(placed, self.place(jnp.zeros((), int)))
+
+    def place(self, tree: PyTree) -> Any:
+        """Arrays as each device needs them whole."""
+        if self._mesh is None:
+            return jax.tree.map(jnp.asarray, tree)
+        return _devices.place(tree, _devices.on_every(self._mesh))
+
+    def place_seeds(self, tree: PyTree) -> Any:
+        """Arrays of all seeds, each where its seed is."""
+        if self._mesh is None or self.seeds is None:
+            return self.place(tree)
+        return _devices.place(tree, _devices.along(self._mesh))
 
     def algorithm(self, seed: int) -> Algorithm1:
         """A seed's algorithm, which knows its players' static parts."""
         if self.seeds is None:
             return self._algorithm
-        return self._algorithm_of(self._of_seed(self._fixed, seed))
+        return self._algorithm_of(jax.tree.map(lambda x: x[seed], self._fixed))
 
     def state(self, state: State, seed: int) -> State:
         """A copy of a seed's state: the state's own arrays are given away to the next program."""
-        if self.seeds is None:
-            return jax.tree.map(jnp.array, state)
-        one = self._of_seed(_with_iteration(state, None), seed)
-        return _with_iteration(one, jnp.array(state.iteration))
+        if self.seeds is not None:
+            one = self._of_seed(_with_iteration(state, None), seed)
+            state = _with_iteration(one, state.iteration)
+        return jax.tree.map(jnp.array, state) if self._mesh is None else _devices.local(state)
 
     def advance(
         self,
@@ -84,8 +109,22 @@ class Games:
             self._algorithm, generator=generator, discriminator=discriminator
         )
 
-    def _side_by_side(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        return _one_after_another(function) if _on_cpu() else jax.vmap(function)
+    def _spread(self, algorithm: Algorithm1) -> Algorithm1:
+        if self._cut_for is None:
+            return algorithm
+        prior = algorithm.prior
+        spread = _devices.Spread(prior.size, prior, _devices.along(self._cut_for))
+        return dataclasses.replace(algorithm, prior=spread)
+
+    def _cut(self, real: Real[Array, "*batches"], axis: int) -> Real[Array, "*batches"]:
+        if self._cut_for is None:
+            return real
+        return jax.lax.with_sharding_constraint(real, _devices.along(self._cut_for, axis))
+
+    def _join(self, state: State, info: Info) -> tuple[State, Info]:
+        if self._cut_for is None:
+            return state, info
+        return jax.lax.with_sharding_constraint((state, info), _devices.on_every(self._cut_for))
 
     def _advance_one(
         self,
@@ -96,12 +135,13 @@ class Games:
         state: State,
         rows: Int[Array, " iterations *batch"],
     ) -> tuple[State, Info]:
-        algorithm = self._algorithm_of(fixed)
+        algorithm = self._spread(self._algorithm_of(fixed))
 
         def step(state: State, rows: Int[Array, "*batch"]) -> tuple[State, Info]:
             # Flat, because k minibatches may come at once.
             real = self._preprocess(images[rows.ravel()])
-            return algorithm.step(key, state, real.reshape(*rows.shape, *real.shape[1:]))
+            real = self._cut(real.reshape(*rows.shape, *real.shape[1:]), rows.ndim - 1)
+            return self._join(*algorithm.step(key, state, real))
 
         state, info = jax.lax.scan(step, _with_iteration(state, iteration), rows)
         return _with_iteration(state, None), info
@@ -115,9 +155,26 @@ class Games:
         rows: Int[Array, "*iterations_batch"],
     ) -> tuple[State, Info]:
         start, many = state.iteration, self.seeds is not None
-        one = functools.partial(self._advance_one, images, start)
-        advance = self._side_by_side(one) if many else one
-        state, info = advance(keys, fixed, _with_iteration(state, None), rows)
+
+        def advance(
+            images: Real[Array, " n *data"], start: Int[Array, ""], *of_seeds: PyTree
+        ) -> tuple[State, Info]:
+            one = functools.partial(self._advance_one, images, start)
+            return _side_by_side(one)(*of_seeds) if many else one(*of_seeds)
+
+        if many and self._mesh is not None:
+            whole, part = PartitionSpec(), PartitionSpec(_devices.AXIS)
+            advance = jax.shard_map(
+                advance,
+                mesh=self._mesh,
+                in_specs=(whole, whole, part, part, part, part),
+                out_specs=part,
+                check_vma=False,  # it would want both branches of a condition marked
+            )
+        state, info = advance(images, start, keys, fixed, _with_iteration(state, None), rows)
+        if self._mesh is not None:
+            # For the host, which looks at every seed.
+            info = jax.lax.with_sharding_constraint(info, _devices.on_every(self._mesh))
         return _with_iteration(state, start + rows.shape[many]), info
 
 
@@ -125,9 +182,11 @@ def _on_cpu() -> bool:
     return jax.default_backend() == "cpu"
 
 
-def _one_after_another(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What `vmap` computes, in a compiled loop: a CPU is slower at batches of small products."""
-    return lambda *inputs: jax.lax.map(lambda of_one: function(*of_one), inputs)
+def _side_by_side(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of one seed as one of many, in one program."""
+    if _on_cpu():  # in a loop: it is slower at batches of small products
+        return lambda *inputs: jax.lax.map(lambda of_one: function(*of_one), inputs)
+    return jax.vmap(function)
 
 
 def _sound(players: PyTree) -> Bool[Array, ""]:

@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from advnets import _files
 from advnets._checkpoints import CheckpointError
+from advnets._devices import leads
 from advnets.algorithm1 import Info
 
 Metrics = dict[str, Any]
@@ -42,7 +43,7 @@ class Record:
 
     def rewrite(self) -> None:
         """Replaces the file by the rows that there are."""
-        if self.log is not None:
+        if self.log is not None and leads():
             _files.replace(self.log, "".join(map(_json_line, self.metrics)).encode())
 
     def see(self, info: Info, epochs: int) -> list[Metrics]:
@@ -57,7 +58,7 @@ class Record:
     def write(self, rows: list[Metrics]) -> None:
         """Adds rows."""
         self.metrics += rows
-        if self.log is not None and rows:
+        if self.log is not None and rows and leads():
             with self.log.open("a") as file:
                 file.write("".join(map(_json_line, rows)))
 

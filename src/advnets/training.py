@@ -24,6 +24,7 @@ from jaxtyping import Array, Bool, Int, Key, Real
 from tqdm import tqdm
 
 from advnets._checkpoints import Checkpoints
+from advnets._devices import check_divisible, leads, make_mesh, wait
 from advnets._games import Games
 from advnets._records import Metrics, Record, claim
 from advnets.algorithm1 import (
@@ -136,6 +137,7 @@ def train(
     evaluate_every: int = 10,
     folder: str | os.PathLike[str] | None = None,
     resume: bool = False,
+    devices: int | None = None,
     progress: bool = True,
 ) -> Trained:
     """Trains a pair of players by Algorithm 1 on images (or any array of examples).
@@ -172,6 +174,10 @@ def train(
         resume: continue from the newest checkpoint in the folder, or from the start if the run
             was stopped before its first; what follows is what it would have been without the
             interruption.
+        devices: how many devices to spread each minibatch over, which is cut evenly; the rows,
+            noise and dropout are the same on any number. One unless given; of several processes
+            (`jax.distributed.initialize`), which all make the same call, all of their devices. The
+            first process alone writes files.
         progress: show a progress bar with updates per second and the time left.
 
     Returns:
@@ -222,6 +228,7 @@ def train(
         evaluate_every=evaluate_every,
         folder=folder,
         resume=resume,
+        devices=devices,
         progress=progress,
     )
     assert trained is not None  # one game raises when it diverges
@@ -250,6 +257,7 @@ def train_seeds(
     folder: str | os.PathLike[str] | None = None,
     names: Sequence[str] | None = None,
     resume: bool = False,
+    devices: int | None = None,
     progress: bool = True,
 ) -> list[Trained | None]:
     """Trains many independent pairs of players at once, in one compiled program.
@@ -281,6 +289,8 @@ def train_seeds(
         folder: where `NAME/metrics.jsonl` of each run and their common `checkpoints/` go.
         names: each run's folder in the folder; `seed-0`, `seed-1` and so on unless given.
         resume: continue from the newest checkpoint in the folder.
+        devices: how many devices to spread the runs over, as many on each; see
+            [`advnets.train`][].
         progress: show a progress bar; its updates are those of all runs.
 
     Returns:
@@ -351,6 +361,7 @@ def train_seeds(
         evaluate_every=evaluate_every,
         folder=folder,
         resume=resume,
+        devices=devices,
         progress=progress,
     )
 
@@ -376,7 +387,7 @@ def _row_source(
         parts = []
         for epoch in range(first_epoch, last_epoch + 1):
             if epoch not in orders:
-                orders[epoch] = order(keys, jnp.array(epoch))
+                orders[epoch] = order(keys, epoch)
             low = max(start - epoch * per_epoch, 0)
             high = min(end - epoch * per_epoch, per_epoch)
             parts.append(jax.lax.slice_in_dim(orders[epoch], low, high, axis=seeds))
@@ -407,6 +418,7 @@ def _drive(
     evaluate_every: int,
     folder: str | os.PathLike[str] | None,
     resume: bool,
+    devices: int | None,
     progress: bool,
 ) -> list[Trained | None]:
     """One game, or as many as there are keys; `names` are their folders in the run's folder."""
@@ -442,15 +454,22 @@ def _drive(
         order=order,
         norms_every=min(NORMS_EVERY, per_epoch),  # so every epoch has some
     )
-    games = Games(algorithm, preprocess, len(names) if keys.ndim else None)
+    many = keys.ndim == 1
+    mesh = make_mesh(devices)
+    if many:
+        check_divisible(mesh, "the number of seeds", len(names))
+    else:
+        check_divisible(mesh, "batch_size", batch_size)
+    games = Games(algorithm, preprocess, len(names) if many else None, mesh)
     state = games.init(generator, discriminator)
-    images = jnp.asarray(images)
     step_keys, order_keys = jnp.moveaxis(games.over_seeds(jax.random.split)(keys), -1, 0)
+    fingerprint = zlib.crc32(np.ascontiguousarray(images).data)
+    data = games.place(images)
     _check_players(
         keys.ravel()[0],
         games.algorithm(0),
         games.state(state, 0),
-        _preprocessed_shape(images, preprocess),
+        _preprocessed_shape(data, preprocess),
     )
 
     folder = None if folder is None else Path(folder)
@@ -458,7 +477,7 @@ def _drive(
 
     def reached() -> dict[str, np.ndarray]:
         """The epochs that each of many has recorded."""
-        return {REACHED: np.array([len(r.metrics) for r in records])} if keys.ndim else {}
+        return {REACHED: np.array([len(r.metrics) for r in records])} if many else {}
 
     checkpoints: Checkpoints | None = None
     first = 0
@@ -471,7 +490,7 @@ def _drive(
             "batch size": np.array(batch_size),
             "k": np.array(k),
             "order": np.array(order == "simultaneous"),
-            "data": np.array(zlib.crc32(np.ascontiguousarray(images).data)),
+            "data": np.array(fingerprint),
         }
         checkpoints = Checkpoints(folder / "checkpoints", identity)
         latest = checkpoints.latest()
@@ -491,26 +510,28 @@ def _drive(
                 epochs_of_seed = int(beside[REACHED][seed]) if beside else first
                 record.restore(epochs_of_seed)
                 alive[seed] = epochs_of_seed == first
+        wait("every process has read the folder")
         for record in records:
             record.rewrite()
 
-    rows = _row_source(order_keys, n, per_epoch, k, batch_size)
+    step_keys = games.place_seeds(step_keys)
+    rows = _row_source(games.place(order_keys), n, per_epoch, k, batch_size)
     stops = [e for e in range(first + 1, epochs + 1) if e % evaluate_every == 0 or e == epochs]
     rates: list[float] = []
     bar = tqdm(
         total=epochs * per_epoch * k * len(names),
         initial=first * per_epoch * k * len(names),
         unit=" updates",
-        disable=not progress,
+        disable=not (progress and leads()),
         mininterval=0.5 if sys.stderr.isatty() else 30,
         dynamic_ncols=True,
     )
     try:
         for start, end in _chunks(first * per_epoch, [e * per_epoch for e in stops]):
             began = time.perf_counter()
-            state, info = games.advance(step_keys, state, images, rows(start, end))
+            state, info = games.advance(step_keys, state, data, rows(start, end))
             info = jax.tree.map(np.asarray, info)
-            if not keys.ndim:
+            if not many:
                 info = jax.tree.map(lambda x: x[None], info)
             rates.append((end - start) * k / (time.perf_counter() - began))
             done = end // per_epoch

@@ -207,8 +207,13 @@ class Recipe:
             generator.output_range,
             discriminator.weight_range,
         ):
-            advnets.uniform_range(jax.random.key(0), (), weight_range)
+            _check_weight_range(weight_range)
         update_rule(self, iterations_per_epoch=1)
+
+
+def _check_weight_range(weight_range: float) -> None:
+    """Checks without computing: processes find each other before JAX starts."""
+    jax.eval_shape(lambda: advnets.uniform_range(jax.random.key(0), (), weight_range))
 
 
 def build_prior(recipe: Recipe) -> advnets.Prior:
