@@ -14,8 +14,8 @@ from advnets.priors import Prior
 AXIS = "devices"
 
 
-def make_mesh(devices: int | None) -> Mesh | None:
-    """The devices to spread work over; None for a single one."""
+def make_mesh(devices: int | None, name: str, count: int) -> Mesh | None:
+    """The devices to spread so many of something over, as many on each; None for a single one."""
     there = jax.device_count()
     if devices is None:
         devices = 1 if jax.process_count() == 1 else there
@@ -30,13 +30,9 @@ def make_mesh(devices: int | None) -> Mesh | None:
             f"{jax.process_count()} processes share all of their {there} devices; got "
             f"devices={devices} (leave it out)"
         )
+    if count % devices:
+        raise ValueError(f"{name} must be a multiple of the {devices} devices; got {count}")
     return None if devices == 1 else Mesh(np.array(jax.devices()[:devices]), (AXIS,))
-
-
-def check_divisible(mesh: Mesh | None, name: str, value: int) -> None:
-    """Refuses what can't be spread evenly over the devices."""
-    if mesh is not None and value % mesh.size:
-        raise ValueError(f"{name} must be a multiple of the {mesh.size} devices; got {value}")
 
 
 def on_every(mesh: Mesh) -> NamedSharding:

@@ -24,7 +24,7 @@ from jaxtyping import Array, Bool, Int, Key, Real
 from tqdm import tqdm
 
 from advnets._checkpoints import Checkpoints
-from advnets._devices import check_divisible, leads, make_mesh, wait
+from advnets._devices import leads, make_mesh, wait
 from advnets._games import Games
 from advnets._records import Metrics, Record, claim
 from advnets.algorithm1 import (
@@ -455,11 +455,10 @@ def _drive(
         norms_every=min(NORMS_EVERY, per_epoch),  # so every epoch has some
     )
     many = keys.ndim == 1
-    mesh = make_mesh(devices)
     if many:
-        check_divisible(mesh, "the number of seeds", len(names))
+        mesh = make_mesh(devices, "the number of seeds", len(names))
     else:
-        check_divisible(mesh, "batch_size", batch_size)
+        mesh = make_mesh(devices, "the batch size", batch_size)
     games = Games(algorithm, preprocess, len(names) if many else None, mesh)
     state = games.init(generator, discriminator)
     step_keys, order_keys = jnp.moveaxis(games.over_seeds(jax.random.split)(keys), -1, 0)

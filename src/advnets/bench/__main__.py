@@ -15,7 +15,9 @@ except ModuleNotFoundError as missing:
     sys.exit(2)
 
 from advnets import CheckpointError, TrainingDiverged
+from advnets._devices import leads
 from advnets.bench import table1
+from advnets.bench.processes import Processes, join
 from advnets.bench.recipes import BENCHMARKS, Benchmark, Preprocessing, Recipe
 from advnets.bench.recorded import recorded
 from advnets.bench.reference_rows import record
@@ -44,6 +46,12 @@ class Options:
     """tfd: a finished first stage to build on, instead of training it."""
     resume: bool = False
     """Continue the run in the folder, exactly."""
+    devices: int | None = None
+    """Devices to spread the seeds over, or a single seed's minibatches; 1 unless given, or all of
+    several processes."""
+    together: Annotated[Processes, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=Processes
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,11 +224,13 @@ def main(arguments: list[str] | None = None) -> int:
             description=f"{benchmark.summary}: {benchmark.cost}; needs {benchmark.needs}; "
             f"expect {benchmark.expected}.",
         )
+        join(options.together)
         given: dict[str, Any] = {
             "seed": options.seed,
             "out": options.out,
             "data_dir": options.data_dir,
             "resume": options.resume,
+            "devices": options.devices,
         }
         benchmark = dataclasses.replace(benchmark, recipe=options.recipe)
         run: Run | Seeds
@@ -234,7 +244,8 @@ def main(arguments: list[str] | None = None) -> int:
             run = prepare_seeds(benchmark, seeds=options.seeds, **given)
     except (ValueError, OSError) as error:
         return _refuse(str(error))
-    print(f"{name}: everything goes to {run.folder}", file=sys.stderr)
+    if leads():
+        print(f"{name}: everything goes to {run.folder}", file=sys.stderr)
     try:
         if isinstance(run, Run):
             outcome = report(execute(run), run.folder)
@@ -251,7 +262,8 @@ def main(arguments: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 130
-    print(outcome)
+    if leads():
+        print(outcome)
     return 0
 
 

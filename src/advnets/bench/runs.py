@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Key
 from tqdm import tqdm
 
 import advnets
+from advnets._devices import leads, make_mesh, wait
 from advnets._provenance import provenance
 from advnets.algorithm1 import Player
 from advnets.bench.folders import (
@@ -74,6 +75,7 @@ class Run:
     data: advnets.data.Dataset
     first_stage: dict[str, str] | None
     provenance: dict[str, Any]
+    devices: int | None = None
 
 
 def load_data(
@@ -111,6 +113,7 @@ def prepare(
     data_dir: str | os.PathLike[str] | None = None,
     first_stage: str | os.PathLike[str] | None = None,
     resume: bool = False,
+    devices: int | None = None,
 ) -> Run:
     """Checks everything that can be checked before work starts, and claims the run's folder.
 
@@ -122,6 +125,7 @@ def prepare(
         first_stage: of a benchmark in two stages: a finished run of the first one to build on;
             trained first, in the run's folder, unless given.
         resume: continue the run in the folder.
+        devices: how many devices to spread each minibatch over, see [`advnets.train`][].
 
     Returns:
         The run, for [`advnets.bench.runs.execute`][].
@@ -149,9 +153,12 @@ def prepare(
     like = _like(recipe, shape)
     if found is not None:
         advnets.load_model(Path(found["folder"]) / LAST, like=like)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / CONFIG, config(benchmark, seed, shape, found))
-    return Run(benchmark, seed, folder, resume, data, found, origin)
+    make_mesh(devices, "the batch size", recipe.batch_size)
+    wait("every process has looked at the folder")
+    if leads():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / CONFIG, config(benchmark, seed, shape, found))
+    return Run(benchmark, seed, folder, resume, data, found, origin, devices)
 
 
 def run(
@@ -162,6 +169,7 @@ def run(
     data_dir: str | os.PathLike[str] | None = None,
     first_stage: str | os.PathLike[str] | None = None,
     resume: bool = False,
+    devices: int | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Trains, evaluates and draws a benchmark, as the command line does.
@@ -178,6 +186,7 @@ def run(
         data_dir: where the data are, see [`advnets.data.load`][].
         first_stage: of a benchmark in two stages: a finished run of the first one to build on.
         resume: continue the run in the folder.
+        devices: how many devices to spread each minibatch over, see [`advnets.train`][].
         progress: show progress.
 
     Returns:
@@ -212,6 +221,7 @@ def run(
         data_dir=data_dir,
         first_stage=first_stage,
         resume=resume,
+        devices=devices,
     )
     return execute(prepared, progress=progress)
 
@@ -272,18 +282,21 @@ def finish(
     """
     recipe, folder, data = run.benchmark.recipe, run.folder, run.data
     prior, preprocess = build_prior(recipe), on_host(recipe.preprocessing)
+    progress = progress and leads()
     epochs = len(trained.metrics)
     _, _, samples_key = keys[:3]
-    _pictures(samples_key, folder, trained.generator, recipe, data)
-    advnets.figure_3(
-        folder / "interpolations.png",
-        samples_key,
-        trained.generator,
-        prior,
-        lines=LINES,
-        steps=STEPS,
-        picture=_shown(recipe, LINES * STEPS),
-    )
+    wait("the best generator is written")
+    if leads():
+        _pictures(samples_key, folder, trained.generator, recipe, data)
+        advnets.figure_3(
+            folder / "interpolations.png",
+            samples_key,
+            trained.generator,
+            prior,
+            lines=LINES,
+            steps=STEPS,
+            picture=_shown(recipe, LINES * STEPS),
+        )
     best = best_row(trained.metrics)
     assert best is not None  # the last epoch is always evaluated
     best_generator = advnets.load_model(folder / best_name(best["epoch"]), like=like)
@@ -303,7 +316,8 @@ def finish(
         preprocess(data.train),
         preprocess(data.validation[:MEMORISATION_ROWS]),
     )
-    advnets.figures.memorisation(folder / "memorisation.png", memorisation)
+    if leads():
+        advnets.figures.memorisation(folder / "memorisation.png", memorisation)
 
     usual = BENCHMARKS.get(run.benchmark.name, run.benchmark).recipe.dataset == recipe.dataset
     published = run.benchmark.published if usual else None
@@ -334,7 +348,8 @@ def finish(
         "data": data.source,
         "provenance": run.provenance,
     }
-    write_json(folder / RESULTS, results)
+    if leads():
+        write_json(folder / RESULTS, results)
     return results
 
 
@@ -388,6 +403,7 @@ def training_settings(run: Run) -> dict[str, Any]:
         "batch_size": recipe.batch_size,
         "preprocess": PREPROCESSING[recipe.preprocessing],
         "evaluate_every": recipe.evaluate_every,
+        "devices": run.devices,
     }
 
 
@@ -405,13 +421,9 @@ def evaluator(run: Run, samples_key: Key[Array, ""], folder: Path) -> Evaluate:
     recipe, data = run.benchmark.recipe, run.data
     preprocess = on_host(recipe.preprocessing)
 
-    def evaluate(epoch: int, generator: Player) -> Mapping[str, Any]:
-        samples = _samples(samples_key, generator, epoch, recipe)
-        estimate = advnets.parzen.evaluate_draws(
-            samples, preprocess(data.validation[:SELECTION_ROWS]), None
-        )
+    def keep_best(epoch: int, generator: Player, likelihood: float) -> None:
         best = best_row(read_rows(folder / METRICS))  # of the epochs before this one
-        if best is None or estimate.validation.mean > best["validation"]["mean"]:
+        if best is None or likelihood > best["validation"]["mean"]:
             # A file for each, and the best before it kept: a run may be resumed from there.
             advnets.save_model(folder / best_name(epoch), generator)
             kept = {best_name(epoch)} | ({best_name(best["epoch"])} if best else set())
@@ -419,6 +431,14 @@ def evaluator(run: Run, samples_key: Key[Array, ""], folder: Path) -> Evaluate:
                 if path.name not in kept:
                     path.unlink()
         _pictures(samples_key, folder, generator, recipe, data)
+
+    def evaluate(epoch: int, generator: Player) -> Mapping[str, Any]:
+        samples = _samples(samples_key, generator, epoch, recipe)
+        estimate = advnets.parzen.evaluate_draws(
+            samples, preprocess(data.validation[:SELECTION_ROWS]), None
+        )
+        if leads():
+            keep_best(epoch, generator, estimate.validation.mean)
         return {
             "validation": dataclasses.asdict(estimate.validation),
             "bandwidth": estimate.bandwidth,
@@ -436,6 +456,8 @@ def keep(run: Run, trained: advnets.Trained, folder: Path) -> None:
         trained: the stage.
         folder: the folder of the stage.
     """
+    if not leads():
+        return
     advnets.save_model(folder / LAST, trained.generator)
     title = f"{run.benchmark.name}, {run.benchmark.recipe.order} order, seed {run.seed}"
     advnets.figures.curves(folder / "curves.png", trained.metrics, title=title)

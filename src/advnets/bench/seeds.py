@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import advnets
+from advnets._devices import leads, make_mesh, wait
 from advnets._provenance import provenance
 from advnets.bench.folders import (
     CONFIG,
@@ -49,6 +50,7 @@ def prepare_seeds(
     out: str | os.PathLike[str] | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     resume: bool = False,
+    devices: int | None = None,
 ) -> Seeds:
     """Checks everything that can be checked before work starts, and claims the runs' folders.
 
@@ -59,6 +61,7 @@ def prepare_seeds(
         out: the folder of the runs' folders; a new one under `runs/` unless given.
         data_dir: where the data are, see [`advnets.data.load`][].
         resume: continue the runs in the folder.
+        devices: how many devices to spread the seeds over, see [`advnets.train_seeds`][].
 
     Returns:
         The runs, for [`advnets.bench.seeds.execute_seeds`][].
@@ -92,14 +95,17 @@ def prepare_seeds(
     eqx.filter_eval_shape(
         lambda key: build_players(key, benchmark.recipe, data.train[:1]), jax.random.key(0)
     )
-    for number, own in folders.items():
-        own.mkdir(parents=True, exist_ok=True)
-        write_json(own / CONFIG, config(benchmark, number, shape, None))
-    write_json(folder / CONFIG, config(benchmark, seed, shape, None) | {"seeds": seeds})
+    make_mesh(devices, "the number of seeds", seeds)
+    wait("every process has looked at the folder")
+    if leads():
+        for number, own in folders.items():
+            own.mkdir(parents=True, exist_ok=True)
+            write_json(own / CONFIG, config(benchmark, number, shape, None))
+        write_json(folder / CONFIG, config(benchmark, seed, shape, None) | {"seeds": seeds})
     return Seeds(
         folder,
         tuple(
-            Run(benchmark, number, own, resume, data, None, origin)
+            Run(benchmark, number, own, resume, data, None, origin, devices)
             for number, own in folders.items()
         ),
     )
@@ -113,6 +119,7 @@ def run_seeds(
     out: str | os.PathLike[str] | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     resume: bool = False,
+    devices: int | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Trains, evaluates and draws many seeds of a benchmark, as the command line does.
@@ -128,6 +135,7 @@ def run_seeds(
         out: the folder of the runs' folders; a new one under `runs/` unless given.
         data_dir: where the data are, see [`advnets.data.load`][].
         resume: continue the runs in the folder.
+        devices: how many devices to spread the seeds over, see [`advnets.train_seeds`][].
         progress: show progress.
 
     Returns:
@@ -156,7 +164,13 @@ def run_seeds(
         Section 5 and Table 1.
     """
     prepared = prepare_seeds(
-        benchmark, seeds=seeds, seed=seed, out=out, data_dir=data_dir, resume=resume
+        benchmark,
+        seeds=seeds,
+        seed=seed,
+        out=out,
+        data_dir=data_dir,
+        resume=resume,
+        devices=devices,
     )
     return execute_seeds(prepared, progress=progress)
 
@@ -217,6 +231,8 @@ def execute_seeds(prepared: Seeds, *, progress: bool = True) -> dict[str, Any]:
         "data": data.source,
         "provenance": first.provenance,
     }
+    if not leads():
+        return summary
     write_json(folder / RESULTS, summary)
     scores = {"last epoch": summary["last"], "best epoch": summary["best"]}
     paper = results[0]["references"]["paper"]

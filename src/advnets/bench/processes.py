@@ -1,0 +1,55 @@
+"""Several processes that run one command together, on one host or on many."""
+
+import dataclasses
+
+import jax
+
+
+@dataclasses.dataclass(frozen=True)
+class Processes:
+    """How a process finds the others; alone unless told."""
+
+    distributed: bool = False
+    """One of several processes, started by Slurm, Open MPI or on Cloud TPU, where JAX finds all."""
+    coordinator: str | None = None
+    """Several processes started by hand: HOST:PORT of the first one, where it listens."""
+    processes: int | None = None
+    """How many there are."""
+    process: int | None = None
+    """This one's number, from 0."""
+
+
+def join(given: Processes) -> None:
+    """Finds the other processes, before JAX does anything else.
+
+    Args:
+        given: how.
+
+    Raises:
+        ValueError: if that is not all that is needed, or the others are not found.
+
+    Example:
+        >>> from advnets.bench.processes import Processes, join
+        >>> join(Processes())
+    """
+    by_hand = (given.coordinator, given.processes, given.process)
+    missing = by_hand.count(None)
+    if missing == 3 and not given.distributed:
+        return
+    if missing < 3 and (missing or given.distributed):
+        raise ValueError(
+            "several processes started by hand need --coordinator HOST:PORT, --processes and "
+            "--process, all three and no --distributed"
+        )
+    if given.processes is not None and not 0 <= (given.process or 0) < given.processes:
+        raise ValueError(
+            f"--process must be at least 0 and below --processes {given.processes}; got "
+            f"{given.process}"
+        )
+    try:
+        jax.distributed.initialize(*by_hand)
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"the other processes were not found ({error}); where nothing tells JAX of them, give "
+            "--coordinator, --processes and --process"
+        ) from error
