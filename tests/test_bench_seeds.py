@@ -8,7 +8,7 @@ import pytest
 
 import advnets
 from advnets import bench, training
-from advnets.bench import table1
+from advnets.bench import seeds, table1
 from advnets.bench.__main__ import main
 
 SMALL = [
@@ -101,13 +101,15 @@ def test_seeds_are_resumed_together_as_they_began(together, capsys):
     assert "resume them all with --seeds 2 --out" in capsys.readouterr().err
 
 
-def test_a_seed_that_diverges_is_reported_and_not_counted(tmp_path, capsys, monkeypatch):
+def test_a_seed_that_diverges_is_reported_and_not_counted(together, tmp_path, capsys, monkeypatch):
     finite = training._finite
 
     def second_diverges(info, start, norms_every):
         return finite(info, start, norms_every) & np.array([True, False])
 
     monkeypatch.setattr(training, "_finite", second_diverges)
+    finished = content(together / "seed-3" / "results.json")
+    monkeypatch.setattr(seeds, "finish", lambda *_, **__: finished)
     with pytest.warns(RuntimeWarning, match="training of seed-1 diverged"):
         assert main([*SMALL, "--seeds", "2", "--out", str(tmp_path / "run")]) == 0
     assert "diverged, so not counted: seeds 1" in capsys.readouterr().out

@@ -56,16 +56,39 @@ for chosen in ({"order": "simultaneous"}, {"k": 2}):
 
 SEEDS = """
 keys, player_keys = jax.random.split(jax.random.key(2), (2, 8))
-for on_cpu in (True, False):
+runs = []
+for devices, on_cpu in ((1, True), (8, True), (8, False)):
     _games._on_cpu = lambda: on_cpu
-    runs = [
+    runs.append(
         advnets.train_seeds(
             keys, *eqx.filter_vmap(players)(player_keys), images, **settings, devices=devices
         )
-        for devices in (8, 1)
-    ]
-    for one, other in zip(*runs, strict=True):
-        compare(one, other)
+    )
+for other in runs[1:]:
+    for one, same in zip(runs[0], other, strict=True):
+        compare(one, same)
+"""
+
+# A minibatch of 96 rows in parts of 12, one sum of gradients for both players, nothing gathered.
+SPREAD = r"""
+import re
+from advnets import _devices
+
+generator, discriminator = players(jax.random.key(0))
+updates = advnets.released_updates(0.1, 10)
+algorithm = advnets.Algorithm1(
+    generator, discriminator, advnets.Uniform(4), order="simultaneous",
+    generator_updates=updates, discriminator_updates=updates,
+)
+mesh = _devices.make_mesh(8, "the batch size", 96)
+games = _games.Games(algorithm, advnets.preprocessing.to_unit_interval, None, mesh)
+state, rows = games.init(generator, discriminator), jnp.zeros((4, 96), int)
+inputs = jax.random.key(0), games._fixed, state, games.place(images), rows
+program = games._compiled_advance.lower(*inputs).compile().as_text()
+shapes = set(re.findall(r"f32\[(96|12),", program))
+assert shapes == {"12"}, shapes
+assert len(re.findall(r"all-reduce\(", program)) == 1
+assert not re.findall(r"(all-gather|all-to-all|collective-permute)\(", program)
 """
 
 
@@ -81,10 +104,9 @@ def run(program):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("program", [MINIBATCH, SEEDS], ids=["minibatch", "seeds"])
-def test_eight_devices_compute_what_one_does(program):
+def test_eight_devices_compute_what_one_does_and_each_a_part():
     """Over 10 updates."""
-    run(program)
+    run(MINIBATCH + SEEDS + SPREAD)
 
 
 COMMAND = [

@@ -5,11 +5,10 @@ import json
 import equinox as eqx
 import jax
 import numpy as np
-import optax
 import pytest
 
 import advnets
-from advnets import _games
+from advnets import _games, training
 
 LATENT, SHAPE, SEEDS = 4, (2, 3), 3
 IMAGES = np.random.default_rng(0).integers(0, 256, (53, *SHAPE), np.uint8)
@@ -59,96 +58,93 @@ def leaves(trained):
     return jax.device_get(jax.tree.leaves(arrays))
 
 
-def test_each_seed_is_trained_as_it_would_be_alone(monkeypatch, tmp_path):
-    """Over 10 updates, in both orders, one after another and side by side."""
-    for order, on_cpu in (("alternating", True), ("simultaneous", False)):
-        monkeypatch.setattr(_games, "_on_cpu", lambda on_cpu=on_cpu: on_cpu)
-        together = train_seeds(1, order=order)
-        alone = train_alone(1, 1, order=order)
-        for x, y in zip(leaves(together[1]), leaves(alone), strict=True):
-            np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-7)
-        (row,), (row_alone,) = together[1].metrics, alone.metrics
-        for player in ("discriminator", "generator"):
-            for name, value in row_alone[player].items():
-                assert row[player][name] == pytest.approx(value, rel=1e-5), name
-        assert together[1].updates == alone.updates == 10
-        assert not np.allclose(leaves(together[1])[0], leaves(together[2])[0])
+def evaluate(seed, epoch, generator):
+    samples = advnets.sample(jax.random.key(0), generator, 3, prior=COMMON["prior"])
+    return {"seed": seed, "at": epoch, "mean": float(samples.mean())}
 
 
-def test_the_norms_stay_a_branch_side_by_side(monkeypatch):
-    """A select would compute them in every iteration."""
-    monkeypatch.setattr(_games, "_on_cpu", lambda: False)
-    programs = []
-    advance = _games.Games.advance
-
-    def seen(self, *inputs):
-        if not programs:
-            keys, state, images, rows = inputs
-            programs.append(
-                str(jax.make_jaxpr(self._advance_all)(keys, self._fixed, state, images, rows))
-            )
-        return advance(self, *inputs)
-
-    monkeypatch.setattr(_games.Games, "advance", seen)
-    train_seeds(1)
-    assert programs[0].count("cond[") == 2
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, train_seeds(4, folder=folder, evaluate=evaluate)
 
 
-def test_resumed_seeds_are_the_uninterrupted_ones_bit_for_bit(tmp_path):
-    def evaluate(seed, epoch, generator):
-        samples = advnets.sample(jax.random.key(0), generator, 3, prior=COMMON["prior"])
-        return {"seed": seed, "at": epoch, "mean": float(samples.mean())}
+@pytest.fixture
+def programs(monkeypatch):
+    """The programs that are compiled, as text."""
+    seen, advance = [], _games.Games.advance
 
-    names = ["a", "b", "c"]
-    whole = train_seeds(4, folder=tmp_path / "whole", names=names, evaluate=evaluate)
-    train_seeds(2, folder=tmp_path / "parts", names=names, evaluate=evaluate)
-    resumed = train_seeds(4, folder=tmp_path / "parts", names=names, evaluate=evaluate, resume=True)
-    for one, other, name in zip(whole, resumed, names, strict=True):
+    def watched(self, keys, *inputs):
+        seen.append(str(jax.make_jaxpr(self._advance_all)(keys, self._fixed, *inputs)))
+        return advance(self, keys, *inputs)
+
+    monkeypatch.setattr(_games.Games, "advance", watched)
+    return seen
+
+
+@pytest.mark.parametrize(("order", "on_cpu"), [("alternating", True), ("simultaneous", False)])
+def test_each_seed_is_trained_as_it_would_be_alone(order, on_cpu, monkeypatch, programs):
+    """Over 10 updates, one after another and side by side."""
+    monkeypatch.setattr(_games, "_on_cpu", lambda: on_cpu)
+    together, alone = train_seeds(1, order=order), train_alone(1, 1, order=order)
+    for x, y in zip(leaves(together[1]), leaves(alone), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-7)
+    (row,), (row_alone,) = together[1].metrics, alone.metrics
+    for player in ("discriminator", "generator"):
+        for name, value in row_alone[player].items():
+            assert row[player][name] == pytest.approx(value, rel=1e-5), name
+    assert together[1].updates == alone.updates == 10
+    assert not np.allclose(leaves(together[1])[0], leaves(together[2])[0])
+    # The norms stay a branch: a select would compute them in every iteration.
+    assert [program.count("cond[") for program in programs] == [2, 2]
+
+
+def test_resumed_seeds_are_the_uninterrupted_ones_bit_for_bit(whole, tmp_path):
+    folder, uninterrupted = whole
+    train_seeds(2, folder=tmp_path, evaluate=evaluate)
+    resumed = train_seeds(4, folder=tmp_path, evaluate=evaluate, resume=True)
+    for seed, (one, other) in enumerate(zip(uninterrupted, resumed, strict=True)):
         assert one.metrics == other.metrics
         assert all((x == y).all() for x, y in zip(leaves(one), leaves(other), strict=True))
-        logs = [
-            (tmp_path / part / name / "metrics.jsonl").read_text() for part in ("whole", "parts")
-        ]
-        assert logs[0] == logs[1]
-    assert [row.get("at") for row in whole[0].metrics] == [None, 2, None, 4]
-    assert [one.metrics[1]["seed"] for one in whole] == [0, 1, 2]
-    assert len({one.metrics[1]["mean"] for one in whole}) == SEEDS
+        log = f"seed-{seed}/metrics.jsonl"
+        assert (folder / log).read_text() == (tmp_path / log).read_text()
+    assert [row.get("at") for row in resumed[0].metrics] == [None, 2, None, 4]
+    assert [one.metrics[1]["seed"] for one in resumed] == [0, 1, 2]
+    assert len({one.metrics[1]["mean"] for one in resumed}) == SEEDS
     with pytest.raises(FileExistsError, match="already holds a run"):
-        train_seeds(4, folder=tmp_path / "whole", names=names)
+        train_seeds(4, folder=folder)
 
 
-def explode(at):
-    """Gradient descent that is not finite for the seeds whose generator starts near a value."""
+def test_a_seed_that_diverges_is_named_and_the_others_go_on(whole, tmp_path, monkeypatch):
+    def with_nan(key, shift):
+        # In the seed whose shift is set, a generator that is not finite.
+        generator, discriminator = players(key, shift)
+        ruined = jax.tree.map(
+            lambda x: jax.numpy.where(shift, jax.numpy.nan, x) if eqx.is_inexact_array(x) else x,
+            generator,
+        )
+        return ruined, discriminator
 
-    def init(params):
-        return jax.tree.leaves(params)[0].ravel()[0]
-
-    def update(gradients, first, params):
-        step = jax.numpy.where(jax.numpy.abs(first - at) < 1e-6, jax.numpy.nan, -0.1)
-        return jax.tree.map(lambda g: step * g, gradients), first
-
-    return optax.GradientTransformation(init, update)
-
-
-def test_a_seed_that_diverges_is_named_and_the_others_go_on(tmp_path):
-    generators, _ = eqx.filter_vmap(players)(PLAYER_KEYS, SHIFTS)
-    first = jax.tree.leaves(eqx.filter(generators, eqx.is_inexact_array))[0]
-    rule = explode(float(first[1].ravel()[0]))
+    _, untouched = whole
+    ruined = eqx.filter_vmap(with_nan)(PLAYER_KEYS, SHIFTS)
+    settings = COMMON | {"folder": tmp_path, "evaluate": evaluate}
     with pytest.warns(RuntimeWarning, match="training of seed-1 diverged .* the other 2 go on"):
-        trained = train_seeds(2, folder=tmp_path, generator_updates=rule)
-    untouched = train_seeds(2, generator_updates=explode(1e9))
-    assert trained[1] is None
-    for seed in (0, 2):
-        assert trained[seed].metrics == untouched[seed].metrics
-    log = tmp_path / "seed-1" / "metrics.jsonl"
-    assert not log.read_text()
+        trained = advnets.train_seeds(KEYS, *ruined, IMAGES, epochs=2, **settings)
+    assert [one and len(one.metrics) for one in trained] == [2, None, 2]
+    assert not (tmp_path / "seed-1" / "metrics.jsonl").read_text()
     # It stays out when the others go on.
-    resumed = train_seeds(4, folder=tmp_path, generator_updates=rule, resume=True)
-    assert [one and len(one.metrics) for one in resumed] == [4, None, 4]
-    rows = (tmp_path / "seed-0" / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(row)["epoch"] for row in rows] == [1, 2, 3, 4]
-    with pytest.raises(advnets.TrainingDiverged, match="of seed-0, seed-1, seed-2 diverged"):
-        train_seeds(2, generator_updates=optax.sgd(np.nan))
+    resumed = advnets.train_seeds(KEYS, *ruined, IMAGES, epochs=4, **settings, resume=True)
+    assert resumed[1] is None
+    for seed in (0, 2):
+        assert resumed[seed].metrics == untouched[seed].metrics
+        log = tmp_path / f"seed-{seed}" / "metrics.jsonl"
+        assert [json.loads(row) for row in log.read_text().splitlines()] == resumed[seed].metrics
+
+
+def test_the_last_seed_that_diverges_ends_the_training():
+    alive, fine = np.array([False, True, True]), np.array([True, False, False])
+    with pytest.raises(advnets.TrainingDiverged, match="training of b, c diverged between"):
+        training._report_divergence(["a", "b", "c"], alive, fine, 0, 10)
 
 
 def test_players_and_names_are_as_many_as_keys():

@@ -43,6 +43,7 @@ class Games:
         players = algorithm.generator, algorithm.discriminator
         self._fixed, self._static = eqx.partition(players, eqx.is_array)
         self._mesh = mesh
+        self._placed = self.place_seeds(self._fixed)
         # A single game's minibatches are cut; nothing else is spread within a step.
         self._cut_for = mesh if seeds is None else None
         whole = None if mesh is None else _devices.on_every(mesh)
@@ -97,7 +98,7 @@ class Games:
         rows: Int[Array, "*iterations_batch"],
     ) -> tuple[State, Info]:
         """Some iterations: a state, which is given away, the data, and the rows to use of it."""
-        return self._compiled_advance(keys, self._fixed, state, images, rows)
+        return self._compiled_advance(keys, self._placed, state, images, rows)
 
     def sound(self, state: State) -> Bool[Array, "*seeds"]:
         """Whether all of each game's parameters are finite."""
