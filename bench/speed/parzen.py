@@ -299,9 +299,9 @@ def draw(path, curve):
     left.set(xlabel="samples", ylabel="seconds", title="Time")
     if curve["exponent_from_10000_samples"] is not None:
         power = curve["exponent_from_10000_samples"]
-        left.set_title(f"Time: samples to the power of {power:.2f}, from 10,000")
+        left.set_title(f"Time: power {power:.2f} from 10,000 samples")
     right.semilogx(counts, memory, "o-", color="black")
-    right.set(xlabel="samples", ylabel="MiB", ylim=(0, None), title="Peak memory of the process")
+    right.set(xlabel="samples", ylabel="MiB", ylim=(0, 1.2 * max(memory)), title="Peak memory")
     figure.savefig(path, dpi=150)
 
 
