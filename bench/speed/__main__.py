@@ -18,6 +18,7 @@ MEASUREMENTS = {
     "convolutions": "floor.py --recipe cifar10-conv",
     "curves": "curves.py",
     "devices": "curves.py --only devices",
+    "parzen": "parzen.py",
     "startup": "startup.py",
     "driver": "driver_overhead.py",
 }
@@ -29,6 +30,7 @@ TINY = {
     "convolutions": "--batch-size 2",
     "curves": "--tiny --updates 3",
     "devices": "--tiny --updates 3",
+    "parzen": "--points 300 --samples 500 --slow-points 10 --checked 10 --curve 1000 2000",
     "startup": "--benchmark digits",
 }
 # On a CPU, whose cores they share.
