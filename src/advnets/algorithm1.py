@@ -197,6 +197,8 @@ def _discriminator_info(
 def _descend(
     rule: optax.GradientTransformation, gradient: PyTree, rule_state: PyTree, params: PyTree
 ) -> tuple[PyTree, PyTree]:
+    # All gradients before any update: then XLA updates the parameters in place, without copies.
+    gradient, params = jax.lax.optimization_barrier((gradient, params))
     updates, rule_state = rule.update(gradient, rule_state, params)
     return optax.apply_updates(params, updates), rule_state
 

@@ -198,7 +198,9 @@ class Maxout(eqx.Module):
     def __call__(
         self, x: Float[Array, " inputs"], *, key: Key[Array, ""] | None = None
     ) -> Float[Array, " units"]:
-        return jnp.max(self.weight @ x + self.bias, axis=0)
+        # One matrix: XLA on a CPU turns around what comes out of a product with a stack of them.
+        matrix = self.weight.reshape(-1, self.weight.shape[-1])
+        return jnp.max((matrix @ x).reshape(self.bias.shape) + self.bias, axis=0)
 
 
 class Dropout(eqx.Module):
