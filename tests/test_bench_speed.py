@@ -233,24 +233,38 @@ def test_the_floor_runs(speed, name):
 
 
 def test_torch_makes_the_same_products_as_xla(speed):
-    pytest.importorskip("torch", reason="the peer needs PyTorch (the peers extra)")
+    torch = pytest.importorskip("torch", reason="the peer needs PyTorch (the peers extra)")
     ours, floor, updates = speed("ours"), speed("floor"), speed("updates")
-    for name in ("mnist", "cifar10-conv"):
-        recipe = small(updates, name)
-        for layer, which in floor.products(recipe, ours.SHAPES[recipe.dataset]):
-            shapes = {"forward": layer.outputs, "inputs": layer.inputs, "weights": layer.weights}
-            weights = importlib.import_module("torch").rand(layer.weights)
-            if layer.kind != "dense":
-                weights = weights.permute(3, 2, 0, 1)
-            made = floor._torch_job(
-                importlib.import_module("torch"), layer, which, weights, "cpu"
-            )()
-            made = (
-                made
-                if layer.kind == "dense" or which == "forward"
-                else next(part for part in made if part is not None)
-            )
-            assert math.prod(made.shape) == math.prod(shapes[which])
+    recipe = small(updates, "cifar10-conv")
+    rng = np.random.default_rng(0)
+    for layer, which in floor.products(recipe, ours.SHAPES[recipe.dataset]):
+        arrays = [rng.normal(size=s) for s in (layer.inputs, layer.outputs, layer.weights)]
+        x, y, w = (array.astype(np.float32) for array in arrays)
+        left = {"forward": [x], "inputs": [y], "weights": [x, y]}[which]
+        mine = floor._pass(layer, which, left, jnp.asarray(w))
+        theirs = torch_pass(torch, layer, which, *(torch.tensor(a) for a in (x, y, w)))
+        np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-4 * abs(theirs).max())
+
+
+def torch_pass(torch, layer, which, x, y, w):
+    """By PyTorch's own gradients, in our layout."""
+    if layer.kind == "dense":
+        function, first = torch.matmul, (x, w)
+    else:
+        x, y, w = x.permute(0, 3, 1, 2), y.permute(0, 3, 1, 2), w.permute(3, 2, 0, 1)
+        name = "conv_transpose2d" if layer.kind == "transposed" else "conv2d"
+        settings = {"stride": layer.stride, "padding": layer.padding}
+        first = (x, w)
+        function = lambda x, w: getattr(torch.nn.functional, name)(x, w, **settings)  # noqa: E731
+    x, w = (a.requires_grad_() for a in first)
+    out = function(x, w)
+    if which == "forward":
+        made, back = out, (0, 2, 3, 1)
+    else:
+        (made,) = torch.autograd.grad(out, x if which == "inputs" else w, y)
+        back = (0, 2, 3, 1) if which == "inputs" else (2, 3, 1, 0)
+    made = made if layer.kind == "dense" else made.permute(back)
+    return made.detach().numpy()
 
 
 def test_the_guard_fails_below_half_of_the_recorded_ratio_only(speed, capsys):

@@ -140,31 +140,43 @@ def totals(recipe, shape):
     }
 
 
-def _apply(layer, x, w):
-    if layer.kind == "dense":
-        return x @ w
-    if layer.kind == "convolution":
-        # An input as large as the output, as in advnets.MaxoutConv2d, which says why.
-        growth = max(0, 2 * layer.padding - len(w) + 1)
-        before, after = growth // 2, growth - growth // 2
-        x = jnp.pad(x, ((0, 0), (before, after), (before, after), (0, 0)))
-        padding = [(layer.padding - before, layer.padding - after)] * 2
-        return lax.conv_general_dilated(x, w, (1, 1), padding, dimension_numbers=LAYOUT)
-    around, stride = (len(w) - 1,) * 2, (layer.stride,) * 2
-    return lax.conv_transpose(
-        x, w, stride, (around, around), dimension_numbers=LAYOUT, transpose_kernel=True
-    )
-
-
 def _pass(layer, which, left, weights):
-    """One product; `left` is the input, or the gradient of the output, or both."""
+    """One product. `left` is the input, or the gradient of the output, or both."""
+    if layer.kind == "dense":
+        return {
+            "forward": lambda x: x @ weights,
+            "inputs": lambda y: y @ weights.T,
+            "weights": lambda x, y: x.T @ y,
+        }[which](*left)
+    # All in the one order of axes that XLA on a CPU is quick at, see advnets.convolutions.
+    size, padding = len(weights), layer.padding
+    turned = jnp.flip(weights, (0, 1)).swapaxes(2, 3)
+    if layer.kind == "transposed":
+        if which == "inputs":
+            return _convolve(left[0], weights, 0, window_strides=(layer.stride,) * 2)
+        if which == "forward":
+            return _convolve(left[0], turned, size - 1, lhs_dilation=(layer.stride,) * 2)
+        x, y = left
+        y, x = y.transpose(3, 1, 2, 0), x.transpose(1, 2, 0, 3)
+        return _convolve(y, x, 0, rhs_dilation=(layer.stride,) * 2).transpose(1, 2, 0, 3)
     if which == "forward":
-        return _apply(layer, left[0], weights)
+        return _convolve(left[0], weights, padding)
     if which == "inputs":
-        like = jax.ShapeDtypeStruct(layer.inputs, weights.dtype)
-        return jax.linear_transpose(lambda x: _apply(layer, x, weights), like)(left[0])[0]
-    like = jax.ShapeDtypeStruct(layer.weights, weights.dtype)
-    return jax.linear_transpose(lambda w: _apply(layer, left[0], w), like)(left[1])[0]
+        return _convolve(left[0], turned, size - 1 - padding)
+    x, y = left
+    # An input as large as the output, which is quicker again.
+    grown = max(0, 2 * padding - size + 1)
+    before, after = grown // 2, grown - grown // 2
+    x = jnp.pad(x, ((0, 0), (before, after), (before, after), (0, 0))).transpose(3, 1, 2, 0)
+    around = (padding - before, padding - after)
+    return _convolve(x, y.transpose(1, 2, 0, 3), around).transpose(1, 2, 0, 3)
+
+
+def _convolve(x, kernel, padding, window_strides=(1, 1), **dilation):
+    around = (padding, padding) if isinstance(padding, int) else padding
+    return lax.conv_general_dilated(
+        x, kernel, window_strides, [around] * 2, dimension_numbers=LAYOUT, **dilation
+    )
 
 
 def _shapes(layer, which):
