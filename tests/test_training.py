@@ -238,7 +238,8 @@ def test_a_last_update_that_overflows_is_neither_evaluated_nor_kept(tmp_path):
         train(
             1,
             folder=tmp_path,
-            batch_size=len(images()),  # one iteration: what it sees is finite
+            batch_size=len(images()),  # one iteration,
+            order="simultaneous",  # which sees neither player's update: what it sees is finite
             evaluate=evaluate,
             generator_updates=optax.sgd(1e38),
             discriminator_updates=optax.sgd(1e38),
