@@ -1,6 +1,7 @@
 """Strict arithmetic for every test: no silent promotion of types or ranks, several devices."""
 
 import os
+import tempfile
 
 import jax
 import pytest
@@ -8,6 +9,14 @@ import pytest
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 2)
+
+# A program that several tests need, or the commands that they start, is compiled once. Each worker
+# has its own folder, as JAX's writes there are not atomic.
+COMPILED = tempfile.TemporaryDirectory(prefix="advnets-tests-", ignore_cleanup_errors=True)
+jax.config.update("jax_compilation_cache_dir", COMPILED.name)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED.name
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 
 @pytest.fixture
