@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, PartitionSpec
-from jaxtyping import Array, Bool, Int, Key, PyTree, Real
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Real
 
 from advnets import _devices
 from advnets.algorithm1 import Algorithm1, Info, Player, State
@@ -26,6 +26,19 @@ def _with_iteration(state: State, iteration: Int[Array, ""] | None) -> State:
     return eqx.tree_at(lambda s: s.iteration, state, iteration, is_leaf=lambda x: x is None)
 
 
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """What differs between games beside their seeds.
+
+    Attributes:
+        learning_rates: one for each game.
+        rules: the players' update rules at a learning rate, under their names in the algorithm.
+    """
+
+    learning_rates: Float[Array, " seeds"]
+    rules: Callable[[Float[Array, ""]], dict[str, optax.GradientTransformation]]
+
+
 class Games:
     """What many games share, or all of one game, beside its state.
 
@@ -34,14 +47,21 @@ class Games:
     """
 
     def __init__(
-        self, algorithm: Algorithm1, preprocess: Preprocess, seeds: int | None, mesh: Mesh | None
+        self,
+        algorithm: Algorithm1,
+        preprocess: Preprocess,
+        seeds: int | None,
+        mesh: Mesh | None,
+        sweep: Sweep | None = None,
     ) -> None:
         self.seeds = seeds
         self._preprocess = preprocess
         self._algorithm = algorithm
-        # Arrays that are not trained belong to a seed too.
+        # Arrays that are not trained belong to a seed too, and so does its learning rate.
         players = algorithm.generator, algorithm.discriminator
-        self._fixed, self._static = eqx.partition(players, eqx.is_array)
+        of_players, self._static = eqx.partition(players, eqx.is_array)
+        self._fixed = of_players, sweep and sweep.learning_rates
+        self._sweep = sweep
         self._mesh = mesh
         self._placed = self.place_seeds(self._fixed)
         # A single game's minibatches are cut; nothing else is spread within a step.
@@ -61,7 +81,9 @@ class Games:
         """The state before the first iteration."""
         if self.seeds is None:
             return self.place(self._algorithm.init(generator, discriminator))
-        state: State = eqx.filter_vmap(self._algorithm.init)(generator, discriminator)
+        state: State = eqx.filter_vmap(
+            lambda fixed, *players: self._algorithm_of(fixed).init(*players)
+        )(self._fixed, generator, discriminator)
         placed = self.place_seeds(_with_iteration(state, None))
         return _with_iteration(placed, self.place(jnp.zeros((), int)))
 
@@ -105,9 +127,11 @@ class Games:
         return self._compiled_sound((state.generator, state.discriminator))
 
     def _algorithm_of(self, fixed: PyTree) -> Algorithm1:
-        generator, discriminator = eqx.combine(fixed, self._static)
+        of_players, learning_rate = fixed
+        generator, discriminator = eqx.combine(of_players, self._static)
+        changes = self._sweep.rules(learning_rate) if self._sweep else {}
         return dataclasses.replace(
-            self._algorithm, generator=generator, discriminator=discriminator
+            self._algorithm, generator=generator, discriminator=discriminator, **changes
         )
 
     def _spread(self, algorithm: Algorithm1) -> Algorithm1:

@@ -5,6 +5,7 @@ is a function of the run's key and the iteration's number, so a resumed run cont
 """
 
 import dataclasses
+import functools
 import operator
 import os
 import sys
@@ -13,19 +14,19 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Int, Key, Real
+from jaxtyping import Array, Bool, Float, Int, Key, Real
 from tqdm import tqdm
 
 from advnets._checkpoints import Checkpoints
 from advnets._devices import leads, make_mesh, wait
-from advnets._games import Games
+from advnets._games import Games, Sweep
 from advnets._records import Metrics, Record, claim
 from advnets.algorithm1 import (
     Algorithm1,
@@ -52,6 +53,10 @@ NORMS_EVERY = 10
 REACHED = "recorded epochs"
 
 Evaluate = Callable[[int, Any], Mapping[str, Any]]
+# An update rule, or what makes one of a learning rate.
+UpdateRule: TypeAlias = (
+    optax.GradientTransformation | Callable[[Float[Array, ""]], optax.GradientTransformation]
+)
 EvaluateSeed = Callable[[int, int, Any], Mapping[str, Any]]
 
 
@@ -213,6 +218,7 @@ def train(
         discriminator,
         images,
         names=[""],
+        learning_rates=None,
         evaluate=evaluate and (lambda _, epoch, generator: evaluate(epoch, generator)),
         epochs=epochs,
         prior=prior,
@@ -242,9 +248,10 @@ def train_seeds(
     images: Real[Array | np.ndarray, " n *data"],
     *,
     epochs: int,
+    learning_rates: Float[Array | np.ndarray, " rates"] | None = None,
     prior: Prior | None = None,
-    generator_updates: optax.GradientTransformation | None = None,
-    discriminator_updates: optax.GradientTransformation | None = None,
+    generator_updates: UpdateRule | None = None,
+    discriminator_updates: UpdateRule | None = None,
     generator_cost: GeneratorCost = non_saturating_cost,
     discriminator_cost: DiscriminatorCost | None = None,
     generator_sees_dropout: bool = True,
@@ -273,9 +280,12 @@ def train_seeds(
         discriminators: a discriminator, likewise.
         images: the training data, which all share; as all that follows, see [`advnets.train`][].
         epochs: how many epochs to train in all.
+        learning_rates: a learning rate for each run, which both of its players have.
         prior: the distribution of the latent vectors.
-        generator_updates: the generators' Optax transformation.
-        discriminator_updates: the discriminators'.
+        generator_updates: the generators' Optax transformation. With learning rates, a function of
+            one that gives a transformation, such as `optax.sgd`; the released recipes' rule unless
+            given.
+        discriminator_updates: the discriminators', likewise.
         generator_cost: what a generator descends.
         discriminator_cost: what a discriminator descends.
         generator_sees_dropout: whether the generator's cost has the discriminator's dropout.
@@ -298,8 +308,9 @@ def train_seeds(
         others; None for a run that diverged.
 
     Raises:
-        ValueError: as [`advnets.train`][]; or if the players' arrays or the names are not as many
-            as the keys.
+        ValueError: as [`advnets.train`][]; if the players' arrays, the names or the learning rates
+            are not as many as the keys; or for a learning rate that is not above 0 and finite, or
+            that no rule is a function of.
         FileExistsError: if the folder holds other runs and `resume` is false.
         FileNotFoundError: if there is nothing to resume.
         CheckpointError: if the newest checkpoint is damaged, or of other runs.
@@ -340,12 +351,21 @@ def train_seeds(
                     f"as there are keys; got one of shape {array.shape} (build them with "
                     "eqx.filter_vmap over their keys)"
                 )
+    rules = generator_updates, discriminator_updates
+    if learning_rates is not None:
+        learning_rates = jnp.asarray(learning_rates, float)
+        _check_learning_rates(learning_rates, len(keys), rules)
+    elif any(map(callable, rules)):
+        raise ValueError(
+            "an update rule is a function of a learning rate; give learning_rates, one for each run"
+        )
     return _drive(
         keys,
         generators,
         discriminators,
         images,
         names=names,
+        learning_rates=learning_rates,
         evaluate=evaluate,
         epochs=epochs,
         prior=prior,
@@ -364,6 +384,22 @@ def train_seeds(
         devices=devices,
         progress=progress,
     )
+
+
+def _check_learning_rates(
+    rates: Float[Array, " rates"], runs: int, rules: tuple[UpdateRule | None, UpdateRule | None]
+) -> None:
+    if len(rates) != runs:
+        raise ValueError(
+            f"there must be a learning rate for each of the {runs} runs; got {len(rates)}"
+        )
+    if not (jnp.isfinite(rates) & (rates > 0)).all():
+        raise ValueError(f"learning rates must be above 0 and finite; got {rates.tolist()}")
+    if None not in rules and not any(map(callable, rules)):
+        raise ValueError(
+            "neither update rule is a function of a learning rate; give functions of one, or leave "
+            "out learning_rates"
+        )
 
 
 def _row_source(
@@ -403,10 +439,11 @@ def _drive(
     images: Real[Array | np.ndarray, " n *data"],
     *,
     names: Sequence[str],
+    learning_rates: Float[Array, " seeds"] | None,
     epochs: int,
     prior: Prior | None,
-    generator_updates: optax.GradientTransformation | None,
-    discriminator_updates: optax.GradientTransformation | None,
+    generator_updates: UpdateRule | None,
+    discriminator_updates: UpdateRule | None,
     generator_cost: GeneratorCost,
     discriminator_cost: DiscriminatorCost | None,
     generator_sees_dropout: bool,
@@ -441,12 +478,23 @@ def _drive(
         raise ValueError(
             f"images must be uint8 in 0..255 or floats; got {images.dtype} (convert them)"
         )
+
+    def rules(learning_rate: Any) -> dict[str, optax.GradientTransformation]:
+        chosen = {
+            "generator_updates": generator_updates
+            or functools.partial(released_updates, updates_per_epoch=per_epoch, stride=k),
+            "discriminator_updates": discriminator_updates
+            or functools.partial(released_updates, updates_per_epoch=per_epoch * k),
+        }
+        return {
+            name: rule(learning_rate) if callable(rule) else rule for name, rule in chosen.items()
+        }
+
     algorithm = Algorithm1(
         generator,
         discriminator,
         Uniform() if prior is None else prior,
-        generator_updates=generator_updates or released_updates(0.1, per_epoch, stride=k),
-        discriminator_updates=discriminator_updates or released_updates(0.1, per_epoch * k),
+        **rules(0.1 if learning_rates is None else learning_rates[0]),
         generator_cost=generator_cost,
         discriminator_cost=discriminator_cost,
         generator_sees_dropout=generator_sees_dropout,
@@ -459,7 +507,8 @@ def _drive(
         mesh = make_mesh(devices, "the number of seeds", len(names))
     else:
         mesh = make_mesh(devices, "the batch size", batch_size)
-    games = Games(algorithm, preprocess, len(names) if many else None, mesh)
+    sweep = None if learning_rates is None else Sweep(learning_rates, rules)
+    games = Games(algorithm, preprocess, len(names) if many else None, mesh, sweep)
     state = games.init(generator, discriminator)
     step_keys, order_keys = jnp.moveaxis(games.over_seeds(jax.random.split)(keys), -1, 0)
     fingerprint = zlib.crc32(np.ascontiguousarray(images).data)
@@ -491,6 +540,8 @@ def _drive(
             "order": np.array(order == "simultaneous"),
             "data": np.array(fingerprint),
         }
+        if learning_rates is not None:
+            identity["list of learning rates"] = np.asarray(learning_rates)
         checkpoints = Checkpoints(folder / "checkpoints", identity)
         latest = checkpoints.latest()
         if latest is not None and not resume:

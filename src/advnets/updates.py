@@ -77,14 +77,18 @@ def momentum(
 
 
 def decayed_learning_rate(
-    initial: float, *, divisor: float = 1.000004, floor: float = 1e-6, stride: int = 1
+    initial: float | Float[Array, ""],
+    *,
+    divisor: float = 1.000004,
+    floor: float = 1e-6,
+    stride: int = 1,
 ) -> optax.Schedule:
     r"""A learning rate divided by a constant after every update, not below a floor.
 
     $$\lambda_t = \max(\lambda_0 / c^t, \lambda_{\min})$$
 
     Args:
-        initial: λ₀, above 0.
+        initial: λ₀, above 0; inside a compiled program an array, which is not checked.
         divisor: c, at least 1.
         floor: the least rate, at least 0.
         stride: how many discriminator updates pass for each update of this player, k for a
@@ -106,7 +110,7 @@ def decayed_learning_rate(
     References:
         `ExponentialDecay` in the released recipes.
     """
-    if not 0 < initial < math.inf:
+    if not isinstance(initial, jax.core.Tracer) and not 0 < initial < math.inf:
         raise ValueError(f"the learning rate must be above 0 and finite; got {initial}")
     if not divisor >= 1:
         raise ValueError(f"the learning rate's divisor must be at least 1; got {divisor}")
@@ -277,7 +281,7 @@ def _norm_limit(
 
 
 def released_updates(
-    learning_rate: float,
+    learning_rate: float | Float[Array, ""],
     updates_per_epoch: int,
     *,
     divisor: float = 1.000004,
@@ -295,7 +299,7 @@ def released_updates(
     [`advnets.kernel_norm_limit`][] where a recipe has a limit.
 
     Args:
-        learning_rate: the initial learning rate, above 0.
+        learning_rate: the initial learning rate, above 0; inside a compiled program an array.
         updates_per_epoch: this player's updates in an epoch.
         divisor: what the learning rate is divided by after every discriminator update.
         floor: the least learning rate.
