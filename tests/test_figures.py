@@ -135,7 +135,26 @@ def test_every_seed_is_a_dot_beside_the_published_band(tmp_path, drawn):
     assert not drawn[1].legends
 
 
+def test_a_sweep_is_dots_over_learning_rates_on_a_logarithmic_axis(tmp_path, drawn):
+    scores = {0.3: [120.0, 130.0], 0.03: [150.0], 1.0: [], 0.1: [176.0, 172.0]}
+    figures.learning_rates(tmp_path / "l.png", scores, chosen=0.1)
+    (axis,) = drawn[0].axes
+    chosen, dots, means = axis.lines
+    assert axis.get_xscale() == "log"
+    assert set(chosen.get_xdata()) == {0.1}
+    assert sorted(map(tuple, dots.get_xydata())) == [
+        (0.03, 150.0), (0.1, 172.0), (0.1, 176.0), (0.3, 120.0), (0.3, 130.0),
+    ]  # fmt: skip
+    assert means.get_xydata().tolist() == [[0.03, 150.0], [0.1, 174.0], [0.3, 125.0]]
+    labels = [label.get_text() for label in axis.get_xticklabels()]
+    assert labels == ["0.03", "0.1", "0.3", "1"]
+
+
 def test_charts_of_nothing_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="at least 1 score"):
+        figures.learning_rates(tmp_path / "l.png", {0.1: []})
+    with pytest.raises(ValueError, match="must be above 0; got 0"):
+        figures.learning_rates(tmp_path / "l.png", {0.0: [1.0]})
     with pytest.raises(ValueError, match="at least 1 row"):
         figures.table_1(tmp_path / "t.png", [])
     for scores in ({}, {"alternating": []}):

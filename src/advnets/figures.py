@@ -292,6 +292,55 @@ def seeds(
     figure.savefig(path, dpi=110)
 
 
+def learning_rates(
+    path: StrPath, scores: Mapping[float, Sequence[float]], *, chosen: float | None = None
+) -> None:
+    """The validation scores of a sweep against the learning rate, a dot for each seed.
+
+    The line runs through the means over seeds.
+
+    Args:
+        path: the PNG file to write.
+        scores: the validation scores in nats at each learning rate, a seed each; none at one where
+            all seeds diverged.
+        chosen: the learning rate to mark, if there is one.
+
+    Raises:
+        ValueError: if there are no scores at all, or a learning rate is not above 0.
+
+    Example:
+        >>> import advnets
+        >>> scores = {0.03: [150.0, 148.5], 0.1: [176.0, 173.5], 0.3: [120.3, 131.0]}
+        >>> advnets.figures.learning_rates("learning-rates.png", scores, chosen=0.1)
+    """
+    drawn = {rate: values for rate, values in sorted(scores.items()) if values}
+    if not drawn:
+        raise ValueError(f"a sweep needs at least 1 score; got {dict(scores)}")
+    if min(scores) <= 0:
+        raise ValueError(f"learning rates must be above 0; got {min(scores)}")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.5, 4.2), layout="constrained")
+    axis = figure.subplots()
+    if chosen is not None:
+        axis.axvline(chosen, color=INK, lw=1, ls=":", label=f"chosen, {chosen:g}")
+    rates = [rate for rate, values in drawn.items() for _ in values]
+    values = [value for values in drawn.values() for value in values]
+    axis.plot(rates, values, "o", color=GREEN, ms=4, alpha=0.7, label="a seed")
+    means = [np.mean(values) for values in drawn.values()]
+    axis.plot([*drawn], means, color=GREEN, lw=2, label="mean over seeds")
+    axis.set_xscale("log")
+    # Ticks at the learning rates themselves, also where nothing is drawn.
+    axis.set_xticks(sorted(scores), [f"{rate:g}" for rate in sorted(scores)])
+    axis.set_xticks([], minor=True)
+    axis.set(xlabel="initial learning rate", ylabel="Parzen log-likelihood of validation, nats")
+    axis.grid(axis="y", color=GREY, alpha=0.2, lw=0.8)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside upper right", ncols=3, frameon=False, fontsize=9)
+    figure.savefig(path, dpi=110)
+
+
 def _with_error(mean: float, error: float | None) -> str:
     return f"{mean:,.4g}" if error is None else f"{mean:,.4g} ± {error:.2g}"
 

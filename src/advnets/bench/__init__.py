@@ -18,3 +18,4 @@ from advnets.bench.rescoring import rescore as rescore
 from advnets.bench.runs import load_generator as load_generator
 from advnets.bench.runs import run as run
 from advnets.bench.seeds import run_seeds as run_seeds
+from advnets.bench.sweeps import run_sweep as run_sweep

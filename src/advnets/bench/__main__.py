@@ -25,6 +25,7 @@ from advnets.bench.rescoring import rescore
 from advnets.bench.runs import Run, execute, prepare
 from advnets.bench.scoring import CAVEAT
 from advnets.bench.seeds import Seeds, execute_seeds, prepare_seeds
+from advnets.bench.sweeps import execute_sweep
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +39,9 @@ class Options:
     """Seed of everything random."""
     seeds: int = 1
     """Seeds to train at once, from that one on, each in a folder seed-N of its own."""
+    learning_rates: tuple[float, ...] = ()
+    """Initial learning rates to train at, in the same program, each with all the seeds; the
+    validation likelihood chooses one."""
     out: Path | None = None
     """Folder of the run; a new one under runs/ unless given."""
     data_dir: Path | None = None
@@ -47,7 +51,7 @@ class Options:
     resume: bool = False
     """Continue the run in the folder, exactly."""
     devices: int | None = None
-    """Devices to spread the seeds over, or a single seed's minibatches; 1 unless given, or all of
+    """Devices to spread the runs over, or a single one's minibatches; 1 unless given, or all of
     several processes."""
     together: Annotated[Processes, tyro.conf.arg(name="")] = dataclasses.field(
         default_factory=Processes
@@ -176,22 +180,60 @@ def report(results: dict[str, Any], folder: Path) -> str:
 
 def report_seeds(results: dict[str, Any], folder: Path) -> str:
     """The outcome of many seeds, to read."""
-    lines = ["", "Parzen log-likelihood of the test set, nats, over seeds:"]
-    for name, label in (("last", "last epoch"), ("best", "best epoch on validation")):
-        spread = results[name]
-        lines += [f"  {label:<26} mean {spread['mean']:.1f}"]
-        if spread["standard_deviation"] is not None:
-            lines[-1] += (
-                f", standard deviation {spread['standard_deviation']:.1f}, from "
-                f"{spread['min']:.1f} to {spread['max']:.1f} ({spread['n']} seeds)"
-            )
+    lines = ["", "Parzen log-likelihood of the test set, nats, over seeds:", *test_scores(results)]
     if results["diverged"]:
         lines += [f"diverged, so not counted: seeds {', '.join(map(str, results['diverged']))}"]
-    lines += [CAVEAT, f"data: {results['data']}"]
+    return "\n".join([*lines, *footer(results, folder)])
+
+
+def report_sweep(results: dict[str, Any], folder: Path) -> str:
+    """The outcome of a sweep, to read."""
+    lines = ["", "Parzen log-likelihood of validation rows, nats, best epoch of each run:"]
+    rows = {found["learning_rate"]: found for found in results["learning_rates"]}
+    for rate, found in rows.items():
+        label = f"learning rate {rate:g}"
+        lines += (
+            [f"  {label}"]
+            if found["validation"] is None
+            else [spread_row(label, found["validation"])]
+        )
+        if found["diverged"]:
+            lines[-1] += f"   diverged: seeds {', '.join(map(str, found['diverged']))}"
+    chosen = results["chosen"]
+    if chosen is None:
+        lines += ["none is chosen: at each a seed diverged"]
+    else:
+        lines += [f"chosen by it: {chosen['learning_rate']:g}"]
+        if chosen["at_grid_end"]:
+            lines[-1] += f", the {chosen['at_grid_end']} given: one beyond may score higher"
+        lines += ["Parzen log-likelihood of the test set there, nats:"]
+        lines += test_scores(rows[chosen["learning_rate"]])
+    return "\n".join([*lines, *footer(results, folder)])
+
+
+def test_scores(results: dict[str, Any]) -> list[str]:
+    """The test scores of many seeds."""
+    labels = {"last": "last epoch", "best": "best epoch on validation"}
+    return [spread_row(label, results[name]) for name, label in labels.items()]
+
+
+def spread_row(label: str, spread: dict[str, Any]) -> str:
+    """A line of a report: a distribution over seeds."""
+    line = f"  {label:<26} mean {spread['mean']:.1f}"
+    if spread["standard_deviation"] is not None:
+        line += (
+            f", standard deviation {spread['standard_deviation']:.1f}, from "
+            f"{spread['min']:.1f} to {spread['max']:.1f} ({spread['n']} seeds)"
+        )
+    return line
+
+
+def footer(results: dict[str, Any], folder: Path) -> list[str]:
+    """The last lines of a report on many runs."""
+    lines = [CAVEAT, f"data: {results['data']}"]
     if results["updates_per_second"] is not None:
-        lines += [f"{results['updates_per_second']:.0f} updates/s, of all seeds together"]
-    lines += [f"everything is in {folder}"]
-    return "\n".join(lines)
+        lines += [f"{results['updates_per_second']:.0f} updates/s, of all runs together"]
+    return [*lines, f"everything is in {folder}"]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -215,10 +257,11 @@ def main(arguments: list[str] | None = None) -> int:
         meant = f"; did you mean {near[0]}?" if near else ""
         return _refuse(f"unknown benchmark {name!r}; choose one of {', '.join(known)}{meant}")
     benchmark = BENCHMARKS[name]
+    defaults = _defaults(benchmark, rest)
     try:
         options = tyro.cli(
             Options,
-            default=_defaults(benchmark, rest),
+            default=defaults,
             args=rest,
             prog=benchmark.command,
             description=f"{benchmark.summary}: {benchmark.cost}; needs {benchmark.needs}; "
@@ -234,14 +277,20 @@ def main(arguments: list[str] | None = None) -> int:
         }
         benchmark = dataclasses.replace(benchmark, recipe=options.recipe)
         run: Run | Seeds
-        if options.seeds == 1:
+        rates = options.learning_rates
+        if rates and options.recipe.learning_rate != defaults.recipe.learning_rate:
+            raise ValueError(
+                f"--learning-rates has a run at each; leave out --learning-rate "
+                f"{options.recipe.learning_rate}"
+            )
+        if options.seeds == 1 and not rates:
             run = prepare(benchmark, first_stage=options.first_stage, **given)
         elif options.first_stage is not None:
             raise ValueError(
-                f"many seeds at once have one stage; leave out --first-stage {options.first_stage}"
+                f"many runs at once have one stage; leave out --first-stage {options.first_stage}"
             )
         else:
-            run = prepare_seeds(benchmark, seeds=options.seeds, **given)
+            run = prepare_seeds(benchmark, seeds=options.seeds, learning_rates=rates, **given)
     except (ValueError, OSError) as error:
         return _refuse(str(error))
     if leads():
@@ -249,6 +298,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if isinstance(run, Run):
             outcome = report(execute(run), run.folder)
+        elif run.learning_rates:
+            outcome = report_sweep(execute_sweep(run), run.folder)
         else:
             outcome = report_seeds(execute_seeds(run), run.folder)
     except CheckpointError as error:

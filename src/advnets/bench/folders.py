@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -165,23 +165,32 @@ def flat(value: Any, name: str = "") -> dict[str, Any]:
 
 
 def check_alone(folder: Path) -> None:
-    """Refuses to resume one of the seeds that were trained together: their checkpoints are common.
+    """Refuses to resume one of the runs that were trained together: their checkpoints are common.
 
     Args:
         folder: the run's.
 
     Raises:
-        ValueError: if the folder is one of several seeds'.
+        ValueError: if the folder is one of several runs'.
     """
     parent = folder.absolute().parent
-    if (parent / CONFIG).exists() and (seeds := read_config(parent).get("seeds")):
+    together = read_config(parent) if (parent / CONFIG).exists() else {}
+    if seeds := together.get("seeds"):
+        rates = " ".join(map(str, together.get("learning_rates", [])))
         raise ValueError(
-            f"{folder} was trained together with other seeds; resume them all with --seeds {seeds} "
-            f"--out {parent}"
+            f"{folder} was trained together with others; resume them all with --seeds {seeds} "
+            + (f"--learning-rates {rates} " if rates else "")
+            + f"--out {parent}"
         )
 
 
-def check_same(folder: Path, benchmark: Benchmark, seed: int, seeds: int = 1) -> None:
+def check_same(
+    folder: Path,
+    benchmark: Benchmark,
+    seed: int,
+    seeds: int = 1,
+    learning_rates: Sequence[float] = (),
+) -> None:
     """Refuses to resume with settings other than the run's own; only more epochs are allowed.
 
     Args:
@@ -189,6 +198,7 @@ def check_same(folder: Path, benchmark: Benchmark, seed: int, seeds: int = 1) ->
         benchmark: what is to be continued.
         seed: its seed, or the first of several.
         seeds: how many.
+        learning_rates: those of a sweep.
 
     Raises:
         ValueError: if a setting differs, or fewer epochs are asked for than there are.
@@ -196,10 +206,16 @@ def check_same(folder: Path, benchmark: Benchmark, seed: int, seeds: int = 1) ->
     stored = read_config(folder)
     wanted = json.loads(json.dumps(dataclasses.asdict(benchmark.recipe)))
     old, new = (
-        flat({"benchmark": name, "seed": first, "seeds": number, **recipe})
-        for name, first, number, recipe in (
-            (stored["benchmark"], stored["seed"], stored.get("seeds", 1), stored["recipe"]),
-            (benchmark.name, seed, seeds, wanted),
+        flat({"benchmark": name, "seed": first, "seeds": number, "learning_rates": rates, **recipe})
+        for name, first, number, rates, recipe in (
+            (
+                stored["benchmark"],
+                stored["seed"],
+                stored.get("seeds", 1),
+                stored.get("learning_rates", []),
+                stored["recipe"],
+            ),
+            (benchmark.name, seed, seeds, list(learning_rates), wanted),
         )
     )
     # The last stage's epochs may be more than they were; a first stage's are what it was built on.

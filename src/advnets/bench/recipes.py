@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import numpy as np
 import optax
-from jaxtyping import Array, Key, UInt8
+from jaxtyping import Array, Float, Key, UInt8
 
 import advnets
 from advnets.algorithm1 import GeneratorCost, Order
@@ -288,13 +288,16 @@ def stack(key: Key[Array, ""], recipe: Recipe, top: eqx.nn.Sequential) -> eqx.nn
 
 
 def update_rule(
-    recipe: Recipe, iterations_per_epoch: int
+    recipe: Recipe, iterations_per_epoch: int, learning_rate: Float[Array, ""] | None = None
 ) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
-    """The update rules of the generator (one update an iteration) and the discriminator (k)."""
+    """The update rules of the generator (one update an iteration) and the discriminator (k).
+
+    A learning rate takes the place of the recipe's: within a program it is an array.
+    """
 
     def rule(updates_per_epoch: int, stride: int) -> optax.GradientTransformation:
         return advnets.released_updates(
-            recipe.learning_rate,
+            recipe.learning_rate if learning_rate is None else learning_rate,
             updates_per_epoch,
             divisor=recipe.learning_rate_divisor,
             floor=recipe.learning_rate_floor,

@@ -459,7 +459,11 @@ def keep(run: Run, trained: advnets.Trained, folder: Path) -> None:
     if not leads():
         return
     advnets.save_model(folder / LAST, trained.generator)
-    title = f"{run.benchmark.name}, {run.benchmark.recipe.order} order, seed {run.seed}"
+    recipe = run.benchmark.recipe
+    title = (
+        f"{run.benchmark.name}, {recipe.order} order, learning rate {recipe.learning_rate:g}, "
+        f"seed {run.seed}"
+    )
     advnets.figures.curves(folder / "curves.png", trained.metrics, title=title)
 
 

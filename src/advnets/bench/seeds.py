@@ -1,7 +1,12 @@
-"""Many seeds of a recipe: trained side by side in one program, each with a folder of its own."""
+"""Many seeds of a recipe: trained side by side in one program, each with a folder of its own.
+
+A sweep ([`advnets.bench.run_sweep`][]) has them for each of several learning rates.
+"""
 
 import dataclasses
+import functools
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +14,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
+from jaxtyping import Array, Float
 
 import advnets
 from advnets._devices import leads, make_mesh, wait
@@ -21,7 +28,7 @@ from advnets.bench.folders import (
     choose,
     config,
 )
-from advnets.bench.recipes import Benchmark, build_players
+from advnets.bench.recipes import Benchmark, build_players, update_rule
 from advnets.bench.runs import (
     Run,
     evaluator,
@@ -36,10 +43,11 @@ from advnets.bench.scoring import CAVEAT, write_json
 
 @dataclasses.dataclass(frozen=True)
 class Seeds:
-    """Runs that are ready to start side by side: one recipe and data, a seed for each."""
+    """Runs that are ready to start side by side, which share all but seeds and learning rates."""
 
     folder: Path
     runs: tuple[Run, ...]
+    learning_rates: tuple[float, ...] = ()
 
 
 def prepare_seeds(
@@ -47,6 +55,7 @@ def prepare_seeds(
     *,
     seeds: int,
     seed: int = 0,
+    learning_rates: Sequence[float] = (),
     out: str | os.PathLike[str] | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     resume: bool = False,
@@ -58,13 +67,15 @@ def prepare_seeds(
         benchmark: what to run, a recipe of one stage.
         seeds: how many seeds.
         seed: the first of them.
+        learning_rates: of a sweep, which has all seeds for each; otherwise the recipe's alone.
         out: the folder of the runs' folders; a new one under `runs/` unless given.
         data_dir: where the data are, see [`advnets.data.load`][].
         resume: continue the runs in the folder.
-        devices: how many devices to spread the seeds over, see [`advnets.train_seeds`][].
+        devices: how many devices to spread the runs over, see [`advnets.train_seeds`][].
 
     Returns:
-        The runs, for [`advnets.bench.seeds.execute_seeds`][].
+        The runs, for [`advnets.bench.seeds.execute_seeds`][], or
+        [`advnets.bench.sweeps.execute_sweep`][] where there are learning rates.
 
     Raises:
         ValueError: for a setting out of range, a recipe of two stages, data that can't be had, or
@@ -83,32 +94,49 @@ def prepare_seeds(
             f"{benchmark.name} has two stages, and many seeds are trained at once in one; run its "
             "seeds one by one, with --seed"
         )
+    if len(set(learning_rates)) != len(learning_rates):
+        raise ValueError(f"each learning rate must be given once; got {list(learning_rates)}")
     folder = choose(benchmark.name, out, resume)
-    folders = {number: folder / f"seed-{number}" for number in range(seed, seed + seeds)}
+    numbers = range(seed, seed + seeds)
+    planned = [(benchmark, number, folder / f"seed-{number}") for number in numbers]
+    if learning_rates:
+        planned = [
+            (_at(benchmark, rate), number, folder / f"learning-rate-{rate}-seed-{number}")
+            for rate in learning_rates
+            for number in numbers
+        ]
     if resume:
-        check_same(folder, benchmark, seed, seeds)
-        for number, own in folders.items():
+        check_same(folder, benchmark, seed, seeds, learning_rates)
+        for its_benchmark, number, own in planned:
             if (own / CONFIG).exists():  # it may have been stopped before
-                check_same(own, benchmark, number)
+                check_same(own, its_benchmark, number)
     data = load_data(benchmark, data_dir)
     shape = data.train.shape[1:]
     eqx.filter_eval_shape(
         lambda key: build_players(key, benchmark.recipe, data.train[:1]), jax.random.key(0)
     )
-    make_mesh(devices, "the number of seeds", seeds)
+    kind = "the number of seeds" + (" times learning rates" if learning_rates else "")
+    make_mesh(devices, kind, len(planned))
     wait("every process has looked at the folder")
     if leads():
-        for number, own in folders.items():
+        for its_benchmark, number, own in planned:
             own.mkdir(parents=True, exist_ok=True)
-            write_json(own / CONFIG, config(benchmark, number, shape, None))
-        write_json(folder / CONFIG, config(benchmark, seed, shape, None) | {"seeds": seeds})
+            write_json(own / CONFIG, config(its_benchmark, number, shape, None))
+        together = {"seeds": seeds, "learning_rates": list(learning_rates)}
+        write_json(folder / CONFIG, config(benchmark, seed, shape, None) | together)
     return Seeds(
         folder,
         tuple(
-            Run(benchmark, number, own, resume, data, None, origin, devices)
-            for number, own in folders.items()
+            Run(its_benchmark, number, own, resume, data, None, origin, devices)
+            for its_benchmark, number, own in planned
         ),
+        tuple(learning_rates),
     )
+
+
+def _at(benchmark: Benchmark, learning_rate: float) -> Benchmark:
+    recipe = dataclasses.replace(benchmark.recipe, learning_rate=learning_rate)
+    return dataclasses.replace(benchmark, recipe=recipe)
 
 
 def run_seeds(
@@ -178,8 +206,64 @@ def run_seeds(
 def execute_seeds(prepared: Seeds, *, progress: bool = True) -> dict[str, Any]:
     """Does the work of prepared runs; see [`advnets.bench.run_seeds`][]."""
     folder, runs = prepared.folder, prepared.runs
+    outcomes = train_together(prepared, progress=progress)
+    results = [one for one in outcomes if one is not None]
+    summary = {
+        "benchmark": runs[0].benchmark.name,
+        "seeds": [run.seed for run in runs],
+        "diverged": [run.seed for run, one in zip(runs, outcomes, strict=True) if one is None],
+        # Of the mean log-likelihood of the test set, in nats.
+        "last": distribution([one["parzen"]["test"]["mean"] for one in results]),
+        "best": distribution([one["best"]["parzen"]["test"]["mean"] for one in results]),
+        **in_common(runs[0], results),
+    }
+    if not leads():
+        return summary
+    write_json(folder / RESULTS, summary)
+    scores = {"last epoch": summary["last"], "best epoch": summary["best"]}
+    paper = summary["references"]["paper"]
+    advnets.figures.seeds(
+        folder / "seeds.png",
+        {name: spread["values"] for name, spread in scores.items()},
+        published=paper and (paper["mean"], paper["standard_error"]),
+    )
+    return summary
+
+
+def in_common(first: Run, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What `results.json` of runs that were trained together says of them all.
+
+    Args:
+        first: one of the runs.
+        results: of those that did not diverge.
+
+    Returns:
+        A part of `results.json`.
+    """
+    return {
+        "recipe": dataclasses.asdict(first.benchmark.recipe),
+        # Of all runs together.
+        "updates_per_second": sum(one["updates_per_second"] or 0 for one in results) or None,
+        "references": results[0]["references"],
+        "caveat": CAVEAT,
+        "data": first.data.source,
+        "provenance": first.provenance,
+    }
+
+
+def train_together(prepared: Seeds, *, progress: bool = True) -> list[dict[str, Any] | None]:
+    """Trains prepared runs in one program, and evaluates and draws each.
+
+    Args:
+        prepared: the runs.
+        progress: show progress.
+
+    Returns:
+        What each run's `results.json` holds; None for one that diverged.
+    """
+    folder, runs = prepared.folder, prepared.runs
     first = runs[0]
-    benchmark, recipe, data = first.benchmark, first.benchmark.recipe, first.data
+    recipe, data = first.benchmark.recipe, first.data
     keys = jnp.stack([jax.random.split(jax.random.key(run.seed), 3) for run in runs])
     build = eqx.filter_vmap(lambda key: build_players(key, recipe, data.train))
     generators, discriminators = build(keys[:, 0])
@@ -198,50 +282,39 @@ def execute_seeds(prepared: Seeds, *, progress: bool = True) -> dict[str, Any]:
         # They may have been stopped before their training began.
         resume=first.resume and any((run.folder / METRICS).exists() for run in runs),
         progress=progress,
-        **training_settings(first),
+        **training_settings(first) | _sweep(prepared),
     )
     training_images = score_training_images(first)
-    results = []
-    for run, own_keys, one in zip(runs, keys, trained, strict=True):
+    results: list[dict[str, Any] | None] = [None] * len(runs)
+    for number, (run, own_keys, one) in enumerate(zip(runs, keys, trained, strict=True)):
         if one is not None:
             keep(run, one, run.folder)
-            like = one.generator
-            results.append(
-                finish(
-                    run,
-                    own_keys,
-                    one,
-                    like=like,
-                    training_images=training_images,
-                    progress=progress,
-                )
+            results[number] = finish(
+                run,
+                own_keys,
+                one,
+                like=one.generator,
+                training_images=training_images,
+                progress=progress,
             )
-    summary = {
-        "benchmark": benchmark.name,
-        "seeds": [run.seed for run in runs],
-        "diverged": [run.seed for run, one in zip(runs, trained, strict=True) if one is None],
-        "recipe": dataclasses.asdict(recipe),
-        # Of the mean log-likelihood of the test set, in nats.
-        "last": distribution([one["parzen"]["test"]["mean"] for one in results]),
-        "best": distribution([one["best"]["parzen"]["test"]["mean"] for one in results]),
-        # Of all seeds together.
-        "updates_per_second": sum(one["updates_per_second"] or 0 for one in results) or None,
-        "references": results[0]["references"],
-        "caveat": CAVEAT,
-        "data": data.source,
-        "provenance": first.provenance,
+    return results
+
+
+def _sweep(prepared: Seeds) -> dict[str, Any]:
+    """Arguments of [`advnets.train_seeds`][] for runs that differ in their learning rates."""
+    if not prepared.learning_rates:
+        return {}
+    recipe, data = prepared.runs[0].benchmark.recipe, prepared.runs[0].data
+    iterations_per_epoch = len(data.train) // (recipe.batch_size * recipe.k)
+
+    def rule(player: int, learning_rate: Float[Array, ""]) -> optax.GradientTransformation:
+        return update_rule(recipe, iterations_per_epoch, learning_rate)[player]
+
+    return {
+        "learning_rates": np.array([run.benchmark.recipe.learning_rate for run in prepared.runs]),
+        "generator_updates": functools.partial(rule, 0),
+        "discriminator_updates": functools.partial(rule, 1),
     }
-    if not leads():
-        return summary
-    write_json(folder / RESULTS, summary)
-    scores = {"last epoch": summary["last"], "best epoch": summary["best"]}
-    paper = results[0]["references"]["paper"]
-    advnets.figures.seeds(
-        folder / "seeds.png",
-        {name: spread["values"] for name, spread in scores.items()},
-        published=paper and (paper["mean"], paper["standard_error"]),
-    )
-    return summary
 
 
 def distribution(values: list[float]) -> dict[str, Any]:
