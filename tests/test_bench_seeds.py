@@ -79,6 +79,7 @@ def test_the_whole_is_the_distribution_over_seeds(together, capsys):
         (["digits", "--seeds", "2", "--seed", "4294967295"], "below 2**32; got 4294967295 to"),
         (["tfd", "--seeds", "2", "--data-dir", "/nonexistent"], "tfd has two stages"),
         (["digits", "--seeds", "2", "--first-stage", "x"], "leave out --first-stage x"),
+        (["digits", "--seeds", "2", "--shard-layers"], "leave out --shard-layers"),
         (["digits", "--seeds", "2", "--resume"], "no run to resume in"),
     ],
 )

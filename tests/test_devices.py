@@ -12,6 +12,7 @@ from advnets.bench.__main__ import main
 
 # The session's own devices are two; eight need an interpreter of their own.
 PROGRAM = """
+import functools, tempfile
 import equinox as eqx, jax, jax.numpy as jnp, numpy as np
 import advnets
 from advnets import _games
@@ -91,6 +92,51 @@ assert len(re.findall(r"all-reduce\(", program)) == 1
 assert not re.findall(r"(all-gather|all-to-all|collective-permute)\(", program)
 """
 
+# Large weights, and the velocities beside them, an eighth on each device; the numbers of one.
+CUT = r"""
+_devices.LARGE = 64
+
+def wide(key):
+    g_key, d_key = jax.random.split(key)
+    return (
+        advnets.mlp_generator(g_key, 4, (2, 3), hidden_sizes=[16, 24], weight_range=0.5),
+        advnets.maxout_discriminator(d_key, (2, 3), units=[16], pieces=2, weight_range=0.5),
+    )
+
+with tempfile.TemporaryDirectory() as folder:
+    train = functools.partial(
+        advnets.train, jax.random.key(1), *wide(jax.random.key(0)), images,
+        **settings, order="simultaneous",
+    )
+    one, cut = train(), train(devices=8, shard_layers=True, folder=folder)
+    assert cut.updates == 10
+    compare(cut, one)
+    assert all(len(x.devices()) == 1 for x in leaves(cut))
+    again = train(folder=folder, resume=True)  # a checkpoint knows nothing of it
+for x, y in zip(leaves(again), leaves(cut), strict=True):
+    np.testing.assert_array_equal(x, y)
+
+generator, discriminator = wide(jax.random.key(0))
+algorithm = advnets.Algorithm1(
+    generator, discriminator, advnets.Uniform(4), order="simultaneous",
+    generator_updates=updates, discriminator_updates=updates,
+)
+games = _games.Games(
+    algorithm, advnets.preprocessing.to_unit_interval, None, mesh, shard_layers=True
+)
+state = games.init(generator, discriminator)
+before = jax.tree.map(lambda x: x.sharding, state)
+state, _ = games.advance(jax.random.key(0), state, games.place(images), rows)
+cut = []
+for x, lay in zip(jax.tree.leaves(state), jax.tree.leaves(before), strict=True):
+    parts = {part.data.size for part in x.addressable_shards}
+    assert parts == {x.size // 8 if x.size >= 64 else x.size}, (x.shape, parts)
+    assert x.sharding.is_equivalent_to(lay, x.ndim)
+    cut += [x.shape] if x.size >= 64 else []
+# Of the generator and the discriminator, with velocities.
+assert sorted(cut) == sorted(2 * [(16, 4), (24, 16), (6, 24), (2, 16, 6)]), cut
+"""
+
 
 def run(program):
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": "8", "JAX_PLATFORMS": "cpu"}
@@ -106,7 +152,7 @@ def run(program):
 
 def test_eight_devices_compute_what_one_does_and_each_a_part():
     """Over 10 updates."""
-    run(MINIBATCH + SEEDS + SPREAD)
+    run(MINIBATCH + SEEDS + SPREAD + CUT)
 
 
 COMMAND = [

@@ -12,6 +12,8 @@ from jaxtyping import Array, Float, Key, PyTree
 from advnets.priors import Prior
 
 AXIS = "devices"
+# Numbers in an array that is worth cutting: 4 MB of them.
+LARGE = 2**20
 
 
 def make_mesh(devices: int | None, name: str, count: int) -> Mesh | None:
@@ -45,17 +47,33 @@ def along(mesh: Mesh, axis: int = 0) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, AXIS))
 
 
-def place(tree: PyTree, sharding: NamedSharding) -> Any:
-    """Arrays as they lie on a mesh, from arrays that every process has whole."""
+def layers(mesh: Mesh, tree: PyTree) -> Any:
+    """How each array lies when large ones are cut: along the first axis that divides evenly."""
 
-    def placed(x: Array | np.ndarray) -> Array:
+    def lies(x: Array) -> NamedSharding:
+        even = [axis for axis, length in enumerate(x.shape) if length % mesh.size == 0]
+        return along(mesh, even[0]) if even and x.size >= LARGE else on_every(mesh)
+
+    return jax.tree.map(lies, tree)
+
+
+def place(tree: PyTree, shardings: PyTree) -> Any:
+    """Arrays as they lie on a mesh, from arrays that every process has whole.
+
+    The shardings are one for all, or a tree of them.
+    """
+
+    def placed(sharding: NamedSharding, x: Array | np.ndarray) -> Array:
         if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
-            data = placed(jax.random.key_data(x))
+            data = placed(sharding, jax.random.key_data(x))
             return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
         held = np.asarray(x)
         return jax.make_array_from_callback(held.shape, sharding, lambda index: held[index])
 
-    return jax.tree.map(placed, tree)
+    def placed_alike(sharding: NamedSharding, part: PyTree) -> Any:
+        return jax.tree.map(lambda x: placed(sharding, x), part)
+
+    return jax.tree.map(placed_alike, shardings, tree)
 
 
 def local(tree: PyTree) -> Any:

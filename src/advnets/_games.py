@@ -2,7 +2,8 @@
 
 Many games are a state whose arrays have a leading axis of seeds, all but the iteration's number.
 On several devices each has its part of the seeds. A single game's minibatches are cut instead, and
-its state is whole on each; which device draws what does not change what is drawn.
+its state is whole on each, or but for large layers, which are cut too; which device draws what does
+not change what is drawn.
 """
 
 import dataclasses
@@ -52,7 +53,9 @@ class Games:
         preprocess: Preprocess,
         seeds: int | None,
         mesh: Mesh | None,
+        *,
         sweep: Sweep | None = None,
+        shard_layers: bool = False,
     ) -> None:
         self.seeds = seeds
         self._preprocess = preprocess
@@ -67,6 +70,8 @@ class Games:
         # A single game's minibatches are cut; nothing else is spread within a step.
         self._cut_for = mesh if seeds is None else None
         whole = None if mesh is None else _devices.on_every(mesh)
+        self._shard_layers = shard_layers
+        self._whole = jax.jit(lambda x: x, out_shardings=whole)
         self._compiled_advance = jax.jit(self._advance_all, donate_argnames="state")
         self._compiled_sound = jax.jit(self.over_seeds(_sound), out_shardings=whole)
         self._of_seed = jax.jit(
@@ -80,7 +85,11 @@ class Games:
     def init(self, generator: Player, discriminator: Player) -> State:
         """The state before the first iteration."""
         if self.seeds is None:
-            return self.place(self._algorithm.init(generator, discriminator))
+            single = self._algorithm.init(generator, discriminator)
+            if self._mesh is None:
+                return single
+            placed_single: State = _devices.place(single, self._lies(single))
+            return placed_single
         state: State = eqx.filter_vmap(
             lambda fixed, *players: self._algorithm_of(fixed).init(*players)
         )(self._fixed, generator, discriminator)
@@ -105,12 +114,23 @@ class Games:
             return self._algorithm
         return self._algorithm_of(jax.tree.map(lambda x: x[seed], self._fixed))
 
-    def state(self, state: State, seed: int) -> State:
-        """A copy of a seed's state: the state's own arrays are given away to the next program."""
+    def players(self, state: State, seed: int) -> tuple[Player, Player]:
+        """Copies of a seed's players: the state's own arrays are given away to the next program."""
+        parts = state.generator, state.discriminator
         if self.seeds is not None:
-            one = self._of_seed(_with_iteration(state, None), seed)
-            state = _with_iteration(one, state.iteration)
-        return jax.tree.map(jnp.array, state) if self._mesh is None else _devices.local(state)
+            parts = self._of_seed(parts, seed)
+
+        def copied(x: Array) -> Array:
+            if self._mesh is None:
+                return jnp.array(x)
+            copy: Array = _devices.local(x if x.is_fully_replicated else self._whole(x))
+            return copy
+
+        generator, discriminator = jax.tree.map(copied, parts)
+        algorithm = self.algorithm(seed)
+        return eqx.combine(generator, algorithm.generator), eqx.combine(
+            discriminator, algorithm.discriminator
+        )
 
     def advance(
         self,
@@ -149,7 +169,20 @@ class Games:
     def _join(self, state: State, info: Info) -> tuple[State, Info]:
         if self._cut_for is None:
             return state, info
-        return jax.lax.with_sharding_constraint((state, info), _devices.on_every(self._cut_for))
+        whole = _devices.on_every(self._cut_for)
+        return (
+            jax.lax.with_sharding_constraint(state, self._lies(state)),
+            jax.lax.with_sharding_constraint(info, whole),
+        )
+
+    def _lies(self, state: State) -> PyTree:
+        """How a single game's state lies on the devices."""
+        assert self._mesh is not None
+        return (
+            _devices.layers(self._mesh, state)
+            if self._shard_layers
+            else _devices.on_every(self._mesh)
+        )
 
     def _advance_one(
         self,

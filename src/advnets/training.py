@@ -35,7 +35,6 @@ from advnets.algorithm1 import (
     Info,
     Order,
     Player,
-    State,
     generate,
     judge,
 )
@@ -143,6 +142,7 @@ def train(
     folder: str | os.PathLike[str] | None = None,
     resume: bool = False,
     devices: int | None = None,
+    shard_layers: bool = False,
     progress: bool = True,
 ) -> Trained:
     """Trains a pair of players by Algorithm 1 on images (or any array of examples).
@@ -183,6 +183,9 @@ def train(
             noise and dropout are the same on any number. One unless given; of several processes
             (`jax.distributed.initialize`), which all make the same call, all of their devices. The
             first process alone writes files.
+        shard_layers: cut large arrays of the players and of their update rules' states (from 2**20
+            numbers) over the devices too, rather than have them whole on each; see "Many seeds,
+            many devices" in the documentation.
         progress: show a progress bar with updates per second and the time left.
 
     Returns:
@@ -235,6 +238,7 @@ def train(
         folder=folder,
         resume=resume,
         devices=devices,
+        shard_layers=shard_layers,
         progress=progress,
     )
     assert trained is not None  # one game raises when it diverges
@@ -382,6 +386,7 @@ def train_seeds(
         folder=folder,
         resume=resume,
         devices=devices,
+        shard_layers=False,  # each run is on one device
         progress=progress,
     )
 
@@ -456,6 +461,7 @@ def _drive(
     folder: str | os.PathLike[str] | None,
     resume: bool,
     devices: int | None,
+    shard_layers: bool,
     progress: bool,
 ) -> list[Trained | None]:
     """One game, or as many as there are keys; `names` are their folders in the run's folder."""
@@ -508,7 +514,14 @@ def _drive(
     else:
         mesh = make_mesh(devices, "the batch size", batch_size)
     sweep = None if learning_rates is None else Sweep(learning_rates, rules)
-    games = Games(algorithm, preprocess, len(names) if many else None, mesh, sweep)
+    games = Games(
+        algorithm,
+        preprocess,
+        len(names) if many else None,
+        mesh,
+        sweep=sweep,
+        shard_layers=shard_layers,
+    )
     state = games.init(generator, discriminator)
     step_keys, order_keys = jnp.moveaxis(games.over_seeds(jax.random.split)(keys), -1, 0)
     fingerprint = zlib.crc32(np.ascontiguousarray(images).data)
@@ -516,7 +529,7 @@ def _drive(
     _check_players(
         keys.ravel()[0],
         games.algorithm(0),
-        games.state(state, 0),
+        *games.players(state, 0),
         _preprocessed_shape(data, preprocess),
     )
 
@@ -606,8 +619,7 @@ def _drive(
                 record = records[seed]
                 new_rows = record.see(jax.tree.map(operator.itemgetter(seed), info), done)
                 if stopped and evaluate is not None:
-                    players = games.algorithm(seed).players(games.state(state, seed))
-                    new_rows[-1] |= evaluate(seed, done, players[0])
+                    new_rows[-1] |= evaluate(seed, done, games.players(state, seed)[0])
                 record.write(new_rows)
             if stopped and checkpoints is not None:
                 checkpoints.save(done, state, reached())
@@ -617,7 +629,7 @@ def _drive(
             checkpoints.close()
     trained: list[Trained | None] = []
     for seed, record in enumerate(records):
-        players = games.algorithm(seed).players(games.state(state, seed))
+        players = games.players(state, seed)
         rate = float(np.median(rates)) if rates else None
         one = Trained(*players, record.metrics, int(state.iteration) * k, rate)
         trained.append(one if alive[seed] else None)
@@ -673,10 +685,13 @@ def _preprocessed_shape(images: Real[Array, " n *data"], preprocess: Preprocess)
 
 
 def _check_players(
-    key: Key[Array, ""], algorithm: Algorithm1, state: State, data: tuple[int, ...]
+    key: Key[Array, ""],
+    algorithm: Algorithm1,
+    generator: Player,
+    discriminator: Player,
+    data: tuple[int, ...],
 ) -> None:
     """Checks, without computing anything, that players, prior and data fit together."""
-    generator, discriminator = algorithm.players(state)
     prior = algorithm.prior
     try:
         made = eqx.filter_eval_shape(generate, key, generator, prior, 1)

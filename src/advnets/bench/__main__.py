@@ -53,6 +53,8 @@ class Options:
     devices: int | None = None
     """Devices to spread the runs over, or a single one's minibatches; 1 unless given, or all of
     several processes."""
+    shard_layers: bool = False
+    """Cut a single run's large layers over the devices too, where they do not fit on one."""
     together: Annotated[Processes, tyro.conf.arg(name="")] = dataclasses.field(
         default_factory=Processes
     )
@@ -284,7 +286,16 @@ def main(arguments: list[str] | None = None) -> int:
                 f"{options.recipe.learning_rate}"
             )
         if options.seeds == 1 and not rates:
-            run = prepare(benchmark, first_stage=options.first_stage, **given)
+            run = prepare(
+                benchmark,
+                first_stage=options.first_stage,
+                shard_layers=options.shard_layers,
+                **given,
+            )
+        elif options.shard_layers:
+            raise ValueError(
+                "many runs at once are whole on a device each; leave out --shard-layers"
+            )
         elif options.first_stage is not None:
             raise ValueError(
                 f"many runs at once have one stage; leave out --first-stage {options.first_stage}"

@@ -76,6 +76,7 @@ class Run:
     first_stage: dict[str, str] | None
     provenance: dict[str, Any]
     devices: int | None = None
+    shard_layers: bool = False
 
 
 def load_data(
@@ -114,6 +115,7 @@ def prepare(
     first_stage: str | os.PathLike[str] | None = None,
     resume: bool = False,
     devices: int | None = None,
+    shard_layers: bool = False,
 ) -> Run:
     """Checks everything that can be checked before work starts, and claims the run's folder.
 
@@ -126,6 +128,7 @@ def prepare(
             trained first, in the run's folder, unless given.
         resume: continue the run in the folder.
         devices: how many devices to spread each minibatch over, see [`advnets.train`][].
+        shard_layers: cut large layers over the devices too, likewise.
 
     Returns:
         The run, for [`advnets.bench.runs.execute`][].
@@ -158,7 +161,7 @@ def prepare(
     if leads():
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / CONFIG, config(benchmark, seed, shape, found))
-    return Run(benchmark, seed, folder, resume, data, found, origin, devices)
+    return Run(benchmark, seed, folder, resume, data, found, origin, devices, shard_layers)
 
 
 def run(
@@ -170,6 +173,7 @@ def run(
     first_stage: str | os.PathLike[str] | None = None,
     resume: bool = False,
     devices: int | None = None,
+    shard_layers: bool = False,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Trains, evaluates and draws a benchmark, as the command line does.
@@ -187,6 +191,7 @@ def run(
         first_stage: of a benchmark in two stages: a finished run of the first one to build on.
         resume: continue the run in the folder.
         devices: how many devices to spread each minibatch over, see [`advnets.train`][].
+        shard_layers: cut large layers over the devices too, likewise.
         progress: show progress.
 
     Returns:
@@ -222,6 +227,7 @@ def run(
         first_stage=first_stage,
         resume=resume,
         devices=devices,
+        shard_layers=shard_layers,
     )
     return execute(prepared, progress=progress)
 
@@ -374,6 +380,7 @@ def _train(
         folder=folder,
         # A run may have been stopped before its training began.
         resume=run.resume and (folder / METRICS).exists(),
+        shard_layers=run.shard_layers,
         progress=progress,
         **training_settings(run),
     )
