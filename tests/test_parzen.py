@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import weakref
+from pathlib import Path
 from unittest import mock
 
 import jax
@@ -462,6 +463,39 @@ def test_two_groups_are_held_at_most(monkeypatch):
         assert found.num_samples == 20 * blocks.number
     # Beside the first, by which the others are checked: two, and the one just used.
     assert max(few.most, many.most) <= 1 + 3 * 3
+
+
+MEMORY = """
+import re
+from pathlib import Path
+from unittest import mock
+import jax
+import numpy as np
+import advnets
+
+generator = advnets.mlp_generator(jax.random.key(0), 2, (28, 28), hidden_sizes=[2])
+rows = np.zeros((4, 28, 28), np.float32)
+
+def peak(num_samples):
+    blocks = advnets.sample_blocks(jax.random.key(1), generator, num_samples)
+    advnets.parzen.evaluate_draws(blocks, rows, None)
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+
+print(peak(30_000), peak(150_000))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells a process's peak")
+def test_the_process_does_not_grow_with_the_samples():
+    # By default glibc keeps what is freed below 32 MiB, in each of its arenas apart, for some
+    # hundred groups; so the process would say less of what is in use.
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "MALLOC_TRIM_THRESHOLD_": "1000000"}
+    ran = subprocess.run(
+        [sys.executable, "-c", MEMORY], env=environment, capture_output=True, text=True, check=False
+    )
+    few, many = map(int, ran.stdout.split())
+    group = parzen.GROUP_ROWS * 28 * 28 * 4
+    assert many - few < group, ran.stderr  # 12 groups more went through
 
 
 def test_blocks_are_asked_for_once():

@@ -1,5 +1,6 @@
 """The recipes as typed data, and how to build what they describe."""
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable
@@ -28,6 +29,12 @@ OBJECTIVES: dict[str, GeneratorCost] = {
 PREPROCESSING: dict[str, Callable[..., Any]] = {
     "unit": advnets.preprocessing.to_unit_interval,
     "gcn": advnets.preprocessing.gcn,
+}
+# JAX's names. What it calls bfloat16 is TF32 on an NVIDIA GPU, so the algorithm is named instead.
+PRECISIONS: dict[str, str] = {
+    "float32": "float32",
+    "tensorfloat32": "tensorfloat32",
+    "bfloat16": "BF16_BF16_F32",
 }
 Preprocessing = Literal["unit", "gcn"]
 Activation = Literal["relu", "sigmoid"]
@@ -142,6 +149,9 @@ class Recipe:
     """The epoch at which momentum stops rising."""
     norm_limit: float | None = None
     """The greatest norm of a unit's incoming weights or of a kernel, if there is a limit."""
+    precision: Literal["float32", "tensorfloat32", "bfloat16"] = "float32"
+    """Of the numbers that the players' matrix products multiply; sums, parameters and Parzen
+    windows stay float32. A CPU takes float32 whatever is said here."""
     generator: GeneratorSpec = GeneratorSpec()
     discriminator: DiscriminatorSpec = DiscriminatorSpec()
     second_stage: SecondStage = SecondStage()
@@ -172,6 +182,7 @@ class Recipe:
             ("the objective", self.objective, OBJECTIVES),
             ("the prior", self.prior, PRIORS),
             ("the order", self.order, get_args(Order)),
+            ("the precision", self.precision, PRECISIONS),
             ("the generator's output", generator.output, get_args(Output)),
             ("its last hidden layer", generator.last_hidden, get_args(Activation)),
         ):
@@ -214,6 +225,17 @@ class Recipe:
 def _check_weight_range(weight_range: float) -> None:
     """Checks without computing: processes find each other before JAX starts."""
     jax.eval_shape(lambda: advnets.uniform_range(jax.random.key(0), (), weight_range))
+
+
+def products_in(recipe: Recipe) -> contextlib.AbstractContextManager[None]:
+    """A context whose matrix products and convolutions have the recipe's precision.
+
+    Where a product names its own, as Parzen windows do, that holds. In bfloat16, convolutions are
+    in JAX's default precision: TF32 on an NVIDIA GPU.
+    """
+    context: contextlib.AbstractContextManager[None]
+    context = jax.default_matmul_precision(PRECISIONS[recipe.precision])
+    return context
 
 
 def build_prior(recipe: Recipe) -> advnets.Prior:

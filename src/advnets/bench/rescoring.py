@@ -11,6 +11,7 @@ import jax
 import advnets
 from advnets._provenance import provenance
 from advnets.bench.folders import RESULTS, read_config, recipe_from
+from advnets.bench.recipes import products_in
 from advnets.bench.runs import load_generator, samples_of, untouched
 from advnets.bench.scoring import CAVEAT, on_host, score_draws, write_json
 
@@ -82,14 +83,15 @@ def rescore(
         )
     epoch = results["best"]["epoch"] if best else results["epochs"]
     notes = folder / f"{out.stem}-unfinished"
-    scored = score_draws(
-        samples_of(seed, recipe, generator, epoch, num_samples),
-        untouched(data, recipe) if best else data,
-        on_host(recipe.preprocessing),
-        devices=jax.local_devices()[:devices],
-        notes=notes,
-        progress=progress,
-    )
+    with products_in(recipe):
+        scored = score_draws(
+            samples_of(seed, recipe, generator, epoch, num_samples),
+            untouched(data, recipe) if best else data,
+            on_host(recipe.preprocessing),
+            devices=jax.local_devices()[:devices],
+            notes=notes,
+            progress=progress,
+        )
     result = {
         "benchmark": stored["benchmark"],
         "seed": seed,

@@ -42,6 +42,7 @@ from advnets.bench.recipes import (
     Recipe,
     build_players,
     build_prior,
+    products_in,
     stack,
     update_rule,
 )
@@ -235,20 +236,21 @@ def run(
 def execute(run: Run, *, progress: bool = True) -> dict[str, Any]:
     """Does the work of a prepared run; see [`advnets.bench.run`][]."""
     recipe, folder, data = run.benchmark.recipe, run.folder, run.data
-    keys = _stage_keys(run.seed, second=False)
-    players, epochs = build_players(keys[0], recipe, data.train), recipe.epochs
-    if recipe.second_stage.epochs:
-        if run.first_stage is None:
-            top = _train(run, keys, folder / FIRST_STAGE, *players, epochs, progress).generator
-        else:
-            top = advnets.load_model(Path(run.first_stage["folder"]) / LAST, like=players[0])
-        keys = _stage_keys(run.seed, second=True)
-        assert isinstance(top, eqx.nn.Sequential)  # as the recipe builds it
-        _, discriminator = build_players(keys[0], recipe, data.train)
-        players = stack(keys[3], recipe, top), discriminator
-        epochs = recipe.second_stage.epochs
-    trained = _train(run, keys, folder, *players, epochs, progress)
-    return finish(run, keys, trained, like=players[0], progress=progress)
+    with products_in(recipe):
+        keys = _stage_keys(run.seed, second=False)
+        players, epochs = build_players(keys[0], recipe, data.train), recipe.epochs
+        if recipe.second_stage.epochs:
+            if run.first_stage is None:
+                top = _train(run, keys, folder / FIRST_STAGE, *players, epochs, progress).generator
+            else:
+                top = advnets.load_model(Path(run.first_stage["folder"]) / LAST, like=players[0])
+            keys = _stage_keys(run.seed, second=True)
+            assert isinstance(top, eqx.nn.Sequential)  # as the recipe builds it
+            _, discriminator = build_players(keys[0], recipe, data.train)
+            players = stack(keys[3], recipe, top), discriminator
+            epochs = recipe.second_stage.epochs
+        trained = _train(run, keys, folder, *players, epochs, progress)
+        return finish(run, keys, trained, like=players[0], progress=progress)
 
 
 def score_training_images(run: Run) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from advnets.bench.folders import (
     choose,
     config,
 )
-from advnets.bench.recipes import Benchmark, build_players, update_rule
+from advnets.bench.recipes import Benchmark, build_players, products_in, update_rule
 from advnets.bench.runs import (
     Run,
     evaluator,
@@ -264,39 +264,40 @@ def train_together(prepared: Seeds, *, progress: bool = True) -> list[dict[str, 
     folder, runs = prepared.folder, prepared.runs
     first = runs[0]
     recipe, data = first.benchmark.recipe, first.data
-    keys = jnp.stack([jax.random.split(jax.random.key(run.seed), 3) for run in runs])
-    build = eqx.filter_vmap(lambda key: build_players(key, recipe, data.train))
-    generators, discriminators = build(keys[:, 0])
-    evaluators = [
-        evaluator(run, key, run.folder) for run, key in zip(runs, keys[:, 2], strict=True)
-    ]
-    trained = advnets.train_seeds(
-        keys[:, 1],
-        generators,
-        discriminators,
-        data.train,
-        epochs=recipe.epochs,
-        evaluate=lambda number, epoch, generator: evaluators[number](epoch, generator),
-        folder=folder,
-        names=[run.folder.name for run in runs],
-        # They may have been stopped before their training began.
-        resume=first.resume and any((run.folder / METRICS).exists() for run in runs),
-        progress=progress,
-        **training_settings(first) | _sweep(prepared),
-    )
-    training_images = score_training_images(first)
-    results: list[dict[str, Any] | None] = [None] * len(runs)
-    for number, (run, own_keys, one) in enumerate(zip(runs, keys, trained, strict=True)):
-        if one is not None:
-            keep(run, one, run.folder)
-            results[number] = finish(
-                run,
-                own_keys,
-                one,
-                like=one.generator,
-                training_images=training_images,
-                progress=progress,
-            )
+    with products_in(recipe):
+        keys = jnp.stack([jax.random.split(jax.random.key(run.seed), 3) for run in runs])
+        build = eqx.filter_vmap(lambda key: build_players(key, recipe, data.train))
+        generators, discriminators = build(keys[:, 0])
+        evaluators = [
+            evaluator(run, key, run.folder) for run, key in zip(runs, keys[:, 2], strict=True)
+        ]
+        trained = advnets.train_seeds(
+            keys[:, 1],
+            generators,
+            discriminators,
+            data.train,
+            epochs=recipe.epochs,
+            evaluate=lambda number, epoch, generator: evaluators[number](epoch, generator),
+            folder=folder,
+            names=[run.folder.name for run in runs],
+            # They may have been stopped before their training began.
+            resume=first.resume and any((run.folder / METRICS).exists() for run in runs),
+            progress=progress,
+            **training_settings(first) | _sweep(prepared),
+        )
+        training_images = score_training_images(first)
+        results: list[dict[str, Any] | None] = [None] * len(runs)
+        for number, (run, own_keys, one) in enumerate(zip(runs, keys, trained, strict=True)):
+            if one is not None:
+                keep(run, one, run.folder)
+                results[number] = finish(
+                    run,
+                    own_keys,
+                    one,
+                    like=one.generator,
+                    training_images=training_images,
+                    progress=progress,
+                )
     return results
 
 
