@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checks, times and trains on a machine with an NVIDIA GPU that has no network.
 #
-#     OUT=results bash bench/gpu.sh [checks] [times] [trains]     (all three unless told)
+#     OUT=results bash bench/gpu.sh [checks] [times] [trains] [precision]     (all unless told)
 #
 # It expects a python3 with JAX for CUDA, Equinox, Optax and PyTorch. Wheels of what else advnets
 # needs may lie in the folder WHEELS (.wheels), and the data, as the Hub has them, in ADVNETS_DATA
@@ -38,7 +38,8 @@ run() { # NAME COMMAND...: its output goes to a log too, and a failure does not 
 
 checks() {
     tests=(tests/test_bench_speed.py)
-    [ -n "${TINY:-}" ] || tests+=(tests/test_algorithm1.py tests/test_layers.py tests/test_parzen.py)
+    [ -n "${TINY:-}" ] || tests+=(tests/test_algorithm1.py tests/test_layers.py tests/test_parzen.py
+        tests/test_precision.py)
     # Tolerances are those of float32; the default there is TF32.
     run checks env JAX_DEFAULT_MATMUL_PRECISION=highest "$python" -m pytest -q -p no:cacheprovider "${tests[@]}"
 }
@@ -68,6 +69,12 @@ trains() {
     done
 }
 
-if [ $# -eq 0 ]; then set -- checks times trains; fi
+precision() { # the likelihood in float32, TF32 and bfloat16, over seeds
+    size=(--benchmark mnist --seeds 8)
+    [ -z "${TINY:-}" ] || size=(--benchmark digits --seeds 2 --epochs 1)
+    run precision "$python" bench/precision.py "${size[@]}" --out "$out/precision"
+}
+
+if [ $# -eq 0 ]; then set -- checks times trains precision; fi
 for part in "$@"; do "$part"; done
 exit "$failed"

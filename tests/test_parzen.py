@@ -473,7 +473,7 @@ import jax
 import numpy as np
 import advnets
 
-generator = advnets.mlp_generator(jax.random.key(0), 2, (28, 28), hidden_sizes=[2])
+generator = advnets.mlp_generator(jax.random.key(0), 100, (28, 28), hidden_sizes=[2])
 rows = np.zeros((4, 28, 28), np.float32)
 
 def peak(num_samples):
@@ -481,7 +481,7 @@ def peak(num_samples):
     advnets.parzen.evaluate_draws(blocks, rows, None)
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
 
-print(peak(30_000), peak(150_000))
+print(peak(30_000), peak(80_000))
 """
 
 
@@ -493,9 +493,10 @@ def test_the_process_does_not_grow_with_the_samples():
     ran = subprocess.run(
         [sys.executable, "-c", MEMORY], env=environment, capture_output=True, text=True, check=False
     )
+    assert ran.returncode == 0, ran.stderr
     few, many = map(int, ran.stdout.split())
     group = parzen.GROUP_ROWS * 28 * 28 * 4
-    assert many - few < group, ran.stderr  # 12 groups more went through
+    assert many - few < group  # five groups more went through
 
 
 def test_blocks_are_asked_for_once():

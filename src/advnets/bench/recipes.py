@@ -232,6 +232,19 @@ def products_in(recipe: Recipe) -> contextlib.AbstractContextManager[None]:
 
     Where a product names its own, as Parzen windows do, that holds. In bfloat16, convolutions are
     in JAX's default precision: TF32 on an NVIDIA GPU.
+
+    Args:
+        recipe: the recipe.
+
+    Returns:
+        The context, `jax.default_matmul_precision` of JAX's name for it.
+
+    Example:
+        >>> import jax
+        >>> from advnets.bench.recipes import Recipe, products_in
+        >>> with products_in(Recipe(precision="tensorfloat32")):
+        ...     jax.config.jax_default_matmul_precision
+        'tensorfloat32'
     """
     context: contextlib.AbstractContextManager[None]
     context = jax.default_matmul_precision(PRECISIONS[recipe.precision])
