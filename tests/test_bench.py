@@ -330,6 +330,7 @@ SHARED = {
     "objective": "non-saturating", "k": 1, "latent_size": 100, "learning_rate_divisor": 1.000004,
     "learning_rate_floor": 1e-6, "initial_momentum": 0.5, "final_momentum": 0.7,
     "momentum_saturates": 250, "evaluate_every": 10, "num_samples": 10_000,
+    "precision": "float32",
 }  # fmt: skip
 DECONVOLUTION = {"channels": 80, "kernel_size": 5, "stride": 3}
 RELEASED = {
