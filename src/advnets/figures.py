@@ -397,7 +397,7 @@ def curves(path: StrPath, metrics: Sequence[Mapping[str, Any]], *, title: str = 
     outputs.plot(epochs, series("discriminator", "real_output"), color=INK, label="D(x)")
     outputs.plot(epochs, series("discriminator", "fake_output"), color=GREEN, label="D(G(z))")
     outputs.axhline(0.5, color=GREY, lw=0.8, ls=":")
-    outputs.set_ylabel("mean output")
+    outputs.set(ylabel="mean output", ylim=(-0.02, 1.02))
     errors.plot(epochs, series("discriminator", "real_error"), color=INK, label="on data")
     errors.plot(epochs, series("discriminator", "fake_error"), color=GREEN, label="on samples")
     errors.set_ylabel("D's error rate")
@@ -420,5 +420,6 @@ def curves(path: StrPath, metrics: Sequence[Mapping[str, Any]], *, title: str = 
             axis.legend(frameon=False, fontsize=9)
     for axis in axes[1]:
         axis.set_xlabel("epoch")
+        axis.xaxis.get_major_locator().set_params(integer=True)
     figure.suptitle(title)
     figure.savefig(path, dpi=110)
