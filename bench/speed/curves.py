@@ -2,7 +2,7 @@
 
     python bench/speed/curves.py [--only seeds] [--rounds 5] [--updates 20] [--out DIR]
 
-The MNIST recipe, with one thing changed at a time; the seeds by `jax.vmap` over independent states.
+The MNIST recipe, with one thing changed at a time; the seeds as `train_seeds` has them.
 Writes curves.json and curves.png. For each curve the exponent a of cost ∝ size^a is fitted by
 least squares on logarithms, over all sizes: 0 is free, 1 is proportional. Beside seeds, the time
 for all at once over that for one after another. Devices share a machine's cores on a CPU, so there
@@ -23,6 +23,7 @@ import paired
 import results
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from advnets._games import side_by_side
 from advnets.bench.recipes import BENCHMARKS, PREPROCESSING
 
 SIZES = {
@@ -51,9 +52,7 @@ def program(recipe, updates, seeds=None, devices=1):
     images = ours.some_images(recipe)
     algorithm, state = ours.build(recipe, images)
     preprocess, keys = PREPROCESSING[recipe.preprocessing], jax.random.key(1)
-    step = algorithm.step
     if seeds is not None:
-        step = jax.vmap(step, in_axes=(0, 0, None))
         keys = jax.random.split(keys, seeds)
         state = jax.tree.map(lambda x: jnp.stack([x] * seeds), state)
     mesh = Mesh(np.array(jax.devices()[:devices]), (BATCH,))
@@ -62,10 +61,14 @@ def program(recipe, updates, seeds=None, devices=1):
 
     @functools.partial(jax.jit, donate_argnums=0)
     def run(state, images, rows):
-        def once(state, rows):
-            return step(keys, state, preprocess(images[rows]))
+        def once(keys, state):
+            return jax.lax.scan(
+                lambda state, rows: algorithm.step(keys, state, preprocess(images[rows])),
+                state,
+                rows,
+            )
 
-        return jax.lax.scan(once, state, rows)
+        return once(keys, state) if seeds is None else side_by_side(once)(keys, state)
 
     images = jax.device_put(images, everywhere)
     rows = jax.device_put(ours.some_rows(recipe, updates), split)

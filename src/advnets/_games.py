@@ -218,7 +218,7 @@ class Games:
             images: Real[Array, " n *data"], start: Int[Array, ""], *of_seeds: PyTree
         ) -> tuple[State, Info]:
             one = functools.partial(self._advance_one, images, start)
-            return _side_by_side(one)(*of_seeds) if many else one(*of_seeds)
+            return side_by_side(one)(*of_seeds) if many else one(*of_seeds)
 
         if many and self._mesh is not None:
             whole, part = PartitionSpec(), PartitionSpec(_devices.AXIS)
@@ -240,7 +240,7 @@ def _on_cpu() -> bool:
     return jax.default_backend() == "cpu"
 
 
-def _side_by_side(function: Callable[..., Any]) -> Callable[..., Any]:
+def side_by_side(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function of one seed as one of many, in one program."""
     if _on_cpu():  # in a loop: it is slower at batches of small products
         return lambda *inputs: jax.lax.map(lambda of_one: function(*of_one), inputs)
