@@ -1,8 +1,8 @@
 """One update of each recipe, from a nonzero velocity and from none, against NumPy in float64.
 
 Each recipe with its own layers, rates and limits, but narrower layers; with ADVNETS_FULL_SIZE set,
-as released (minutes, and 10 GiB of memory). From a nonzero velocity the change of every parameter is
-compared; from none the new velocity, which is the gradient with all its digits.
+as released (minutes, and 10 GiB of memory). From a nonzero velocity the change of every parameter
+is compared; from none the new velocity, which is the gradient with all its digits.
 """
 
 import dataclasses
