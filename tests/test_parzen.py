@@ -115,7 +115,10 @@ def test_distances_are_as_good_as_their_error_says(columns):
     rng = np.random.default_rng(0)
     for kind in ("unit", "norm 55", "grey"):
         points, samples = (rows(rng, 300, columns, kind).astype(np.float32) for _ in range(2))
-        found, error = jax.jit(squared_distances)(points, samples, samples.mean(axis=0))
+        found, of_points, of_samples = jax.jit(squared_distances)(
+            points, samples, samples.mean(axis=0)
+        )
+        error = np.float64(of_points)[:, None] + np.float64(of_samples)[None, :]
         x, s = np.float64(points), np.float64(samples)
         exact = (x**2).sum(axis=1)[:, None] + (s**2).sum(axis=1)[None, :] - 2 * x @ s.T
         assert np.all(np.abs(found - exact) <= error)

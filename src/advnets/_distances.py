@@ -55,17 +55,18 @@ def squared_distances(
     points: Float[Array, " points columns"],
     samples: Float[Array, " samples columns"],
     centre: Float[Array, " columns"],
-) -> tuple[Float[Array, " points samples"], Float[Array, " points samples"]]:
-    """`|x - s|^2` for each pair of rows, and a bound on the absolute rounding error of each.
+) -> tuple[Float[Array, "points samples"], Float[Array, " points"], Float[Array, " samples"]]:
+    """`|x - s|^2` for each pair of rows, and the two parts of a bound on its rounding error.
 
-    Any `centre` is right; one amid the data keeps the errors small.
+    One part belongs to the point and one to the sample; their sum bounds the absolute error of the
+    pair. Any `centre` is right; one amid the data keeps the errors small.
     """
     squared = jnp.zeros((points.shape[0], samples.shape[0]), points.dtype)
     columns = points.shape[1]
     if columns <= DIRECT_COLUMNS:
         for column in range(columns):
             squared += (points[:, column, None] - samples[None, :, column]) ** 2
-        return squared, jnp.zeros_like(squared)
+        return squared, jnp.zeros_like(points[:, 0]), jnp.zeros_like(samples[:, 0])
     points, samples = points - centre[None, :], samples - centre[None, :]
     for start in range(0, columns, PIECE_COLUMNS):
         piece = slice(start, start + PIECE_COLUMNS)
@@ -73,9 +74,10 @@ def squared_distances(
         squared -= jnp.matmul(
             points[:, piece], 2 * samples[:, piece].T, precision=lax.Precision.HIGHEST
         )
-    sizes = _sum_of_squares(points)[:, None] + _sum_of_squares(samples)[None, :]
-    eps = float(np.finfo(points.dtype).eps)
-    return jnp.maximum(sizes + squared, 0), ROUNDINGS * eps * sizes
+    of_points, of_samples = _sum_of_squares(points), _sum_of_squares(samples)
+    roundings = ROUNDINGS * float(np.finfo(points.dtype).eps)
+    squared = jnp.maximum(of_points[:, None] + of_samples[None, :] + squared, 0)
+    return squared, roundings * of_points, roundings * of_samples
 
 
 def recompute(

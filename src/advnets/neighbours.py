@@ -80,7 +80,8 @@ def nearest(
         ) -> tuple[Int[Array, " block"], Float[Array, " block"]]:
             best_index, best_squared = best
             candidates, first_image, fresh = take_block(images, number, image_block)
-            squared, error = squared_distances(block, candidates, centre)
+            squared, of_queries, of_images = squared_distances(block, candidates, centre)
+            error = of_queries[:, None] + of_images[None, :]
             # Every image whose distance is certainly more than this is out.
             limit = jnp.minimum(best_squared, jnp.min(squared + error, axis=1))
             possible = (squared - error <= limit[:, None]) & fresh[None, :]

@@ -144,9 +144,18 @@ def log_density(
         ) -> tuple[Float[Array, " block"], Float[Array, " bandwidths block"]]:
             old_nearest, sums = state
             centres, _, fresh = take_block(samples, number, sample_block)
-            squared, error = squared_distances(block, centres, centre)
-            doubtful = error > TOLERANCE[dtype.name] * (squared + slack)
-            squared = recompute(squared, doubtful, block, centres)
+            squared, of_points, of_samples = squared_distances(block, centres, centre)
+            tolerance = TOLERANCE[dtype.name]
+
+            def repair(squared: Float[Array, "block samples"]) -> Float[Array, "block samples"]:
+                error = of_points[:, None] + of_samples[None, :]
+                doubtful = error > tolerance * (squared + slack)
+                return recompute(squared, doubtful, block, centres)
+
+            # Most blocks need no repair, and a glance at each point's nearest sample shows it.
+            largest_error = of_points + jnp.max(of_samples)
+            any_doubtful = jnp.any(largest_error > tolerance * (jnp.min(squared, axis=1) + slack))
+            squared = lax.cond(any_doubtful, repair, lambda squared: squared, squared)
             squared = jnp.where(fresh[None, :], squared, jnp.inf)
             # The nearest sample has the largest exponent at every bandwidth.
             nearest = jnp.minimum(old_nearest, jnp.min(squared, axis=1))
