@@ -1,0 +1,209 @@
+"""An update of a recipe, run in other ways: what would each way buy, at most?
+
+    python bench/speed/variants.py [--recipe mnist] [--rounds 9] [--updates 50] [--out FILE]
+    python bench/speed/variants.py --flags [--rounds 3]
+
+The alternating order. Each variant changes one thing around the update, or leaves one out, which
+bounds what a cheaper form of it could buy. `--flags` tries options of XLA's CPU compiler instead,
+each in fresh processes, in turn with processes without any.
+"""
+
+import argparse
+import dataclasses
+import functools
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import ours
+import paired
+import results
+from tqdm import tqdm
+
+import advnets
+from advnets.bench.recipes import BENCHMARKS, PREPROCESSING
+
+AS_IT_IS = "as it is"
+FLAGS = {
+    AS_IT_IS: "",
+    "vectors of 512 bits": "--xla_cpu_prefer_vector_width=512",
+    "fast runtime preset": "--xla_cpu_opt_preset=CPU_OPT_PRESET_FAST_RUNTIME",
+    "fast maths": "--xla_cpu_enable_fast_math=true",
+    "oneDNN's products": "--xla_cpu_use_onednn=true",
+    "without XNNPACK": "--xla_cpu_use_xnnpack=false",
+    "Eigen on one thread": "--xla_cpu_multi_thread_eigen=false",
+}
+
+
+def changed(algorithm, **changes):
+    """Another algorithm of the same state; its players' arrays live there."""
+    return dataclasses.replace(algorithm, **changes)
+
+
+def variants(recipe, updates):
+    """Calls of so many updates each."""
+    images, rows = ours.some_images(recipe), ours.some_rows(recipe, updates)
+    preprocess, key = PREPROCESSING[recipe.preprocessing], jax.random.key(1)
+    in_memory, numbers = jnp.asarray(images), jnp.asarray(rows)
+
+    def program(algorithm, batch, donate=True):
+        @functools.partial(jax.jit, donate_argnums=(0,) if donate else ())
+        def run(state, data, rows):
+            return jax.lax.scan(
+                lambda state, row: algorithm.step(key, state, batch(data, row)), state, rows
+            )
+
+        return run
+
+    def gathered(data, row):
+        return preprocess(data[row])
+
+    def in_order(data, start):
+        return preprocess(jax.lax.dynamic_slice_in_dim(data, start, recipe.batch_size))
+
+    def call(run, state, data=in_memory, rows=numbers, at_once=updates):
+        states = [state]
+
+        def run_all():
+            for first in range(0, updates, at_once):
+                states[0], info = run(states[0], data, rows[first : first + at_once])
+            jax.block_until_ready((states[0], info))
+
+        return run_all
+
+    def build(recipe=recipe):
+        return ours.build(recipe, images)
+
+    def plain(batch=gathered, donate=True, **options):
+        algorithm, state = build()
+        return call(program(algorithm, batch, donate), state, **options)
+
+    def without_dropout():
+        keep = dataclasses.replace(recipe.discriminator, input_keep=1.0, hidden_keep=1.0)
+        algorithm, state = build(dataclasses.replace(recipe, discriminator=keep))
+        return call(program(algorithm, gathered), state)
+
+    def without_update_rule():
+        algorithm, state = build()
+        players = algorithm.players(state)
+        algorithm = changed(
+            algorithm, generator_updates=optax.identity(), discriminator_updates=optax.identity()
+        )
+        return call(program(algorithm, gathered), algorithm.init(*players))
+
+    def generator(n, times):
+        algorithm, state = build()
+        player, _ = algorithm.players(state)
+
+        @jax.jit
+        def run(key):
+            def once(total, key):
+                made = (
+                    advnets.generate(k, player, algorithm.prior, n)
+                    for k in jax.random.split(key, times)
+                )
+                return total + sum(jnp.sum(rows) for rows in made), None
+
+            return jax.lax.scan(once, 0.0, jax.random.split(key, updates))[0]
+
+        return lambda: jax.block_until_ready(run(key))
+
+    made = {AS_IT_IS: plain}
+    made |= {
+        f"{n} of {updates} updates in a program": functools.partial(plain, at_once=n)
+        for n in (1, 10)
+        if updates % n == 0 and n < updates
+    }
+    starts = jnp.arange(updates) * recipe.batch_size
+    made |= {
+        "without donation": functools.partial(plain, donate=False),
+        "minibatches lie in order": functools.partial(plain, in_order, rows=starts),
+        "without dropout": without_dropout,
+        "without momentum and norm limits": without_update_rule,
+        "only G, on two minibatches of noise": functools.partial(generator, recipe.batch_size, 2),
+        "only G, on both at once": functools.partial(generator, 2 * recipe.batch_size, 1),
+    }
+    return {name: make() for name, make in made.items()}
+
+
+def with_flags(options):
+    """Seconds of the update in fresh processes with each set of flags, in turn."""
+    command = [sys.executable, __file__, "--one", "--recipe", options.recipe]
+    command += ["--updates", str(options.updates)]
+    seconds, refused = {name: [] for name in FLAGS}, {}
+    for _ in tqdm(range(options.rounds), desc="rounds"):
+        for name in [name for name in FLAGS if name not in refused]:
+            flags = os.environ.get("XLA_FLAGS", "") + " " + FLAGS[name]
+            done = subprocess.run(
+                command, env=os.environ | {"XLA_FLAGS": flags}, capture_output=True, text=True
+            )
+            if done.returncode:
+                refused[name] = done.stderr.strip().splitlines()[-1]
+                continue
+            seconds[name].append(json.loads(done.stdout))
+    return {name: times for name, times in seconds.items() if name not in refused}, refused
+
+
+def one(recipe, updates, calls=5):
+    """The median seconds of a call, in this process."""
+    call = ours.updates(recipe, ours.some_images(recipe), ours.some_rows(recipe, updates))
+    times = []
+    for _ in range(calls + 2):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return float(np.median(times[2:]))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--recipe", choices=["mnist", "cifar10", "cifar10-conv"], default="mnist")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--updates", type=int, default=50, help="updates in a turn")
+    parser.add_argument("--flags", action="store_true", help="try options of XLA's compiler")
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)  # a process of those
+    parser.add_argument("--out", type=Path, help="a JSON file for the result")
+    options = parser.parse_args()
+    recipe = dataclasses.replace(BENCHMARKS[options.recipe].recipe, order="alternating")
+    if options.one:
+        print(one(recipe, options.updates))
+        return
+    refused = {}
+    if options.flags:
+        seconds, refused = with_flags(options)
+    else:
+        seconds = paired.paired(variants(recipe, options.updates), options.rounds)
+    milliseconds = {
+        name: paired.spread([s / options.updates * 1e3 for s in times])
+        for name, times in seconds.items()
+    }
+    result = {
+        "recipe": options.recipe,
+        "updates_in_a_turn": options.updates,
+        "rounds": options.rounds,
+        "threads": paired.cores(),
+        "milliseconds_per_update": milliseconds,
+        "times_as_long": paired.ratios(seconds, AS_IT_IS),
+        "flags": FLAGS if options.flags else None,
+        "refused": refused,
+    }
+    print("milliseconds for an update")
+    for name, spread in milliseconds.items():
+        print(paired.line(name, spread))
+    print(f"\ntimes as long as {AS_IT_IS}")
+    for name, spread in result["times_as_long"].items():
+        print(paired.line(name, spread))
+    for name, why in refused.items():
+        print(f"{name}: refused: {why}")
+    results.finish(result, options.out)
+
+
+if __name__ == "__main__":
+    main()
