@@ -140,7 +140,7 @@ def with_flags(options):
     seconds, refused = {name: [] for name in FLAGS}, {}
     for _ in tqdm(range(options.rounds), desc="rounds"):
         for name in [name for name in FLAGS if name not in refused]:
-            flags = os.environ.get("XLA_FLAGS", "") + " " + FLAGS[name]
+            flags = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS[name]}".strip()
             done = subprocess.run(
                 command, env=os.environ | {"XLA_FLAGS": flags}, capture_output=True, text=True
             )
