@@ -169,15 +169,21 @@ class MaxoutConv2d(eqx.Module):
     def _pool(
         self, units: Float[Array, "height width channels"]
     ) -> Float[Array, "rows columns channels"]:
-        missing = [(0, (self.pool_size - size) % self.pool_stride) for size in units.shape[:2]]
-        return lax.reduce_window(
-            units,
-            -jnp.inf,
-            lax.max,
-            (self.pool_size, self.pool_size, 1),
-            (self.pool_stride, self.pool_stride, 1),
-            (*missing, (0, 0)),
-        )
+        # Rows, then columns, each as the largest of shifted slices: the gradient of XLA's own windows
+        # takes several times as long, on a CPU.
+        for axis in (0, 1):
+            reach = (self.out_shape[axis] - 1) * self.pool_stride + 1
+            missing = reach - 1 + self.pool_size - units.shape[axis]
+            around = [(0, missing if a == axis else 0) for a in range(3)]
+            padded = jnp.pad(units, around, constant_values=-jnp.inf)
+            units = functools.reduce(
+                jnp.maximum,
+                (
+                    lax.slice_in_dim(padded, first, first + reach, self.pool_stride, axis)
+                    for first in range(self.pool_size)
+                ),
+            )
+        return units
 
 
 class Deconvolution(eqx.Module):
@@ -253,16 +259,23 @@ class Deconvolution(eqx.Module):
     def __call__(
         self, x: Float[Array, "height width inputs"], *, key: Key[Array, ""] | None = None
     ) -> Float[Array, "rows columns channels"]:
-        around = (len(self.kernel) - 1,) * 2
-        painted = lax.conv_transpose(
-            x[None],
-            self.kernel,
-            (self.stride, self.stride),
-            (around, around),
-            dimension_numbers=LAYOUT,
-            transpose_kernel=True,
-        )[0]
+        # What each position paints, then the sum where that overlaps, rows first. The gradients of
+        # XLA's own transposed convolution take up to a hundred times as long, on a CPU in a loop.
+        patches = jnp.einsum("pqi,abci->abpqc", x, self.kernel)
+        strips = [_overlapped(list(patches[:, b]), self.stride, 0) for b in range(len(self.kernel))]
+        painted = _overlapped(strips, self.stride, 1)
         return painted + jnp.broadcast_to(self.bias, painted.shape)
+
+
+def _overlapped(parts: list[Float[Array, "..."]], stride: int, axis: int) -> Float[Array, "..."]:
+    """The sum of equal parts along an axis: their entries lie `stride` apart, part n starts at n."""
+
+    def spread(n: int) -> Float[Array, "..."]:
+        around = [(0, 0, 0)] * parts[n].ndim
+        around[axis] = (n, len(parts) - 1 - n, stride - 1)
+        return lax.pad(parts[n], jnp.zeros((), parts[n].dtype), around)
+
+    return functools.reduce(jnp.add, map(spread, range(len(parts))))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
