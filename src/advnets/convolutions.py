@@ -169,8 +169,8 @@ class MaxoutConv2d(eqx.Module):
     def _pool(
         self, units: Float[Array, "height width channels"]
     ) -> Float[Array, "rows columns channels"]:
-        # Rows, then columns, each as the largest of shifted slices: the gradient of XLA's own windows
-        # takes several times as long, on a CPU.
+        # Rows, then columns, each as the largest of shifted slices: on a CPU, the gradient of XLA's
+        # own windows takes several times as long.
         for axis in (0, 1):
             reach = (self.out_shape[axis] - 1) * self.pool_stride + 1
             missing = reach - 1 + self.pool_size - units.shape[axis]
@@ -268,7 +268,7 @@ class Deconvolution(eqx.Module):
 
 
 def _overlapped(parts: list[Float[Array, "..."]], stride: int, axis: int) -> Float[Array, "..."]:
-    """The sum of equal parts along an axis: their entries lie `stride` apart, part n starts at n."""
+    """The sum of parts whose entries lie `stride` apart along an axis, where part n starts at n."""
 
     def spread(n: int) -> Float[Array, "..."]:
         around = [(0, 0, 0)] * parts[n].ndim
