@@ -1,0 +1,124 @@
+"""Updates of a recipe at two commits of this repository, in turn: did a change make it faster?
+
+    python bench/speed/commits.py BEFORE [AFTER] [--recipe mnist] [--rounds 7] [--out FILE]
+
+Each turn is a fresh process, which imports the package as it was at that commit and reports the
+median of 5 calls. This script and `ours.py` are today's, so commits that had another interface
+can't be timed.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import paired
+import results
+from tqdm import tqdm
+
+HERE = Path(__file__).resolve().parent
+
+
+def git(*arguments):
+    done = subprocess.run(
+        ["git", *arguments], cwd=HERE, check=True, stdout=subprocess.PIPE, text=True
+    )
+    return done.stdout.strip()
+
+
+@contextlib.contextmanager
+def checked_out(commit):
+    """A folder with the repository as it was at a commit."""
+    with tempfile.TemporaryDirectory(prefix="advnets-") as folder:
+        git("worktree", "add", "--quiet", "--detach", folder, commit)
+        try:
+            yield Path(folder)
+        finally:
+            git("worktree", "remove", "--force", folder)
+
+
+def in_process(folder, options):
+    """Seconds of a call, by a fresh process that imports the package of that folder."""
+    command = [sys.executable, __file__, "--one", "--recipe", options.recipe, "--order"]
+    command += [options.order, "--updates", str(options.updates)]
+    environment = os.environ | {"PYTHONPATH": str(folder / "src")}
+    done = subprocess.run(
+        command, env=environment, cwd=folder, check=True, stdout=subprocess.PIPE, text=True
+    )
+    found = json.loads(done.stdout)
+    if Path(found["package"]) != folder / "src" / "advnets":
+        raise RuntimeError(f"the package came from {found['package']}, not from {folder}")
+    return found["seconds"]
+
+
+def one(options, calls=5):
+    import ours
+
+    import advnets
+    from advnets.bench.recipes import BENCHMARKS
+
+    recipe = dataclasses.replace(BENCHMARKS[options.recipe].recipe, order=options.order)
+    images, rows = ours.some_images(recipe), ours.some_rows(recipe, options.updates)
+    call = ours.updates(recipe, images, rows)
+    call()
+    times = []
+    for _ in range(calls):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    package = str(Path(advnets.__file__).parent)
+    print(json.dumps({"seconds": float(np.median(times)), "package": package}))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("before", nargs="?", help="a commit")
+    parser.add_argument("after", nargs="?", default="HEAD", help="another; HEAD unless given")
+    parser.add_argument("--recipe", choices=["mnist", "cifar10", "cifar10-conv"], default="mnist")
+    parser.add_argument("--order", default="alternating")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--updates", type=int, default=50, help="updates in a call")
+    parser.add_argument("--out", type=Path, help="a JSON file for the result")
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)  # a process of those
+    options = parser.parse_args()
+    if options.one:
+        one(options)
+        return
+    if options.before is None:
+        parser.error("name the commit to compare with")
+    commits = {name: git("rev-parse", getattr(options, name)) for name in ("before", "after")}
+    seconds = {name: [] for name in commits}
+    with checked_out(commits["before"]) as before, checked_out(commits["after"]) as after:
+        folders = {"before": before, "after": after}
+        for turn in tqdm(range(options.rounds), desc="rounds"):
+            for name in list(folders)[:: 1 if turn % 2 == 0 else -1]:
+                seconds[name].append(in_process(folders[name], options))
+    result = {
+        "recipe": options.recipe,
+        "order": options.order,
+        "commits": commits,
+        "subjects": {name: git("log", "-1", "--format=%s", c) for name, c in commits.items()},
+        "updates_in_a_call": options.updates,
+        "rounds": options.rounds,
+        "threads": paired.cores(),
+        "milliseconds_per_update": {
+            name: paired.spread([s / options.updates * 1e3 for s in times])
+            for name, times in seconds.items()
+        },
+        "times_as_long_before": paired.ratios(seconds, "after")["before"],
+    }
+    for name, spread in result["milliseconds_per_update"].items():
+        print(paired.line(f"{name}, {commits[name][:7]}", spread, " ms"))
+    print(paired.line("before / after", result["times_as_long_before"]))
+    results.finish(result, options.out)
+
+
+if __name__ == "__main__":
+    main()
