@@ -51,6 +51,9 @@ times() {
         return
     fi
     run times "$python" -m advnets.bench speed --out "$out/speed" ${ONLY:+--only $ONLY}
+    # Ten million samples, drawn on the fly, at all ten bandwidths.
+    run parzen-10m "$python" bench/speed/parzen.py --sides --rounds 1 --curve 1000000 10000000 \
+        --curve-points 11000 --out "$out/speed/parzen-10m.json"
     # The precision that JAX takes by default there.
     run times-tf32 "$python" bench/speed/updates.py --tf32 --out "$out/speed/mnist-tf32.json"
 }
