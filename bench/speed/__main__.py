@@ -30,7 +30,7 @@ TINY = {
     "convolutions": "--batch-size 2",
     "curves": "--tiny --updates 3",
     "devices": "--tiny --updates 3",
-    "parzen": "--points 300 --samples 500 --slow-points 10 --checked 10 --curve 1000 2000",
+    "parzen": "--points 300 --samples 1000 --slow-points 10 --checked 10 --curve 1000 2000",
     "startup": "--benchmark digits",
 }
 # On a CPU, whose cores they share.
