@@ -4,7 +4,7 @@
 #     OUT=results bash bench/gpu.sh [checks] [times] [trains] [precision]     (all unless told)
 #
 # It expects a python3 with JAX for CUDA, Equinox, Optax and PyTorch. Wheels of what else advnets
-# needs may lie in the folder WHEELS (.wheels), and the data, as the Hub has them, in ADVNETS_DATA
+# needs, and of pytest and hypothesis, may lie in the folder WHEELS (.wheels), and the data, as the Hub has them, in ADVNETS_DATA
 # (.data). ONLY="mnist curves" times only those. Set TINY=1 to try all of it on a CPU with narrow players.
 set -uo pipefail
 cd "$(dirname "$0")/.."
