@@ -4,8 +4,9 @@
 #     OUT=results bash bench/gpu.sh [checks] [times] [trains] [precision]     (all unless told)
 #
 # It expects a python3 with JAX for CUDA, Equinox, Optax and PyTorch. Wheels of what else advnets
-# needs, and of pytest and hypothesis, may lie in the folder WHEELS (.wheels), and the data, as the Hub has them, in ADVNETS_DATA
-# (.data). ONLY="mnist curves" times only those. Set TINY=1 to try all of it on a CPU with narrow players.
+# needs, and of pytest and hypothesis, may lie in the folder WHEELS (.wheels), and the data, as the
+# Hub has them, in ADVNETS_DATA (.data). ONLY="mnist curves" times only those. Set TINY=1 to try all
+# of it on a CPU with narrow players.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 out=${OUT:-runs/gpu}
@@ -38,8 +39,8 @@ run() { # NAME COMMAND...: its output goes to a log too, and a failure does not 
 
 checks() {
     tests=(tests/test_bench_speed.py)
-    [ -n "${TINY:-}" ] || tests+=(tests/test_algorithm1.py tests/test_layers.py tests/test_parzen.py
-        tests/test_precision.py)
+    [ -n "${TINY:-}" ] || tests+=(tests/test_algorithm1.py tests/test_layers.py
+        tests/test_convolutions.py tests/test_parzen.py tests/test_precision.py)
     # Tolerances are those of float32; the default there is TF32.
     run checks env JAX_DEFAULT_MATMUL_PRECISION=highest "$python" -m pytest -q -p no:cacheprovider "${tests[@]}"
 }
