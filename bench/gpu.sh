@@ -52,6 +52,7 @@ times() {
         return
     fi
     run times "$python" -m advnets.bench speed --out "$out/speed" ${ONLY:+--only $ONLY}
+    [ -z "${ONLY:-}" ] || return
     # Ten million samples, drawn on the fly, at all ten bandwidths.
     run parzen-10m "$python" bench/speed/parzen.py --sides --rounds 1 --curve 1000000 10000000 \
         --curve-points 11000 --out "$out/speed/parzen-10m.json"

@@ -255,6 +255,16 @@ def test_windows_that_reach_over_the_edge_hold_nothing_there(key):
     assert (layer(jnp.ones((3, 3, 1))) == jnp.full((2, 2, 1), -5.0)).all()
 
 
+@pytest.mark.parametrize("size", [5, 8, 11, 12])
+def test_a_layer_with_tied_biases_takes_images_of_any_size(key, size):
+    spec = advnets.Convolution(2, 2, kernel_size=1, padding=0, pool_size=2, pool_stride=2)
+    layer = advnets.MaxoutConv2d(key, (9, 9, 3), **vars(spec), weight_range=1.0)
+    x = jax.random.normal(key, (size, size, 3))
+    expected = advnets.MaxoutConv2d(key, x.shape, **vars(spec), weight_range=1.0)
+    assert layer(x).shape == expected.out_shape
+    np.testing.assert_array_equal(layer(x), expected(x))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -15,10 +15,8 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-import numpy as np
 import paired
 import results
 from tqdm import tqdm
@@ -39,7 +37,7 @@ def checked_out(commit):
     with tempfile.TemporaryDirectory(prefix="advnets-") as folder:
         git("worktree", "add", "--quiet", "--detach", folder, commit)
         try:
-            yield Path(folder)
+            yield Path(folder).resolve()
         finally:
             git("worktree", "remove", "--force", folder)
 
@@ -48,7 +46,8 @@ def in_process(folder, options):
     """Seconds of a call, by a fresh process that imports the package of that folder."""
     command = [sys.executable, __file__, "--one", "--recipe", options.recipe, "--order"]
     command += [options.order, "--updates", str(options.updates)]
-    environment = os.environ | {"PYTHONPATH": str(folder / "src")}
+    path = [str(folder / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path)}
     done = subprocess.run(
         command, env=environment, cwd=folder, check=True, stdout=subprocess.PIPE, text=True
     )
@@ -58,7 +57,7 @@ def in_process(folder, options):
     return found["seconds"]
 
 
-def one(options, calls=5):
+def one(options):
     import ours
 
     import advnets
@@ -66,15 +65,9 @@ def one(options, calls=5):
 
     recipe = dataclasses.replace(BENCHMARKS[options.recipe].recipe, order=options.order)
     images, rows = ours.some_images(recipe), ours.some_rows(recipe, options.updates)
-    call = ours.updates(recipe, images, rows)
-    call()
-    times = []
-    for _ in range(calls):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    package = str(Path(advnets.__file__).parent)
-    print(json.dumps({"seconds": float(np.median(times)), "package": package}))
+    seconds = paired.median_seconds(ours.updates(recipe, images, rows))
+    package = str(Path(advnets.__file__).resolve().parent)
+    print(json.dumps({"seconds": seconds, "package": package}))
 
 
 def main():

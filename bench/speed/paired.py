@@ -28,6 +28,11 @@ def paired(calls: dict[str, Callable[[], object]], rounds: int, warm_up: int = 2
     return seconds
 
 
+def median_seconds(call, calls: int = 5, warm_up: int = 2):
+    """The median of some calls of one thing, for a process that times nothing else."""
+    return float(np.median(paired({"": call}, calls, warm_up)[""]))
+
+
 def spread(values):
     """The median, quartiles and range of some values."""
     least, lower, median, upper, most = np.quantile(values, [0, 0.25, 0.5, 0.75, 1]).tolist()

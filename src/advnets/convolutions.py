@@ -170,10 +170,10 @@ class MaxoutConv2d(eqx.Module):
         self, units: Float[Array, "height width channels"]
     ) -> Float[Array, "rows columns channels"]:
         # Rows, then columns, each as the largest of shifted slices: on a CPU, the gradient of XLA's
-        # own windows takes several times as long.
+        # own windows takes several times as long. (Entries that are equal share the gradient.)
         for axis in (0, 1):
-            reach = (self.out_shape[axis] - 1) * self.pool_stride + 1
-            missing = reach - 1 + self.pool_size - units.shape[axis]
+            missing = (self.pool_size - units.shape[axis]) % self.pool_stride
+            reach = units.shape[axis] + missing - self.pool_size + 1
             around = [(0, missing if a == axis else 0) for a in range(3)]
             padded = jnp.pad(units, around, constant_values=-jnp.inf)
             units = functools.reduce(
