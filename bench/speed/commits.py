@@ -2,9 +2,9 @@
 
     python bench/speed/commits.py BEFORE [AFTER] [--recipe mnist] [--rounds 7] [--out FILE]
 
-Each turn is a fresh process, which imports the package as it was at that commit and reports the
-median of 5 calls. This script and `ours.py` are today's, so commits that had another interface
-can't be timed.
+The alternating order. Each turn is a fresh process, which imports the package as it was at that
+commit and reports the median of 5 calls. This script and `ours.py` are today's, so commits that
+had another interface can't be timed.
 """
 
 import argparse
@@ -17,9 +17,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+import ours
 import paired
 import results
 from tqdm import tqdm
+
+import advnets
+from advnets.bench.recipes import BENCHMARKS
 
 HERE = Path(__file__).resolve().parent
 
@@ -44,8 +48,8 @@ def checked_out(commit):
 
 def in_process(folder, options):
     """Seconds of a call, by a fresh process that imports the package of that folder."""
-    command = [sys.executable, __file__, "--one", "--recipe", options.recipe, "--order"]
-    command += [options.order, "--updates", str(options.updates)]
+    command = [sys.executable, __file__, "--one", "--recipe", options.recipe]
+    command += ["--updates", str(options.updates)]
     path = [str(folder / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path)}
     done = subprocess.run(
@@ -58,12 +62,7 @@ def in_process(folder, options):
 
 
 def one(options):
-    import ours
-
-    import advnets
-    from advnets.bench.recipes import BENCHMARKS
-
-    recipe = dataclasses.replace(BENCHMARKS[options.recipe].recipe, order=options.order)
+    recipe = dataclasses.replace(BENCHMARKS[options.recipe].recipe, order="alternating")
     images, rows = ours.some_images(recipe), ours.some_rows(recipe, options.updates)
     seconds = paired.median_seconds(ours.updates(recipe, images, rows))
     package = str(Path(advnets.__file__).resolve().parent)
@@ -75,7 +74,6 @@ def main():
     parser.add_argument("before", nargs="?", help="a commit")
     parser.add_argument("after", nargs="?", default="HEAD", help="another; HEAD unless given")
     parser.add_argument("--recipe", choices=["mnist", "cifar10", "cifar10-conv"], default="mnist")
-    parser.add_argument("--order", default="alternating")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--updates", type=int, default=50, help="updates in a call")
     parser.add_argument("--out", type=Path, help="a JSON file for the result")
@@ -95,7 +93,6 @@ def main():
                 seconds[name].append(in_process(folders[name], options))
     result = {
         "recipe": options.recipe,
-        "order": options.order,
         "commits": commits,
         "subjects": {name: git("log", "-1", "--format=%s", c) for name, c in commits.items()},
         "updates_in_a_call": options.updates,
