@@ -110,6 +110,26 @@ def test_any_number_of_distances_may_need_computing_anew():
     assert_exact(jitted()(points, samples, bandwidths), points, samples, bandwidths)
 
 
+def test_one_sample_far_from_the_others_is_not_overlooked(monkeypatch):
+    # Its error alone makes its distance doubtful; most samples lie at the centre and have none.
+    far = np.zeros((1, 784), np.float32)
+    far[0, 0] = 10
+    samples = np.concatenate([far, -far, np.zeros((50, 784), np.float32)])
+    point = far.copy()
+    point[0, 1] = 5
+    marked = []
+
+    def recompute(squared, doubtful, *_):
+        jax.debug.callback(lambda mask: marked.append(np.array(mask)), doubtful)
+        return squared
+
+    monkeypatch.setattr(parzen, "recompute", recompute)
+    parzen.log_density(jnp.array(point), jnp.array(samples), jnp.array([0.4]))
+    jax.effects_barrier()
+    assert len(marked) == 1
+    assert np.flatnonzero(marked[0]).tolist() == [0]
+
+
 @pytest.mark.parametrize("columns", [64, 784, 3072])
 def test_distances_are_as_good_as_their_error_says(columns):
     rng = np.random.default_rng(0)
