@@ -19,7 +19,6 @@ from safetensors.numpy import load_file, save_file
 
 import advnets
 from advnets._provenance import _processor
-from advnets.bench.__main__ import main
 
 RECORD = Path(__file__).parent / "golden"
 RATES = np.array([0.05, 0.05, 0.2, 0.2])
@@ -35,58 +34,41 @@ def environment():
 
 def players(key):
     g_key, d_key = jax.random.split(key)
-    return (
-        advnets.mlp_generator(g_key, 100, (8, 8), hidden_sizes=[16, 16]),
-        advnets.maxout_discriminator(d_key, (8, 8), units=[8, 8]),
+    return advnets.Players(
+        advnets.networks.mlp_generator(g_key, 100, (8, 8), hidden_sizes=[16, 16]),
+        advnets.networks.maxout_discriminator(d_key, (8, 8), units=[8, 8]),
     )
 
 
-def one(images, folder, epochs, resume, **settings):
-    trained = advnets.train(
-        jax.random.key(1),
-        *players(jax.random.key(0)),
-        images,
-        epochs=epochs,
-        evaluate_every=1,
-        folder=folder,
-        resume=resume,
-        progress=False,
-        **settings,
-    )
-    return [trained]
+def at_rate(rate):
+    rule = advnets.updates.Released(rate)
+    return advnets.Simultaneous(generator_updates=rule, discriminator_updates=rule)
 
 
-def many(images, folder, epochs, resume, keys, **settings):
-    generators, discriminators = eqx.filter_vmap(players)(keys)
-    return advnets.train_seeds(
-        keys,
-        generators,
-        discriminators,
-        images,
-        epochs=epochs,
-        evaluate_every=1,
-        folder=folder,
-        resume=resume,
-        progress=False,
-        **settings,
-    )
+def one(algorithm, **settings):
+    key = jax.random.key(1)
+    return [advnets.train(key, players(jax.random.key(0)), algorithm=algorithm, **settings)]
 
 
-def seeds(*given, **settings):
-    return many(*given, jax.random.split(jax.random.key(2)), **settings)
+def many(keys, **settings):
+    return advnets.train_many(keys, eqx.filter_vmap(players)(keys), **settings)
 
 
-def rates(*given, **settings):
+def seeds(algorithm, **settings):
+    return many(jax.random.split(jax.random.key(2)), algorithm=algorithm, **settings)
+
+
+def rates(algorithm, **settings):
     keys = jax.random.split(jax.random.key(2))[np.array([0, 1, 0, 1])]
-    return many(*given, keys, learning_rates=RATES, **settings)
+    return many(keys, vary=jax.numpy.asarray(RATES, float), algorithm=algorithm, **settings)
 
 
 CASES = {
-    "simultaneous": (one, {"order": "simultaneous"}),
-    "alternating": (one, {}),
-    "three-steps-of-d": (one, {"k": 3}),
-    "two-seeds": (seeds, {}),
-    "learning-rates": (rates, {"order": "simultaneous"}),
+    "simultaneous": (one, advnets.Simultaneous()),
+    "alternating": (one, advnets.Algorithm1()),
+    "three-steps-of-d": (one, advnets.Algorithm1(k=3)),
+    "two-seeds": (seeds, advnets.Algorithm1()),
+    "learning-rates": (rates, at_rate),
 }
 
 
@@ -104,11 +86,16 @@ def numbers_of(results):
 
 def play(name, folder, *, stop=None):
     """The parameters and metrics of a case, perhaps stopped after some epochs and resumed."""
-    run, settings = CASES[name]
-    images = advnets.data.load("digits").train
+    run, algorithm = CASES[name]
+    settings = {
+        "data": advnets.data.load("digits").train,
+        "evaluate_every": 1,
+        "folder": folder,
+        "progress": False,
+    }
     if stop is not None:
-        run(images, folder, stop, False, **settings)
-    return numbers_of(run(images, folder, 2, stop is not None, **settings))
+        run(algorithm, epochs=stop, **settings)
+    return numbers_of(run(algorithm, epochs=2, resume=stop is not None, **settings))
 
 
 COMMAND = [
@@ -119,6 +106,8 @@ COMMAND = [
 
 def play_command(folder):
     """The last generator, the metrics and the scores of a run from the command line."""
+    from advnets.bench.__main__ import main
+
     assert main([*COMMAND, "--out", str(folder)]) == 0
     results = json.loads((folder / "results.json").read_text())
     kept = ("parzen", "best", "memorisation", "epochs", "updates", "order", "recipe")

@@ -22,8 +22,8 @@ LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
 @dataclasses.dataclass(frozen=True)
-class Convolution:
-    """The settings of one [`advnets.MaxoutConv2d`][] in a discriminator.
+class ConvolutionSpec:
+    """The settings of one [`advnets.convolutions.MaxoutConv2d`][] in a discriminator.
 
     Attributes:
         channels: the number of maxout channels.
@@ -35,7 +35,7 @@ class Convolution:
 
     Example:
         >>> import advnets
-        >>> advnets.Convolution(32, 2, kernel_size=8, padding=4, pool_size=4, pool_stride=2).padding
+        >>> advnets.convolutions.ConvolutionSpec(32, 2, kernel_size=8, padding=4, pool_size=4, pool_stride=2).padding
         4
 
     References:
@@ -83,7 +83,7 @@ class MaxoutConv2d(eqx.Module):
         >>> import jax
         >>> import jax.numpy as jnp
         >>> import advnets
-        >>> layer = advnets.MaxoutConv2d(
+        >>> layer = advnets.convolutions.MaxoutConv2d(
         ...     jax.random.key(0), (32, 32, 3), channels=32, pieces=2, kernel_size=8, padding=4,
         ...     pool_size=4, pool_stride=2, weight_range=0.005,
         ... )
@@ -217,7 +217,7 @@ class Deconvolution(eqx.Module):
         >>> import jax
         >>> import jax.numpy as jnp
         >>> import advnets
-        >>> layer = advnets.Deconvolution(
+        >>> layer = advnets.convolutions.Deconvolution(
         ...     jax.random.key(0), (10, 10, 80), channels=3, kernel_size=5, stride=3,
         ...     weight_range=0.05,
         ... )

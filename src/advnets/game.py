@@ -5,6 +5,7 @@ A discriminator's logit `l` stands for `D(x) = sigmoid(l)`, so `log D = -softplu
 """
 
 import math
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
@@ -38,7 +39,7 @@ def value_function(
     Example:
         >>> import jax.numpy as jnp
         >>> import advnets
-        >>> print(round(float(advnets.value_function(jnp.zeros(8), jnp.zeros(8))), 4))
+        >>> print(round(float(advnets.game.value_function(jnp.zeros(8), jnp.zeros(8))), 4))
         -1.3863
 
     References:
@@ -67,7 +68,7 @@ def discriminator_cost(
     Example:
         >>> import jax.numpy as jnp
         >>> import advnets
-        >>> print(round(float(advnets.discriminator_cost(jnp.zeros(8), jnp.zeros(8))), 4))
+        >>> print(round(float(advnets.game.discriminator_cost(jnp.zeros(8), jnp.zeros(8))), 4))
         0.6931
 
     References:
@@ -93,7 +94,7 @@ def minimax_cost(fake_logits: Float[Array, "*fake"]) -> Float[Array, ""]:
     Example:
         >>> import jax.numpy as jnp
         >>> import advnets
-        >>> print(float(advnets.minimax_cost(jnp.array([1e4]))))
+        >>> print(float(advnets.game.minimax_cost(jnp.array([1e4]))))
         -10000.0
 
     References:
@@ -118,7 +119,7 @@ def non_saturating_cost(fake_logits: Float[Array, "*fake"]) -> Float[Array, ""]:
     Example:
         >>> import jax.numpy as jnp
         >>> import advnets
-        >>> print(float(advnets.non_saturating_cost(jnp.array([-1e4]))))
+        >>> print(float(advnets.game.non_saturating_cost(jnp.array([-1e4]))))
         10000.0
 
     References:
@@ -145,7 +146,7 @@ class BlendedCost(eqx.Module):
     Example:
         >>> import jax.numpy as jnp
         >>> import advnets
-        >>> blend = advnets.BlendedCost(minimax=1.0, non_saturating=1.0)
+        >>> blend = advnets.game.BlendedCost(minimax=1.0, non_saturating=1.0)
         >>> print(round(float(blend(jnp.zeros(8))), 4))
         0.1733
 
@@ -169,3 +170,99 @@ class BlendedCost(eqx.Module):
         return (self.non_saturating / total) * non_saturating_cost(fake_logits) + (
             self.minimax / total
         ) * minimax_cost(fake_logits) / 2
+
+
+def _logit_of_half_plus(margin: float) -> float:
+    """The logit at which D = 1/2 + margin; comparing logits loses no digits."""
+    return math.log1p(2 * margin) - math.log1p(-2 * margin)
+
+
+def _check_margin(margin: float) -> None:
+    if not 0 <= margin < 0.5:
+        raise ValueError(f"the margin must be at least 0 and below 1/2; got {margin}")
+
+
+class ThresholdedCost(eqx.Module):
+    r"""A generator's cost that counts only examples that D still rejects.
+
+    $$\frac1n \sum_{i:\ D(G(z_i)) < 1/2 + \epsilon} c(D(G(z_i)))$$
+
+    The sum goes over the examples that count, the mean over the whole minibatch: the fewer are
+    left to win, the shorter the step.
+
+    Attributes:
+        cost: the cost c to threshold, a mean over examples of a function of their logits.
+        margin: ε, in [0, 1/2): how far beyond 1/2 an example has to be before it is left alone.
+
+    Raises:
+        ValueError: if the margin is outside [0, 1/2).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import advnets
+        >>> cost = advnets.game.ThresholdedCost()
+        >>> print(float(cost(jnp.array([-1e4, 1.0]))))
+        5000.0
+
+    References:
+        Released code, `ThresholdedAdversaryCost` (`g_obj`); with a margin, `LazyAdversaryCost`
+        (`g_eps`).
+    """
+
+    cost: Callable[..., Float[Array, ""]] = non_saturating_cost
+    margin: float = eqx.field(static=True, default=0.0)
+
+    def __check_init__(self) -> None:
+        _check_margin(self.margin)
+
+    def __call__(self, fake_logits: Float[Array, " batch"]) -> Float[Array, ""]:
+        each = jax.vmap(self.cost)(fake_logits[:, None])
+        return jnp.mean(jnp.where(fake_logits < _logit_of_half_plus(self.margin), each, 0))
+
+
+class LazyDiscriminatorCost(eqx.Module):
+    r"""The halved discriminator's cost without the examples that D already classifies rightly.
+
+    $$\frac1{2n} \left( -\sum_{i:\ D(x_i) < 1/2 + \epsilon} \log D(x_i)
+      - \sum_{i:\ D(G(z_i)) > 1/2 - \epsilon} \log(1 - D(G(z_i))) \right)$$
+
+    n is the whole minibatch. It is the cost of the simultaneous order; Algorithm 1 proper does not
+    halve, so give D twice the learning rate there.
+
+    Attributes:
+        margin: ε, in [0, 1/2): how far on the right side of 1/2 an example has to be before it is
+            left alone.
+
+    Raises:
+        ValueError: if the margin is outside [0, 1/2).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import advnets
+        >>> cost = advnets.game.LazyDiscriminatorCost()
+        >>> print(float(cost(jnp.array([-1e4, 1.0]), jnp.array([-1.0, 0.0]))))
+        2500.0
+
+    References:
+        Released code, `LazyAdversaryCost` (`d_obj`, `d_eps`); its generator's cost is
+        [`advnets.game.ThresholdedCost`][].
+    """
+
+    margin: float = eqx.field(static=True, default=0.0)
+
+    def __check_init__(self) -> None:
+        _check_margin(self.margin)
+
+    def __call__(
+        self, real_logits: Float[Array, " batch"], fake_logits: Float[Array, " batch"]
+    ) -> Float[Array, ""]:
+        threshold = _logit_of_half_plus(self.margin)
+        log_d = jax.nn.log_sigmoid(real_logits)
+        log_one_minus_d = jax.nn.log_sigmoid(-fake_logits)
+        return (
+            -(
+                jnp.mean(jnp.where(real_logits < threshold, log_d, 0))
+                + jnp.mean(jnp.where(fake_logits > -threshold, log_one_minus_d, 0))
+            )
+            / 2
+        )

@@ -4,13 +4,16 @@ A layer is an Equinox module that maps one example; `key` switches its noise on,
 and without a key it is deterministic.
 """
 
+import functools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, Real
+from jaxtyping import Array, Float, Integer, Key, Real
 
 # The name of the axis along which a player is mapped over a minibatch (`jax.vmap`'s axis_name).
 MINIBATCH = "minibatch"
@@ -35,7 +38,7 @@ def uniform_range(
     Example:
         >>> import jax
         >>> import advnets
-        >>> weights = advnets.uniform_range(jax.random.key(0), (1200, 100), 0.05)
+        >>> weights = advnets.layers.uniform_range(jax.random.key(0), (1200, 100), 0.05)
         >>> bool(abs(weights).max() <= 0.05)
         True
 
@@ -70,7 +73,7 @@ def linear(
         >>> import jax
         >>> import jax.numpy as jnp
         >>> import advnets
-        >>> layer = advnets.linear(jax.random.key(0), 100, 1200, 0.05)
+        >>> layer = advnets.layers.linear(jax.random.key(0), 100, 1200, 0.05)
         >>> layer(jnp.zeros(100)).shape
         (1200,)
 
@@ -101,7 +104,7 @@ def sparse_normal(
     Example:
         >>> import jax
         >>> import advnets
-        >>> weights = advnets.sparse_normal(jax.random.key(0), (2304, 8000))
+        >>> weights = advnets.layers.sparse_normal(jax.random.key(0), (2304, 8000))
         >>> set((weights != 0).sum(axis=1).tolist())
         {100}
 
@@ -128,7 +131,7 @@ def sparse_linear(
     nonzero: int = 100,
     bias: float | Float[Array, " out_size"] = 0.0,
 ) -> eqx.nn.Linear:
-    """An Equinox linear layer with [`advnets.sparse_normal`][] weights.
+    """An Equinox linear layer with [`advnets.layers.sparse_normal`][] weights.
 
     Args:
         key: a typed random key.
@@ -144,7 +147,7 @@ def sparse_linear(
         >>> import jax
         >>> import jax.numpy as jnp
         >>> import advnets
-        >>> layer = advnets.sparse_linear(jax.random.key(0), 8000, 2304)
+        >>> layer = advnets.layers.sparse_linear(jax.random.key(0), 8000, 2304)
         >>> layer(jnp.zeros(8000)).shape
         (2304,)
 
@@ -178,7 +181,7 @@ class Maxout(eqx.Module):
         >>> import jax.numpy as jnp
         >>> import advnets
         >>> key = jax.random.key(0)
-        >>> layer = advnets.Maxout(key, 784, units=240, pieces=5, weight_range=0.005)
+        >>> layer = advnets.layers.Maxout(key, 784, units=240, pieces=5, weight_range=0.005)
         >>> layer(jnp.ones(784)).shape
         (240,)
 
@@ -216,7 +219,7 @@ class Dropout(eqx.Module):
         >>> import jax
         >>> import jax.numpy as jnp
         >>> import advnets
-        >>> layer = advnets.Dropout(0.8)
+        >>> layer = advnets.layers.Dropout(0.8)
         >>> sorted(set(layer(jnp.ones(50), key=jax.random.key(0)).tolist()))
         [0.0, 1.25]
         >>> set(layer(jnp.ones(50)).tolist())
@@ -258,7 +261,7 @@ class GaussianNoise(eqx.Module):
         >>> import jax
         >>> import jax.numpy as jnp
         >>> import advnets
-        >>> layer = advnets.GaussianNoise(0.1)
+        >>> layer = advnets.layers.GaussianNoise(0.1)
         >>> bool((layer(jnp.zeros(5), key=jax.random.key(0)) != 0).all())
         True
 
@@ -298,7 +301,7 @@ def marginal_bias(images: Real[Array | np.ndarray, " n *data"]) -> Float[Array, 
     Example:
         >>> import numpy as np
         >>> import advnets
-        >>> advnets.marginal_bias(np.full((3, 2), 0.5)).tolist()
+        >>> advnets.layers.marginal_bias(np.full((3, 2), 0.5)).tolist()
         [0.0, 0.0]
 
     References:
@@ -314,3 +317,112 @@ def marginal_bias(images: Real[Array | np.ndarray, " n *data"]) -> Float[Array, 
         )
     mean = (images.mean(axis=0, dtype=np.float64) / largest).clip(1e-7, 1 - 1e-7)
     return jnp.asarray(np.log(mean) - np.log1p(-mean), dtype=float)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _floored(target: float, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    return x
+
+
+def _keep_nothing(target: float, x: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], None]:
+    return x, None
+
+
+def _lift(
+    target: float, _: None, gradient: Float[Array, "*shape"]
+) -> tuple[Float[Array, "*shape"]]:
+    norm = jnp.sqrt(jax.lax.psum(jnp.sum(gradient**2), MINIBATCH))
+    # Without the inner guard a gradient of 0 would become 0 · ∞.
+    scale = jnp.maximum(1, target / jnp.where(norm > 0, norm, target))
+    return (gradient * scale,)
+
+
+_floored.defvjp(_keep_nothing, _lift)
+
+
+class GradientFloor(eqx.Module):
+    r"""A generator's last layer: the identity, which lifts short gradients to a given norm.
+
+    $$\frac{\partial g}{\partial \theta} \leftarrow \frac{\partial g}{\partial \theta}
+      \max\left(1, \frac{\text{target}}{\lVert \partial g / \partial G(z) \rVert_F}\right)$$
+
+    The norm is over the minibatch of generated examples; a longer gradient is never shortened, and
+    one of 0 stays 0. The scale goes into the gradient at the examples, from which the rest of the
+    generator's gradient follows linearly. The discriminator's is not affected.
+
+    The gradient can be taken under [`advnets.generate`][] and in training, which name the
+    minibatch's axis; elsewhere, map with `jax.vmap(..., axis_name=advnets.layers.MINIBATCH)`.
+
+    Attributes:
+        target: the least norm, above 0.
+
+    Raises:
+        ValueError: if the target is not above 0 and finite.
+
+    Example:
+        >>> import equinox as eqx
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> import advnets
+        >>> generator = advnets.networks.mlp_generator(jax.random.key(0), 2, (3,), hidden_sizes=[4])
+        >>> lifted = eqx.nn.Sequential([generator, advnets.layers.GradientFloor(0.1)])
+        >>> bool((lifted(jnp.ones(2)) == generator(jnp.ones(2))).all())
+        True
+
+    References:
+        Released code, `AdversaryCost2.get_gradients` (`scale_grads`, `target_scale`).
+    """
+
+    target: float = eqx.field(static=True)
+
+    def __check_init__(self) -> None:
+        if not 0 < self.target < math.inf:
+            raise ValueError(
+                f"the gradient's target norm must be above 0 and finite; got {self.target}"
+            )
+
+    def __call__(
+        self, x: Float[Array, "*shape"], *, key: Key[Array, ""] | None = None
+    ) -> Float[Array, "*shape"]:
+        return _floored(self.target, x)
+
+
+class Labelled(eqx.Module):
+    """A player that also takes a class label, which joins its input as a one-hot vector.
+
+    Attributes:
+        player: maps a vector (the flattened input, then the label's entries) to an output.
+        classes: the number of classes, at least 1; labels go from 0 to `classes` - 1.
+
+    Raises:
+        ValueError: if there is no class.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from advnets import layers, networks
+        >>> inner = networks.mlp_generator(jax.random.key(0), 100 + 10, (8, 8), hidden_sizes=[32])
+        >>> layers.Labelled(inner, 10)(jnp.zeros(100), jnp.array(3)).shape
+        (8, 8)
+
+    References:
+        Section 7, the conditional model; Mirza and Osindero 2014, "Conditional generative
+        adversarial nets".
+    """
+
+    player: Callable[..., Any]
+    classes: int = eqx.field(static=True)
+
+    def __check_init__(self) -> None:
+        if self.classes < 1:
+            raise ValueError(f"there must be at least 1 class; got {self.classes}")
+
+    def __call__(
+        self,
+        x: Float[Array, "*shape"],
+        label: Integer[Array, ""],
+        *,
+        key: Key[Array, ""] | None = None,
+    ) -> Any:
+        joined = jnp.concatenate([x.ravel(), jax.nn.one_hot(label, self.classes, dtype=x.dtype)])
+        return self.player(joined) if key is None else self.player(joined, key=key)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from advnets.convolutions import Convolution, Deconvolution, MaxoutConv2d
+from advnets.convolutions import ConvolutionSpec, Deconvolution, MaxoutConv2d
 from advnets.layers import Dropout, Maxout, linear, sparse_linear
 
 Activation = Literal["relu", "sigmoid"]
@@ -53,10 +53,10 @@ def mlp_generator(
         output: `"sigmoid"`, for examples in [0, 1], or `"linear"`.
         output_range: the weights of the output start uniform in ± this; `weight_range` unless
             given.
-        output_nonzero: they start sparse instead, from [`advnets.sparse_normal`][] with so many
+        output_nonzero: they start sparse instead, from [`advnets.layers.sparse_normal`][] with so many
             inputs for each pixel.
         output_bias: the initial bias of the output, such as
-            [`advnets.marginal_bias`][] of the training images.
+            [`advnets.layers.marginal_bias`][] of the training images.
 
     Returns:
         A module that maps a latent vector `(latent_size,)` to an example of the given shape.
@@ -69,7 +69,7 @@ def mlp_generator(
         >>> import jax
         >>> import jax.numpy as jnp
         >>> import advnets
-        >>> generator = advnets.mlp_generator(jax.random.key(0), 100, (28, 28))
+        >>> generator = advnets.networks.mlp_generator(jax.random.key(0), 100, (28, 28))
         >>> generator(jnp.zeros(100)).shape
         (28, 28)
 
@@ -146,7 +146,7 @@ def deconvolutional_generator(
         >>> import jax
         >>> import jax.numpy as jnp
         >>> import advnets
-        >>> generator = advnets.deconvolutional_generator(
+        >>> generator = advnets.networks.deconvolutional_generator(
         ...     jax.random.key(0), 100, (32, 32, 3), hidden_sizes=(50, 800), channels=8
         ... )
         >>> generator(jnp.zeros(100)).shape
@@ -205,7 +205,7 @@ def stacked_generator(
     Args:
         key: a typed random key.
         latent_size: the number of components of z.
-        top: the first stage's generator, such as one from [`advnets.mlp_generator`][].
+        top: the first stage's generator, such as one from [`advnets.networks.mlp_generator`][].
         hidden_size: the number of rectified linear units.
         weight_range: the weights of the new layers start uniform in ± this.
         sigmoid_bias: the initial bias of the sigmoid layer.
@@ -221,8 +221,8 @@ def stacked_generator(
         >>> import jax.numpy as jnp
         >>> import advnets
         >>> top_key, key = jax.random.split(jax.random.key(0))
-        >>> top = advnets.mlp_generator(top_key, 100, (48, 48), hidden_sizes=[50])
-        >>> advnets.stacked_generator(key, 100, top, hidden_size=50)(jnp.zeros(100)).shape
+        >>> top = advnets.networks.mlp_generator(top_key, 100, (48, 48), hidden_sizes=[50])
+        >>> advnets.networks.stacked_generator(key, 100, top, hidden_size=50)(jnp.zeros(100)).shape
         (48, 48)
 
     References:
@@ -270,7 +270,7 @@ def maxout_discriminator(
     key: Key[Array, ""],
     shape: tuple[int, ...],
     *,
-    convolutions: Sequence[Convolution] = (),
+    convolutions: Sequence[ConvolutionSpec] = (),
     units: Sequence[int] = (240, 240),
     pieces: int = 5,
     weight_range: float = 0.005,
@@ -299,7 +299,7 @@ def maxout_discriminator(
         >>> import jax
         >>> import jax.numpy as jnp
         >>> import advnets
-        >>> discriminator = advnets.maxout_discriminator(jax.random.key(0), (28, 28))
+        >>> discriminator = advnets.networks.maxout_discriminator(jax.random.key(0), (28, 28))
         >>> discriminator(jnp.zeros((28, 28))).shape
         ()
 

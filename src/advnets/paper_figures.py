@@ -1,4 +1,4 @@
-"""Figures 2 and 3 of any generator: draw, look up, write the picture."""
+"""Figures 2 and 3 of any model: draw, look up, write the picture."""
 
 from collections.abc import Callable
 
@@ -9,12 +9,9 @@ import numpy as np
 from jaxtyping import Array, Float, Key, Real
 
 from advnets import figures
-from advnets.algorithm1 import Player
-from advnets.interpolation import interpolate
+from advnets.model import Model
 from advnets.neighbours import nearest
 from advnets.preprocessing import Preprocess, to_unit_interval
-from advnets.priors import Prior
-from advnets.sampling import sample
 
 # From what the generator makes to what is shown, in [0, 1].
 Picture = Callable[[Float[Array, " n *data"]], Float[Array, " n *data"]]
@@ -28,8 +25,7 @@ def as_it_is(images: Float[Array, " n *data"]) -> Float[Array, " n *data"]:
 def figure_2(
     path: figures.StrPath,
     key: Key[Array, ""],
-    generator: Player,
-    prior: Prior,
+    model: Model,
     images: Real[np.ndarray, " n *data"],
     *,
     rows: int = 4,
@@ -37,7 +33,7 @@ def figure_2(
     preprocess: Preprocess = to_unit_interval,
     picture: Picture = as_it_is,
 ) -> None:
-    """Figure 2 of a generator: fair random draws, and the training images nearest to the last ones.
+    """Figure 2 of a model: fair random draws, and the training images nearest to the last ones.
 
     Neighbours are looked up among the preprocessed images, that is where the generator lives. The
     draws are the key's first and only ones: to choose among keys is to choose among pictures.
@@ -45,9 +41,7 @@ def figure_2(
     Args:
         path: the PNG file to write.
         key: a typed random key.
-        generator: maps a latent vector to an image, of shape (height, width) or
-            (height, width, 3).
-        prior: the distribution of the latent vectors.
+        model: p_g, of images of shape (height, width) or (height, width, 3).
         images: the training images, as the data set has them.
         rows: the number of rows; 4 in the paper's MNIST figure.
         columns: the number of samples in a row, to which a column of neighbours is added; 5 there.
@@ -64,16 +58,15 @@ def figure_2(
         >>> import jax
         >>> import advnets
         >>> images = advnets.data.load("digits").train
-        >>> generator = advnets.mlp_generator(jax.random.key(0), 100, (8, 8))
-        >>> prior = advnets.Uniform(100)
-        >>> advnets.figure_2("figure-2.png", jax.random.key(1), generator, prior, images)
+        >>> model = advnets.Model(advnets.networks.mlp_generator(jax.random.key(0), 100, (8, 8)))
+        >>> advnets.paper_figures.figure_2("figure-2.png", jax.random.key(1), model, images)
 
     References:
         Figure 2; released code, `show_samples_mnist_paper.py`.
     """
     if rows < 1 or columns < 1:
         raise ValueError(f"got {rows} rows of {columns} columns; ask for at least 1 each")
-    samples = sample(key, generator, rows * columns, prior=prior)
+    samples = model.sample(key, rows * columns)
     train = jax.jit(preprocess)(jnp.asarray(images))  # in one pass over the data, not several
     if samples.shape[1:] != train.shape[1:]:
         raise ValueError(
@@ -91,21 +84,18 @@ def figure_2(
 def figure_3(
     path: figures.StrPath,
     key: Key[Array, ""],
-    generator: Player,
-    prior: Prior,
+    model: Model,
     *,
     lines: int = 5,
     steps: int = 11,
     picture: Picture = as_it_is,
 ) -> None:
-    """Figure 3 of a generator: examples along straight lines in z space, one row per line.
+    """Figure 3 of a model: examples along straight lines in z space, one row per line.
 
     Args:
         path: the PNG file to write.
         key: a typed random key.
-        generator: maps a latent vector to an image, of shape (height, width) or
-            (height, width, 3).
-        prior: the distribution of the latent vectors at the ends of the lines.
+        model: p_g, of images of shape (height, width) or (height, width, 3).
         lines: the number of lines, at least 1.
         steps: the number of images on a line, both ends included; at least 2.
         picture: takes all images to what is shown, in [0, 1]; nothing is changed unless given.
@@ -116,12 +106,12 @@ def figure_3(
     Example:
         >>> import jax
         >>> import advnets
-        >>> generator = advnets.mlp_generator(jax.random.key(0), 100, (8, 8))
-        >>> advnets.figure_3("figure-3.png", jax.random.key(1), generator, advnets.Uniform(100))
+        >>> model = advnets.Model(advnets.networks.mlp_generator(jax.random.key(0), 100, (8, 8)))
+        >>> advnets.paper_figures.figure_3("figure-3.png", jax.random.key(1), model)
 
     References:
         Figure 3.
     """
-    found = eqx.filter_jit(interpolate)(key, generator, prior, lines, steps)
+    found = eqx.filter_jit(lambda model, key: model.interpolate(key, lines, steps))(model, key)
     shown = np.asarray(picture(found.reshape(-1, *found.shape[2:])))
     figures.interpolations(path, shown.reshape(found.shape))

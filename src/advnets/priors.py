@@ -35,7 +35,7 @@ class Uniform(Prior):
     Example:
         >>> import jax
         >>> import advnets
-        >>> advnets.Uniform(100)(jax.random.key(0), 5).shape
+        >>> advnets.priors.Uniform(100)(jax.random.key(0), 5).shape
         (5, 100)
 
     References:
@@ -58,7 +58,7 @@ class Normal(Prior):
     Example:
         >>> import jax
         >>> import advnets
-        >>> advnets.Normal(100)(jax.random.key(0), 5).shape
+        >>> advnets.priors.Normal(100)(jax.random.key(0), 5).shape
         (5, 100)
 
     References:
@@ -81,7 +81,7 @@ class Spherical(Prior):
         >>> import jax
         >>> import jax.numpy as jnp
         >>> import advnets
-        >>> z = advnets.Spherical(100)(jax.random.key(0), 5)
+        >>> z = advnets.priors.Spherical(100)(jax.random.key(0), 5)
         >>> bool(jnp.allclose(jnp.linalg.norm(z, axis=1), 1.0))
         True
 

@@ -1,8 +1,9 @@
-"""The released recipes' update rule, as Optax transformations and schedules.
+"""Update rules: the released recipes', as Optax transformations and schedules.
 
 `v ← μ v − λ g;  θ ← θ + v`, with μ ramped over epochs and λ decayed after every update.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -13,9 +14,11 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PyTree
 
+from advnets.layers import Maxout
+
 
 class MomentumState(eqx.Module):
-    """The state of [`advnets.momentum`][].
+    """The state of [`advnets.updates.momentum`][].
 
     Attributes:
         count: the number of updates made.
@@ -47,7 +50,7 @@ def momentum(
         >>> import jax.numpy as jnp
         >>> import optax
         >>> import advnets
-        >>> rule = advnets.momentum(learning_rate=0.1, decay=0.5)
+        >>> rule = advnets.updates.momentum(learning_rate=0.1, decay=0.5)
         >>> state = rule.init(jnp.zeros(1))
         >>> for _ in range(2):
         ...     update, state = rule.update(jnp.ones(1), state)
@@ -103,7 +106,7 @@ def decayed_learning_rate(
 
     Example:
         >>> import advnets
-        >>> schedule = advnets.decayed_learning_rate(0.1)
+        >>> schedule = advnets.updates.decayed_learning_rate(0.1)
         >>> round(float(schedule(125_000)), 5)
         0.06065
 
@@ -156,7 +159,7 @@ def momentum_ramp(
 
     Example:
         >>> import advnets
-        >>> ramp = advnets.momentum_ramp(500)
+        >>> ramp = advnets.updates.momentum_ramp(500)
         >>> [round(float(ramp(500 * (epoch - 1))), 3) for epoch in (1, 125, 250, 300)]
         [0.5, 0.6, 0.7, 0.7]
 
@@ -187,10 +190,11 @@ def column_norm_limit(limit: float) -> optax.GradientTransformation:
 
     $$w \leftarrow w \cdot \min(1, \text{limit} / \lVert w \rVert)$$
 
-    Put it last in a chain: it turns updates into the ones that end within the limit. It acts on
-    arrays called `weight`, whose last axis runs over a unit's inputs (`eqx.nn.Linear`,
-    [`advnets.Maxout`][]); everything else passes through, and velocities are not touched. For
-    convolutions there is [`advnets.kernel_norm_limit`][].
+    Put it last in a chain: it turns updates into the ones that end within the limit. It acts on the
+    weights of `eqx.nn.Linear`, [`advnets.layers.Maxout`][] and Equinox's convolutions, and on
+    matrices called `weight` of other modules, a row of which is a unit's incoming weights.
+    Everything else passes through, and velocities are not touched. For the convolutions of this
+    library there is [`advnets.updates.kernel_norm_limit`][].
 
     Args:
         limit: the greatest Euclidean norm, above 0.
@@ -199,13 +203,15 @@ def column_norm_limit(limit: float) -> optax.GradientTransformation:
         An Optax gradient transformation that needs `params`.
 
     Raises:
-        ValueError: if the limit is not above 0; on update, if `params` are not given.
+        ValueError: if the limit is not above 0; on update, if `params` are not given, or a module
+            of another kind has a `weight` of more than 2 axes, of which none is known to run over
+            a unit's inputs.
 
     Example:
         >>> import jax.numpy as jnp
         >>> import optax
-        >>> import advnets
-        >>> rule = advnets.column_norm_limit(1.0)
+        >>> from advnets import updates
+        >>> rule = updates.column_norm_limit(1.0)
         >>> params = {"weight": jnp.array([[3.0, 4.0], [0.3, 0.4]])}
         >>> update, _ = rule.update({"weight": jnp.zeros((2, 2))}, rule.init(params), params)
         >>> limited = params["weight"] + update["weight"]
@@ -215,7 +221,7 @@ def column_norm_limit(limit: float) -> optax.GradientTransformation:
     References:
         `max_col_norm` in the released TFD recipe.
     """
-    return _norm_limit("column", limit, field="weight", axes=lambda ndim: (ndim - 1,))
+    return _norm_limit("column", limit, _incoming_axes)
 
 
 def kernel_norm_limit(limit: float) -> optax.GradientTransformation:
@@ -223,10 +229,11 @@ def kernel_norm_limit(limit: float) -> optax.GradientTransformation:
 
     $$w \leftarrow w \cdot \min(1, \text{limit} / \lVert w \rVert)$$
 
-    Like [`advnets.column_norm_limit`][], which it goes well with in a chain, but it acts on arrays
-    called `kernel`, and the norm is over all axes but the last: in [`advnets.MaxoutConv2d`][] the
-    incoming weights of a piece, in [`advnets.Deconvolution`][] the patch that an input channel
-    paints, which is what the released code limits there.
+    Like [`advnets.updates.column_norm_limit`][], which it goes well with in a chain, but it acts on
+    arrays called `kernel`, and the norm is over all axes but the last: in
+    [`advnets.convolutions.MaxoutConv2d`][] the incoming weights of a piece, in
+    [`advnets.convolutions.Deconvolution`][] the patch that an input channel paints, which is what
+    the released code limits there.
 
     Args:
         limit: the greatest Euclidean norm, above 0.
@@ -240,8 +247,8 @@ def kernel_norm_limit(limit: float) -> optax.GradientTransformation:
     Example:
         >>> import jax.numpy as jnp
         >>> import optax
-        >>> import advnets
-        >>> rule = advnets.kernel_norm_limit(1.0)
+        >>> from advnets import updates
+        >>> rule = updates.kernel_norm_limit(1.0)
         >>> params = {"kernel": jnp.full((5, 5, 1, 2), 0.5)}
         >>> update, _ = rule.update({"kernel": jnp.zeros((5, 5, 1, 2))}, rule.init(params), params)
         >>> limited = params["kernel"] + update["kernel"]
@@ -252,32 +259,73 @@ def kernel_norm_limit(limit: float) -> optax.GradientTransformation:
         `max_kernel_norm` of Pylearn2's `MaxoutConvC01B` and of `deconv.py` in the released code;
         no recipe turns it on.
     """
-    return _norm_limit("kernel", limit, field="kernel", axes=lambda ndim: tuple(range(ndim - 1)))
+    return _norm_limit("kernel", limit, _kernel_axes)
+
+
+def _incoming_axes(owner: Any, name: str, ndim: int) -> tuple[int, ...] | None:
+    """The axes of a weight that run over a unit's inputs; None for what is no such weight."""
+    if name != "weight" or ndim < 2:
+        return None
+    if isinstance(owner, eqx.nn.Conv | eqx.nn.ConvTranspose):  # (outputs, inputs, *kernel)
+        return tuple(range(1, ndim))
+    if isinstance(owner, eqx.nn.Linear | Maxout) or ndim == 2:
+        return (ndim - 1,)
+    raise ValueError(
+        f"column_norm_limit does not know which axes of a {type(owner).__name__}'s weight, which has "
+        f"{ndim}, run over a unit's inputs; limit the layers that it knows with optax.masked"
+    )
+
+
+def _kernel_axes(owner: Any, name: str, ndim: int) -> tuple[int, ...] | None:
+    return tuple(range(ndim - 1)) if name == "kernel" and ndim > 1 else None
 
 
 def _norm_limit(
-    name: str, limit: float, *, field: str, axes: Callable[[int], tuple[int, ...]]
+    kind: str, limit: float, axes_of: Callable[[Any, str, int], tuple[int, ...] | None]
 ) -> optax.GradientTransformation:
-    """Limits the norms, over some axes, of the arrays in fields of one name."""
+    """Limits norms over axes that depend on the module that owns an array, and its name there."""
     if not limit > 0:
-        raise ValueError(f"the {name} norm's limit must be above 0; got {limit}")
+        raise ValueError(f"the {kind} norm's limit must be above 0; got {limit}")
 
     def limited(
-        path: tuple[Any, ...], update: Float[Array, "*shape"], param: Float[Array, "*shape"]
+        owner: Any, name: str, update: Float[Array, "*shape"], param: Float[Array, "*shape"]
     ) -> Float[Array, "*shape"]:
-        if jax.tree_util.keystr(path[-1:], simple=True) != field or param.ndim < 2:
+        axes = axes_of(owner, name, param.ndim)
+        if axes is None:
             return update
         moved = param + update
-        norm = jnp.sqrt(jnp.sum(moved * moved, axis=axes(param.ndim), keepdims=True))
+        norm = jnp.sqrt(jnp.sum(moved * moved, axis=axes, keepdims=True))
         # The update, not the weight, is what changes: within the limit it passes bit for bit.
         return jnp.where(norm > limit, moved * (limit / norm) - param, update)
 
     def update(updates: PyTree, params: PyTree = None) -> PyTree:
         if params is None:
-            raise ValueError(f"{name}_norm_limit needs the parameters: pass params to update()")
-        return jax.tree_util.tree_map_with_path(limited, updates, params)
+            raise ValueError(f"{kind}_norm_limit needs the parameters: pass params to update()")
+        owners = _owners(params)
+        leaves, structure = jax.tree.flatten(updates)
+        return structure.unflatten(
+            limited(*owner, update, param)
+            for owner, update, param in zip(owners, leaves, jax.tree.leaves(params), strict=True)
+        )
 
     return optax.stateless(update)
+
+
+def _owners(params: PyTree) -> list[tuple[Any, str]]:
+    """For each array: the innermost module or container that has it, and its name there."""
+    found = []
+    for path, _ in jax.tree_util.tree_leaves_with_path(params):
+        owner = params
+        for key in path[:-1]:
+            name = jax.tree_util.keystr((key,), simple=True)
+            is_field = isinstance(key, jax.tree_util.GetAttrKey)
+            owner = getattr(owner, name) if is_field else owner[_index(key)]
+        found.append((owner, jax.tree_util.keystr(path[-1:], simple=True)))
+    return found
+
+
+def _index(key: Any) -> Any:
+    return key.idx if isinstance(key, jax.tree_util.SequenceKey) else key.key
 
 
 def released_updates(
@@ -294,9 +342,9 @@ def released_updates(
 ) -> optax.GradientTransformation:
     """The update rule that every released recipe shares.
 
-    [`advnets.momentum`][] with [`advnets.momentum_ramp`][] and
-    [`advnets.decayed_learning_rate`][], then [`advnets.column_norm_limit`][] and
-    [`advnets.kernel_norm_limit`][] where a recipe has a limit.
+    [`advnets.updates.momentum`][] with [`advnets.updates.momentum_ramp`][] and
+    [`advnets.updates.decayed_learning_rate`][], then [`advnets.updates.column_norm_limit`][] and
+    [`advnets.updates.kernel_norm_limit`][] where a recipe has a limit.
 
     Args:
         learning_rate: the initial learning rate, above 0; inside a compiled program an array.
@@ -319,7 +367,7 @@ def released_updates(
     Example:
         >>> import jax.numpy as jnp
         >>> import advnets
-        >>> rule = advnets.released_updates(0.1, updates_per_epoch=500)
+        >>> rule = advnets.updates.released_updates(0.1, updates_per_epoch=500)
         >>> update, _ = rule.update(jnp.ones(1), rule.init(jnp.zeros(1)))
         >>> [round(v, 3) for v in update.tolist()]
         [-0.1]
@@ -336,3 +384,109 @@ def released_updates(
     if norm_limit is None:
         return rule
     return optax.chain(rule, column_norm_limit(norm_limit), kernel_norm_limit(norm_limit))
+
+
+@dataclasses.dataclass(frozen=True)
+class Released:
+    """The released recipes' update rule, for a training run whose epochs give it its length.
+
+    [`advnets.train`][] knows how many updates an epoch has, and makes of this what
+    [`advnets.updates.released_updates`][] makes of that number.
+
+    Attributes:
+        learning_rate: the initial learning rate, above 0; inside a compiled program an array.
+        divisor: what the learning rate is divided by after every discriminator update.
+        floor: the least learning rate.
+        initial_momentum: the momentum in epoch 1.
+        final_momentum: the momentum from epoch `saturate` on.
+        saturate: the epoch at which the ramp ends.
+        norm_limit: the greatest norm of a unit's incoming weights or of a kernel, if there is a
+            limit.
+
+    Raises:
+        ValueError: for a setting out of range.
+
+    Example:
+        >>> import advnets
+        >>> slow = advnets.updates.Released(0.01)
+        >>> algorithm = advnets.Algorithm1(generator_updates=slow, discriminator_updates=slow)
+
+    References:
+        Released code, `algorithm` and `extensions` of each recipe.
+    """
+
+    learning_rate: float | Float[Array, ""] = 0.1
+    divisor: float = 1.000004
+    floor: float = 1e-6
+    initial_momentum: float = 0.5
+    final_momentum: float = 0.7
+    saturate: int = 250
+    norm_limit: float | None = None
+
+    def __post_init__(self) -> None:
+        self.transformation(1)
+
+    def transformation(
+        self, updates_per_epoch: int, *, stride: int = 1
+    ) -> optax.GradientTransformation:
+        """The rule for epochs of a known length.
+
+        Args:
+            updates_per_epoch: this player's updates in an epoch.
+            stride: discriminator updates for each update of this player (k for a generator).
+
+        Returns:
+            An Optax gradient transformation.
+        """
+        return released_updates(
+            self.learning_rate,
+            updates_per_epoch,
+            divisor=self.divisor,
+            floor=self.floor,
+            initial_momentum=self.initial_momentum,
+            final_momentum=self.final_momentum,
+            saturate=self.saturate,
+            stride=stride,
+            norm_limit=self.norm_limit,
+        )
+
+
+def shrink(factor: float) -> optax.GradientTransformation:
+    r"""Multiplies the parameters by a constant after each update.
+
+    $$\theta \leftarrow \text{factor} \cdot (\theta + u)$$
+
+    Put it last in a chain: it turns an update u into the one that ends there. Velocities are not
+    touched.
+
+    Args:
+        factor: what the parameters are multiplied by, in (0, 1].
+
+    Returns:
+        An Optax gradient transformation that needs `params`.
+
+    Raises:
+        ValueError: if the factor is outside (0, 1]; on update, if `params` are not given.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import optax
+        >>> import advnets
+        >>> rule = optax.chain(optax.sgd(1.0), advnets.updates.shrink(0.5))
+        >>> params = jnp.array([3.0])
+        >>> update, _ = rule.update(jnp.array([1.0]), rule.init(params), params)
+        >>> (params + update).tolist()
+        [1.0]
+
+    References:
+        Released code, `AdversaryPair` (`shrink_d`), for the discriminator.
+    """
+    if not 0 < factor <= 1:
+        raise ValueError(f"the shrinking factor must be above 0 and at most 1; got {factor}")
+
+    def update(updates: PyTree, params: PyTree = None) -> PyTree:
+        if params is None:
+            raise ValueError("shrink needs the parameters: pass params to update()")
+        return jax.tree.map(lambda p, u: factor * (p + u) - p, params, updates)
+
+    return optax.stateless(update)

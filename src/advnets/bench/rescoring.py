@@ -1,19 +1,79 @@
-"""A finished run's generator scored anew, with another number of samples."""
+"""A finished run's model: opened, and scored anew with another number of samples."""
 
-import json
 import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import jax
+import msgspec
 
 import advnets
-from advnets._provenance import provenance
-from advnets.bench.folders import RESULTS, read_config, recipe_from
-from advnets.bench.recipes import products_in
-from advnets.bench.runs import load_generator, samples_of, untouched
-from advnets.bench.scoring import CAVEAT, on_host, score_draws, write_json
+from advnets.bench import results
+from advnets.bench.catalogue import BENCHMARKS
+from advnets.bench.folders import LAST, RESULTS, best_name, read_config
+from advnets.bench.protocol import first_fold, on_host, score
+from advnets.bench.results import CAVEAT, Config, Provenance, Rescored, Result
+from advnets.bench.systems import Adversarial, System
+from advnets.bench.watching import Sampler, Watch
+
+
+def system_of(config: Config) -> System:
+    """The system that a run's `config.json` describes.
+
+    Args:
+        config: the run's.
+
+    Returns:
+        That of the benchmark of its name, or an adversarial recipe where there is none.
+
+    Raises:
+        ValueError: if the settings are not that system's.
+    """
+    known = BENCHMARKS.get(config.benchmark)
+    system = Adversarial if known is None else known.system
+    try:
+        return system(msgspec.convert(config.recipe, system.settings_type))
+    except msgspec.ValidationError as error:
+        raise ValueError(
+            f"the run's settings are not those of {config.benchmark} ({error}); an earlier version "
+            "made it, or its config.json is damaged"
+        ) from None
+
+
+def load_model(folder: str | os.PathLike[str], *, best: bool = False) -> Any:
+    """Opens the model that a run has left.
+
+    Args:
+        folder: the run's folder.
+        best: that of the best epoch by validation likelihood, not of the last epoch.
+
+    Returns:
+        The model: of an adversarial recipe, an [`advnets.Model`][].
+
+    Raises:
+        FileNotFoundError: if the folder holds no finished run.
+        ValueError: if its files are damaged.
+
+    Example:
+        >>> import jax
+        >>> from advnets import bench
+        >>> model = bench.load_model("runs/digits")  # doctest: +SKIP
+        >>> model.sample(jax.random.key(0), 5).shape  # doctest: +SKIP
+        (5, 8, 8)
+    """
+    model, *_ = _open(Path(folder), best)
+    return model
+
+
+def _open(folder: Path, best: bool) -> tuple[Sampler, Config, System, Result]:
+    if not (folder / RESULTS).exists():
+        raise FileNotFoundError(f"{folder} holds no {RESULTS}; name the folder of a finished run")
+    result = results.read(folder / RESULTS, Result)
+    config = read_config(folder)
+    system = system_of(config)
+    path = folder / (best_name(result.best.epoch) if best else LAST)
+    return system.load(path, config.image_shape), config, system, result
 
 
 def rescore(
@@ -24,8 +84,8 @@ def rescore(
     devices: int = 1,
     data_dir: str | os.PathLike[str] | None = None,
     progress: bool = True,
-) -> dict[str, Any]:
-    """Scores a finished run's generator by the run's own protocol, with more or fewer samples.
+) -> Rescored:
+    """Scores a finished run's model by the run's own protocol, with more or fewer samples.
 
     The result goes to `parzen-NUM_SAMPLES.json` in the run's folder (`parzen-best-…` for the best
     epoch), never to `results.json`. Stopped, the same call goes on where it was.
@@ -33,14 +93,13 @@ def rescore(
     Args:
         folder: the run's.
         num_samples: how many samples to draw, at least 1. None is kept, so memory is no limit.
-        best: score the generator of the best epoch by validation likelihood, not of the last one.
+        best: score the model of the best epoch by validation likelihood, not of the last one.
         devices: how many devices the samples are spread over, at least 1.
         data_dir: where the run's data are, see [`advnets.data.load`][].
         progress: show a progress bar with the time left.
 
     Returns:
-        What the file holds: `parzen`, in the form that it has in `results.json`; `generator` and
-        `epoch`; and where all of it comes from.
+        What the file holds.
 
     Raises:
         ValueError: if `num_samples` or `devices` is out of range, the data can't be had or aren't
@@ -51,14 +110,14 @@ def rescore(
     Example:
         >>> from advnets import bench
         >>> scored = bench.rescore("runs/digits", 1_000_000)  # doctest: +SKIP
-        >>> scored["parzen"]["test"]["mean"]  # doctest: +SKIP
+        >>> scored.parzen.test.mean  # doctest: +SKIP
         -12.3
 
     References:
         Section 5, Table 1. How the likelihood moves with the number of samples: Theis et al. 2016,
         "A note on the evaluation of generative models".
     """
-    origin = provenance()
+    origin = Provenance.here()
     folder = Path(folder)
     if num_samples < 1:
         raise ValueError(f"the number of samples must be at least 1; got {num_samples}")
@@ -67,42 +126,45 @@ def rescore(
             f"devices must be from 1 to {jax.local_device_count()}, as many as there are; got "
             f"{devices}"
         )
-    generator, _ = load_generator(folder, best=best)
+    model, config, system, result = _open(folder, best)
     out = folder / f"parzen-{'best-' if best else ''}{num_samples}.json"
     if out.exists():
         raise FileExistsError(f"{out} exists already; remove it to score the samples again")
-    stored, results = read_config(folder), json.loads((folder / RESULTS).read_text())
-    recipe, seed = recipe_from(stored["recipe"]), stored["seed"]
+    settings = system.settings
     data = advnets.data.load(
-        recipe.dataset, data_dir, image_size=recipe.image_size, proper_folds=recipe.proper_folds
+        settings.dataset,
+        data_dir,
+        image_size=settings.image_size,
+        proper_folds=settings.proper_folds,
     )
-    if data.source != results["data"]:
+    if data.source != result.data:
         raise ValueError(
-            f"{folder} was scored on {results['data']}, and this is {data.source}; name the run's "
-            "data with --data-dir"
+            f"{folder} was scored on {result.data}, and this is {data.source}; name the run's data "
+            "with --data-dir"
         )
-    epoch = results["best"]["epoch"] if best else results["epochs"]
+    epoch = result.best.epoch if best else result.epochs
+    watch = Watch(settings, data, folder, system.sample_key(config.seed))
     notes = folder / f"{out.stem}-unfinished"
-    with products_in(recipe):
-        scored = score_draws(
-            samples_of(seed, recipe, generator, epoch, num_samples),
-            untouched(data, recipe) if best else data,
-            on_host(recipe.preprocessing),
+    with system.context():
+        scored = score(
+            watch.samples(epoch, model, num_samples),
+            first_fold(data, proper_folds=settings.proper_folds) if best else data,
+            on_host(settings.preprocessing),
             devices=jax.local_devices()[:devices],
             notes=notes,
             progress=progress,
         )
-    result = {
-        "benchmark": stored["benchmark"],
-        "seed": seed,
-        "generator": "best epoch on validation" if best else "last epoch",
-        "epoch": epoch,
-        "parzen": scored,
-        "caveat": CAVEAT,
-        "data": data.source,
-        "run": results["provenance"],
-        "provenance": origin,
-    }
-    write_json(out, result)
-    shutil.rmtree(notes)
-    return result
+    rescored = Rescored(
+        benchmark=config.benchmark,
+        seed=config.seed,
+        generator="best epoch on validation" if best else "last epoch",
+        epoch=epoch,
+        parzen=scored,
+        caveat=CAVEAT,
+        data=data.source,
+        run=result.provenance,
+        provenance=origin,
+    )
+    results.write(out, rescored)
+    shutil.rmtree(notes, ignore_errors=True)
+    return rescored

@@ -6,15 +6,17 @@ import os
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
+import msgspec
 import numpy as np
 
 import advnets
 from advnets import _files
-from advnets.bench.folders import flat
-from advnets.bench.recipes import BENCHMARKS
-from advnets.bench.scoring import CAVEAT
+from advnets.bench.catalogue import BENCHMARKS
+from advnets.bench.folders import RESULTS, flat
+from advnets.bench.recorded import entry_or_rows
+from advnets.bench.results import CAVEAT, Entry, ReferenceRows, encode
 
 COLUMNS = ("mnist", "tfd")
 # Means and standard errors in nats. Sources: the paper's Table 1; GMMN: Li et al. 2015; adversarial
@@ -61,7 +63,7 @@ class Cell:
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class TableRow:
     """A row of the table.
 
     Attributes:
@@ -75,7 +77,7 @@ class Row:
     cells: Mapping[str, Cell]
 
 
-def read_runs(folders: Sequence[str | os.PathLike[str]]) -> list[dict[str, Any]]:
+def read_runs(folders: Sequence[str | os.PathLike[str]]) -> list[Entry | ReferenceRows]:
     """The results of runs, and reference rows.
 
     Args:
@@ -83,38 +85,30 @@ def read_runs(folders: Sequence[str | os.PathLike[str]]) -> list[dict[str, Any]]
             `python -m advnets.bench references` writes.
 
     Returns:
-        One dictionary for each.
+        What each holds.
 
     Raises:
         FileNotFoundError: if a folder holds no finished run.
         ValueError: if a file is damaged, or no result.
     """
-    results = []
+    found = []
     for folder in folders:
         path = Path(folder)
-        path = path if path.is_file() else path / "results.json"
+        path = path if path.is_file() else path / RESULTS
         if not path.is_file():
             raise FileNotFoundError(f"{folder} holds no results.json; name finished runs' folders")
-        try:
-            result = json.loads(path.read_text())
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path} can't be read ({error}); the run is damaged") from None
-        run = {"benchmark", "seed", "recipe", "parzen", "data"}
-        reference = {"dataset", "preprocessing", "training_images", "centroids"}
-        if not isinstance(result, dict) or not (run <= set(result) or reference <= set(result)):
-            raise ValueError(f"{path} holds neither a run's results nor reference rows")
-        results.append(result)
-    return results
+        found.append(entry_or_rows(path.read_bytes(), path))
+    return found
 
 
-def rows(results: Sequence[Mapping[str, Any]]) -> list[Row]:
+def rows(found: Sequence[Entry | ReferenceRows]) -> list[TableRow]:
     """The table's rows: published ones, one for each setting that was run, reference rows.
 
     Runs of one benchmark share a row if only their seeds differ; the row's label names what
     differs from the benchmark's recipe.
 
     Args:
-        results: of runs, and of reference rows.
+        found: results of runs, and reference rows.
 
     Returns:
         The rows, in the table's order.
@@ -123,65 +117,88 @@ def rows(results: Sequence[Mapping[str, Any]]) -> list[Row]:
         Table 1.
     """
     table = [
-        Row(label, "published", {name: Cell(*value) for name, value in cells.items()})
+        TableRow(label, "published", {name: Cell(*value) for name, value in cells.items()})
         for label, cells in PUBLISHED.items()
     ]
-    settings: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
-    for result in results:
-        name = result.get("benchmark")
-        # On other data it is no row of this table.
-        if name in COLUMNS and result["recipe"]["dataset"] == name:
+    settings: dict[tuple[str, str, str, str], list[Entry]] = {}
+    for entry in found:
+        if isinstance(entry, Entry) and column(entry) is not None:
             # How often a run was looked at changes nothing in it.
-            recipe = {k: v for k, v in result["recipe"].items() if k != "evaluate_every"}
-            key = (name, _label(name, result), json.dumps(recipe, sort_keys=True))
-            settings.setdefault(key, []).append(result)
-    for (name, label, _), runs in sorted(settings.items()):
-        by_seed = {run["seed"]: run for run in runs}  # the last of two runs with one seed
-        runs = [by_seed[seed] for seed in sorted(by_seed)]
-        table.append(Row(label, "here", {name: _over_seeds(runs)}))
-    for result in results:
-        if result.get("dataset") in COLUMNS and result["preprocessing"] == "unit":
-            for kind, label in (
-                ("training_images", "real training images"),
-                ("centroids", "k-means centroids of them"),
-            ):
-                scored = result[kind]
-                cell = Cell(scored["test"]["mean"], scored["test"]["standard_error"])
-                label = f"{scored['num_samples']:,} {label}"
-                table.append(Row(label, "reference", {result["dataset"]: cell}))
+            recipe = {k: v for k, v in entry.recipe.items() if k != "evaluate_every"}
+            key = (
+                str(column(entry)),
+                entry.benchmark,
+                _label(entry),
+                json.dumps(recipe, sort_keys=True),
+            )
+            settings.setdefault(key, []).append(entry)
+    for (name, _, label, _), runs in sorted(settings.items()):
+        by_seed = {run.seed: run for run in runs}  # the last of two runs with one seed
+        table.append(
+            TableRow(label, "here", {name: _over_seeds([by_seed[s] for s in sorted(by_seed)])})
+        )
+    for one in found:
+        if isinstance(one, ReferenceRows) and one.dataset in COLUMNS:
+            if one.preprocessing == "unit":
+                table += _reference_rows(one)
     return table
 
 
-def _label(name: str, result: Mapping[str, Any]) -> str:
-    """What was run: the update order, the epochs, and what else differs from the benchmark's."""
-    recipe = result["recipe"]
-    plain = flat(json.loads(json.dumps(dataclasses.asdict(BENCHMARKS[name].recipe))))
+def column(entry: Entry) -> str | None:
+    """The column that a run belongs to: its data's, if its benchmark is for those data."""
+    known = BENCHMARKS.get(entry.benchmark)
+    dataset = entry.recipe.get("dataset")
+    if known is None or known.recipe.dataset != dataset or dataset not in COLUMNS:
+        return None  # on other data it is no row of this table
+    return str(dataset)
+
+
+def _reference_rows(found: ReferenceRows) -> list[TableRow]:
+    labelled = (
+        (found.training_images, "real training images"),
+        (found.centroids, "k-means centroids of them"),
+    )
+    return [
+        TableRow(
+            f"{scored.num_samples:,} {label}",
+            "reference",
+            {found.dataset: Cell(scored.test.mean, scored.test.standard_error)},
+        )
+        for scored, label in labelled
+    ]
+
+
+def _label(entry: Entry) -> str:
+    """What was run: the system or its update order, the epochs, and what else is not as usual."""
+    known, recipe = BENCHMARKS[entry.benchmark], entry.recipe
+    plain = flat(json.loads(json.dumps(msgspec.to_builtins(known.recipe))))
     shown = ("order", "epochs")
     differing = [
         f"{key} = {value}"
         for key, value in flat(recipe).items()
         if key not in (*shown, "evaluate_every") and value != plain.get(key)
     ]
-    if result.get("first_stage"):
+    if entry.first_stage:
         differing.append("on a given first stage")
-    if "lossy" in result["data"]:
+    if "lossy" in entry.data:
         differing.append("lossy data")
-    return ", ".join([f"here: {recipe['order']}", f"{recipe['epochs']} epochs", *differing])
+    name = recipe.get("order", entry.benchmark)
+    return ", ".join([f"here: {name}", f"{recipe['epochs']} epochs", *differing])
 
 
-def _over_seeds(runs: Sequence[Mapping[str, Any]]) -> Cell:
-    tests = [run["parzen"]["test"] for run in runs]
-    scores = tuple(test["mean"] for test in tests)
+def _over_seeds(runs: Sequence[Entry]) -> Cell:
+    tests = [run.parzen.test for run in runs]
+    scores = tuple(test.mean for test in tests)
     return Cell(
         mean=float(np.mean(scores)),
-        standard_error=float(np.mean([test["standard_error"] for test in tests])),
+        standard_error=float(np.mean([test.standard_error for test in tests])),
         seeds=len(scores),
         spread=float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
         scores=scores,
     )
 
 
-def markdown(table: Sequence[Row]) -> str:
+def markdown(table: Sequence[TableRow]) -> str:
     """The table as Markdown.
 
     Args:
@@ -211,7 +228,7 @@ def markdown(table: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write(folder: str | os.PathLike[str], table: Sequence[Row]) -> None:
+def write(folder: str | os.PathLike[str], table: Sequence[TableRow]) -> None:
     """Writes the table as `table1.md` and `table1.json`, its columns and the seeds as pictures.
 
     `mnist.png` and `tfd.png` are the columns; `mnist-seeds.png` and `tfd-seeds.png` show each seed
@@ -224,8 +241,7 @@ def write(folder: str | os.PathLike[str], table: Sequence[Row]) -> None:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     _files.replace(folder / "table1.md", markdown(table).encode())
-    content = [dataclasses.asdict(row) for row in table]
-    _files.replace(folder / "table1.json", (json.dumps(content, indent=2) + "\n").encode())
+    _files.replace(folder / "table1.json", encode(list(table)))
     for name in COLUMNS:
         column = [row for row in table if name in row.cells]
         shown = [

@@ -1,21 +1,46 @@
 """Results that ship with the package: `results.json` of runs, and reference rows, as JSON files."""
 
 import importlib.resources
-import json
-from typing import Any
+
+from advnets.bench.results import Entry, ReferenceRows, decode
 
 
-def recorded() -> list[dict[str, Any]]:
+def recorded() -> list[Entry | ReferenceRows]:
     """The results that ship with the package.
 
     Returns:
-        What each file holds: a run's has a `benchmark`, a file of reference rows a `dataset`.
+        What each file holds.
 
     Example:
         >>> from advnets.bench.recorded import recorded
-        >>> "mnist" in {result.get("benchmark") for result in recorded()}
+        >>> from advnets.bench.results import Entry
+        >>> "mnist" in {one.benchmark for one in recorded() if isinstance(one, Entry)}
         True
     """
     folder = importlib.resources.files(__name__)
     files = [file for file in folder.iterdir() if file.name.endswith(".json")]
-    return [json.loads(file.read_text()) for file in sorted(files, key=lambda file: file.name)]
+    return [
+        entry_or_rows(file.read_bytes(), file.name)
+        for file in sorted(files, key=lambda file: file.name)
+    ]
+
+
+def entry_or_rows(content: bytes, source: object) -> Entry | ReferenceRows:
+    """A run's result, or reference rows, from JSON.
+
+    Args:
+        content: the JSON.
+        source: what it was read from, for error messages.
+
+    Returns:
+        Whichever it is.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    fields = decode(content, dict, source)
+    if "benchmark" in fields:
+        return decode(content, Entry, source)
+    if "dataset" in fields:
+        return decode(content, ReferenceRows, source)
+    raise ValueError(f"{source} holds neither a run's results nor reference rows")

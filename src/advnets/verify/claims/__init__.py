@@ -6,7 +6,9 @@ Importing this package registers them in [`advnets.verify.CLAIMS`][].
 from advnets.verify.claims import section_2_and_6 as section_2_and_6  # isort: skip
 from advnets.verify.claims import noise_contrastive as noise_contrastive  # isort: skip
 from advnets.verify.claims import equation_1 as equation_1  # isort: skip
-from advnets.verify.claims import section_3 as section_3  # isort: skip
+from advnets.verify.claims import saturation as saturation  # isort: skip
+from advnets.verify.claims import discriminator_steps as discriminator_steps  # isort: skip
+from advnets.verify.claims import helvetica as helvetica  # isort: skip
 from advnets.verify.claims import proposition_1 as proposition_1  # isort: skip
 from advnets.verify.claims import figure_1 as figure_1  # isort: skip
 from advnets.verify.claims import theorem_1 as theorem_1  # isort: skip

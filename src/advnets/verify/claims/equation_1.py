@@ -1,5 +1,6 @@
 """Eq. 1: the value of the game, by Monte Carlo through players and as an integral."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,12 +11,14 @@ import numpy as np
 import scipy.integrate
 import scipy.special
 import scipy.stats
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from advnets.algorithm1 import generate, judge
 from advnets.game import value_function
+from advnets.model import Model
+from advnets.players import judge
 from advnets.priors import Normal, Prior, Uniform
 from advnets.verify import criterion, families
+from advnets.verify.claims import toys
 from advnets.verify.registry import Fault, Finding, claim, worse
 
 N = 200_000
@@ -23,29 +26,8 @@ SHIFT, SCALE = 1.0, 0.7
 UNIFORM = Uniform(1)
 
 
-class _Shift(eqx.Module):
-    """z -> scale z + shift: with a normal prior, p_g is normal too."""
-
-    scale: Float[Array, "1"]
-    shift: Float[Array, "1"]
-
-    def __call__(self, z: Float[Array, "1"]) -> Float[Array, "1"]:
-        return self.scale * z + self.shift
-
-
-class _Increasing(eqx.Module):
-    """A neural generator of one variable whose weights are positive, so that it increases."""
-
-    slopes: Float[Array, " units"]
-    offsets: Float[Array, " units"]
-    heights: Float[Array, " units"]
-
-    def __call__(self, z: Float[Array, "1"]) -> Float[Array, "1"]:
-        return 0.3 * z + jnp.sum(self.heights * jnp.tanh(self.slopes * z + self.offsets))[None]
-
-
 def _increasing(seed: int) -> tuple[Callable, Callable, dict[str, np.ndarray]]:
-    """An increasing G and its derivative in float64, and their parameters."""
+    """`toys.Increasing` and its derivative in float64, and their parameters."""
     rng = np.random.default_rng([seed, 2])
     slopes, heights = rng.uniform(0.5, 3, 6), rng.uniform(0.1, 0.6, 6)
     offsets = rng.normal(size=6)
@@ -64,8 +46,8 @@ def _increasing(seed: int) -> tuple[Callable, Callable, dict[str, np.ndarray]]:
     statement="The value of the game is the expectation of log D over the data plus that of "
     "log(1 - D) over the generator's examples.",
     source="Eq. 1",
-    computes="advnets.value_function on 200,000 data and as many generated examples, through a "
-    "generator and a tanh discriminator, against verify.value_on_grid of the densities and of D's "
+    computes="advnets.game.value_function on 200,000 data and as many generated examples, through "
+    "a generator and a tanh discriminator, against verify.value_on_grid of the densities and of D's "
     "logits on 2,400 cells; in standard errors. Infinite unless the latter is the integral by "
     "SciPy's quadrature within 1e-8 nats.",
     tolerance=4.0,
@@ -92,11 +74,11 @@ def eq1_monte_carlo(
     value: Callable = value_function,
     value_on_grid: Callable = criterion.value_on_grid,
 ) -> Finding:
-    generator = _Shift(jnp.array([SCALE]), jnp.array([SHIFT]))
+    generator = toys.Affine(jnp.array([SCALE]), jnp.array([SHIFT]))
     discriminator_key, real_key, fake_key, judge_key = jax.random.split(jax.random.key(seed), 4)
     discriminator = eqx.nn.MLP(1, "scalar", 8, 1, jnp.tanh, key=discriminator_key)
     real = jax.random.normal(real_key, (N, 1))
-    fake = generate(fake_key, generator, Normal(1), N)
+    fake = Model(generator, Normal(1))(fake_key, N)
     real_logits = judge(judge_key, discriminator, real)
     fake_logits = judge(judge_key, discriminator, fake)
     estimate = float(value(real_logits, fake_logits))
@@ -190,7 +172,7 @@ def eq1_change_of_variables(
     statement="The generator defines p_g implicitly, as the distribution of G(z).",
     source="Section 3, section 4",
     computes="100,000 examples of an increasing neural G of uniform noise, drawn by "
-    "advnets.generate, counted in 60 cells, against the cells' masses by change of variables: "
+    "an advnets.Model, counted in 60 cells, against the cells' masses by change of variables: "
     "Pearson's statistic, in standard deviations above its mean.",
     tolerance=5.0,
     reason="Five standard deviations of a chi-squared variable of 50 to 59 degrees of freedom: "
@@ -202,9 +184,9 @@ def eq1_change_of_variables(
 )
 def eq1_push_forward(seed: int, *, prior: Prior = UNIFORM, repeat: int = 1) -> Finding:
     generator, _, parameters = _increasing(seed)
-    module = _Increasing(*(jnp.asarray(value, jnp.float32) for value in parameters.values()))
+    module = toys.Increasing(*(jnp.asarray(value, jnp.float32) for value in parameters.values()))
     n = 100_000
-    drawn = generate(jax.random.key(seed), module, prior, n // repeat)
+    drawn = Model(module, prior)(jax.random.key(seed), n // repeat)
     samples = np.repeat(np.asarray(drawn, np.float64), repeat, axis=0)
     z = scipy.stats.uniform(-np.sqrt(3), 2 * np.sqrt(3))
     low, high = generator(np.array([-np.sqrt(3), np.sqrt(3)]))
@@ -215,15 +197,18 @@ def eq1_push_forward(seed: int, *, prior: Prior = UNIFORM, repeat: int = 1) -> F
     statistic = float(np.sum((counted - expected)[used] ** 2 / expected[used]))
     freedom = int(used.sum()) - 1
     excess = (statistic - freedom) / np.sqrt(2 * freedom)
-
-    def draw(figure: Any) -> None:
-        axes = figure.subplots()
-        (x,) = grid.points
-        axes.bar(x, counted / n / grid.cell_volume, np.diff(x)[0], label="100,000 samples")
-        axes.plot(x, expected / n / grid.cell_volume, "k.-", label="change of variables")
-        axes.set(xlabel="x = G(z)", ylabel="p_g(x)")
-        axes.legend()
-
+    mass = n * grid.cell_volume
     return Finding(
-        abs(excess), {"statistic": statistic, "degrees of freedom": freedom}, parameters, draw
+        abs(excess),
+        {"statistic": statistic, "degrees of freedom": freedom},
+        parameters,
+        functools.partial(_draw_densities, grid.points[0], counted / mass, expected / mass),
     )
+
+
+def _draw_densities(x: np.ndarray, sampled: np.ndarray, expected: np.ndarray, figure: Any) -> None:
+    axes = figure.subplots()
+    axes.bar(x, sampled, np.diff(x)[0], label="100,000 samples")
+    axes.plot(x, expected, "k.-", label="change of variables")
+    axes.set(xlabel="x = G(z)", ylabel="p_g(x)")
+    axes.legend()

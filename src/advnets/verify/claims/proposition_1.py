@@ -13,8 +13,8 @@ import scipy.special
 import scipy.stats
 from jaxtyping import Array, Key
 
-from advnets.algorithm1 import judge
 from advnets.networks import maxout_discriminator
+from advnets.players import judge
 from advnets.verify import criterion, families
 from advnets.verify.registry import Fault, Finding, claim, largest, worse
 

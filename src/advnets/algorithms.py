@@ -1,0 +1,616 @@
+"""Minibatch stochastic gradient training of adversarial nets: Algorithm 1, and the released order.
+
+Pure functions `(key, players, state, real) -> (state, info)` over a state that holds arrays only, so
+that `jit`, `scan`, `vmap` and donation apply to them as they are. Nothing is compiled here.
+"""
+
+import abc
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, Key, PyTree
+
+from advnets import game
+from advnets.batches import Batch, length, parts
+from advnets.draws import Draws, discriminator_draws, generator_draws
+from advnets.objectives import GAN, Applied, Objective
+from advnets.players import Player, Players, apply, judge, partition
+from advnets.priors import Prior
+from advnets.updates import Released
+
+# What a step saw, by player and name; a player's `gradient_norm` is NaN where it was not computed.
+Info: TypeAlias = dict[str, dict[str, Float[Array, "..."]]]
+# An update rule, or one that needs to know how long an epoch is.
+UpdateRule: TypeAlias = optax.GradientTransformation | Released
+# How a batch of generated examples is made: of the step's keys, G on a batch, the prior, and data.
+Fake: TypeAlias = Callable[[Draws, Applied, Prior, Batch], Batch]
+
+
+class State(eqx.Module):
+    """What changes in training: arrays only.
+
+    Attributes:
+        players: each player's trained arrays, by name, the rest of its tree `None`.
+        memory: the arrays of each player's `eqx.nn.State`, likewise.
+        updates: the state of each player's Optax transformation.
+        average: the exponential moving average of the generator's trained arrays, if there is one.
+        iteration: the number of iterations made.
+    """
+
+    players: dict[str, PyTree]
+    memory: dict[str, PyTree]
+    updates: dict[str, PyTree]
+    average: PyTree
+    iteration: Int[Array, ""] | None
+
+    @property
+    def generator(self) -> PyTree:
+        """The generator's trained arrays."""
+        return self.players["generator"]
+
+    @property
+    def discriminator(self) -> PyTree:
+        """The discriminator's trained arrays."""
+        return self.players["discriminator"]
+
+
+def generated(draws: Draws, generator: Applied, prior: Prior, real: Batch) -> Batch:
+    """A batch of generated examples beside a batch of data: G(z), or (G(z, c), c).
+
+    Where data are a tuple, what follows the example is its condition c, which the generator gets
+    after the latent vector: the conditional game is the unconditional one on pairs.
+
+    Args:
+        draws: the step's keys.
+        generator: the generator as a function of a key and batches.
+        prior: the distribution of the latent vectors.
+        real: a batch of data.
+
+    Returns:
+        As many generated examples as there are data, with the data's conditions.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> import advnets
+        >>> from advnets.algorithms import generated
+        >>> draws = advnets.draws.generator_draws(jax.random.key(0))
+        >>> shift = lambda key, z, c: z + c[:, None]
+        >>> x, c = generated(draws, shift, advnets.priors.Uniform(2), (jnp.zeros((5, 2)), jnp.ones(5)))
+        >>> x.shape
+        (5, 2)
+
+    References:
+        x = G(z), z drawn from p_z (section 3); p(x | c) (section 7).
+    """
+    latents = prior(draws.latents, length(real))
+    if not isinstance(real, tuple):
+        return generator(draws.generator, latents)
+    _, *condition = real
+    return generator(draws.generator, latents, *condition), *condition
+
+
+def at(players: Players, state: State) -> Players:
+    """The players at a state, as modules that can be called.
+
+    Args:
+        players: players of the state's structure; their own trained arrays are not used.
+        state: a state.
+
+    Returns:
+        The players with the state's arrays.
+    """
+    return players.replaced(
+        {
+            name: eqx.combine(state.players[name], state.memory[name], partition(player)[2])
+            for name, player in players.named.items()
+        }
+    )
+
+
+def averaged(players: Players, state: State) -> Players | None:
+    """The players at a state, with the average of the generator in its place.
+
+    Args:
+        players: players of the state's structure.
+        state: a state.
+
+    Returns:
+        The players; None if the state holds no average.
+    """
+    if state.average is None:
+        return None
+    at_average = {**state.players, "generator": state.average}
+    return at(players, dataclasses.replace(state, players=at_average))
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Algorithm(abc.ABC):
+    """How players are trained; subclass it to bring your own.
+
+    Attributes:
+        objective: what the players descend.
+        generator_updates: the generator's update rule: any Optax transformation, or
+            [`advnets.updates.Released`][].
+        discriminator_updates: the discriminator's.
+        other_updates: those of further players, by name.
+        average: the decay of an exponential moving average of the generator's parameters over its
+            updates, in [0, 1); none is kept unless given.
+        fake: how generated examples are made.
+        norms_every: gradient norms are computed in one iteration of `norms_every`, and are NaN in
+            the others: they take a pass over every gradient, some 2 % of an update of the MNIST
+            recipe on a CPU. [`advnets.train`][] sets it.
+    """
+
+    objective: Objective = GAN()
+    generator_updates: UpdateRule = Released()
+    discriminator_updates: UpdateRule = Released()
+    other_updates: Mapping[str, UpdateRule] = dataclasses.field(default_factory=dict)
+    average: float | Float[Array, ""] | None = None
+    fake: Fake = generated
+    norms_every: int = 1
+
+    def __post_init__(self) -> None:
+        if self.norms_every < 1:
+            raise ValueError(f"norms_every must be at least 1; got {self.norms_every}")
+        known = isinstance(self.average, float | int)
+        if known and not 0 <= self.average < 1:
+            raise ValueError(
+                f"the average's decay must be at least 0 and below 1; got {self.average} (leave it "
+                "out for no average)"
+            )
+
+    @property
+    @abc.abstractmethod
+    def minibatches(self) -> int:
+        """The number of minibatches of data that an iteration takes."""
+
+    @abc.abstractmethod
+    def step(
+        self, key: Key[Array, ""], players: Players, state: State, real: Batch
+    ) -> tuple[State, Info]:
+        """One training iteration: the state after it, and what it saw."""
+
+    @property
+    def rules(self) -> dict[str, UpdateRule]:
+        """The update rules by player."""
+        return {
+            "generator": self.generator_updates,
+            "discriminator": self.discriminator_updates,
+            **self.other_updates,
+        }
+
+    def for_epochs_of(self, iterations: int) -> "Algorithm":
+        """This algorithm, with what depends on the length of an epoch settled.
+
+        Args:
+            iterations: the number of iterations in an epoch, at least 1.
+
+        Returns:
+            The algorithm, with an Optax transformation for every player.
+        """
+        if iterations < 1:
+            raise ValueError(f"an epoch must have at least 1 iteration; got {iterations}")
+        k = self.minibatches
+
+        def settled(name: str, rule: UpdateRule) -> optax.GradientTransformation:
+            if not isinstance(rule, Released):
+                return rule
+            if name == "discriminator":
+                return rule.transformation(iterations * k)
+            return rule.transformation(iterations, stride=k)
+
+        rules = {name: settled(name, rule) for name, rule in self.rules.items()}
+        return dataclasses.replace(
+            self,
+            generator_updates=rules.pop("generator"),
+            discriminator_updates=rules.pop("discriminator"),
+            other_updates=rules,
+        )
+
+    def init(self, players: Players) -> State:
+        """The state before the first iteration.
+
+        Args:
+            players: the players.
+
+        Returns:
+            A state with copies of the players' arrays.
+
+        Raises:
+            ValueError: if there is a further player without an update rule, or a rule without a
+                player, or a rule needs to know the length of an epoch.
+        """
+        named = players.named
+        if named.keys() != self.rules.keys():
+            (name, *_) = sorted(named.keys() ^ self.rules.keys())
+            has = "an update rule but no player" if name in self.rules else "no update rule"
+            raise ValueError(
+                f"{name!r} has {has}; Players.others and other_updates must have the same names"
+            )
+        parts = {name: partition(player) for name, player in named.items()}
+        trained = {name: part[0] for name, part in parts.items()}
+        state = State(
+            players=trained,
+            memory={name: part[1] for name, part in parts.items()},
+            updates={name: self._rule(name).init(params) for name, params in trained.items()},
+            average=None if self.average is None else trained["generator"],
+            iteration=jnp.zeros((), int),
+        )
+        # Some rules keep the parameters themselves; an array that is there twice can't be donated.
+        return jax.tree.map(jnp.array, state)
+
+    def _rule(self, name: str) -> optax.GradientTransformation:
+        rule = self.rules[name]
+        if isinstance(rule, Released):
+            raise ValueError(
+                "the released update rule needs to know how many iterations an epoch has; call "
+                "algorithm.for_epochs_of(iterations) first, as advnets.train does"
+            )
+        return rule
+
+    def _differentiate(
+        self, names: tuple[str, ...], draws: Draws, players: Players, state: State, real: Batch
+    ) -> tuple[dict[str, Array], dict[str, PyTree], dict[str, Any], State]:
+        """Costs and gradients of some players, each by its own parameters.
+
+        Also what was seen of the discriminator, and the state with the memory of who moves.
+        """
+
+        def costs(moving: dict[str, PyTree]) -> tuple[dict[str, Array], Any]:
+            now = at(players, dataclasses.replace(state, players={**state.players, **moving}))
+            generator = _Threaded(now.generator)
+            fake = self.fake(draws, generator, now.prior, real)
+
+            def of(name: str) -> Applied:
+                return lambda key, *inputs: _apply_keyed(now.named[name], key, *inputs)[0]
+
+            found = self.objective.costs(
+                draws,
+                lambda key, batch: judge(key, now.discriminator, batch),
+                real,
+                fake,
+                **{name: of(name) for name in players.others},
+            )
+            _check_costs(found.named, names)
+            seen = found.seen if found.seen is not None else {"cost": found.discriminator}
+            return {name: found.named[name] for name in names}, (
+                dict(seen),
+                fake,
+                partition(generator.player)[1],
+            )
+
+        moving = {name: state.players[name] for name in names}
+        values, pull_back, (seen, fake, generator_memory) = jax.vjp(costs, moving, has_aux=True)
+        # One forward pass, pulled back for each player: its cost to its own parameters. (What a
+        # pullback computes for another player is unused, and the compiler drops it.)
+        gradients = {}
+        for name in names:
+            cotangents = {
+                other: jnp.ones_like(value) if other == name else jnp.zeros_like(value)
+                for other, value in values.items()
+            }
+            gradients[name] = pull_back(cotangents)[0][name]
+        memory = dict(state.memory)
+        if "generator" in names:
+            memory["generator"] = generator_memory
+        if "discriminator" in names and jax.tree.leaves(memory["discriminator"]):
+            memory["discriminator"] = _memory_after(draws, at(players, state), real, fake)
+        return values, gradients, seen, dataclasses.replace(state, memory=memory)
+
+    def _descend(self, state: State, gradients: dict[str, PyTree]) -> State:
+        """Applies the players' update rules, and moves the average on with the generator."""
+        moved, updates = dict(state.players), dict(state.updates)
+        for name, gradient in gradients.items():
+            moved[name], updates[name] = _descend(
+                self._rule(name), gradient, state.updates[name], state.players[name]
+            )
+        average = state.average
+        if average is not None and "generator" in gradients:
+            average = optax.incremental_update(moved["generator"], average, 1 - self.average)
+        return dataclasses.replace(state, players=moved, updates=updates, average=average)
+
+    def _norm(self, gradient: PyTree, iteration: Int[Array, ""]) -> Float[Array, ""]:
+        if self.norms_every == 1:
+            return optax.tree.norm(gradient)
+        like = jax.eval_shape(optax.tree.norm, gradient)
+        return jax.lax.cond(
+            iteration % self.norms_every == 0,
+            optax.tree.norm,
+            lambda _: jnp.full(like.shape, jnp.nan, like.dtype),
+            gradient,
+        )
+
+    def _info(
+        self,
+        values: dict[str, Array],
+        gradients: dict[str, PyTree],
+        seen: dict[str, Array],
+        state: State,
+    ) -> Info:
+        info = {}
+        for name, gradient in gradients.items():
+            norm = {"gradient_norm": self._norm(gradient, state.iteration)}
+            info[name] = (seen if name == "discriminator" else {"cost": values[name]}) | norm
+        return info
+
+
+class _Threaded:
+    """A generator on a batch, which remembers itself as it was after its last call."""
+
+    def __init__(self, player: Player) -> None:
+        self.player = player
+
+    def __call__(self, key: Key[Array, ""] | None, *inputs: Batch) -> Any:
+        outputs, self.player = _apply_keyed(self.player, key, *inputs)
+        return outputs
+
+
+def _apply_keyed(
+    player: Player, key: Key[Array, ""] | None, *inputs: Batch
+) -> tuple[Any, Player]:
+    keys = None if key is None else jax.random.split(key, length(inputs))
+    return apply(player, keys, *inputs)
+
+
+def _memory_after(draws: Draws, players: Players, real: Batch, fake: Batch) -> PyTree:
+    """The discriminator's memory after data and generated examples.
+
+    The compiler finds the forward passes of the costs again in these.
+    """
+    discriminator = players.discriminator
+    for key, batch in ((draws.real, real), (draws.fake, fake)):
+        _, discriminator = _apply_keyed(discriminator, key, *parts(batch))
+    return partition(discriminator)[1]
+
+
+def _check_costs(costs: Mapping[str, Array], names: tuple[str, ...]) -> None:
+    for name in names:
+        if name not in costs:
+            raise ValueError(f"the objective gives no cost for {name!r}; add it to Costs.others")
+        if costs[name].shape != ():
+            raise ValueError(
+                f"the objective's cost of the {name} must be a scalar; got shape "
+                f"{costs[name].shape} (take its mean over the minibatch)"
+            )
+
+
+def _descend(
+    rule: optax.GradientTransformation, gradient: PyTree, rule_state: PyTree, params: PyTree
+) -> tuple[PyTree, PyTree]:
+    # All gradients before any update: then XLA updates the parameters in place, without copies.
+    gradient, params = jax.lax.optimization_barrier((gradient, params))
+    updates, rule_state = rule.update(gradient, rule_state, params)
+    return optax.apply_updates(params, updates), rule_state
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Algorithm1(Algorithm):
+    """Algorithm 1 as printed: k steps of the discriminator, then one of the generator.
+
+    Every step draws noise of its own, and the generator moves against the updated discriminator.
+    Any Equinox module works as either player. A generator maps a latent vector to an example, a
+    discriminator maps an example to a logit (of shape `()` or `(1,)`); both are written for one
+    example, and are given `key=` if they take it. Further players move with the generator.
+
+    Attributes:
+        k: the number of discriminator steps in an iteration, at least 1.
+        objective: what the players descend; -V for the discriminator (Eq. 1) and the
+            non-saturating cost for the generator unless given.
+        generator_updates: the generator's update rule.
+        discriminator_updates: the discriminator's.
+        other_updates: those of further players.
+        average: the decay of an average of the generator, see [`advnets.algorithms.Algorithm`][].
+        fake: how generated examples are made.
+        norms_every: how often gradient norms are computed, likewise.
+
+    Raises:
+        ValueError: for a setting out of range.
+
+    Example:
+        >>> import equinox as eqx
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> import optax
+        >>> import advnets
+        >>> key, g_key, d_key = jax.random.split(jax.random.key(0), 3)
+        >>> players = advnets.Players(
+        ...     eqx.nn.MLP(2, 3, 16, 1, key=g_key),
+        ...     eqx.nn.MLP(3, 1, 16, 1, key=d_key),
+        ...     prior=advnets.priors.Uniform(2),
+        ... )
+        >>> algorithm = advnets.Algorithm1(
+        ...     generator_updates=optax.sgd(0.1), discriminator_updates=optax.sgd(0.1)
+        ... )
+        >>> state = algorithm.init(players)
+        >>> step = jax.jit(lambda state, real: algorithm.step(key, players, state, real))
+        >>> state, info = step(state, jnp.zeros((8, 3)))
+        >>> int(state.iteration)
+        1
+
+    References:
+        Algorithm 1.
+    """
+
+    k: int = 1
+
+    def __post_init__(self) -> None:
+        Algorithm.__post_init__(self)
+        if self.k < 1:
+            raise ValueError(f"k must be at least 1; got {self.k}")
+
+    @property
+    def minibatches(self) -> int:
+        return self.k
+
+    def step_keys(
+        self, key: Key[Array, ""], iteration: Int[Array, ""] | int
+    ) -> tuple[Key[Array, " k"], Key[Array, ""]]:
+        """The keys of an iteration's steps.
+
+        Args:
+            key: the run's key.
+            iteration: the iteration's number.
+
+        Returns:
+            One for each discriminator step, for [`advnets.draws.discriminator_draws`][], and the
+            generator's, for [`advnets.draws.generator_draws`][].
+        """
+        discriminator, generator = jax.random.split(jax.random.fold_in(key, iteration))
+        return jax.random.split(discriminator, self.k), generator
+
+    def discriminator_step(
+        self, key: Key[Array, ""], players: Players, state: State, real: Batch
+    ) -> tuple[State, dict[str, Array]]:
+        """One descent of the discriminator's cost, with as many fresh latent vectors as data.
+
+        Args:
+            key: a key for this step alone.
+            players: the players; their trained arrays are the state's.
+            state: the state; only the discriminator's part of it changes.
+            real: a minibatch of data.
+
+        Returns:
+            The new state, and what the step saw.
+
+        References:
+            Algorithm 1, the inner loop.
+        """
+        values, gradients, seen, state = self._differentiate(
+            ("discriminator",), discriminator_draws(key), players, state, real
+        )
+        state = self._descend(state, gradients)
+        return state, self._info(values, gradients, seen, state)["discriminator"]
+
+    def generator_step(
+        self, key: Key[Array, ""], players: Players, state: State, real: Batch
+    ) -> tuple[State, Info]:
+        """One descent of the generator's cost, with fresh latent vectors; further players' too.
+
+        Args:
+            key: a key for this step alone.
+            players: the players; their trained arrays are the state's.
+            state: the state; the discriminator's part of it does not change.
+            real: a minibatch of data: as many latent vectors are drawn, its conditions are used,
+                and an objective may look at it.
+
+        Returns:
+            The new state, and what the step saw of each player that it moved.
+
+        References:
+            Algorithm 1, after the inner loop.
+        """
+        names = ("generator", *players.others)
+        values, gradients, seen, state = self._differentiate(
+            names, generator_draws(key), players, state, real
+        )
+        state = self._descend(state, gradients)
+        return state, self._info(values, gradients, seen, state)
+
+    def step(
+        self, key: Key[Array, ""], players: Players, state: State, real: Batch
+    ) -> tuple[State, Info]:
+        """One iteration.
+
+        Args:
+            key: the run's key, the same at every iteration: the iteration's number is folded in.
+            players: the players; their trained arrays are the state's.
+            state: the state.
+            real: a minibatch of data; for k > 1, k of them, stacked along a leading axis.
+
+        Returns:
+            The state after the iteration, and what it saw: the mean over the discriminator's
+            steps, and the generator's step.
+
+        Raises:
+            ValueError: if k > 1 and the leading axis is not k long.
+
+        References:
+            Algorithm 1, one turn of the outer loop.
+        """
+        discriminator_keys, generator_key = self.step_keys(key, state.iteration)
+        if self.k == 1:
+            real = jax.tree.map(lambda x: x[None], real)
+        if length(real) != self.k:
+            shape = jax.tree.leaves(real)[0].shape
+            raise ValueError(
+                f"k={self.k} discriminator steps need that many minibatches along the leading "
+                f"axis; got data of shape {shape}"
+            )
+
+        def once(
+            state: State, inputs: tuple[Key[Array, ""], Batch]
+        ) -> tuple[State, dict[str, Array]]:
+            step_key, batch = inputs
+            return self.discriminator_step(step_key, players, state, batch)
+
+        state, infos = jax.lax.scan(once, state, (discriminator_keys, real))
+        last = jax.tree.map(lambda x: x[-1], real)
+        state, info = self.generator_step(generator_key, players, state, last)
+        info["discriminator"] = jax.tree.map(lambda x: jnp.mean(x, axis=0), infos)
+        return dataclasses.replace(state, iteration=state.iteration + 1), info
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Simultaneous(Algorithm):
+    """What the released recipes run: all players move at once.
+
+    One minibatch, with noise and dropout masks that the players share, and all gradients at the
+    same parameters. The discriminator's cost is halved.
+
+    Attributes:
+        objective: what the players descend; -V/2 for the discriminator and the non-saturating cost
+            for the generator unless given.
+        generator_updates: the generator's update rule.
+        discriminator_updates: the discriminator's.
+        other_updates: those of further players.
+        average: the decay of an average of the generator, see [`advnets.algorithms.Algorithm`][].
+        fake: how generated examples are made.
+        norms_every: how often gradient norms are computed, likewise.
+
+    Raises:
+        ValueError: for a setting out of range.
+
+    Example:
+        >>> import advnets
+        >>> algorithm = advnets.Simultaneous(average=0.999)
+        >>> algorithm.minibatches
+        1
+
+    References:
+        Released code, `AdversaryCost2.get_gradients` under Pylearn2's stock SGD.
+    """
+
+    objective: Objective = GAN(discriminator_cost=game.discriminator_cost)
+
+    @property
+    def minibatches(self) -> int:
+        return 1
+
+    def step(
+        self, key: Key[Array, ""], players: Players, state: State, real: Batch
+    ) -> tuple[State, Info]:
+        """One iteration.
+
+        Args:
+            key: the run's key, the same at every iteration: the iteration's number is folded in,
+                and gives the iteration's [`advnets.draws.discriminator_draws`][].
+            players: the players; their trained arrays are the state's.
+            state: the state.
+            real: a minibatch of data.
+
+        Returns:
+            The state after the iteration, and what it saw of each player.
+        """
+        draws = discriminator_draws(jax.random.fold_in(key, state.iteration))
+        values, gradients, seen, state = self._differentiate(
+            tuple(players.named), draws, players, state, real
+        )
+        state = self._descend(state, gradients)
+        info = self._info(values, gradients, seen, state)
+        return dataclasses.replace(state, iteration=state.iteration + 1), info

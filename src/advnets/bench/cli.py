@@ -1,0 +1,325 @@
+"""The command line: `python -m advnets.bench`."""
+
+import argparse
+import dataclasses
+import difflib
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+import tyro
+
+from advnets import CheckpointError, TrainingDiverged
+from advnets.bench import report, table1
+from advnets.bench.benchmark import Benchmark
+from advnets.bench.catalogue import BENCHMARKS
+from advnets.bench.experiment import Request, execute, prepare
+from advnets.bench.processes import Processes, join
+from advnets.bench.recorded import recorded
+from advnets.bench.references import record
+from advnets.bench.rescoring import rescore
+from advnets.bench.results import Entry
+from advnets.bench.settings import Preprocessing, Settings
+from advnets.training.devices import is_main_process
+
+Recipe = TypeVar("Recipe", bound=Settings)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(Generic[Recipe]):
+    """What a run is given beside its recipe."""
+
+    recipe: Annotated[Recipe, tyro.conf.arg(name="")]
+    preset: Literal["full", "quick"] = "full"
+    """quick: smaller players and few epochs, to try everything in about a minute."""
+    seed: int = 0
+    """Seed of everything random."""
+    seeds: int = 1
+    """Seeds to train at once, from that one on, each in a folder seed-N of its own."""
+    learning_rates: tuple[float, ...] = ()
+    """Initial learning rates to train at, in the same program, each with all the seeds; the
+    validation likelihood chooses one."""
+    out: Path | None = None
+    """Folder of the run; a new one under runs/ unless given."""
+    data_dir: Path | None = None
+    """Local mirror of the Hub's repositories, or a folder of images (or ADVNETS_DATA)."""
+    first_stage: Path | None = None
+    """tfd: a finished first stage to build on, instead of training it."""
+    resume: bool = False
+    """Continue the run in the folder, exactly."""
+    devices: int | None = None
+    """Devices to spread the runs over, or a single one's minibatches; 1 unless given, or all of
+    several processes."""
+    shard_layers: bool = False
+    """Cut a single run's large layers over the devices too, where they do not fit on one."""
+    together: Annotated[Processes, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=Processes
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ReferenceOptions:
+    """What the reference rows are computed on."""
+
+    dataset: str = "mnist"
+    """digits, mnist, cifar10, tfd, imagefolder, or owner/name on the Hub."""
+    preprocessing: Preprocessing = "unit"
+    """unit: pixels in [0, 1]; gcn: as the CIFAR-10 recipes."""
+    iterations: int = 20
+    """Most rounds of k-means (10 seconds each for MNIST on 2 cores)."""
+    seed: int = 0
+    """Seed of the centroids' start."""
+    out: Path | None = None
+    """File of the result; runs/references-DATASET.json unless given."""
+    data_dir: Path | None = None
+    """Local mirror of the Hub's repositories (or ADVNETS_DATA)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TableOptions:
+    """What Table 1 is made from."""
+
+    runs: tuple[Path, ...] = ()
+    """Folders of finished runs (or files of reference rows), beside what ships with the package."""
+    out: Path = Path("runs/table1")
+    """Folder of table1.md, table1.json and the pictures; what is there of them is replaced."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ParzenOptions:
+    """What a finished run is scored with."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Folder of the run."""
+    num_samples: int = 1_000_000
+    """Samples drawn; none is kept."""
+    best: bool = False
+    """Score the best epoch on validation, not the last."""
+    devices: int = 1
+    """Devices that the samples are spread over."""
+    data_dir: Path | None = None
+    """Local mirror of the Hub's repositories, or the run's folder of images (or ADVNETS_DATA)."""
+
+
+PARZEN = "a finished run scored anew, with more samples"
+REFERENCES = "real training images, and k-means centroids of them, scored in the place of samples"
+TABLE1 = "Table 1 from recorded runs: the published rows, ours, and the reference rows"
+
+SPEED = "speed side by side: PyTorch, an Equinox loop, the products alone; cost curves; start-up"
+SPEED_FOLDER = Path("bench/speed")
+
+
+def listing() -> str:
+    """What there is to run, for a call without arguments."""
+    lines = [
+        "python -m advnets.bench BENCHMARK [OPTIONS]    (--help after a name explains both)",
+        "--preset quick: a small version of each benchmark, done in a minute or so.",
+        "",
+    ]
+    for benchmark in BENCHMARKS.values():
+        lines += [
+            benchmark.name,
+            f"    {benchmark.summary}: {benchmark.cost}",
+            f"    needs {benchmark.needs}",
+            f"    expect {benchmark.expected}",
+        ]
+    lines += ["references", f"    {REFERENCES}", "    needs the data set that it is given"]
+    lines += ["parzen", f"    {PARZEN}", "    needs the run's folder and its data"]
+    lines += [
+        "table1",
+        f"    {TABLE1}",
+        "    needs nothing: the recorded runs come with the package",
+        "speed",
+        f"    {SPEED}",
+        "    needs a clone of the repository, and some minutes",
+    ]
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line; returns its exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(listing())
+        return 0
+    name, *rest = arguments
+    if name in COMMANDS:
+        return COMMANDS[name](rest)
+    if name in BENCHMARKS:
+        return _benchmark(BENCHMARKS[name], rest)
+    known = [*BENCHMARKS, *COMMANDS]
+    near = difflib.get_close_matches(name, known, 1)
+    meant = f"; did you mean {near[0]}?" if near else ""
+    return _refuse(f"unknown benchmark {name!r}; choose one of {', '.join(known)}{meant}")
+
+
+def _benchmark(benchmark: Benchmark, arguments: list[str]) -> int:
+    """Runs a benchmark: reads its options, prepares, executes, reports."""
+    try:
+        defaults = _defaults(benchmark, arguments)
+        options = tyro.cli(
+            Options[type(benchmark.recipe)],  # type: ignore[misc]
+            default=defaults,
+            args=arguments,
+            prog=benchmark.command,
+            description=f"{benchmark.summary}: {benchmark.cost}; needs {benchmark.needs}; "
+            f"expect {benchmark.expected}.",
+        )
+        join(options.together)
+        chosen = dataclasses.replace(benchmark, recipe=options.recipe)
+        grid = prepare(chosen, _request(options, defaults))
+    except (ValueError, OSError) as error:
+        return _refuse(str(error))
+    if is_main_process():
+        print(f"{benchmark.name}: everything goes to {grid.folder}", file=sys.stderr)
+    try:
+        result = execute(grid)
+    except CheckpointError as error:
+        return _refuse(str(error))
+    except TrainingDiverged as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(
+            f"stopped; the same command with --resume --out {grid.folder} continues it",
+            file=sys.stderr,
+        )
+        return 130
+    if is_main_process():
+        print(report.of(result, grid.folder))
+    return 0
+
+
+def _request(options: Options[Any], defaults: Options[Any]) -> Request:
+    """What the options ask for beside the recipe."""
+    rates = options.learning_rates
+    rate = getattr(options.recipe, "learning_rate", None)
+    if rates and rate != getattr(defaults.recipe, "learning_rate", None):
+        raise ValueError(
+            f"--learning-rates has a run at each; leave out --learning-rate {rate}"
+        )
+    many = options.seeds != 1 or bool(rates)
+    return Request(
+        seed=options.seed,
+        seeds=options.seeds if many else None,
+        learning_rates=rates,
+        out=options.out,
+        data_dir=options.data_dir,
+        first_stage=options.first_stage,
+        resume=options.resume,
+        devices=options.devices,
+        shard_layers=options.shard_layers,
+    )
+
+
+def _defaults(benchmark: Benchmark, arguments: list[str]) -> Options[Any]:
+    """The settings that a command line starts from, which its preset decides."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--preset")
+    quick = parser.parse_known_args(arguments)[0].preset == "quick"
+    return Options(benchmark.quick if quick and benchmark.quick else benchmark.recipe)
+
+
+def _parzen(arguments: list[str]) -> int:
+    options = tyro.cli(
+        ParzenOptions,
+        args=arguments,
+        prog="python -m advnets.bench parzen",
+        description=f"{PARZEN[0].upper()}{PARZEN[1:]}.",
+    )
+    try:
+        result = rescore(
+            options.run,
+            options.num_samples,
+            best=options.best,
+            devices=options.devices,
+            data_dir=options.data_dir,
+        )
+    except (ValueError, OSError) as error:
+        return _refuse(str(error))
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on where it was", file=sys.stderr)
+        return 130
+    print("Parzen log-likelihood of the test set, nats:")
+    label = f"{options.num_samples} samples, {result.generator} ({result.epoch})"
+    print(report.scored(label, result.parzen))
+    print(result.caveat)
+    return 0
+
+
+def _references(arguments: list[str]) -> int:
+    options = tyro.cli(
+        ReferenceOptions,
+        args=arguments,
+        prog="python -m advnets.bench references",
+        description=f"The reference rows of Table 1: {REFERENCES}.",
+    )
+    try:
+        result = record(
+            options.dataset,
+            out=options.out,
+            data_dir=options.data_dir,
+            preprocessing=options.preprocessing,
+            iterations=options.iterations,
+            seed=options.seed,
+        )
+    except (ValueError, OSError) as error:
+        return _refuse(str(error))
+    print(f"Parzen log-likelihood of {options.dataset}'s test set, nats:")
+    for label, found in (
+        ("training images", result.training_images),
+        ("centroids", result.centroids),
+    ):
+        print(report.scored(f"{found.num_samples} {label}", found))
+    return 0
+
+
+def _table1(arguments: list[str]) -> int:
+    options = tyro.cli(
+        TableOptions,
+        args=arguments,
+        prog="python -m advnets.bench table1",
+        description=f"{TABLE1}.",
+    )
+    try:
+        given = table1.read_runs(options.runs)
+        rows = table1.rows([*recorded(), *given])
+        table1.write(options.out, rows)
+    except (ValueError, OSError) as error:
+        return _refuse(str(error))
+    print(table1.markdown(rows), end="")
+    others = sorted(
+        {
+            one.benchmark if isinstance(one, Entry) else one.dataset
+            for one in given
+            if (table1.column(one) if isinstance(one, Entry) else one.dataset) not in table1.COLUMNS
+        }
+    )
+    if others:
+        print(f"left out, as Table 1 has no column for it: {', '.join(others)}", file=sys.stderr)
+    print(f"table1.md, table1.json and the pictures are in {options.out}", file=sys.stderr)
+    return 0
+
+
+def _speed(arguments: list[str]) -> int:
+    if not SPEED_FOLDER.is_dir():
+        return _refuse(
+            "the speed comparisons are not installed with the package; call this in the root of a "
+            f"clone, where {SPEED_FOLDER} is"
+        )
+    return subprocess.run([sys.executable, str(SPEED_FOLDER), *arguments]).returncode
+
+
+def _refuse(reason: str) -> int:
+    print(f"error: {reason}", file=sys.stderr)
+    return 2
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "parzen": _parzen,
+    "references": _references,
+    "table1": _table1,
+    "speed": _speed,
+}

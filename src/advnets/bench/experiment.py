@@ -1,0 +1,545 @@
+"""An experiment: a system fitted to data, then scored and drawn by one protocol.
+
+`prepare` checks all that can be checked before work starts, and claims the folders; `execute` does
+the work: fit, score, draw. Seeds and settings are one grid, and a single run is a grid of one.
+"""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import msgspec
+import numpy as np
+from jaxtyping import Float
+from tqdm import tqdm
+
+import advnets
+from advnets.bench import results
+from advnets.bench.benchmark import Benchmark
+from advnets.bench.catalogue import BENCHMARKS
+from advnets.bench.evaluations import EVALUATIONS, Subject
+from advnets.bench.folders import (
+    CONFIG,
+    LAST,
+    RESULTS,
+    best_name,
+    best_row,
+    check_alone,
+    check_same,
+    choose,
+    identify_first_stage,
+)
+from advnets.bench.grid import sweep_result, seeds_result
+from advnets.bench.protocol import Samples, first_fold, on_host, score
+from advnets.bench.references import recorded_centroids
+from advnets.bench.results import (
+    CAVEAT,
+    Best,
+    Config,
+    Provenance,
+    Published,
+    Reference,
+    References,
+    Result,
+    Score,
+    SeedsResult,
+    SweepResult,
+)
+from advnets.bench.settings import Settings
+from advnets.bench.systems import Fitted, Run
+from advnets.bench.watching import Watch, pictured
+from advnets.training.devices import barrier, is_main_process, make_mesh
+
+# Figure 3: lines in z space, and points on each.
+LINES, STEPS = 8, 11
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What an experiment is told beside its benchmark.
+
+    Attributes:
+        seed: the seed of everything random, or the first of several.
+        seeds: the number of seeds that are fitted together; None for a single run.
+        learning_rates: of a sweep, which has all seeds for each.
+        out: the folder; a new one under `runs/` unless given.
+        data_dir: where the data are, see [`advnets.data.load`][].
+        first_stage: of a benchmark in two stages: a finished first stage to build on.
+        resume: continue the run in the folder.
+        devices: how many devices to spread it over, see [`advnets.train`][].
+        shard_layers: shard large layers over the devices too, likewise.
+    """
+
+    seed: int = 0
+    seeds: int | None = None
+    learning_rates: tuple[float, ...] = ()
+    out: str | os.PathLike[str] | None = None
+    data_dir: str | os.PathLike[str] | None = None
+    first_stage: str | os.PathLike[str] | None = None
+    resume: bool = False
+    devices: int | None = None
+    shard_layers: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """Runs that are ready to start, which share all but their seeds and learning rates.
+
+    Attributes:
+        folder: the folder of a single run, or of the folders of several.
+        runs: the runs.
+        together: whether they are several.
+        learning_rates: of a sweep, those of its runs.
+    """
+
+    folder: Path
+    runs: tuple[Run, ...]
+    together: bool
+    learning_rates: tuple[float, ...]
+
+
+def prepare(benchmark: Benchmark, request: Request) -> Grid:
+    """Checks everything that can be checked before work starts, and claims the runs' folders.
+
+    Args:
+        benchmark: what to run.
+        request: how.
+
+    Returns:
+        The runs, for [`advnets.bench.experiment.execute`][].
+
+    Raises:
+        ValueError: for a setting out of range, data that can't be had, or resuming with other
+            settings.
+        OSError: if the folder holds another run, or nothing to resume, or there is no such first
+            stage.
+    """
+    origin = Provenance.here()  # before anything else: a checkout may move during a long run
+    _check(benchmark, request)
+    folder = choose(benchmark.name, request.out, request.resume)
+    planned = _plan(benchmark, request, folder)
+    system = benchmark.system(benchmark.recipe)
+    common = _config(benchmark.name, benchmark.recipe, request.seed)
+    if request.seeds is not None:
+        common = msgspec.structs.replace(
+            common, seeds=request.seeds, learning_rates=request.learning_rates
+        )
+    if request.resume:
+        if request.seeds is None:
+            check_alone(folder)
+        check_same(folder, common)
+        for recipe, seed, own in planned:
+            if request.seeds is not None and (own / CONFIG).exists():  # it may have been stopped
+                check_same(own, _config(benchmark.name, recipe, seed))
+    first_stage = identify_first_stage(folder, request.first_stage, request.resume)
+    recipe = benchmark.recipe
+    data = advnets.data.load(
+        recipe.dataset,
+        request.data_dir,
+        image_size=recipe.image_size,
+        proper_folds=recipe.proper_folds,
+    )
+    system.check(data, first_stage)
+    _check_devices(request, recipe, len(planned))
+    barrier("every process has looked at the folder")
+    shape = data.train.shape[1:]
+    runs = tuple(
+        Run(
+            name=benchmark.name,
+            system=benchmark.system(its_recipe),
+            seed=seed,
+            folder=own,
+            resume=request.resume,
+            data=data,
+            provenance=origin,
+            first_stage=first_stage,
+            devices=request.devices,
+            shard_layers=request.shard_layers,
+            published=benchmark.published,
+        )
+        for its_recipe, seed, own in planned
+    )
+    if is_main_process():
+        for run in runs:
+            run.folder.mkdir(parents=True, exist_ok=True)
+            config = _config(run.name, run.system.settings, run.seed, shape, first_stage)
+            results.write(run.folder / CONFIG, config)
+        if request.seeds is not None:
+            results.write(folder / CONFIG, msgspec.structs.replace(common, image_shape=shape))
+    return Grid(folder, runs, request.seeds is not None, request.learning_rates)
+
+
+def _check(benchmark: Benchmark, request: Request) -> None:
+    seed, seeds, rates = request.seed, request.seeds, request.learning_rates
+    if seeds is None:
+        if not 0 <= seed < 2**32:
+            raise ValueError(f"the seed must be at least 0 and below 2**32; got {seed}")
+        two_stages = getattr(benchmark.system(benchmark.recipe), "two_stages", False)
+        if request.first_stage is not None and not two_stages:
+            raise ValueError(
+                f"{benchmark.name} has one stage; leave out --first-stage {request.first_stage}"
+            )
+        return
+    if seeds < 1:
+        raise ValueError(f"the number of seeds must be at least 1; got {seeds}")
+    if not 0 <= seed <= 2**32 - seeds:
+        raise ValueError(
+            f"seeds must be at least 0 and below 2**32; got {seed} to {seed + seeds - 1}"
+        )
+    if request.shard_layers:
+        raise ValueError(
+            "each of many runs at once is on one device; leave out --shard-layers"
+        )
+    if request.first_stage is not None:
+        raise ValueError(
+            f"many runs at once have one stage; leave out --first-stage {request.first_stage}"
+        )
+    try:
+        benchmark.system(benchmark.recipe).check_together()
+    except ValueError as error:
+        raise ValueError(f"{benchmark.name}: {error}") from None
+    if len(set(rates)) != len(rates):
+        raise ValueError(f"each learning rate must be given once; got {list(rates)}")
+
+
+def _plan(
+    benchmark: Benchmark, request: Request, folder: Path
+) -> list[tuple[Settings, int, Path]]:
+    """The settings, seed and folder of each run."""
+    recipe = benchmark.recipe
+    if request.seeds is None:
+        return [(recipe, request.seed, folder)]
+    seeds = range(request.seed, request.seed + request.seeds)
+    if not request.learning_rates:
+        return [(recipe, seed, folder / f"seed-{seed}") for seed in seeds]
+    if not hasattr(recipe, "learning_rate"):
+        raise ValueError(f"{benchmark.name} has no learning rate; leave out --learning-rates")
+    at_rate: Any = dataclasses.replace
+    return [
+        (
+            at_rate(recipe, learning_rate=rate),
+            seed,
+            folder / f"learning-rate-{rate}-seed-{seed}",
+        )
+        for rate in request.learning_rates
+        for seed in seeds
+    ]
+
+
+def _config(
+    name: str,
+    recipe: Settings,
+    seed: int,
+    shape: tuple[int, ...] = (),
+    first_stage: results.FirstStage | None = None,
+) -> Config:
+    return Config(name, seed, shape, first_stage, msgspec.to_builtins(recipe))
+
+
+def _check_devices(request: Request, recipe: Settings, runs: int) -> None:
+    if request.seeds is None:
+        batch_size = getattr(recipe, "batch_size", request.devices or 1)
+        make_mesh(request.devices, "the batch size", batch_size)
+        return
+    kind = "the number of seeds" + (" times learning rates" if request.learning_rates else "")
+    make_mesh(request.devices, kind, runs)
+
+
+def run(
+    benchmark: Benchmark,
+    *,
+    seed: int = 0,
+    out: str | os.PathLike[str] | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    first_stage: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    devices: int | None = None,
+    shard_layers: bool = False,
+    progress: bool = True,
+) -> Result:
+    """Fits, evaluates and draws a benchmark, as the command line does.
+
+    The folder then holds `config.json`, `metrics.jsonl`, `results.json`, `samples.png` (Figure 2),
+    `interpolations.png` (Figure 3), `memorisation.png`, `curves.png`, `checkpoints/`, and the
+    models of the last epoch (`generator.safetensors`) and of the best one by validation likelihood
+    (`generator-epoch-N.safetensors`); for a benchmark in two stages, also `first-stage/`.
+
+    Args:
+        benchmark: what to run: one of [`advnets.bench.BENCHMARKS`][], or your own.
+        seed: the seed of everything random, 0 to 2**32 - 1.
+        out: the run's folder; a new one under `runs/` unless given.
+        data_dir: where the data are, see [`advnets.data.load`][].
+        first_stage: of a benchmark in two stages: a finished run of the first one to build on.
+        resume: continue the run in the folder.
+        devices: how many devices to shard each minibatch over, see [`advnets.train`][].
+        shard_layers: shard large layers over the devices too, likewise.
+        progress: show progress.
+
+    Returns:
+        What `results.json` holds.
+
+    Raises:
+        ValueError: for a setting out of range, data that can't be had, or resuming with other
+            settings.
+        OSError: if the folder holds another run, or nothing to resume, or there is no such first
+            stage.
+        TrainingDiverged: if a cost or a gradient stops being finite.
+
+    Example:
+        >>> import dataclasses, tempfile
+        >>> from advnets import bench
+        >>> digits = bench.BENCHMARKS["digits"]
+        >>> short = dataclasses.replace(digits.recipe, epochs=2, num_samples=100)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     result = bench.run(
+        ...         dataclasses.replace(digits, recipe=short), out=folder, progress=False
+        ...     )
+        >>> result.updates
+        24
+
+    References:
+        Section 5 and Table 1.
+    """
+    request = Request(
+        seed=seed,
+        out=out,
+        data_dir=data_dir,
+        first_stage=first_stage,
+        resume=resume,
+        devices=devices,
+        shard_layers=shard_layers,
+    )
+    result = execute(prepare(benchmark, request), progress=progress)
+    assert isinstance(result, Result)
+    return result
+
+
+def run_grid(
+    benchmark: Benchmark,
+    *,
+    seeds: int = 1,
+    seed: int = 0,
+    learning_rates: Sequence[float] = (),
+    out: str | os.PathLike[str] | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    devices: int | None = None,
+    progress: bool = True,
+) -> SeedsResult | SweepResult:
+    """Fits, evaluates and draws many seeds of a benchmark, perhaps at several learning rates.
+
+    The folder then holds `seed-N/` for each seed, or `learning-rate-R-seed-N/` for each run of a
+    sweep, with all that [`advnets.bench.run`][] leaves but for the checkpoints, which are common;
+    `results.json`, with the scores' distribution over seeds, for each learning rate; `seeds.png`
+    or `learning-rates.png`, which shows it; and `config.json`.
+
+    Every learning rate has the same seeds, so that two of them differ in nothing else. It is chosen
+    by the mean over seeds of the validation likelihood at each run's best epoch; test rows have no
+    part in it. One at which a seed diverged is not chosen.
+
+    Args:
+        benchmark: what to run, a recipe of one stage.
+        seeds: how many seeds.
+        seed: the first of them.
+        learning_rates: the initial learning rates of a sweep; the recipe's alone unless given.
+        out: the folder of the runs' folders; a new one under `runs/` unless given.
+        data_dir: where the data are, see [`advnets.data.load`][].
+        resume: continue the runs in the folder.
+        devices: how many devices to spread the runs over, see [`advnets.train_many`][].
+        progress: show progress.
+
+    Returns:
+        What `results.json` holds.
+
+    Raises:
+        ValueError: for a setting out of range, a recipe of two stages, data that can't be had, or
+            resuming with other settings.
+        OSError: if the folder holds other runs, or nothing to resume.
+        TrainingDiverged: if no run is left. One that diverges while others are left is named in a
+            warning and under `diverged`, and has no score.
+
+    Example:
+        >>> import dataclasses, tempfile
+        >>> from advnets import bench
+        >>> digits = bench.BENCHMARKS["digits"]
+        >>> short = dataclasses.replace(digits.recipe, epochs=2, num_samples=100)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     result = bench.run_grid(
+        ...         dataclasses.replace(digits, recipe=short), seeds=2, out=folder, progress=False
+        ...     )
+        >>> result.last.n
+        2
+
+    References:
+        Section 5, which chooses the Parzen window's bandwidth in the same way; Table 1.
+    """
+    request = Request(
+        seed=seed,
+        seeds=seeds,
+        learning_rates=tuple(learning_rates),
+        out=out,
+        data_dir=data_dir,
+        resume=resume,
+        devices=devices,
+    )
+    result = execute(prepare(benchmark, request), progress=progress)
+    assert not isinstance(result, Result)
+    return result
+
+
+def execute(grid: Grid, *, progress: bool = True) -> Result | SeedsResult | SweepResult:
+    """Does the work of prepared runs; see [`advnets.bench.run`][] and [`advnets.bench.run_grid`][].
+
+    Args:
+        grid: the runs.
+        progress: show progress.
+
+    Returns:
+        What `results.json` of the grid's folder holds.
+    """
+    runs = grid.runs
+    system = runs[0].system
+    with system.context():
+        watches = [
+            Watch(run.system.settings, run.data, run.folder, run.system.sample_key(run.seed))
+            for run in runs
+        ]
+        if not grid.together:
+            fitted = system.fit(runs[0], watches[0], progress=progress)
+            return finish(runs[0], watches[0], fitted, None, progress=progress)
+        outcomes = system.fit_together(runs, watches, grid.folder, progress=progress)
+        real = score_training_images(runs[0])
+        found = [
+            None if one is None else finish(run, watch, one, real, progress=progress)
+            for run, watch, one in zip(runs, watches, outcomes, strict=True)
+        ]
+    pairs = list(zip(runs, found, strict=True))
+    if grid.learning_rates:
+        return sweep_result(grid.folder, grid.learning_rates, pairs)
+    return seeds_result(grid.folder, pairs)
+
+
+def score_training_images(run: Run) -> Score:
+    """The reference row that every result is shown beside: real images in the place of samples.
+
+    Args:
+        run: a prepared run.
+
+    Returns:
+        Their score.
+    """
+    settings = run.system.settings
+    preprocess = on_host(settings.preprocessing)
+    return score(preprocess(run.data.train[: settings.num_samples]), run.data, preprocess)
+
+
+def finish(
+    run: Run,
+    watch: Watch,
+    fitted: Fitted,
+    training_images: Score | None,
+    *,
+    progress: bool = True,
+) -> Result:
+    """Scores and draws a fitted run, and writes its `results.json`.
+
+    Args:
+        run: the run.
+        watch: its watch, which knows its samples.
+        fitted: what its system has become.
+        training_images: what [`advnets.bench.experiment.score_training_images`][] gives, if it is
+            known.
+        progress: show progress.
+
+    Returns:
+        What `results.json` holds.
+    """
+    system, data, folder = run.system, run.data, run.folder
+    settings, preprocess = system.settings, on_host(system.settings.preprocessing)
+    progress = progress and is_main_process()
+    epochs = len(fitted.metrics)
+    barrier("the best model is written")
+    if is_main_process():
+        _draw(run, watch, fitted)
+    best = best_row(fitted.metrics)
+    assert best is not None  # the last epoch is always evaluated
+    best_model = system.load(folder / best_name(best["epoch"]), data.train.shape[1:])
+    samples = watch.samples(epochs, fitted.model)
+    bar = tqdm(total=3, desc="scoring", unit=" rows of the table", disable=not progress)
+    last = score(samples, data, preprocess, progress=progress)
+    bar.update()
+    of_best = score(
+        watch.samples(best["epoch"], best_model),
+        first_fold(data, proper_folds=settings.proper_folds),
+        preprocess,
+        progress=progress,
+    )
+    bar.update()
+    real = training_images or score_training_images(run)
+    bar.update()
+    bar.close()
+    subject = Subject(
+        fitted.model, watch.key, lambda rows: _first(samples, rows), data, preprocess, folder
+    )
+    found = {name: evaluation.measure(subject) for name, evaluation in EVALUATIONS.items()}
+    result = Result(
+        benchmark=run.name,
+        seed=run.seed,
+        recipe=msgspec.to_builtins(settings),
+        epochs=epochs,
+        updates=fitted.updates,
+        # A run that had nothing left to do keeps the rate that it had.
+        updates_per_second=fitted.updates_per_second or _earlier_rate(folder),
+        first_stage=run.first_stage,
+        order=system.order(),
+        parzen=last,
+        best=Best(best["epoch"], of_best),
+        references=References(Reference.of(real), recorded_centroids(settings), _published(run)),
+        caveat=CAVEAT,
+        memorisation=found.pop("memorisation"),
+        data=data.source,
+        provenance=run.provenance,
+        evaluations=found,
+    )
+    if is_main_process():
+        results.write(folder / RESULTS, result)
+    return result
+
+
+def _first(samples: Samples, rows: int) -> Float[np.ndarray, " n *shape"]:
+    if isinstance(samples, np.ndarray):
+        return samples[:rows]
+    first: Any = samples
+    return np.asarray(first.first(rows))
+
+
+def _draw(run: Run, watch: Watch, fitted: Fitted) -> None:
+    """Saves the last model, and draws Figures 2 and 3 and the curves."""
+    settings, model = run.system.settings, fitted.model
+    watch.draw(model)
+    if isinstance(model, advnets.Model):
+        advnets.paper_figures.figure_3(
+            run.folder / "interpolations.png",
+            watch.key,
+            model,
+            lines=LINES,
+            steps=STEPS,
+            picture=pictured(settings, LINES * STEPS),
+        )
+    advnets.save_model(run.folder / LAST, model)
+    title = f"{run.name}, {run.system.title()}, seed {run.seed}"
+    advnets.figures.curves(run.folder / "curves.png", fitted.metrics, title=title)
+
+
+def _published(run: Run) -> Published | None:
+    known = BENCHMARKS.get(run.name)
+    usual = known is None or known.recipe.dataset == run.system.settings.dataset
+    return Published(*run.published) if run.published and usual else None
+
+
+def _earlier_rate(folder: Path) -> float | None:
+    path = folder / RESULTS
+    return results.read(path, Result).updates_per_second if path.exists() else None

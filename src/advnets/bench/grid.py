@@ -1,0 +1,157 @@
+"""What many runs together come to: a distribution over seeds, for each learning rate of a sweep."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import advnets
+from advnets.bench import results
+from advnets.bench.folders import RESULTS
+from advnets.bench.results import (
+    CAVEAT,
+    Chosen,
+    Distribution,
+    RateRow,
+    Result,
+    SeedsResult,
+    SweepResult,
+    distribution,
+)
+from advnets.bench.systems import Run
+from advnets.training.devices import is_main_process
+
+# Runs with their results; None for one that diverged.
+Outcomes: TypeAlias = Sequence[tuple[Run, Result | None]]
+
+
+def _rate(found: Sequence[Result]) -> float | None:
+    """The updates per second of all runs together."""
+    return sum(one.updates_per_second or 0 for one in found) or None
+
+
+def seeds_result(folder: Path, outcomes: Outcomes) -> SeedsResult:
+    """The distribution over seeds, which it writes and draws.
+
+    Args:
+        folder: the folder of the runs' folders.
+        outcomes: the runs with their results.
+
+    Returns:
+        What the folder's `results.json` holds.
+    """
+    found = [one for _, one in outcomes if one is not None]
+    first = outcomes[0][0]
+    summary = SeedsResult(
+        benchmark=first.name,
+        seeds=tuple(run.seed for run, _ in outcomes),
+        diverged=tuple(run.seed for run, one in outcomes if one is None),
+        last=distribution([one.parzen.test.mean for one in found]),
+        best=distribution([one.best.parzen.test.mean for one in found]),
+        recipe=found[0].recipe,
+        updates_per_second=_rate(found),
+        references=found[0].references,
+        caveat=CAVEAT,
+        data=first.data.source,
+        provenance=first.provenance,
+    )
+    if is_main_process():
+        results.write(folder / RESULTS, summary)
+        paper = summary.references.paper
+        advnets.figures.seeds(
+            folder / "seeds.png",
+            {"last epoch": summary.last.values, "best epoch": summary.best.values},
+            published=paper and (paper.mean, paper.standard_error),
+        )
+    return summary
+
+
+def sweep_result(
+    folder: Path, learning_rates: Sequence[float], outcomes: Outcomes
+) -> SweepResult:
+    """A row for each learning rate, and the choice by validation, which it writes and draws.
+
+    Args:
+        folder: the folder of the runs' folders.
+        learning_rates: the learning rates.
+        outcomes: the runs with their results, as many for each rate, in the rates' order.
+
+    Returns:
+        What the folder's `results.json` holds.
+    """
+    seeds = len(outcomes) // len(learning_rates)
+    rows = tuple(
+        _row(rate, outcomes[number * seeds : (number + 1) * seeds])
+        for number, rate in enumerate(learning_rates)
+    )
+    found = [one for _, one in outcomes if one is not None]
+    first = outcomes[0][0]
+    recipe = {name: value for name, value in found[0].recipe.items() if name != "learning_rate"}
+    summary = SweepResult(
+        benchmark=first.name,
+        seeds=tuple(sorted({run.seed for run, _ in outcomes})),
+        learning_rates=rows,
+        chosen=choose(rows),
+        recipe=recipe,  # each row has a learning rate of its own
+        updates_per_second=_rate(found),
+        references=found[0].references,
+        caveat=CAVEAT,
+        data=first.data.source,
+        provenance=first.provenance,
+    )
+    if is_main_process():
+        results.write(folder / RESULTS, summary)
+        advnets.figures.learning_rates(
+            folder / "learning-rates.png",
+            {row.learning_rate: _values(row.validation) for row in rows},
+            chosen=summary.chosen and summary.chosen.learning_rate,
+        )
+    return summary
+
+
+def _row(rate: float, outcomes: Outcomes) -> RateRow:
+    scored = [one for _, one in outcomes if one is not None]
+
+    def spread(values: list[float]) -> Distribution | None:
+        return distribution(values) if values else None
+
+    return RateRow(
+        learning_rate=rate,
+        diverged=tuple(run.seed for run, one in outcomes if one is None),
+        validation=spread([one.best.parzen.validation.mean for one in scored]),
+        last=spread([one.parzen.test.mean for one in scored]),
+        best=spread([one.best.parzen.test.mean for one in scored]),
+    )
+
+
+def _values(spread: Distribution | None) -> Sequence[float]:
+    return () if spread is None else spread.values
+
+
+def choose(rows: Sequence[RateRow]) -> Chosen | None:
+    """The learning rate with the greatest mean validation likelihood, where no seed diverged.
+
+    Args:
+        rows: one for each learning rate.
+
+    Returns:
+        The choice, and whether it is the least or the greatest of several rates, so that one beyond
+        may be better. None if a seed diverged at each.
+
+    Example:
+        >>> from advnets.bench.grid import choose
+        >>> from advnets.bench.results import RateRow, distribution
+        >>> rows = [
+        ...     RateRow(rate, (), distribution([nats]), None, None)
+        ...     for rate, nats in ((0.1, 200.0), (0.3, 190.0))
+        ... ]
+        >>> choose(rows)
+        Chosen(learning_rate=0.1, at_grid_end='lowest')
+    """
+    sound = [(row.validation.mean, row) for row in rows if row.validation and not row.diverged]
+    if not sound:
+        return None
+    best = max(sound, key=lambda pair: pair[0])[1].learning_rate
+    rates = [row.learning_rate for row in rows]
+    if len(rates) > 1 and best == min(rates):
+        return Chosen(best, "lowest")
+    return Chosen(best, "highest" if len(rates) > 1 and best == max(rates) else None)

@@ -1,0 +1,126 @@
+"""The outcome of a run as text."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from advnets.bench.evaluations import EVALUATIONS
+from advnets.bench.results import (
+    Distribution,
+    Published,
+    RateRow,
+    Reference,
+    Result,
+    Score,
+    SeedsResult,
+    SweepResult,
+)
+
+
+def of(result: Result | SeedsResult | SweepResult, folder: Path) -> str:
+    """The outcome of one run or many.
+
+    Args:
+        result: what `results.json` holds.
+        folder: where it is.
+
+    Returns:
+        Some lines.
+    """
+    if isinstance(result, Result):
+        return _of_run(result, folder)
+    if isinstance(result, SeedsResult):
+        return _of_seeds(result, folder)
+    return _of_sweep(result, folder)
+
+
+def scored(label: str, found: Score | Reference | Published) -> str:
+    """A line: a score, as a whole or of the paper, and its standard error."""
+    test = found if isinstance(found, Published) else found.test
+    line = f"  {label:<44} {test.mean:8.1f} ± {test.standard_error:.1f}"
+    if isinstance(found, Published):
+        return line
+    if isinstance(found.bandwidth, float):
+        line += f"   bandwidth {found.bandwidth:.3g}"
+    if found.at_grid_end:
+        line += f", the {found.at_grid_end} of the grid: a wider grid may score higher"
+    return line
+
+
+def _of_run(result: Result, folder: Path) -> str:
+    parzen, references, best = result.parzen, result.references, result.best
+    folds = f" (over {len(parzen.folds)} folds)" if parzen.folds else ""
+    first = ", first fold" if parzen.folds and not best.parzen.folds else ""
+    lines = [
+        "",
+        f"Parzen log-likelihood of the test set{folds}, nats:",
+        scored(f"{parzen.num_samples} samples, last epoch ({result.epochs})", parzen),
+        scored(f"the same, best epoch on validation ({best.epoch}){first}", best.parzen),
+        scored(
+            f"{references.training_images.num_samples} real training images instead",
+            references.training_images,
+        ),
+    ]
+    if references.centroids is not None:
+        count = references.centroids.num_samples
+        lines += [scored(f"{count} k-means centroids (recorded)", references.centroids)]
+    if references.paper is not None:
+        lines += [scored("the paper", references.paper)]
+    lines += [result.caveat]
+    for name, found in {"memorisation": result.memorisation, **result.evaluations}.items():
+        lines += [EVALUATIONS[name].line(found)]
+    lines += [f"data: {result.data}"]
+    if result.updates_per_second is not None:
+        lines += [f"{result.updates_per_second:.0f} updates/s"]
+    return "\n".join([*lines, f"everything is in {folder}"])
+
+
+def _of_seeds(result: SeedsResult, folder: Path) -> str:
+    lines = ["", "Parzen log-likelihood of the test set, nats, over seeds:", *_tests(result)]
+    if result.diverged:
+        lines += [f"diverged, so not counted: seeds {', '.join(map(str, result.diverged))}"]
+    return "\n".join([*lines, *_footer(result, folder)])
+
+
+def _of_sweep(result: SweepResult, folder: Path) -> str:
+    lines = ["", "Parzen log-likelihood of validation rows, nats, best epoch of each run:"]
+    for row in result.learning_rates:
+        label = f"learning rate {row.learning_rate:g}"
+        lines += [f"  {label}" if row.validation is None else _spread(label, row.validation)]
+        if row.diverged:
+            lines[-1] += f"   diverged: seeds {', '.join(map(str, row.diverged))}"
+    chosen = result.chosen
+    if chosen is None:
+        lines += ["none is chosen: at each a seed diverged"]
+    else:
+        lines += [f"chosen by it: {chosen.learning_rate:g}"]
+        if chosen.at_grid_end:
+            lines[-1] += f", the {chosen.at_grid_end} given: one beyond may score higher"
+        lines += ["Parzen log-likelihood of the test set there, nats:"]
+        (row,) = [r for r in result.learning_rates if r.learning_rate == chosen.learning_rate]
+        lines += _tests(row)
+    return "\n".join([*lines, *_footer(result, folder)])
+
+
+def _tests(result: SeedsResult | RateRow) -> Sequence[str]:
+    """The test scores of many seeds."""
+    labelled = (("last epoch", result.last), ("best epoch on validation", result.best))
+    return [_spread(label, found) for label, found in labelled if found is not None]
+
+
+def _spread(label: str, found: Distribution) -> str:
+    """A line: a distribution over seeds."""
+    line = f"  {label:<26} mean {found.mean:.1f}"
+    if found.standard_deviation is not None:
+        line += (
+            f", standard deviation {found.standard_deviation:.1f}, from "
+            f"{found.min:.1f} to {found.max:.1f} ({found.n} seeds)"
+        )
+    return line
+
+
+def _footer(result: SeedsResult | SweepResult, folder: Path) -> Sequence[str]:
+    """The last lines of a report on many runs."""
+    lines = [result.caveat, f"data: {result.data}"]
+    if result.updates_per_second is not None:
+        lines += [f"{result.updates_per_second:.0f} updates/s, of all runs together"]
+    return [*lines, f"everything is in {folder}"]

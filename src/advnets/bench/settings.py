@@ -1,0 +1,61 @@
+"""What every experiment is told: its data, and how often and with how many samples to score it."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal
+
+import advnets
+
+# What images go through before a model sees them.
+PREPROCESSING: dict[str, Callable[..., Any]] = {
+    "unit": advnets.preprocessing.to_unit_interval,
+    "gcn": advnets.preprocessing.gcn,
+}
+Preprocessing = Literal["unit", "gcn"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Data and protocol; each system's settings add its own.
+
+    Raises:
+        ValueError: for a setting out of range.
+    """
+
+    dataset: str = "mnist"
+    """digits, mnist, cifar10, tfd, imagefolder, or owner/name on the Hub."""
+    image_size: int | None = None
+    """Height and width to resize images to, for imagefolder and owner/name."""
+    proper_folds: bool = False
+    """tfd: validate on rows that no fold tests on (the standard folds overlap)."""
+    preprocessing: Preprocessing = "unit"
+    """unit: pixels in [0, 1]; gcn: global contrast normalisation to norm 55."""
+    epochs: int = 250
+    """Epochs to train."""
+    evaluate_every: int = 10
+    """Epochs between validation likelihoods, and between checkpoints."""
+    num_samples: int = 10_000
+    """Samples that the Parzen window is fitted to."""
+
+    def __post_init__(self) -> None:
+        check_counts(
+            {
+                "epochs": self.epochs,
+                "the number of epochs between evaluations": self.evaluate_every,
+                "the number of samples": self.num_samples,
+            }
+        )
+        check_choice("the preprocessing", self.preprocessing, PREPROCESSING)
+
+
+def check_counts(counts: dict[str, int]) -> None:
+    """Refuses counts below 1, by name."""
+    for name, value in counts.items():
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1; got {value}")
+
+
+def check_choice(name: str, chosen: str, allowed: Any) -> None:
+    """Refuses what is not among the choices."""
+    if chosen not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {chosen!r}")

@@ -1,0 +1,9 @@
+"""What an experiment fits: adversarial recipes, and real images or centroids in their place."""
+
+from advnets.bench.systems.adversarial import Adversarial as Adversarial
+from advnets.bench.systems.base import Fitted as Fitted
+from advnets.bench.systems.base import Run as Run
+from advnets.bench.systems.base import System as System
+from advnets.bench.systems.images import Centroids as Centroids
+from advnets.bench.systems.images import TrainingImages as TrainingImages
+from advnets.bench.watching import Sampler as Sampler

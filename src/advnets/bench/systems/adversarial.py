@@ -1,0 +1,223 @@
+"""Adversarial recipes, in one stage or two, one run or many in one program."""
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Key
+
+import advnets
+from advnets.bench.folders import FIRST_STAGE, LAST, METRICS
+from advnets.bench.recipes import (
+    Recipe,
+    algorithm_of,
+    build_players,
+    products_in,
+    stack,
+)
+from advnets.bench.results import FirstStage
+from advnets.bench.settings import PREPROCESSING, Settings
+from advnets.bench.systems.base import Fitted, Run, System
+from advnets.bench.watching import Sampler, Watch
+from advnets.training.devices import is_main_process
+
+
+def _stage_keys(seed: int, *, second: bool) -> Key[Array, " keys"]:
+    """A stage's keys: for players, training and samples; the second's also for what it adds."""
+    key = jax.random.key(seed)
+    return jax.random.split(jax.random.fold_in(key, 2), 4) if second else jax.random.split(key, 3)
+
+
+class Adversarial(System):
+    """A generator trained against a discriminator, by a [`advnets.bench.Recipe`][]."""
+
+    settings_type: ClassVar[type[Settings]] = Recipe
+
+    def __init__(self, settings: Settings) -> None:
+        assert isinstance(settings, Recipe)
+        self.settings = self.recipe = settings
+
+    @property
+    def two_stages(self) -> bool:
+        """Whether the recipe has a second stage."""
+        return self.recipe.second_stage.epochs > 0
+
+    def check(self, data: advnets.data.Dataset, first_stage: FirstStage | None) -> None:
+        recipe = self.recipe
+        if len(data.train) < recipe.batch_size * recipe.k:
+            raise ValueError(
+                f"{recipe.dataset} has {len(data.train)} training rows, too few for {recipe.k} "
+                f"minibatches of {recipe.batch_size}; lower the batch size or k"
+            )
+        like = self._like(data.train.shape[1:])
+        if first_stage is not None:
+            _load(Path(first_stage.folder) / LAST, like)
+
+    def check_together(self) -> None:
+        if self.two_stages:
+            raise ValueError(
+                "the recipe has two stages, and many seeds are trained at once in one; run its "
+                "seeds one by one, with --seed"
+            )
+
+    def context(self) -> contextlib.AbstractContextManager[None]:
+        return products_in(self.recipe)
+
+    def sample_key(self, seed: int) -> Key[Array, ""]:
+        return _stage_keys(seed, second=self.two_stages)[2]
+
+    def order(self) -> str | None:
+        return self.recipe.order
+
+    def title(self) -> str:
+        return f"{self.recipe.order} order, learning rate {self.recipe.learning_rate:g}"
+
+    def load(self, path: Path, image_shape: tuple[int, ...]) -> Sampler:
+        like = self._like(image_shape)
+        if self.two_stages:
+            like = eqx.filter_eval_shape(
+                lambda key, like: dataclasses.replace(
+                    like, generator=stack(key, self.recipe, like.generator)
+                ),
+                jax.random.key(0),
+                like,
+            )
+        return _load(path, like)
+
+    def _like(self, shape: tuple[int, ...]) -> advnets.Model:
+        """The structure of the model, of the first stage where there are two."""
+        blank = np.zeros((1, *shape), np.uint8)
+        return eqx.filter_eval_shape(
+            lambda key: advnets.model.model_of(build_players(key, self.recipe, blank)),
+            jax.random.key(0),
+        )
+
+    def fit(self, run: Run, watch: Watch, *, progress: bool) -> Fitted:
+        recipe, images = self.recipe, run.data.train
+        keys = _stage_keys(run.seed, second=False)
+        players, epochs = build_players(keys[0], recipe, images), recipe.epochs
+        if self.two_stages:
+            top = self._first_stage(run, players, watch, progress=progress)
+            keys = _stage_keys(run.seed, second=True)
+            fresh = build_players(keys[0], recipe, images)
+            stacked = stack(keys[3], recipe, top)
+            players = dataclasses.replace(fresh, generator=stacked)
+            epochs = recipe.second_stage.epochs
+        return _fitted(self._train(run, keys[1], players, epochs, watch, progress=progress))
+
+    def _first_stage(
+        self,
+        run: Run,
+        players: advnets.Players,
+        watch: Watch,
+        *,
+        progress: bool,
+    ) -> eqx.nn.Sequential:
+        """The generator of a finished first stage, or of one that is trained now."""
+        if run.first_stage is not None:
+            top = _load(Path(run.first_stage.folder) / LAST, advnets.model.model_of(players))
+        else:
+            keys = _stage_keys(run.seed, second=False)
+            own = watch.at(run.folder / FIRST_STAGE, keys[2])
+            top = self._train(
+                run, keys[1], players, self.recipe.epochs, own, progress=progress
+            ).model
+        assert isinstance(top.generator, eqx.nn.Sequential)  # as the recipe builds it
+        return top.generator
+
+    def _train(
+        self,
+        run: Run,
+        key: Key[Array, ""],
+        players: advnets.Players,
+        epochs: int,
+        watch: Watch,
+        *,
+        progress: bool,
+    ) -> advnets.Trained:
+        """A stage: trains players in the folder of its watch."""
+        recipe, folder = self.recipe, watch.folder
+        trained = advnets.train(
+            key,
+            players,
+            self._source(run),
+            epochs=epochs,
+            algorithm=algorithm_of(recipe),
+            batch_size=recipe.batch_size,
+            evaluate=watch,
+            evaluate_every=recipe.evaluate_every,
+            folder=folder,
+            # A run may have been stopped before its training began.
+            resume=run.resume and (folder / METRICS).exists(),
+            devices=advnets.training.Devices(run.devices, run.shard_layers),
+            progress=progress,
+        )
+        if folder != run.folder and is_main_process():
+            advnets.save_model(folder / LAST, trained.model)
+            title = f"{run.name}, first stage, {self.title()}, seed {run.seed}"
+            advnets.figures.curves(folder / "curves.png", trained.metrics, title=title)
+        return trained
+
+    def _source(self, run: Run) -> advnets.training.Resident:
+        return advnets.training.Resident(
+            run.data.train, PREPROCESSING[self.recipe.preprocessing]
+        )
+
+    def fit_together(
+        self, runs: Sequence[Run], watches: Sequence[Watch], folder: Path, *, progress: bool
+    ) -> list[Fitted | None]:
+        first, recipe = runs[0], self.recipe
+        keys = jnp.stack([_stage_keys(run.seed, second=False) for run in runs])
+        build = eqx.filter_vmap(lambda key: build_players(key, recipe, first.data.train))
+        rates = [_recipe_of(run).learning_rate for run in runs]
+        swept = len(set(rates)) > 1
+
+        def evaluate(number: int, epoch: int, model: advnets.Model) -> Mapping[str, Any]:
+            return watches[number](epoch, model)
+
+        trained = advnets.train_many(
+            keys[:, 1],
+            build(keys[:, 0]),
+            self._source(first),
+            epochs=recipe.epochs,
+            algorithm=functools.partial(algorithm_of, recipe) if swept else algorithm_of(recipe),
+            vary=jnp.asarray(rates, float) if swept else None,
+            batch_size=recipe.batch_size,
+            evaluate=evaluate,
+            evaluate_every=recipe.evaluate_every,
+            folder=folder,
+            names=[run.folder.name for run in runs],
+            # They may have been stopped before their training began.
+            resume=first.resume and any((run.folder / METRICS).exists() for run in runs),
+            devices=first.devices,
+            progress=progress,
+        )
+        return [one and _fitted(one) for one in trained]
+
+
+def _recipe_of(run: Run) -> Recipe:
+    assert isinstance(run.system, Adversarial)
+    return run.system.recipe
+
+
+def _fitted(trained: advnets.Trained) -> Fitted:
+    return Fitted(trained.model, trained.metrics, trained.updates, trained.updates_per_second)
+
+
+def _load(path: Path, like: advnets.Model) -> advnets.Model:
+    """A model of a known structure; of runs of before files held models, the generator alone."""
+    try:
+        return advnets.load_model(path, like=like)
+    except ValueError as error:
+        try:
+            generator = advnets.load_model(path, like=like.generator)
+        except ValueError:
+            raise error from None
+        return dataclasses.replace(like, generator=generator)

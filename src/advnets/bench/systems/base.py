@@ -1,0 +1,150 @@
+"""What every system is to an experiment: something that is fitted to data and then drawn from."""
+
+import abc
+import contextlib
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import jax
+from jaxtyping import Array, Key
+
+import advnets
+from advnets.bench.results import FirstStage, Provenance
+from advnets.bench.settings import Settings
+from advnets.bench.watching import Sampler, Watch
+from advnets.training.journal import Metrics
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run that is ready to start: settings checked, data loaded, folder claimed.
+
+    Attributes:
+        name: the benchmark's.
+        system: what is fitted.
+        seed: the seed of everything random.
+        folder: where its files go.
+        resume: whether it is continued.
+        data: the data.
+        provenance: where its numbers will come from.
+        first_stage: what it builds on, if on a given first stage.
+        devices: how many devices to spread it over.
+        shard_layers: whether large layers are sharded over them.
+        published: the paper's number for it and its standard error, in nats.
+    """
+
+    name: str
+    system: "System"
+    seed: int
+    folder: Path
+    resume: bool
+    data: advnets.data.Dataset
+    provenance: Provenance
+    first_stage: FirstStage | None = None
+    devices: int | None = None
+    shard_layers: bool = False
+    published: tuple[float, float] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """What a system has become.
+
+    Attributes:
+        model: what samples are drawn from.
+        metrics: a row for each epoch, with what was measured between epochs.
+        updates: the number of updates made.
+        updates_per_second: their rate; None if there was nothing left to do.
+    """
+
+    model: Sampler
+    metrics: Sequence[Metrics]
+    updates: int
+    updates_per_second: float | None
+
+
+class System(abc.ABC):
+    """Something that is fitted to data; subclass it, and give a benchmark its class.
+
+    Attributes:
+        settings: what it is told.
+        settings_type: the type of its settings.
+    """
+
+    settings_type: ClassVar[type[Settings]] = Settings
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @abc.abstractmethod
+    def fit(self, run: Run, watch: Watch, *, progress: bool) -> Fitted:
+        """Fits the system to a run's data, from its folder's checkpoints on if it is continued.
+
+        Args:
+            run: the run.
+            watch: to be called with the epoch's number and the model every
+                `settings.evaluate_every` epochs and after the last.
+            progress: show progress.
+
+        Returns:
+            What it has become.
+        """
+
+    def fit_together(
+        self, runs: Sequence[Run], watches: Sequence[Watch], folder: Path, *, progress: bool
+    ) -> list[Fitted | None]:
+        """Fits several runs: one after another, unless a system can do better.
+
+        Args:
+            runs: runs of this class of systems.
+            watches: one for each.
+            folder: the folder of their folders.
+            progress: show progress.
+
+        Returns:
+            What each has become; None for one that diverged.
+        """
+        return [
+            run.system.fit(run, watch, progress=progress)
+            for run, watch in zip(runs, watches, strict=True)
+        ]
+
+    def check(self, data: advnets.data.Dataset, first_stage: FirstStage | None) -> None:
+        """Raises a ValueError, before any work, if the settings do not fit the data."""
+
+    def check_together(self) -> None:
+        """Raises a ValueError if several runs of it can't be fitted at once."""
+
+    def context(self) -> contextlib.AbstractContextManager[None]:
+        """What fitting and sampling run in, such as a precision of matrix products."""
+        return contextlib.nullcontext()
+
+    def sample_key(self, seed: int) -> Key[Array, ""]:
+        """The key of a run's samples, to fold the epoch's number into."""
+        return jax.random.split(jax.random.key(seed), 3)[2]
+
+    def title(self) -> str:
+        """What a picture of a run says of its settings."""
+        return f"{self.settings.epochs} epochs"
+
+    def order(self) -> str | None:
+        """The order of updates, of systems that have one."""
+        return None
+
+    def load(self, path: Path, image_shape: tuple[int, ...]) -> Sampler:
+        """Opens a model that a run has left.
+
+        Args:
+            path: the file.
+            image_shape: that of the training images.
+
+        Returns:
+            The model.
+
+        Raises:
+            ValueError: if the file is damaged, or another system's.
+        """
+        model: Sampler = advnets.load_model(path)
+        return model

@@ -1,0 +1,84 @@
+"""The reference rows as systems: real images, and k-means centroids, in the place of samples."""
+
+import dataclasses
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from advnets.bench.protocol import on_host
+from advnets.bench.settings import Settings
+from advnets.bench.systems.base import Fitted, Run, System
+from advnets.bench.watching import Watch
+
+# As many as the paper's protocol takes samples.
+SAMPLES = 10_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+    """A fixed set of images as a distribution: the first n, whatever the key.
+
+    Attributes:
+        images: the images, preprocessed.
+    """
+
+    images: Float[np.ndarray, " n *shape"]
+
+    def sample(self, key: Key[Array, ""], n: int) -> Float[np.ndarray, " n *shape"]:
+        """The first n images, or all where there are fewer."""
+        return self.images[:n]
+
+    def blocks(self, key: Key[Array, ""], n: int) -> Float[np.ndarray, " n *shape"]:
+        """The same."""
+        return self.images[:n]
+
+
+class TrainingImages(System):
+    """The training images themselves: draws from the data's distribution."""
+
+    def fit(self, run: Run, watch: Watch, *, progress: bool) -> Fitted:
+        model = Images(on_host(self.settings.preprocessing)(run.data.train[:SAMPLES]))
+        return Fitted(model, [{"epoch": 1, **watch(1, model)}], 0, None)
+
+
+@dataclasses.dataclass(frozen=True)
+class CentroidSettings(Settings):
+    """The settings of k-means."""
+
+    iterations: int = 20
+    """Most rounds of Lloyd's algorithm (10 seconds each for MNIST on 2 cores)."""
+
+    def __post_init__(self) -> None:
+        Settings.__post_init__(self)
+        if self.iterations < 1:
+            raise ValueError(f"k-means needs at least 1 iteration; got {self.iterations}")
+
+
+class Centroids(System):
+    """k-means centroids of the training images: no draws from anything.
+
+    10,000 of them, or a fifth as many as images where there are fewer than 50,000.
+    """
+
+    settings_type: ClassVar[type[Settings]] = CentroidSettings
+
+    def fit(self, run: Run, watch: Watch, *, progress: bool) -> Fitted:
+        from sklearn.cluster import KMeans
+
+        assert isinstance(self.settings, CentroidSettings)
+        train = on_host(self.settings.preprocessing)(run.data.train)
+        k_means = KMeans(
+            n_clusters=min(SAMPLES, len(train) // 5),
+            init="random",
+            n_init=1,
+            max_iter=self.settings.iterations,
+            random_state=run.seed,
+            verbose=int(progress),
+        )
+        k_means.fit(train.reshape(len(train), -1))
+        centroids = k_means.cluster_centers_.reshape(-1, *train.shape[1:]).astype(np.float32)
+        model = Images(centroids)
+        return Fitted(
+            model, [{"epoch": 1, **watch(1, model)}], int(k_means.n_iter_), None
+        )

@@ -1,0 +1,109 @@
+"""What a run does between epochs: a validation likelihood, the best model kept, a picture."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+import advnets
+from advnets.bench.folders import METRICS, best_name, best_row, read_rows
+from advnets.bench.protocol import Samples, on_host, validate
+from advnets.bench.settings import PREPROCESSING, Settings
+from advnets.training.devices import is_main_process
+
+# Figure 2 has 4 rows of 5 samples; a run shows more.
+ROWS, COLUMNS = 8, 10
+
+
+class Sampler(Protocol):
+    """A fitted system's distribution, such as [`advnets.Model`][]."""
+
+    def sample(self, key: Key[Array, ""], n: int) -> Float[np.ndarray, " n *shape"]:
+        """Independent examples, or as near to it as the system comes."""
+
+    def blocks(self, key: Key[Array, ""], n: int) -> Samples:
+        """The same examples, in blocks or as an array."""
+
+
+def pictured(settings: Settings, samples: int) -> Any:
+    """How images become pictures in [0, 1]: by the scale of the samples, which come first."""
+    if settings.preprocessing == "unit":
+        return np.asarray
+
+    def picture(images: Float[Array, " n *shape"]) -> Float[np.ndarray, " n *shape"]:
+        shown = np.asarray(images)
+        return advnets.preprocessing.gcn_picture(shown, float(abs(shown[:samples]).max()) or None)
+
+    return picture
+
+
+@dataclasses.dataclass(frozen=True)
+class Watch:
+    """Called between epochs with the epoch's number and the model as it is.
+
+    Attributes:
+        settings: the run's.
+        data: the run's.
+        folder: where pictures and the best model go.
+        key: the key of the run's samples.
+        measures: whether there is anything to do between epochs.
+    """
+
+    settings: Settings
+    data: advnets.data.Dataset
+    folder: Path
+    key: Key[Array, ""]
+    measures: bool = True
+
+    def at(self, folder: Path, key: Key[Array, ""]) -> "Watch":
+        """The same for another stage of the run."""
+        return dataclasses.replace(self, folder=folder, key=key)
+
+    def samples(self, epoch: int, model: Sampler, num_samples: int | None = None) -> Samples:
+        """The samples of an epoch that are scored; as many as the settings say unless told."""
+        key = jax.random.fold_in(self.key, epoch)
+        return model.blocks(key, num_samples or self.settings.num_samples)
+
+    def __call__(self, epoch: int, model: Sampler) -> Mapping[str, Any]:
+        if not self.measures:
+            return {}
+        estimate = validate(
+            self.samples(epoch, model), self.data, on_host(self.settings.preprocessing)
+        )
+        if is_main_process():
+            self._keep_best(epoch, model, estimate.validation.mean)
+            self.draw(model)
+        return {
+            "validation": dataclasses.asdict(estimate.validation),
+            "bandwidth": estimate.bandwidth,
+            "at_grid_end": estimate.at_grid_end,
+        }
+
+    def _keep_best(self, epoch: int, model: Any, likelihood: float) -> None:
+        log = self.folder / METRICS
+        best = best_row(read_rows(log)) if log.exists() else None  # of the epochs before this one
+        if best is not None and likelihood <= best["validation"]["mean"]:
+            return
+        # A file for each, and the best before it kept: a run may be resumed from there.
+        advnets.save_model(self.folder / best_name(epoch), model)
+        kept = {best_name(epoch)} | ({best_name(best["epoch"])} if best else set())
+        for path in self.folder.glob(best_name("*")):
+            if path.name not in kept:
+                path.unlink()
+
+    def draw(self, model: Any) -> None:
+        """Figure 2 of the model as it is."""
+        advnets.paper_figures.figure_2(
+            self.folder / "samples.png",
+            self.key,
+            model,
+            self.data.train,
+            rows=ROWS,
+            columns=COLUMNS,
+            preprocess=PREPROCESSING[self.settings.preprocessing],
+            picture=pictured(self.settings, ROWS * COLUMNS),
+        )

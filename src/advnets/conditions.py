@@ -1,0 +1,103 @@
+"""Distributions of what examples are conditioned on."""
+
+import abc
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Integer, Key, PyTree
+
+
+class Condition(eqx.Module):
+    """A distribution of conditions; subclass it to bring your own."""
+
+    @abc.abstractmethod
+    def __call__(self, key: Key[Array, ""], n: int) -> tuple[PyTree, ...]:
+        """Draws `n` independent conditions, as the generator's arguments after the latent."""
+
+    @abc.abstractmethod
+    def check(self, condition: tuple[PyTree, ...]) -> None:
+        """Raises a ValueError for conditions that are not in the distribution's support."""
+
+
+class Labels(Condition):
+    """Class labels 0, 1, and so on, with given frequencies.
+
+    Attributes:
+        frequencies: of each class; they sum to 1.
+
+    Raises:
+        ValueError: if a frequency is negative, or they do not sum to 1.
+
+    Example:
+        >>> import jax
+        >>> from advnets import conditions
+        >>> labels = conditions.Labels((0.5, 0.5))
+        >>> [drawn.shape for drawn in labels(jax.random.key(0), 5)]
+        [(5,)]
+    """
+
+    frequencies: tuple[float, ...] = eqx.field(static=True)
+
+    def __check_init__(self) -> None:
+        total = math.fsum(self.frequencies)
+        if not (min(self.frequencies, default=-1) >= 0 and abs(total - 1) < 1e-6):
+            raise ValueError(
+                f"the classes' frequencies must be at least 0 and sum to 1; got "
+                f"{list(self.frequencies)}"
+            )
+
+    def __call__(self, key: Key[Array, ""], n: int) -> tuple[Int[Array, " n"]]:
+        logits = jnp.log(jnp.asarray(self.frequencies))
+        return (jax.random.categorical(key, logits, shape=(n,)),)
+
+    def check(self, condition: tuple[PyTree, ...]) -> None:
+        (labels,) = condition
+        check_labels(np.asarray(labels), len(self.frequencies))
+
+
+def check_labels(labels: Integer[np.ndarray, " n"] | Float[np.ndarray, " n"], classes: int) -> None:
+    """Refuses labels that are not among the classes.
+
+    Args:
+        labels: class labels.
+        classes: how many classes there are.
+
+    Raises:
+        ValueError: for a label that is no integer in 0 to `classes` - 1.
+
+    Example:
+        >>> import numpy as np
+        >>> from advnets import conditions
+        >>> conditions.check_labels(np.array([0, 9]), 10)
+    """
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"labels must be integers; got {labels.dtype}")
+    if labels.size and not 0 <= labels.min() <= labels.max() < classes:
+        raise ValueError(
+            f"labels must be from 0 to {classes - 1}; got {labels.min()} to {labels.max()}"
+        )
+
+
+def frequencies(labels: Integer[np.ndarray, " n"]) -> Labels:
+    """The distribution of labels in a data set.
+
+    Args:
+        labels: class labels, at least one.
+
+    Returns:
+        How often each occurs, from 0 to the largest.
+
+    Raises:
+        ValueError: for a negative label.
+
+    Example:
+        >>> import numpy as np
+        >>> from advnets import conditions
+        >>> conditions.frequencies(np.array([0, 1, 1, 1])).frequencies
+        (0.25, 0.75)
+    """
+    check_labels(labels, int(labels.max()) + 1)
+    return Labels(tuple((np.bincount(labels) / len(labels)).tolist()))

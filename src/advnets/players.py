@@ -1,0 +1,309 @@
+"""Players: Equinox modules written for one example, applied to a batch.
+
+A player's floating-point arrays are trained. Arrays wrapped in [`advnets.players.Frozen`][] are not,
+and what a layer keeps in an `eqx.nn.State` (running statistics, power iterations) is threaded through
+training beside the parameters; wrap such a module in [`advnets.players.Stateful`][].
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import equinox as eqx
+import jax
+from jaxtyping import Array, Float, Key, PyTree
+
+from advnets.batches import Batch, length, parts
+from advnets.conditions import Condition
+from advnets.layers import MINIBATCH
+from advnets.priors import Prior, Uniform
+
+# Any Equinox module that maps one example (and takes `key=`, if it likes).
+Player: TypeAlias = Callable[..., Any]
+
+
+class Frozen(eqx.Module):
+    """Arrays that training leaves as they are; the module around them sees the arrays themselves.
+
+    Attributes:
+        tree: an array, or any part of a module.
+
+    Example:
+        >>> import equinox as eqx
+        >>> import jax
+        >>> from advnets.players import Frozen
+        >>> net = eqx.nn.Linear(2, 3, key=jax.random.key(0))
+        >>> net = eqx.tree_at(lambda net: net.weight, net, replace_fn=Frozen)
+    """
+
+    tree: PyTree
+
+
+class Stateful(eqx.Module):
+    """A player whose layers keep an `eqx.nn.State`, such as batch or spectral normalisation.
+
+    Layers that look across the minibatch name its axis `advnets.layers.MINIBATCH`. Within a
+    training step every call of a player starts from the state before the step. A discriminator's
+    state then moves on by its data and by its generated examples, in that order, and a generator's
+    by the examples that it made in its own step. Where noise is off, and in samples, the layers are
+    in inference mode.
+
+    Attributes:
+        module: called as `module(*inputs, state)`, with `key=` if it takes one; returns an output
+            and a state.
+        state: its state, as `eqx.nn.make_with_state` makes it.
+
+    Example:
+        >>> import equinox as eqx
+        >>> import jax
+        >>> from advnets import layers, players
+        >>> def build(key):
+        ...     norm = eqx.nn.BatchNorm(4, axis_name=layers.MINIBATCH, mode="batch")
+        ...     return eqx.nn.Sequential([eqx.nn.Linear(2, 4, key=key), norm])
+        >>> player = players.Stateful(*eqx.nn.make_with_state(build)(jax.random.key(0)))
+    """
+
+    module: Player
+    state: eqx.nn.State
+
+
+class Players(eqx.Module):
+    """Everything that plays: a generator with its prior, a discriminator, and any further players.
+
+    Attributes:
+        generator: maps a latent vector, and a condition if there is one, to an example.
+        discriminator: maps an example, and its condition if there is one, to a logit.
+        prior: the distribution of the latent vectors; `Uniform(100)` unless given.
+        condition: the distribution of what examples are conditioned on, if they are; training sets
+            it from integer labels.
+        others: further players by name, such as an inference net; an objective gets each under its
+            name.
+
+    Example:
+        >>> import jax
+        >>> import advnets
+        >>> g_key, d_key = jax.random.split(jax.random.key(0))
+        >>> players = advnets.Players(
+        ...     advnets.networks.mlp_generator(g_key, 100, (28, 28)),
+        ...     advnets.networks.maxout_discriminator(d_key, (28, 28)),
+        ... )
+        >>> sorted(players.named)
+        ['discriminator', 'generator']
+
+    References:
+        Section 3.
+    """
+
+    generator: Player
+    discriminator: Player
+    prior: Prior = Uniform()
+    condition: Condition | None = None
+    others: dict[str, Player] = eqx.field(default_factory=dict)
+
+    def __check_init__(self) -> None:
+        taken = sorted({"generator", "discriminator"} & self.others.keys())
+        if taken:
+            raise ValueError(f"a further player needs a name of its own; got {taken[0]!r}")
+
+    @property
+    def named(self) -> dict[str, Player]:
+        """All players by name."""
+        return {"generator": self.generator, "discriminator": self.discriminator, **self.others}
+
+    def replaced(self, named: dict[str, Player]) -> "Players":
+        """These players with others in their places.
+
+        Args:
+            named: all players by name.
+
+        Returns:
+            The players, with the prior and the condition of these.
+        """
+        others = {name: named[name] for name in self.others}
+        return Players(
+            named["generator"], named["discriminator"], self.prior, self.condition, others
+        )
+
+
+def partition(player: PyTree) -> tuple[PyTree, PyTree, PyTree]:
+    """Splits a player into what is trained, its state, and the rest.
+
+    Args:
+        player: a module, or a tree of modules.
+
+    Returns:
+        Three trees of the player's structure, which `eqx.combine` puts together again: trained
+        arrays; the arrays of every `eqx.nn.State`; everything else, frozen arrays among it.
+
+    Example:
+        >>> import equinox as eqx
+        >>> import jax
+        >>> from advnets import players
+        >>> net = eqx.nn.Linear(2, 3, key=jax.random.key(0))
+        >>> net = eqx.tree_at(lambda net: net.weight, net, replace_fn=players.Frozen)
+        >>> trained, state, rest = players.partition(net)
+        >>> [x.shape for x in jax.tree.leaves(trained)]
+        [(3,)]
+    """
+
+    def special(node: Any) -> bool:
+        return isinstance(node, Frozen | eqx.nn.State)
+
+    is_trained = jax.tree.map(
+        lambda node: not special(node) and eqx.is_inexact_array(node), player, is_leaf=special
+    )
+    is_state = jax.tree.map(lambda node: isinstance(node, eqx.nn.State), player, is_leaf=special)
+    trained, rest = eqx.partition(player, is_trained)
+    state, rest = eqx.partition(rest, is_state)
+    return trained, state, rest
+
+
+def _thaw(player: Player) -> Player:
+    def is_frozen(node: Any) -> bool:
+        return isinstance(node, Frozen)
+
+    return jax.tree.map(
+        lambda node: node.tree if is_frozen(node) else node, player, is_leaf=is_frozen
+    )
+
+
+def _accepts_key(player: Player) -> bool:
+    parameters = inspect.signature(player).parameters.values()
+    return any(p.name == "key" or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def inputs_taken(player: Player) -> tuple[int, float]:
+    """How many positional arguments a player needs, and how many it takes.
+
+    Args:
+        player: any player.
+
+    Returns:
+        The least number and the greatest, a stateful player's state not counted.
+
+    Example:
+        >>> from advnets import players
+        >>> players.inputs_taken(lambda z, label, *, key=None: z)
+        (2, 2)
+    """
+    stateful = isinstance(player, Stateful)
+    parameters = inspect.signature(player.module if stateful else player).parameters.values()
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    positional = [p for p in positional if p.name != "key"]
+    needed = sum(p.default is p.empty for p in positional) - stateful
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return needed, float("inf")
+    return needed, len(positional) - stateful
+
+
+def apply(
+    player: Player, keys: Key[Array, " batch"] | None, *inputs: PyTree
+) -> tuple[PyTree, Player]:
+    """A player, which is written for one example, on a batch; a pure function.
+
+    Args:
+        player: any player.
+        keys: a key for each example, given to a player that takes one; None for no noise.
+        inputs: batches, one for each positional argument of the player.
+
+    Returns:
+        The outputs, and the player after: another one only if it is stateful.
+
+    Example:
+        >>> import equinox as eqx
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from advnets import players
+        >>> net = eqx.nn.Linear(2, 3, key=jax.random.key(0))
+        >>> outputs, _ = players.apply(net, None, jnp.zeros((5, 2)))
+        >>> outputs.shape
+        (5, 3)
+    """
+    thawed = _thaw(player)
+    if isinstance(thawed, Stateful):
+        module = thawed.module
+
+        def one(key: Any, state: eqx.nn.State, inputs: Any) -> Any:
+            if key is not None and _accepts_key(module):
+                return module(*inputs, state, key=key)
+            return module(*inputs, state)
+
+        outputs, state = jax.vmap(
+            one, in_axes=(0, None, 0), out_axes=(0, None), axis_name=MINIBATCH
+        )(keys, thawed.state, inputs)
+        return outputs, eqx.tree_at(lambda p: p.state, player, state)
+    if keys is not None and _accepts_key(thawed):
+        each = jax.vmap(lambda key, xs: thawed(*xs, key=key), axis_name=MINIBATCH)
+        return each(keys, inputs), player
+    return jax.vmap(thawed, axis_name=MINIBATCH)(*inputs), player
+
+
+def for_sampling(generator: Player) -> Player:
+    """A generator whose stateful layers are in inference mode; its noise stays on.
+
+    Args:
+        generator: any generator.
+
+    Returns:
+        The generator as samples are drawn from it: examples do not depend on each other.
+
+    Example:
+        >>> import equinox as eqx
+        >>> import jax
+        >>> from advnets import players
+        >>> net = eqx.nn.Linear(2, 3, key=jax.random.key(0))
+        >>> players.for_sampling(net) is net
+        True
+    """
+    if not isinstance(generator, Stateful):
+        return generator
+
+    def keeps_state(node: Any) -> bool:
+        return isinstance(node, eqx.nn.StatefulLayer) and not isinstance(node, eqx.nn.Sequential)
+
+    return jax.tree.map(
+        lambda node: eqx.nn.inference_mode(node) if keeps_state(node) else node,
+        generator,
+        is_leaf=keeps_state,
+    )
+
+
+def judge(
+    key: Key[Array, ""] | None, discriminator: Player, batch: Batch
+) -> Float[Array, " batch"]:
+    """A discriminator's logits on a batch, with or without its noise; a pure function.
+
+    Args:
+        key: a typed random key, of which each example gets one of its own. None gives no key to
+            the discriminator and sets its layers to inference mode, which switches dropout off.
+        discriminator: maps an example to a logit, of shape `()` or `(1,)`.
+        batch: data or generated examples.
+
+    Returns:
+        One logit for each example: the log-odds that it came from the data.
+
+    Raises:
+        ValueError: if the discriminator gives more than one number for an example.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from advnets import networks, players
+        >>> discriminator = networks.maxout_discriminator(jax.random.key(0), (3,), units=[4])
+        >>> players.judge(jax.random.key(1), discriminator, jnp.zeros((5, 3))).shape
+        (5,)
+
+    References:
+        D(x) (section 3), as `sigmoid` of the logit.
+    """
+    n, inputs = length(batch), parts(batch)
+    if key is None:
+        logits, _ = apply(eqx.nn.inference_mode(discriminator), None, *inputs)
+    else:
+        logits, _ = apply(discriminator, jax.random.split(key, n), *inputs)
+    if getattr(logits, "size", None) != n:
+        raise ValueError(
+            f"a discriminator must give one logit for each example; got an output of shape "
+            f"{getattr(logits, 'shape', (None,))[1:]} (end it with a layer of one unit)"
+        )
+    return logits.reshape(n)

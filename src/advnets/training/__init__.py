@@ -1,0 +1,13 @@
+"""The training driver: compiled programs over resident or streamed data, resumable bit for bit."""
+
+from advnets.training.devices import Devices as Devices
+from advnets.training.journal import CheckpointError as CheckpointError
+from advnets.training.run import Evaluate as Evaluate
+from advnets.training.run import EvaluateRun as EvaluateRun
+from advnets.training.run import Trained as Trained
+from advnets.training.run import train as train
+from advnets.training.run import train_many as train_many
+from advnets.training.sources import Resident as Resident
+from advnets.training.sources import Source as Source
+from advnets.training.sources import Streamed as Streamed
+from advnets.training.watch import TrainingDiverged as TrainingDiverged

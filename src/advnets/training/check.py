@@ -1,0 +1,185 @@
+"""Checks, before any work and without computing anything, that what training is given fits."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Key
+
+from advnets.algorithms import Algorithm, generated
+from advnets.batches import Batch, parts
+from advnets.conditions import check_labels
+from advnets.draws import discriminator_draws
+from advnets.layers import MINIBATCH, Labelled
+from advnets.players import Player, Players, apply, inputs_taken, judge
+from advnets.training.sources import Source
+
+
+def check_data(source: Source) -> None:
+    """Checks the type of the data.
+
+    Args:
+        source: the data.
+
+    Raises:
+        ValueError: for an array that is not uint8, integers beside an example, or floats.
+    """
+    first, *rest = parts(source.gather(np.arange(1)))
+    for leaf in jax.tree.leaves(first):
+        if not isinstance(first, dict) and not (
+            leaf.dtype == np.uint8 or np.issubdtype(leaf.dtype, np.floating)
+        ):
+            raise ValueError(
+                f"images must be uint8 in 0..255 or floats; got {leaf.dtype} (convert them)"
+            )
+    for leaf in jax.tree.leaves((first, rest)):
+        if leaf.dtype.kind not in "biuf" and not jnp.issubdtype(leaf.dtype, np.floating):
+            raise ValueError(f"data must be numbers; got {leaf.dtype}")
+
+
+def check_players(
+    key: Key[Array, ""], algorithm: Algorithm, players: Players, source: Source
+) -> None:
+    """Checks that players, prior, condition and data fit together.
+
+    Args:
+        key: any key.
+        algorithm: how the players are to be trained.
+        players: the players.
+        source: the data.
+
+    Raises:
+        ValueError: if they do not; the message says which, and what to do.
+    """
+    raw = jax.tree.map(jnp.asarray, source.gather(np.zeros(2, int)))
+    real = _preprocessed(source, raw)
+    conditions = len(parts(real)) - 1
+    _check_inputs("generator", players.generator, "a latent vector", 1 + conditions)
+    _check_inputs("discriminator", players.discriminator, "an example", 1 + conditions)
+    _check_labels(players, source, conditions)
+    draws = discriminator_draws(key)
+    if algorithm.fake is generated:
+        _check_generated(draws, players, real)
+    made = _evaluated(
+        lambda: algorithm.fake(draws, _on_batches(players.generator), players.prior, real),
+        "no generated examples can be made",
+    )
+    for batch in (real, made):
+        _evaluated(
+            lambda batch=batch: judge(draws.real, players.discriminator, batch),
+            f"the discriminator gives no logit for an example of shape {_shapes(batch)}",
+        )
+    _evaluated(
+        lambda: judge(None, players.discriminator, made),
+        f"the discriminator gives no logit, without its noise, for an example of shape "
+        f"{_shapes(made)}",
+    )
+    state = jax.eval_shape(lambda: algorithm.init(players))
+    k = algorithm.minibatches
+    batch = real if k == 1 else jax.tree.map(lambda x: jnp.stack([x] * k), real)
+    _evaluated(
+        lambda state: algorithm.step(key, players, state, batch),
+        "an update can't be computed",
+        state,
+    )
+
+
+def _on_batches(player: Player) -> Any:
+    def on_batch(key: Key[Array, ""], *inputs: Batch) -> Batch:
+        n = jax.tree.leaves(inputs)[0].shape[0]
+        return apply(player, jax.random.split(key, n), *inputs)[0]
+
+    return on_batch
+
+
+def _check_generated(draws: Any, players: Players, real: Batch) -> None:
+    prior = players.prior
+    example, *condition = parts(real)
+    made = _evaluated(
+        lambda: _on_batches(players.generator)(
+            draws.generator, prior(draws.latents, 2), *condition
+        ),
+        f"the generator fails on a latent vector of size {prior.size}, which is the prior's",
+    )
+    if _shapes(made) != _shapes(example):
+        raise ValueError(
+            f"the generator's examples have shape {_shapes(made)} and the data's "
+            f"{_shapes(example)}; build it with the data's shape"
+        )
+
+
+def _preprocessed(source: Source, raw: Batch) -> Batch:
+    """Two examples as the discriminator sees them, as shapes and types made into zeros."""
+    try:
+        found = eqx.filter_eval_shape(source.preprocess, raw)
+    except Exception as error:  # whatever it raises
+        raise ValueError(
+            f"preprocess fails on images of shape {_shapes(raw)} ({_first_line(error)})"
+        ) from error
+    example, *_ = parts(found)
+    for leaf in jax.tree.leaves(found):
+        if leaf.shape[:1] != (2,):
+            raise ValueError(
+                f"preprocess must give as many examples as it gets; of 2 it made {leaf.dtype} of "
+                f"shape {leaf.shape}"
+            )
+    if eqx.is_array(example) or isinstance(example, jax.ShapeDtypeStruct):
+        if not jnp.issubdtype(example.dtype, jnp.floating):
+            raise ValueError(
+                f"preprocess must give floats; of {_dtype(raw)} it made {example.dtype}"
+            )
+    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), found)
+
+
+def _check_inputs(name: str, player: Player, first: str, given: int) -> None:
+    needed, taken = inputs_taken(player)
+    if needed <= given <= taken:
+        return
+    if given > taken:
+        raise ValueError(
+            f"the {name} takes {first} alone, and the data have a condition beside the example; "
+            f"give it a further argument for the condition, or train on the examples alone"
+        )
+    raise ValueError(
+        f"the {name} needs {needed} inputs, {first} and a condition, and the data have no "
+        "condition; train on a tuple of examples and conditions"
+    )
+
+
+def _check_labels(players: Players, source: Source, conditions: int) -> None:
+    """Labels within the classes of every `Labelled` player."""
+    layers = jax.tree.leaves(players, is_leaf=lambda node: isinstance(node, Labelled))
+    classes = {node.classes for node in layers if isinstance(node, Labelled)}
+    if classes and conditions == 1:
+        check_labels(np.asarray(source.labels()), min(classes))
+
+
+def _evaluated(function: Any, failure: str, *inputs: Any) -> Any:
+    """The shapes that a function gives; a ValueError that begins with `failure` if it fails."""
+    try:
+        return eqx.filter_eval_shape(function, *inputs)
+    except NameError as error:
+        if "unbound axis" in str(error):
+            raise ValueError(
+                f"{failure}: a layer looks across an axis that is not there "
+                f"({_first_line(error)}); name its axis advnets.layers.MINIBATCH, {MINIBATCH!r}"
+            ) from error
+        raise
+    except Exception as error:  # whatever a player or an objective raises
+        raise ValueError(f"{failure} ({_first_line(error)})") from error
+
+
+def _shapes(batch: Batch) -> Any:
+    """The shape of an example, or of each part of one."""
+    found = [tuple(leaf.shape[1:]) for leaf in jax.tree.leaves(batch)]
+    return found[0] if len(found) == 1 else tuple(found)
+
+
+def _dtype(batch: Batch) -> Any:
+    return jax.tree.leaves(batch)[0].dtype
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,96 @@
+"""The training loop: advance, look, record, and now and then evaluate and save."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+import jax
+import numpy as np
+
+from advnets.algorithms import State
+from advnets.players import Players
+from advnets.training.journal import Journal
+from advnets.training.program import Program
+from advnets.training.watch import Progress, finite, report_divergence
+
+# Iterations in one compiled program. Long enough to hide the host's part (a millisecond or two),
+# short enough for a progress bar that moves.
+ITERATIONS_PER_CALL = 100
+
+# Metrics of a run at an epoch, of its players and those with the averaged generator, if there is.
+EvaluatePlayers: TypeAlias = Callable[[int, int, Players, Players | None], Mapping[str, Any]]
+Advance: TypeAlias = Callable[[State, int, int], Any]
+
+
+def chunks(start: int, stops: list[int], most: int) -> Iterator[tuple[int, int]]:
+    """Ranges of iterations, none longer than a program, none across a stop."""
+    for stop in stops:
+        while start < stop:
+            end = min(start + most, stop)
+            yield start, end
+            start = end
+
+
+def loop(
+    program: Program,
+    state: State,
+    feed: Callable[[int, int], Callable[[State], Any]],
+    journal: Journal,
+    progress: Progress,
+    evaluate: EvaluatePlayers | None,
+    ranges: list[tuple[int, int]],
+    *,
+    iterations: int,
+    stops: set[int],
+    norms_every: int,
+    k: int,
+    names: list[str],
+) -> tuple[State, list[float]]:
+    """Trains from a state to the last of the ranges.
+
+    Args:
+        program: the compiled program.
+        state: the state to go on from.
+        feed: makes, of a range of iterations, the call of the program that runs them.
+        journal: where metrics and checkpoints go.
+        progress: the progress bar.
+        evaluate: what to measure at each stop.
+        ranges: the iterations of each call.
+        iterations: the number of iterations in an epoch.
+        stops: the epochs after which to evaluate and save.
+        norms_every: how often gradient norms are computed.
+        k: discriminator updates in an iteration.
+        names: of the games.
+
+    Returns:
+        The state, and the discriminator updates per second of each call, of one game.
+    """
+    rates: list[float] = []
+    games = len(names)
+    call = feed(*ranges[0]) if ranges else None
+    for number, (start, end) in enumerate(ranges):
+        assert call is not None
+        began = time.perf_counter()
+        state, info = call(state)
+        # While the device works on this call, the host gathers what the next one needs.
+        call = feed(*ranges[number + 1]) if number + 1 < len(ranges) else None
+        seen = jax.tree.map(lambda x: np.asarray(x).reshape(games, end - start), info)
+        rates.append((end - start) * k / (time.perf_counter() - began))
+        epoch = end // iterations
+        stopped = epoch in stops and end == epoch * iterations
+        sound = finite(seen, start, norms_every)
+        if stopped:
+            # Before anything is kept of a state: an update may overflow after finite costs.
+            sound &= np.asarray(program.finite(state)).reshape(games)
+        report_divergence(names, journal.running, sound, start, end)
+        journal.running &= sound
+        progress.advance((end - start) * k * games, seen, journal.running)
+        for game in np.flatnonzero(journal.running).tolist():
+            record = journal.records[game]
+            rows = record.see(jax.tree.map(lambda x, game=game: x[game], seen), epoch)
+            if stopped and evaluate is not None:
+                rows[-1] |= evaluate(game, epoch, *program.players(state, game))
+            record.write(rows)
+        if stopped:
+            journal.save(epoch, state)
+    return state, rates

@@ -1,0 +1,331 @@
+"""The compiled programs of the driver: one game, or many side by side.
+
+Both advance a state by some iterations in one call, and donate it to that call. A single game's
+minibatches are sharded over the devices; its state is replicated, or large layers of it are sharded
+too. Of many games, each device has some. Which device draws what does not change what is drawn.
+"""
+
+import abc
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Array, Bool, Int, Key, PyTree
+
+from advnets.algorithms import Algorithm, Info, State, at, averaged
+from advnets.batches import Batch
+from advnets.players import Players, partition
+from advnets.training import devices
+from advnets.training.sources import Source
+
+
+def _with_iteration(state: State, iteration: Int[Array, ""] | None) -> State:
+    return dataclasses.replace(state, iteration=iteration)
+
+
+def _untrained(players: Players) -> Players:
+    """Players without what a state holds of them."""
+    return players.replaced({name: partition(p)[2] for name, p in players.named.items()})
+
+
+def _finite(players: PyTree) -> Bool[Array, ""]:
+    return jnp.isfinite(optax.tree.norm(players))
+
+
+def _iterate(
+    algorithm: Algorithm,
+    players: Players,
+    minibatch: Callable[[PyTree], Batch],
+    key: Key[Array, ""],
+    state: State,
+    chunk: PyTree,
+) -> tuple[State, Info]:
+    """Some iterations of one game, a row of the chunk for each."""
+
+    def step(state: State, part: PyTree) -> tuple[State, Info]:
+        return algorithm.step(key, players, state, minibatch(part))
+
+    return jax.lax.scan(step, state, chunk)
+
+
+class Program(abc.ABC):
+    """What the driver asks of one game or many."""
+
+    @abc.abstractmethod
+    def init(self, players: Players) -> State:
+        """The state before the first iteration, where the program wants it."""
+
+    @abc.abstractmethod
+    def advance(
+        self, keys: Key[Array, "*runs"], state: State, placed: Batch, chunk: PyTree
+    ) -> tuple[State, Info]:
+        """Some iterations, in one compiled call, to which the state is donated."""
+
+    @abc.abstractmethod
+    def finite(self, state: State) -> Bool[Array, "*runs"]:
+        """Whether all parameters of each game are finite."""
+
+    @abc.abstractmethod
+    def players(self, state: State, run: int) -> tuple[Players, Players | None]:
+        """Copies of a game's players, and of those with the averaged generator, if there is one.
+
+        Copies, because the state's own arrays are donated to the next call.
+        """
+
+    @abc.abstractmethod
+    def place_keys(self, keys: Key[Array, "*runs"]) -> Key[Array, "*runs"]:
+        """The keys of the games, where the program wants them."""
+
+
+def _minibatch(
+    source: Source, placed: Batch, shape: tuple[int, ...], chunk: PyTree
+) -> Batch:
+    """A preprocessed minibatch, or k of them along a leading axis."""
+    # Flat until it is preprocessed, because k minibatches may come at once.
+    flat = source.preprocess(source.minibatch(placed, chunk, len(shape)))
+    return jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), flat)
+
+
+class OneGame(Program):
+    """One game, on one device or with its minibatches sharded over several."""
+
+    def __init__(
+        self,
+        algorithm: Algorithm,
+        players: Players,
+        source: Source,
+        batch_size: int,
+        mesh: Mesh | None,
+        *,
+        shard_layers: bool,
+    ) -> None:
+        k = algorithm.minibatches
+        self._algorithm, self._source, self._mesh = algorithm, source, mesh
+        self._shape = (batch_size,) if k == 1 else (k, batch_size)
+        self._shard_layers = shard_layers
+        # Arrays that are not trained are an argument of the program, not constants in it.
+        fixed, self._static = eqx.partition(_untrained(players), eqx.is_array)
+        self._fixed = self._place(fixed)
+        replicated = None if mesh is None else devices.replicated(mesh)
+        self._replicate = jax.jit(lambda x: x, out_shardings=replicated)
+        self._advance = jax.jit(self.advance_fixed, donate_argnames="state")
+        self._finite = jax.jit(_finite, out_shardings=replicated)
+
+    def _place(self, tree: PyTree) -> Any:
+        if self._mesh is None:
+            return jax.tree.map(jnp.asarray, tree)
+        return devices.place(tree, devices.replicated(self._mesh))
+
+    def _shardings(self, state: State) -> PyTree:
+        assert self._mesh is not None
+        if self._shard_layers:
+            return devices.shardings_of_layers(self._mesh, state)
+        return devices.replicated(self._mesh)
+
+    def init(self, players: Players) -> State:
+        state = self._algorithm.init(players)
+        if self._mesh is None:
+            return state
+        placed: State = devices.place(state, self._shardings(state))
+        return placed
+
+    def place_keys(self, keys: Key[Array, "*runs"]) -> Key[Array, "*runs"]:
+        return self._place(keys)
+
+    def advance(
+        self, keys: Key[Array, "*runs"], state: State, placed: Batch, chunk: PyTree
+    ) -> tuple[State, Info]:
+        return self._advance(keys, self._fixed, state, placed, chunk)
+
+    def advance_fixed(
+        self, key: Key[Array, ""], fixed: PyTree, state: State, placed: Batch, chunk: PyTree
+    ) -> tuple[State, Info]:
+        """The program before it is compiled."""
+        players: Players = eqx.combine(fixed, self._static)
+        minibatch = functools.partial(_minibatch, self._source, placed, self._shape)
+        algorithm: Any = self._algorithm
+        if self._mesh is not None:
+            players, algorithm = self._sharded_prior(players), _Sharded(self, algorithm)
+            minibatch = self._sharded(minibatch)
+        state, info = _iterate(algorithm, players, minibatch, key, state, chunk)
+        if self._mesh is not None:
+            # For the host, which looks at every iteration.
+            info = jax.lax.with_sharding_constraint(info, devices.replicated(self._mesh))
+        return state, info
+
+    def _sharded_prior(self, players: Players) -> Players:
+        assert self._mesh is not None
+        prior = players.prior
+        sharded = devices.ShardedPrior(prior.size, prior, devices.sharded(self._mesh))
+        return dataclasses.replace(players, prior=sharded)
+
+    def _sharded(self, minibatch: Callable[[PyTree], Batch]) -> Callable[[PyTree], Batch]:
+        assert self._mesh is not None
+        sharding = devices.sharded(self._mesh, len(self._shape) - 1)
+        return lambda chunk: jax.lax.with_sharding_constraint(minibatch(chunk), sharding)
+
+    def finite(self, state: State) -> Bool[Array, "*runs"]:
+        return self._finite(state.players)
+
+    def players(self, state: State, run: int) -> tuple[Players, Players | None]:
+        def copied(x: Array) -> Array:
+            if self._mesh is None:
+                return jnp.array(x)
+            copy: Array = devices.local(x if x.is_fully_replicated else self._replicate(x))
+            return copy
+
+        mine = dataclasses.replace(state, updates={})
+        mine = jax.tree.map(copied, mine)
+        players: Players = eqx.combine(
+            self._fixed if self._mesh is None else devices.local(self._fixed), self._static
+        )
+        return at(players, mine), averaged(players, mine)
+
+
+class _Sharded:
+    """An algorithm whose state and info keep their shardings from iteration to iteration."""
+
+    def __init__(self, game: OneGame, algorithm: Algorithm) -> None:
+        self._game, self._algorithm = game, algorithm
+
+    def step(
+        self, key: Key[Array, ""], players: Players, state: State, real: Batch
+    ) -> tuple[State, Info]:
+        state, info = self._algorithm.step(key, players, state, real)
+        assert self._game._mesh is not None
+        return (
+            jax.lax.with_sharding_constraint(state, self._game._shardings(state)),
+            jax.lax.with_sharding_constraint(info, devices.replicated(self._game._mesh)),
+        )
+
+
+class ManyGames(Program):
+    """Many games of one structure, on one device or some on each of several.
+
+    Their states are one state, whose arrays have a leading axis of games. All are at the same
+    iteration, so its number has none: what depends on it alone is computed once, and a branch on it
+    stays a branch.
+    """
+
+    def __init__(
+        self,
+        algorithm: Callable[[PyTree], Algorithm],
+        vary: PyTree,
+        players: Players,
+        source: Source,
+        batch_size: int,
+        mesh: Mesh | None,
+        games: int,
+    ) -> None:
+        self._algorithm, self._source, self._mesh = algorithm, source, mesh
+        self._batch_size = batch_size
+        fixed, self._static = eqx.partition(_untrained(players), eqx.is_array)
+        # Arrays that are not trained belong to a game too, and so do the settings that vary.
+        self._fixed = fixed, vary
+        self._placed_fixed = self.place_keys(self._fixed)
+        replicated = None if mesh is None else devices.replicated(mesh)
+        self._advance = jax.jit(self.advance_fixed, donate_argnames="state")
+        self._finite = jax.jit(jax.vmap(_finite), out_shardings=replicated)
+        self._of_game = jax.jit(
+            lambda tree, game: jax.tree.map(lambda x: x[game], tree), out_shardings=replicated
+        )
+        self._games = games
+
+    def place_keys(self, keys: PyTree) -> Any:
+        if self._mesh is None:
+            return jax.tree.map(jnp.asarray, keys)
+        return devices.place(keys, devices.sharded(self._mesh))
+
+    def init(self, players: Players) -> State:
+        arrays, static = eqx.partition(players, eqx.is_array)
+
+        def one(arrays: PyTree, vary: PyTree) -> State:
+            return self._algorithm(vary).init(eqx.combine(arrays, static))
+
+        state = jax.vmap(one, axis_size=self._games)(arrays, self._fixed[1])
+        placed = self.place_keys(_with_iteration(state, None))
+        zero = jnp.zeros((), int)
+        if self._mesh is not None:
+            zero = devices.place(zero, devices.replicated(self._mesh))
+        return _with_iteration(placed, zero)
+
+    def advance(
+        self, keys: Key[Array, "*runs"], state: State, placed: Batch, chunk: PyTree
+    ) -> tuple[State, Info]:
+        return self._advance(keys, self._placed_fixed, state, placed, chunk)
+
+    def advance_fixed(
+        self, keys: Key[Array, " runs"], fixed: PyTree, state: State, placed: Batch, chunk: PyTree
+    ) -> tuple[State, Info]:
+        """The program before it is compiled."""
+        start = state.iteration
+        iterations = jax.tree.leaves(chunk)[0].shape[1]
+
+        def one(
+            placed: Batch,
+            start: Int[Array, ""],
+            key: Key[Array, ""],
+            fixed: PyTree,
+            state: State,
+            chunk: PyTree,
+        ) -> tuple[State, Info]:
+            arrays, vary = fixed
+            algorithm = self._algorithm(vary)
+            k = algorithm.minibatches
+            shape = (self._batch_size,) if k == 1 else (k, self._batch_size)
+            minibatch = functools.partial(_minibatch, self._source, placed, shape)
+            players: Players = eqx.combine(arrays, self._static)
+            state, info = _iterate(
+                algorithm, players, minibatch, key, _with_iteration(state, start), chunk
+            )
+            return _with_iteration(state, None), info
+
+        def advance(placed: Batch, start: Int[Array, ""], *of_games: PyTree) -> tuple[State, Info]:
+            return side_by_side(functools.partial(one, placed, start))(*of_games)
+
+        if self._mesh is not None:
+            whole, part = PartitionSpec(), PartitionSpec(devices.AXIS)
+            advance = jax.shard_map(
+                advance,
+                mesh=self._mesh,
+                in_specs=(whole, whole, part, part, part, part),
+                out_specs=part,
+                check_vma=False,  # it would want both branches of a condition marked
+            )
+        state, info = advance(placed, start, keys, fixed, _with_iteration(state, None), chunk)
+        if self._mesh is not None:
+            # For the host, which looks at every game.
+            info = jax.lax.with_sharding_constraint(info, devices.replicated(self._mesh))
+        return _with_iteration(state, start + iterations), info
+
+    def finite(self, state: State) -> Bool[Array, "*runs"]:
+        return self._finite(state.players)
+
+    def players(self, state: State, run: int) -> tuple[Players, Players | None]:
+        iteration = state.iteration
+        mine = _with_iteration(dataclasses.replace(state, updates={}), None)
+        mine = self._of_game(mine, run)
+        if self._mesh is not None:
+            mine = devices.local(mine)
+        fixed = jax.tree.map(lambda x: x[run], self._fixed[0])
+        players: Players = eqx.combine(fixed, self._static)
+        mine = _with_iteration(mine, iteration)
+        return at(players, mine), averaged(players, mine)
+
+
+def on_cpu() -> bool:
+    """Whether programs run on a CPU."""
+    return jax.default_backend() == "cpu"
+
+
+def side_by_side(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of one game as one of many, in one program."""
+    if on_cpu():  # in a loop: it is slower at batches of small products
+        return lambda *inputs: jax.lax.map(lambda of_one: function(*of_one), inputs)
+    return jax.vmap(function)

@@ -1,0 +1,525 @@
+"""`train` and `train_many`: data-resident or streamed training with progress and checkpoints.
+
+Many updates are one compiled program, and the host only looks between programs. All randomness is a
+function of the run's key and the iteration's number, so a resumed run continues exactly.
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Key, PyTree
+
+from advnets.algorithms import Algorithm, Algorithm1, State
+from advnets.batches import Batch, length
+from advnets.conditions import frequencies
+from advnets.model import Model, model_of
+from advnets.players import Player, Players
+from advnets.training import devices as device
+from advnets.training.check import check_data, check_players
+from advnets.training.devices import Devices
+from advnets.training.identity import describe
+from advnets.training.journal import Journal, Metrics
+from advnets.training.loop import ITERATIONS_PER_CALL, EvaluatePlayers, chunks, loop
+from advnets.training.program import ManyGames, OneGame, Program
+from advnets.training.sources import Rows, Source, source_of
+from advnets.training.watch import Progress
+
+# Gradient norms are taken in one iteration of this many: each is a pass over memory.
+NORMS_EVERY = 10
+
+Evaluate: TypeAlias = Callable[[int, Model], Mapping[str, Any]]
+EvaluateRun: TypeAlias = Callable[[int, int, Model], Mapping[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """What [`advnets.train`][] returns.
+
+    Attributes:
+        model: the trained generator with its prior: p_g.
+        players: all players as trained, the generator among them.
+        averaged: p_g with the average of the generator's parameters, if the algorithm keeps one.
+        metrics: one row for each epoch, as in `metrics.jsonl`.
+        updates: the number of discriminator updates, those before a resumption included.
+        updates_per_second: the median over the compiled calls of this process; None if it had
+            nothing left to do.
+    """
+
+    model: Model
+    players: Players
+    averaged: Model | None
+    metrics: list[Metrics]
+    updates: int
+    updates_per_second: float | None
+
+    @property
+    def generator(self) -> Player:
+        """The trained generator."""
+        return self.players.generator
+
+    @property
+    def discriminator(self) -> Player:
+        """The trained discriminator."""
+        return self.players.discriminator
+
+
+def train(
+    key: Key[Array, ""],
+    players: Players,
+    data: Any,
+    *,
+    epochs: int,
+    algorithm: Algorithm | None = None,
+    batch_size: int = 100,
+    evaluate: Evaluate | None = None,
+    evaluate_every: int = 10,
+    folder: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    devices: int | Devices | None = None,
+    progress: bool = True,
+) -> Trained:
+    """Trains players on images, or on any pytree of arrays.
+
+    An epoch visits the data once, in a fresh random order, whatever k; rows that do not fill an
+    iteration's k minibatches are left out of that epoch.
+
+    Args:
+        key: the run's typed key; everything random in training follows from it.
+        players: a generator with its prior, a discriminator, and any further players.
+        data: the training data: an array of examples; a tuple of examples and what they are
+            conditioned on, such as labels; any other pytree of arrays with a common leading axis;
+            or a source, [`advnets.training.Resident`][] or [`advnets.training.Streamed`][], which
+            may also preprocess minibatches. Without one, data stay on the device in the type they
+            come in, and uint8 pixels become floats in [0, 1].
+        epochs: how many epochs to train, those before a resumption included; at least 1.
+        algorithm: how to train; [`advnets.Algorithm1`][] with k = 1 unless given.
+        batch_size: examples in a minibatch, the m of Algorithm 1.
+        evaluate: called as `evaluate(epoch, model)` every `evaluate_every` epochs and after the
+            last; the numbers that it returns join that epoch's metrics. Where the algorithm keeps
+            an average of the generator, it is called for that too, and what it returns joins them
+            under `average`.
+        evaluate_every: epochs between evaluations, and between checkpoints.
+        folder: where `metrics.jsonl` and `checkpoints/` go; nothing is written unless given.
+        resume: continue from the newest checkpoint in the folder, or from the start if the run
+            was stopped before its first; what follows is what it would have been without the
+            interruption.
+        devices: how many devices to shard each minibatch over; the rows, noise and dropout are the
+            same on any number. One unless given; of several processes
+            (`jax.distributed.initialize`), which all make the same call, all of their devices. The
+            main process alone writes files. [`advnets.training.Devices`][] can shard large layers
+            too.
+        progress: show a progress bar with updates per second and the time left.
+
+    Returns:
+        The trained players and the metrics of each epoch.
+
+    Raises:
+        ValueError: for a setting out of range; data of another type, too few for a minibatch, or
+            that the players do not fit; or fewer epochs than the folder already holds.
+        FileExistsError: if the folder holds another run and `resume` is false.
+        FileNotFoundError: if there is nothing to resume.
+        CheckpointError: if the newest checkpoint is damaged, or another run's.
+        TrainingDiverged: if a cost, a gradient or a parameter stops being finite; checkpoints stay.
+
+    Example:
+        >>> import jax
+        >>> import advnets
+        >>> images = advnets.data.load("digits").train
+        >>> key, g_key, d_key, sample_key = jax.random.split(jax.random.key(0), 4)
+        >>> players = advnets.Players(
+        ...     advnets.networks.mlp_generator(g_key, 100, (8, 8), hidden_sizes=[32]),
+        ...     advnets.networks.maxout_discriminator(d_key, (8, 8), units=[16]),
+        ... )
+        >>> trained = advnets.train(key, players, images, epochs=2, progress=False)
+        >>> trained.model.sample(sample_key, 5).shape
+        (5, 8, 8)
+
+    References:
+        Algorithm 1.
+    """
+    source = source_of(data)
+    given = Algorithm1() if algorithm is None else algorithm
+    plan = _Plan.of(source, given, epochs, batch_size, evaluate_every)
+    spread = devices if isinstance(devices, Devices) else Devices(devices)
+    mesh = device.make_mesh(spread.count, "the batch size", batch_size)
+    players = _with_condition(players, source)
+    settled = plan.settle(given)
+    check_players(key, settled, players, source)
+    program = OneGame(
+        settled, players, source, batch_size, mesh, shard_layers=spread.shard_layers
+    )
+
+    def measure(_: int, epoch: int, now: Players, average: Players | None) -> Mapping[str, Any]:
+        assert evaluate is not None
+        found = dict(evaluate(epoch, model_of(now)))
+        return found if average is None else found | {
+            "average": dict(evaluate(epoch, model_of(average)))
+        }
+
+    (trained,) = _run(
+        key,
+        players,
+        program,
+        source,
+        mesh,
+        plan,
+        journal=Journal(_path(folder), [""], plan.iterations, plan.k),
+        identity=_identity(key, given, players, source, batch_size),
+        names=[""],
+        evaluate=evaluate and measure,
+        resume=resume,
+        shown=settled.objective.shown if progress else None,
+    )
+    assert trained is not None  # one game raises when it diverges
+    return trained
+
+
+def train_many(
+    keys: Key[Array, " runs"],
+    players: Players,
+    data: Any,
+    *,
+    epochs: int,
+    algorithm: Algorithm | Callable[[Any], Algorithm] | None = None,
+    vary: PyTree = None,
+    batch_size: int = 100,
+    evaluate: EvaluateRun | None = None,
+    evaluate_every: int = 10,
+    folder: str | os.PathLike[str] | None = None,
+    names: Sequence[str] | None = None,
+    resume: bool = False,
+    devices: int | None = None,
+    progress: bool = True,
+) -> list[Trained | None]:
+    """Trains many independent games at once, in one compiled program: seeds, settings, or both.
+
+    Each is trained as [`advnets.train`][] would train it with the same key: it sees the same rows,
+    noise and dropout, and its numbers differ by rounding alone (which training amplifies, as it
+    does between two machines). All games are of one structure.
+
+    Args:
+        keys: a typed key for each run.
+        players: players whose arrays have a leading axis of runs, as `eqx.filter_vmap` of a
+            function that builds one run's makes them.
+        data: the training data, which all share; as all that follows, see [`advnets.train`][].
+        epochs: how many epochs to train.
+        algorithm: how to train. Where settings vary, a function of one run's settings that gives
+            its algorithm.
+        vary: what differs between runs beside their keys: a pytree of arrays with a leading axis of
+            runs, such as learning rates, or a dictionary of several settings.
+        batch_size: examples in a minibatch of one run.
+        evaluate: called as `evaluate(run, epoch, model)` for each run in turn; runs count from 0.
+        evaluate_every: epochs between evaluations, and between checkpoints.
+        folder: where `NAME/metrics.jsonl` of each run and their common `checkpoints/` go.
+        names: each run's folder in the folder; `seed-0`, `seed-1` and so on unless given.
+        resume: continue from the newest checkpoint in the folder.
+        devices: how many devices to spread the runs over, the same number on each; see
+            [`advnets.train`][].
+        progress: show a progress bar; its updates are those of all runs.
+
+    Returns:
+        For each run what [`advnets.train`][] returns, its rate being what this run had beside the
+        others; None for a run that diverged.
+
+    Raises:
+        ValueError: as [`advnets.train`][]; if there are not as many of the players' arrays, the
+            names or the settings as there are keys; or if settings vary and `algorithm` is no
+            function of them.
+        FileExistsError: if the folder holds other runs and `resume` is false.
+        FileNotFoundError: if there is nothing to resume.
+        CheckpointError: if the newest checkpoint is damaged, or of other runs.
+        TrainingDiverged: if the last run that is left diverges. When others are left, a
+            `RuntimeWarning` names the one that diverged; its rows end there.
+
+    Example:
+        >>> import equinox as eqx
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> import advnets
+        >>> def build(key):
+        ...     g_key, d_key = jax.random.split(key)
+        ...     return advnets.Players(
+        ...         advnets.networks.mlp_generator(g_key, 100, (8, 8), hidden_sizes=[32]),
+        ...         advnets.networks.maxout_discriminator(d_key, (8, 8), units=[16]),
+        ...     )
+        >>> def algorithm(rate):
+        ...     rule = advnets.updates.Released(rate)
+        ...     return advnets.Algorithm1(generator_updates=rule, discriminator_updates=rule)
+        >>> keys = jax.random.split(jax.random.key(0), 2)
+        >>> trained = advnets.train_many(
+        ...     keys,
+        ...     eqx.filter_vmap(build)(keys),
+        ...     advnets.data.load("digits").train,
+        ...     epochs=2,
+        ...     vary=jnp.array([0.05, 0.1]),
+        ...     algorithm=algorithm,
+        ...     progress=False,
+        ... )
+        >>> [one.updates for one in trained]
+        [24, 24]
+
+    References:
+        Algorithm 1.
+    """
+    runs = len(keys)
+    names = [f"seed-{number}" for number in range(runs)] if names is None else list(names)
+    if len(set(names)) != runs or len(names) != runs:
+        raise ValueError(f"each run needs a name of its own; got {runs} keys and names={names}")
+    _check_leading_axes(players, vary, runs)
+    of_run, every = _algorithms(algorithm, vary, runs)
+    source = source_of(data)
+    plan = _Plan.of(source, every[0], epochs, batch_size, evaluate_every)
+    if any(one.minibatches != plan.k for one in every):
+        raise ValueError("all runs must have the same k; it can't vary between them")
+    mesh = device.make_mesh(devices, "the number of runs", runs)
+    players = _with_condition(players, source)
+    first = jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, players)
+    check_players(keys[0], plan.settle(every[0]), first, source)
+    program = ManyGames(
+        lambda settings: plan.settle(of_run(settings)),
+        vary,
+        players,
+        source,
+        batch_size,
+        mesh,
+        runs,
+    )
+
+    def measure(run: int, epoch: int, now: Players, average: Players | None) -> Mapping[str, Any]:
+        assert evaluate is not None
+        found = dict(evaluate(run, epoch, model_of(now)))
+        return found if average is None else found | {
+            "average": dict(evaluate(run, epoch, model_of(average)))
+        }
+
+    identity = _identity(keys, every[0], players, source, batch_size)
+    if vary is not None:
+        identity |= {"list of settings": describe(vary), "algorithm": describe(algorithm)}
+    return _run(
+        keys,
+        players,
+        program,
+        source,
+        mesh,
+        plan,
+        journal=Journal(_path(folder), names, plan.iterations, plan.k),
+        identity=identity,
+        names=names,
+        evaluate=evaluate and measure,
+        resume=resume,
+        shown=every[0].objective.shown if progress else None,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """How long training is: epochs, the iterations of each, and where it stops to look."""
+
+    n: int
+    epochs: int
+    iterations: int
+    k: int
+    batch_size: int
+    evaluate_every: int
+
+    @staticmethod
+    def of(
+        source: Source, algorithm: Algorithm, epochs: int, batch_size: int, evaluate_every: int
+    ) -> "_Plan":
+        k = algorithm.minibatches
+        for name, value in (
+            ("epochs", epochs),
+            ("batch_size", batch_size),
+            ("evaluate_every", evaluate_every),
+        ):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1; got {value}")
+        n = len(source)
+        if n < batch_size * k:
+            raise ValueError(
+                f"an iteration needs {batch_size * k} examples (k={k} minibatches of "
+                f"{batch_size}); got {n} (lower batch_size or k)"
+            )
+        check_data(source)
+        return _Plan(n, epochs, n // (batch_size * k), k, batch_size, evaluate_every)
+
+    def settle(self, algorithm: Algorithm) -> Algorithm:
+        """An algorithm for epochs of this length, in each of which it takes some norms."""
+        settled = algorithm.for_epochs_of(self.iterations)
+        return dataclasses.replace(settled, norms_every=min(NORMS_EVERY, self.iterations))
+
+    def stops(self, first: int) -> list[int]:
+        """The epochs after which to evaluate and save."""
+        return [
+            epoch
+            for epoch in range(first + 1, self.epochs + 1)
+            if epoch % self.evaluate_every == 0 or epoch == self.epochs
+        ]
+
+
+def _run(
+    keys: Key[Array, "*runs"],
+    players: Players,
+    program: Program,
+    source: Source,
+    mesh: Any,
+    plan: _Plan,
+    *,
+    journal: Journal,
+    identity: Mapping[str, str],
+    names: list[str],
+    evaluate: EvaluatePlayers | None,
+    resume: bool,
+    shown: Mapping[str, str] | None,
+) -> list[Trained | None]:
+    """Opens the journal, trains to the last epoch, and gathers what came of it."""
+    many = keys.ndim
+    split = jax.vmap(jax.random.split) if many else jax.random.split
+    step_keys, order_keys = jnp.moveaxis(split(keys), -1, 0)
+    state, first = journal.open(program.init(players), identity, plan.epochs, resume=resume)
+    step_keys = program.place_keys(step_keys)
+    replicate = (lambda x: x) if mesh is None else (
+        lambda x: device.place(x, device.replicated(mesh))
+    )
+    rows = Rows(replicate(order_keys), plan.n, plan.iterations, plan.k, plan.batch_size)
+    placed = source.place(mesh)
+    minibatch_axis = 0 if many else (1 if plan.k == 1 else 2)
+
+    def feed(start: int, end: int) -> Callable[[State], Any]:
+        chunk = source.chunk(rows(start, end), mesh, minibatch_axis)
+        return lambda state: program.advance(step_keys, state, placed, chunk)
+
+    stops = plan.stops(first)
+    most = source.iterations_per_chunk(plan.batch_size * plan.k * len(names))
+    ranges = list(
+        chunks(
+            first * plan.iterations,
+            [epoch * plan.iterations for epoch in stops],
+            min(most or ITERATIONS_PER_CALL, ITERATIONS_PER_CALL),
+        )
+    )
+    per_epoch = plan.iterations * plan.k * len(names)
+    bar = Progress(
+        plan.epochs * per_epoch, first * per_epoch, shown or {}, enabled=shown is not None
+    )
+    try:
+        state, rates = loop(
+            program,
+            state,
+            feed,
+            journal,
+            bar,
+            evaluate,
+            ranges,
+            iterations=plan.iterations,
+            stops=set(stops),
+            norms_every=min(NORMS_EVERY, plan.iterations),
+            k=plan.k,
+            names=names,
+        )
+    finally:
+        bar.close()
+        journal.close()
+    rate = float(np.median(rates)) if rates else None
+    trained: list[Trained | None] = []
+    for run, record in enumerate(journal.records):
+        if not journal.running[run]:
+            trained.append(None)
+            continue
+        now, average = program.players(state, run)
+        trained.append(
+            Trained(
+                model=model_of(now),
+                players=now,
+                averaged=None if average is None else model_of(average),
+                metrics=record.metrics,
+                updates=int(state.iteration) * plan.k,
+                updates_per_second=rate,
+            )
+        )
+    return trained
+
+
+def _path(folder: str | os.PathLike[str] | None) -> Path | None:
+    return None if folder is None else Path(folder)
+
+
+def _identity(
+    keys: Key[Array, "*runs"],
+    algorithm: Algorithm,
+    players: Players,
+    source: Source,
+    batch_size: int,
+) -> dict[str, str]:
+    """What tells a run from others, by the names that an error message has for it."""
+    settings = {
+        field.name.replace("_", " "): describe(getattr(algorithm, field.name))
+        for field in dataclasses.fields(algorithm)
+        if field.name != "norms_every"
+    }
+    return settings | {
+        "key": describe(jax.random.key_data(keys)),
+        "batch size": str(batch_size),
+        "order": type(algorithm).__qualname__,
+        "prior": describe(players.prior),
+        "preprocessing": describe(source.preprocess),
+        "data": f"{source.fingerprint():08x}",
+    }
+
+
+def _with_condition(players: Players, source: Source) -> Players:
+    """Players that know the distribution of integer labels, if those are their condition."""
+    sample: Batch = source.gather(np.arange(1))
+    if players.condition is not None or not (isinstance(sample, tuple) and len(sample) == 2):
+        return players
+    (label,) = sample[1:]
+    if not (eqx.is_array(label) or isinstance(label, np.ndarray)):
+        return players
+    if label.ndim != 1 or not np.issubdtype(label.dtype, np.integer):
+        return players
+    labels = np.asarray(source.labels())
+    return dataclasses.replace(players, condition=frequencies(labels))
+
+
+def _check_leading_axes(players: Players, vary: PyTree, runs: int) -> None:
+    for name, player in players.named.items():
+        for array in jax.tree.leaves(eqx.filter(player, eqx.is_array)):
+            if array.shape[:1] != (runs,):
+                raise ValueError(
+                    f"the {name}s' arrays must have a leading axis of {runs} runs, as many as "
+                    f"there are keys; got one of shape {array.shape} (build them with "
+                    "eqx.filter_vmap over their keys)"
+                )
+    if vary is not None and length(jax.tree.map(jnp.asarray, vary)) != runs:
+        raise ValueError(
+            f"there must be settings for each of the {runs} runs; got "
+            f"{length(jax.tree.map(jnp.asarray, vary))} in vary"
+        )
+
+
+def _algorithms(
+    algorithm: Algorithm | Callable[[Any], Algorithm] | None, vary: PyTree, runs: int
+) -> tuple[Callable[[Any], Algorithm], list[Algorithm]]:
+    """The algorithm as a function of a run's settings, and that of each run."""
+    if vary is None:
+        if algorithm is not None and not isinstance(algorithm, Algorithm):
+            raise ValueError(
+                "the algorithm is a function of settings, and none vary; give vary, a row of "
+                "settings for each run"
+            )
+        one = Algorithm1() if algorithm is None else algorithm
+        return lambda _: one, [one]
+    if algorithm is None or isinstance(algorithm, Algorithm):
+        raise ValueError(
+            "settings vary between runs, and the algorithm is no function of them; give a function "
+            "of one run's settings that returns its algorithm, or leave out vary"
+        )
+    rows = [jax.tree.map(lambda x, run=run: jnp.asarray(x)[run], vary) for run in range(runs)]
+    return algorithm, [algorithm(row) for row in rows]

@@ -1,0 +1,318 @@
+"""Where minibatches come from: data on the device, or data gathered on the host as they are needed.
+
+Both give the same rows in the same order, so the same numbers. An epoch visits every row at most
+once, in a fresh random order; rows that do not fill an iteration are left out, others each epoch.
+"""
+
+import abc
+import functools
+import zlib
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array, Int, Key, PyTree
+
+from advnets import batches
+from advnets.batches import Batch
+from advnets.preprocessing import to_unit_interval
+from advnets.training import devices
+
+# What a minibatch goes through, in the compiled program, before the discriminator sees it.
+Preprocess: TypeAlias = Callable[[Batch], Batch]
+# Bytes of streamed data in one chunk: two are held at a time.
+BYTES_PER_CHUNK = 2**26
+# Bytes that a fingerprint looks at at a time.
+BYTES_PER_LOOK = 2**24
+
+
+def scale_pixels(batch: Batch) -> Batch:
+    """The default preprocessing: uint8 pixels to [0, 1], everything else as it is.
+
+    Args:
+        batch: an array; a tuple, of which the first element is scaled; or another pytree, which is
+            left as it is.
+
+    Returns:
+        The batch.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from advnets.training import sources
+        >>> images, labels = sources.scale_pixels((jnp.array([255], jnp.uint8), jnp.array([7])))
+        >>> images.tolist(), labels.tolist()
+        ([1.0], [7])
+    """
+    if isinstance(batch, tuple):
+        first, *rest = batch
+        return to_unit_interval(first), *rest
+    return to_unit_interval(batch) if eqx.is_array(batch) else batch
+
+
+class Source(abc.ABC):
+    """Data to train on, and what minibatches of them go through.
+
+    Attributes:
+        preprocess: applied to each minibatch in the compiled program.
+    """
+
+    preprocess: Preprocess
+
+    @abc.abstractmethod
+    def __len__(self) -> int:
+        """The number of rows."""
+
+    @abc.abstractmethod
+    def gather(self, rows: Int[np.ndarray, "*shape"]) -> Batch:
+        """Rows as host arrays, with the shape of `rows` before that of an example."""
+
+    def labels(self) -> Int[np.ndarray, " n"]:
+        """The first condition of every row, of data that are tuples."""
+        step = 10_000
+        blocks = [
+            self.gather(np.arange(start, min(start + step, len(self))))[1]
+            for start in range(0, len(self), step)
+        ]
+        return np.concatenate(blocks)
+
+    @abc.abstractmethod
+    def fingerprint(self) -> int:
+        """A checksum of the data."""
+
+    @abc.abstractmethod
+    def place(self, mesh: Mesh | None) -> Batch:
+        """What the compiled program is given with every call; may be None."""
+
+    @abc.abstractmethod
+    def chunk(self, rows: Int[Array, "*shape"], mesh: Mesh | None, axis: int) -> PyTree:
+        """What the compiled program is given of some rows; `axis` is that of minibatches."""
+
+    @abc.abstractmethod
+    def minibatch(self, placed: Batch, chunk: PyTree, ndim: int) -> Batch:
+        """Rows of a chunk, flat, in the compiled program; `ndim` is that of their numbers."""
+
+    @abc.abstractmethod
+    def iterations_per_chunk(self, rows_per_iteration: int) -> int | None:
+        """The most iterations in a chunk; None for any number."""
+
+
+class Resident(Source):
+    """Data on the device, in the type they come in: the fastest, where they fit.
+
+    Attributes:
+        data: a batch of all rows.
+        preprocess: what minibatches go through; uint8 pixels become floats in [0, 1] unless given.
+
+    Example:
+        >>> import numpy as np
+        >>> from advnets.training import Resident
+        >>> len(Resident(np.zeros((50, 8, 8), np.uint8)))
+        50
+    """
+
+    def __init__(self, data: Batch, preprocess: Preprocess = scale_pixels) -> None:
+        self.data = data
+        self.preprocess = preprocess
+        self._length = batches.length(data)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def gather(self, rows: Int[np.ndarray, "*shape"]) -> Batch:
+        return jax.tree.map(lambda x: np.asarray(x)[rows], self.data)
+
+    def labels(self) -> Int[np.ndarray, " n"]:
+        return np.asarray(self.data[1])
+
+    def fingerprint(self) -> int:
+        return functools.reduce(
+            lambda crc, leaf: zlib.crc32(np.ascontiguousarray(leaf).data, crc),
+            jax.tree.leaves(self.data),
+            0,
+        )
+
+    def place(self, mesh: Mesh | None) -> Batch:
+        if mesh is None:
+            return jax.tree.map(jnp.asarray, self.data)
+        return devices.place(self.data, devices.replicated(mesh))
+
+    def chunk(self, rows: Int[Array, "*shape"], mesh: Mesh | None, axis: int) -> PyTree:
+        return rows
+
+    def minibatch(self, placed: Batch, chunk: PyTree, ndim: int) -> Batch:
+        return jax.tree.map(lambda x: x[chunk.ravel()], placed)
+
+    def iterations_per_chunk(self, rows_per_iteration: int) -> int | None:
+        return None
+
+
+class Streamed(Source):
+    """Data gathered on the host while the device works: they may be larger than memory.
+
+    Attributes:
+        data: anything with a length whose `data[rows]` gives the rows of an integer array: a memory
+            map, a `datasets.Dataset` in NumPy format, your own class; or a tuple or dictionary of
+            such.
+        preprocess: what minibatches go through; uint8 pixels become floats in [0, 1] unless given.
+
+    Raises:
+        ValueError: if parts of the data have different lengths, or give no arrays of rows.
+
+    Example:
+        >>> import numpy as np
+        >>> from advnets.training import Streamed
+        >>> len(Streamed(np.zeros((50, 8, 8), np.uint8)))
+        50
+    """
+
+    def __init__(self, data: Any, preprocess: Preprocess = scale_pixels) -> None:
+        self.data = data
+        self.preprocess = preprocess
+        lengths = {len(part) for part in self._parts()}
+        if len(lengths) != 1:
+            raise ValueError(
+                f"all parts of the data must have the same number of rows; got {sorted(lengths)}"
+            )
+        (self._length,) = lengths
+        if self._length:
+            self._bytes_per_row = sum(x.nbytes for x in jax.tree.leaves(self._rows(np.arange(1))))
+
+    def _parts(self) -> list[Any]:
+        return jax.tree.leaves(self.data, is_leaf=_gathers)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def _rows(self, rows: Int[np.ndarray, " n"]) -> Batch:
+        found = jax.tree.map(lambda part: part[rows], self.data, is_leaf=_gathers)
+        found = jax.tree.map(np.asarray, found, is_leaf=lambda x: isinstance(x, list))
+        for leaf in jax.tree.leaves(found):
+            if len(leaf) != len(rows) or leaf.dtype.kind not in "biuf":
+                raise ValueError(
+                    f"streamed data must give arrays of numbers, a row for each index; got "
+                    f"{leaf.dtype} of shape {leaf.shape} for {len(rows)} rows (of a "
+                    'datasets.Dataset, stream with_format("numpy"))'
+                )
+        return found
+
+    def gather(self, rows: Int[np.ndarray, "*shape"]) -> Batch:
+        found = self._rows(rows.ravel())
+        return jax.tree.map(lambda x: x.reshape(*rows.shape, *x.shape[1:]), found)
+
+    def labels(self) -> Int[np.ndarray, " n"]:
+        if isinstance(self.data, tuple):  # without reading the examples
+            return np.asarray(self.data[1][np.arange(len(self))])
+        return Source.labels(self)
+
+    def fingerprint(self) -> int:
+        crc, step = self._length, max(1, BYTES_PER_LOOK // max(1, self._bytes_per_row))
+        for start in range(0, self._length, step):
+            rows = np.arange(start, min(start + step, self._length))
+            for leaf in jax.tree.leaves(self._rows(rows)):
+                crc = zlib.crc32(np.ascontiguousarray(leaf).data, crc)
+        return crc
+
+    def place(self, mesh: Mesh | None) -> Batch:
+        return None
+
+    def chunk(self, rows: Int[Array, "*shape"], mesh: Mesh | None, axis: int) -> PyTree:
+        found = self.gather(np.asarray(rows))
+        if mesh is None:
+            return jax.tree.map(jnp.asarray, found)
+        return devices.place(found, devices.sharded(mesh, axis))
+
+    def minibatch(self, placed: Batch, chunk: PyTree, ndim: int) -> Batch:
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[ndim:]), chunk)
+
+    def iterations_per_chunk(self, rows_per_iteration: int) -> int | None:
+        return max(1, BYTES_PER_CHUNK // (rows_per_iteration * self._bytes_per_row))
+
+
+def _gathers(data: Any) -> bool:
+    """Whether data are gathered by `data[rows]`, rather than a container of such."""
+    return not isinstance(data, tuple | list | dict) and hasattr(data, "__getitem__")
+
+
+def source_of(data: Any) -> Source:
+    """The source of what training is given: itself, or the data on the device.
+
+    Args:
+        data: a source, or a batch.
+
+    Returns:
+        The source.
+
+    Example:
+        >>> import numpy as np
+        >>> from advnets.training import sources
+        >>> type(sources.source_of(np.zeros((5, 2)))).__name__
+        'Resident'
+    """
+    return data if isinstance(data, Source) else Resident(data)
+
+
+def epoch_order(
+    key: Key[Array, ""], epoch: Int[Array, ""], n: int, batch_size: int
+) -> Int[Array, " batches {batch_size}"]:
+    """The rows of each minibatch of an epoch: every row at most once, in a fresh random order.
+
+    The rows left over when the batch size does not divide n are dropped, others each epoch.
+
+    Args:
+        key: the run's key for the order of the data.
+        epoch: the epoch's number, from 0.
+        n: the number of rows.
+        batch_size: the rows in a minibatch, at most n.
+
+    Returns:
+        Row numbers, `n // batch_size` minibatches of them.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from advnets.training.sources import epoch_order
+        >>> epoch_order(jax.random.key(0), jnp.array(0), 1050, 100).shape
+        (10, 100)
+    """
+    batches = n // batch_size
+    rows = jax.random.permutation(jax.random.fold_in(key, epoch), n)
+    return rows[: batches * batch_size].reshape(batches, batch_size)
+
+
+class Rows:
+    """The rows of iterations, from the orders of the epochs that they are in."""
+
+    def __init__(
+        self, keys: Key[Array, "*runs"], n: int, iterations: int, k: int, batch_size: int
+    ) -> None:
+        def in_minibatches(key: Key[Array, ""], epoch: Int[Array, ""]) -> Int[Array, "*batches"]:
+            found = epoch_order(key, epoch, n, batch_size)[: iterations * k]
+            return found if k == 1 else found.reshape(iterations, k, batch_size)
+
+        self._keys = keys
+        self._iterations = iterations
+        self._axis = keys.ndim
+        self._order = jax.jit(
+            jax.vmap(in_minibatches, in_axes=(0, None)) if keys.ndim else in_minibatches
+        )
+        self._orders: dict[int, Array] = {}
+
+    def __call__(self, start: int, end: int) -> Int[Array, "*iterations_batch"]:
+        first, last = start // self._iterations, (end - 1) // self._iterations
+        for epoch in list(self._orders):
+            if epoch < first:
+                del self._orders[epoch]
+        found = []
+        for epoch in range(first, last + 1):
+            if epoch not in self._orders:
+                self._orders[epoch] = self._order(self._keys, epoch)
+            low = max(start - epoch * self._iterations, 0)
+            high = min(end - epoch * self._iterations, self._iterations)
+            found.append(
+                jax.lax.slice_in_dim(self._orders[epoch], low, high, axis=self._axis)
+            )
+        return jnp.concatenate(found, axis=self._axis)
