@@ -1,10 +1,10 @@
 """Generative Adversarial Nets (Goodfellow et al., 2014) as a typed functional library.
 
-What most programs need is here; the rest is in modules by topic: [`advnets.game`][],
-[`advnets.objectives`][], [`advnets.layers`][], [`advnets.networks`][], [`advnets.updates`][],
-[`advnets.priors`][], [`advnets.data`][], [`advnets.parzen`][] and so on. Signatures are checked when a function is called (inside `jax.jit`, when it
-is traced, so at no cost to a compiled step); `ADVNETS_TYPECHECK=0` in the environment switches
-that off.
+What most programs need is here; the rest is in modules by topic, such as [`advnets.game`][],
+[`advnets.objectives`][], [`advnets.networks`][], [`advnets.updates`][], [`advnets.data`][] and
+[`advnets.parzen`][]. Signatures are checked when a function is called (inside `jax.jit`, when it is
+traced, so at no cost to a compiled step); `ADVNETS_TYPECHECK=0` in the environment switches that
+off.
 """
 
 import contextlib

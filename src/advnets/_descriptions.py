@@ -55,7 +55,7 @@ JAX_FUNCTIONS = (jax.nn, jnp, jax.lax)
 NOT_OF_ARRAYS = ("load", "save", "from", "print", "set_", "get_")
 
 # What nests deeper is refused, so that neither writing nor reading runs out of stack.
-DEPTH = 100
+DEPTH = 50
 
 # The types of arrays that a file can hold, by their names in a safetensors header.
 DTYPES = {
@@ -117,11 +117,12 @@ def stored(array: jax.Array | np.ndarray | np.generic, place: Place) -> np.ndarr
     return np.asarray(array, order="C")
 
 
-def loaded(array: np.ndarray, place: Place) -> jax.Array:
+def loaded(array: np.ndarray, weak: bool, place: Place) -> jax.Array:
     """A file's array in JAX.
 
     Args:
         array: the array.
+        weak: whether its type is to give way to others, as that of Python's numbers does.
         place: where it is in the model.
 
     Returns:
@@ -130,13 +131,18 @@ def loaded(array: np.ndarray, place: Place) -> jax.Array:
     Raises:
         ValueError: if JAX would convert it.
     """
-    converted = jnp.asarray(array)
-    if converted.dtype != array.dtype:
+    strong = jnp.asarray(array)
+    if strong.dtype != array.dtype:
         raise ValueError(
-            f"{_where(place)} is an array of {array.dtype.name}, which JAX would turn to "
-            f"{converted.dtype.name}; set jax_enable_x64"
+            f"{_where(place)} is an array of {array.dtype.name}, which JAX would turn into "
+            f"{strong.dtype.name}; set jax_enable_x64"
         )
-    return converted
+    # Only Python's numbers become weakly typed arrays; `set` keeps the type. (With jax_enable_x64
+    # on one side only, they are of another size.)
+    zero = jnp.asarray(array.dtype.type(0).item()) if weak else strong
+    if zero.dtype != strong.dtype or not weak:
+        return strong
+    return jnp.broadcast_to(zero, strong.shape).at[...].set(strong)
 
 
 def _where(place: Place) -> str:
@@ -180,7 +186,7 @@ def _public() -> dict[str, Any]:
     for name, layer in named(eqx.nn):
         if buildable(layer):
             for parameter in inspect.signature(layer).parameters.values():
-                if inspect.isfunction(parameter.default):
+                if callable(parameter.default) and parameter.default is not parameter.empty:
                     found[f"{name}({parameter.name})"] = parameter.default
     deleted = eqx.nn.delete_init_state(eqx.nn.StateIndex(0)).init
     found["equinox.nn.delete_init_state"] = type(deleted)
@@ -195,14 +201,12 @@ def _public_names() -> dict[int, str]:
 
 def _own_name(thing: Any) -> str | None:
     """The module and name of a class or function; None if it has no name of its own."""
-    module, name = getattr(thing, "__module__", None), getattr(thing, "__qualname__", None)
-    if not (isinstance(module, str) and isinstance(name, str)) or "<lambda>" in name:
-        return None
-    if "<locals>" in name and not isinstance(thing, type):
-        # Another call of the function around it makes another function of this name.
-        free = inspect.isfunction(thing) and thing.__closure__ is None
-        return f"{module}.{name}" if free else None
-    return f"{module}.{name}"
+    name = f"{getattr(thing, '__module__', None)}.{thing.__qualname__}"
+    if isinstance(thing, type):
+        return name
+    # Another call of the function around a closure makes another function of its name.
+    closure = "<locals>" in name and getattr(thing, "__closure__", True) is not None
+    return None if closure or "<lambda>" in name else name
 
 
 def _fields(cls: type) -> dict[str, bool]:
@@ -246,11 +250,12 @@ def _describe(value: Any, place: Place, static: bool, arrays: dict[str, np.ndarr
     if type(value) is float:
         return value if math.isfinite(value) else {"float": repr(value)}
     if isinstance(value, jax.Array | np.generic) or type(value) is np.ndarray:
+        array = stored(value, place)
         if isinstance(value, jax.Array):
             kind = "weak jax" if value.weak_type else "jax"
         else:
             kind, static = "numpy scalar" if isinstance(value, np.generic) else "numpy", True
-        array = arrays[static * STATIC + tensor_name(place)] = stored(value, place)
+        arrays[static * STATIC + tensor_name(place)] = array
         return {"array": kind, "holds": summary(array.dtype.name, array.shape)}
     if type(value) is list:
         return each(value)
@@ -265,6 +270,8 @@ def _describe(value: Any, place: Place, static: bool, arrays: dict[str, np.ndarr
             nodes = {m: inner(FlattenedIndexKey(i), v) for i, (m, v) in enumerate(pairs)}
             return {"state": nodes}
         raise refuse("is a state without names; make it with eqx.nn.make_with_state")
+    if isinstance(value, eqx.nn.StateIndex) and not isinstance(value.marker, str):
+        raise refuse("belongs to a stateful layer; make the model with eqx.nn.make_with_state")
     if isinstance(value, eqx.Module):
         cls, fields = type(value), _fields(type(value))
         other = vars(value).keys() ^ fields.keys()
@@ -292,7 +299,7 @@ def _describe(value: Any, place: Place, static: bool, arrays: dict[str, np.ndarr
             "module, or an equinox.Module with what it closes over as fields"
         )
     raise refuse(
-        f"is a {type(value).__name__}, which can't be described; hold it in an equinox.Module of "
+        f"is of type {type(value).__name__}, which can't be described; use an equinox.Module of "
         "arrays, numbers, strings, tuples, lists, dicts with string keys, and named functions"
     )
 
@@ -386,12 +393,7 @@ class _Reader:
             if array.shape:
                 raise ValueError(f"{_where(place)} must be a scalar; it is {holds}")
             return array[()]
-        strong = loaded(array, place)
-        if kind == "jax" or strong.dtype == bool:
-            return strong
-        # JAX makes weakly typed arrays of Python's numbers only, and an update keeps the type.
-        zero = jnp.asarray(strong.dtype.type(0).item())
-        return jnp.broadcast_to(zero, strong.shape).at[...].set(strong)
+        return loaded(array, kind == "weak jax", place)
 
     def _module(self, name: str, nodes: dict[str, Node], place: Place, static: bool) -> Any:
         cls = self._named(name, place)
@@ -443,7 +445,7 @@ class _Reader:
         if not same:
             raise ValueError(
                 f"{_where(place)} needs {name!r}, which is no public name of advnets, Equinox or "
-                f"JAX; give the class or function itself, known=[{last}]"
+                "JAX; give the class or function itself in known="
             )
         if any(thing is not same[0] for thing in same):
             raise ValueError(f"{_where(place)} needs {name!r}, and known holds several of the name")

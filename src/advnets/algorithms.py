@@ -1,11 +1,12 @@
 """Minibatch stochastic gradient training of adversarial nets: Algorithm 1, and the released order.
 
-Pure functions `(key, players, state, real) -> (state, info)` over a state that holds arrays only, so
-that `jit`, `scan`, `vmap` and donation apply to them as they are. Nothing is compiled here.
+Pure functions `(key, players, state, real) -> (state, info)` over a state that holds arrays only,
+so that `jit`, `scan`, `vmap` and donation apply to them as they are. Nothing is compiled here.
 """
 
 import abc
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -46,7 +47,7 @@ class State(eqx.Module):
     memory: dict[str, PyTree]
     updates: dict[str, PyTree]
     average: PyTree
-    iteration: Int[Array, ""] | None
+    iteration: Int[Array, ""]
 
     @property
     def generator(self) -> PyTree:
@@ -81,7 +82,8 @@ def generated(draws: Draws, generator: Applied, prior: Prior, real: Batch) -> Ba
         >>> from advnets.algorithms import generated
         >>> draws = advnets.draws.generator_draws(jax.random.key(0))
         >>> shift = lambda key, z, c: z + c[:, None]
-        >>> x, c = generated(draws, shift, advnets.priors.Uniform(2), (jnp.zeros((5, 2)), jnp.ones(5)))
+        >>> real = (jnp.zeros((5, 2)), jnp.ones(5))
+        >>> x, c = generated(draws, shift, advnets.priors.Uniform(2), real)
         >>> x.shape
         (5, 2)
 
@@ -147,9 +149,9 @@ class Algorithm(abc.ABC):
             recipe on a CPU. [`advnets.train`][] sets it.
     """
 
-    objective: Objective = GAN()
-    generator_updates: UpdateRule = Released()
-    discriminator_updates: UpdateRule = Released()
+    objective: Objective = dataclasses.field(default_factory=GAN)
+    generator_updates: UpdateRule = dataclasses.field(default_factory=Released)
+    discriminator_updates: UpdateRule = dataclasses.field(default_factory=Released)
     other_updates: Mapping[str, UpdateRule] = dataclasses.field(default_factory=dict)
     average: float | Float[Array, ""] | None = None
     fake: Fake = generated
@@ -158,8 +160,7 @@ class Algorithm(abc.ABC):
     def __post_init__(self) -> None:
         if self.norms_every < 1:
             raise ValueError(f"norms_every must be at least 1; got {self.norms_every}")
-        known = isinstance(self.average, float | int)
-        if known and not 0 <= self.average < 1:
+        if isinstance(self.average, float | int) and not 0 <= self.average < 1:
             raise ValueError(
                 f"the average's decay must be at least 0 and below 1; got {self.average} (leave it "
                 "out for no average)"
@@ -311,7 +312,7 @@ class Algorithm(abc.ABC):
                 self._rule(name), gradient, state.updates[name], state.players[name]
             )
         average = state.average
-        if average is not None and "generator" in gradients:
+        if self.average is not None and "generator" in gradients:
             average = optax.incremental_update(moved["generator"], average, 1 - self.average)
         return dataclasses.replace(state, players=moved, updates=updates, average=average)
 
@@ -351,9 +352,7 @@ class _Threaded:
         return outputs
 
 
-def _apply_keyed(
-    player: Player, key: Key[Array, ""] | None, *inputs: Batch
-) -> tuple[Any, Player]:
+def _apply_keyed(player: Player, key: Key[Array, ""] | None, *inputs: Batch) -> tuple[Any, Player]:
     keys = None if key is None else jax.random.split(key, length(inputs))
     return apply(player, keys, *inputs)
 
@@ -586,7 +585,9 @@ class Simultaneous(Algorithm):
         Released code, `AdversaryCost2.get_gradients` under Pylearn2's stock SGD.
     """
 
-    objective: Objective = GAN(discriminator_cost=game.discriminator_cost)
+    objective: Objective = dataclasses.field(
+        default_factory=functools.partial(GAN, game.discriminator_cost)
+    )
 
     @property
     def minibatches(self) -> int:

@@ -35,7 +35,8 @@ class ConvolutionSpec:
 
     Example:
         >>> import advnets
-        >>> advnets.convolutions.ConvolutionSpec(32, 2, kernel_size=8, padding=4, pool_size=4, pool_stride=2).padding
+        >>> from advnets.convolutions import ConvolutionSpec
+        >>> ConvolutionSpec(32, 2, kernel_size=8, padding=4, pool_size=4, pool_stride=2).padding
         4
 
     References:

@@ -359,7 +359,10 @@ def _rows_of_dots(axis: Any, labels: Sequence[str]) -> None:
 
 
 def curves(path: StrPath, metrics: Sequence[Mapping[str, Any]], *, title: str = "") -> None:
-    """A run at a glance: both players, D's outputs and errors, and the validation likelihood.
+    """A run at a glance: its players, and the validation likelihood.
+
+    Where D(x) is a probability: V(D, G), the outputs and the errors; of other objectives and
+    systems, what the metrics hold.
 
     Args:
         path: the PNG file to write.
@@ -382,25 +385,13 @@ def curves(path: StrPath, metrics: Sequence[Mapping[str, Any]], *, title: str = 
     """
     from matplotlib.figure import Figure
 
-    epochs = np.array([row["epoch"] for row in metrics])
-
-    def series(player: str, name: str) -> Float[np.ndarray, " epochs"]:
-        return np.array([row[player][name] for row in metrics])
-
     figure = Figure(figsize=(10, 6.4), layout="constrained")
     axes = figure.subplots(2, 2, sharex=True)
-    (objectives, outputs), (errors, likelihood) = axes
-    objectives.plot(epochs, series("discriminator", "value"), color=BLUE, label="V(D, G)")
-    objectives.plot(epochs, series("generator", "cost"), color=GREEN, label="G's cost")
-    objectives.axhline(-np.log(4), color=GREY, lw=0.8, ls=":", label="−log 4")
-    objectives.set_ylabel("nats")
-    outputs.plot(epochs, series("discriminator", "real_output"), color=INK, label="D(x)")
-    outputs.plot(epochs, series("discriminator", "fake_output"), color=GREEN, label="D(G(z))")
-    outputs.axhline(0.5, color=GREY, lw=0.8, ls=":")
-    outputs.set(ylabel="mean output", ylim=(-0.02, 1.02))
-    errors.plot(epochs, series("discriminator", "real_error"), color=INK, label="on data")
-    errors.plot(epochs, series("discriminator", "fake_error"), color=GREEN, label="on samples")
-    errors.set_ylabel("D's error rate")
+    if "value" in metrics[0].get("discriminator", {}):
+        _game_panels(axes, metrics)
+    else:
+        _player_panels(axes, metrics)
+    likelihood = axes[1, 1]
     scored = [row for row in metrics if "validation" in row]
     if scored:
         likelihood.errorbar(
@@ -423,3 +414,40 @@ def curves(path: StrPath, metrics: Sequence[Mapping[str, Any]], *, title: str = 
         axis.xaxis.get_major_locator().set_params(integer=True)
     figure.suptitle(title)
     figure.savefig(path, dpi=110)
+
+
+def _game_panels(axes: Any, metrics: Sequence[Mapping[str, Any]]) -> None:
+    """The panels of a game in which D(x) is a probability: V and G's cost, outputs, errors."""
+    epochs = np.array([row["epoch"] for row in metrics])
+
+    def series(player: str, name: str) -> Float[np.ndarray, " epochs"]:
+        return np.array([row[player][name] for row in metrics])
+
+    (objectives, outputs), (errors, _) = axes
+    objectives.plot(epochs, series("discriminator", "value"), color=BLUE, label="V(D, G)")
+    objectives.plot(epochs, series("generator", "cost"), color=GREEN, label="G's cost")
+    objectives.axhline(-np.log(4), color=GREY, lw=0.8, ls=":", label="−log 4")
+    objectives.set_ylabel("nats")
+    outputs.plot(epochs, series("discriminator", "real_output"), color=INK, label="D(x)")
+    outputs.plot(epochs, series("discriminator", "fake_output"), color=GREEN, label="D(G(z))")
+    outputs.axhline(0.5, color=GREY, lw=0.8, ls=":")
+    outputs.set(ylabel="mean output", ylim=(-0.02, 1.02))
+    errors.plot(epochs, series("discriminator", "real_error"), color=INK, label="on data")
+    errors.plot(epochs, series("discriminator", "fake_error"), color=GREEN, label="on samples")
+    errors.set_ylabel("D's error rate")
+
+
+def _player_panels(axes: Any, metrics: Sequence[Mapping[str, Any]]) -> None:
+    """The panels of any other system: what is recorded of each of the first three parts."""
+    parts = [
+        name
+        for name, part in metrics[0].items()
+        if isinstance(part, Mapping) and name not in ("validation", "average")
+    ]
+    for axis, part in zip(axes.flat, parts[:3], strict=False):
+        for name in metrics[0][part]:
+            axis.plot([row["epoch"] for row in metrics], [row[part][name] for row in metrics])
+            axis.lines[-1].set_label(name.replace("_", " "))
+        axis.set_ylabel(part)
+    for axis in axes.flat[len(parts) : 3]:
+        axis.set_visible(False)

@@ -68,9 +68,7 @@ class Model(eqx.Module):
         """
         latents_key, noise_key = jax.random.split(key)
         inputs = (self.prior(latents_key, n), *condition)
-        examples, _ = apply(
-            for_sampling(self.generator), jax.random.split(noise_key, n), *inputs
-        )
+        examples, _ = apply(for_sampling(self.generator), jax.random.split(noise_key, n), *inputs)
         return examples
 
     def sample(
@@ -103,9 +101,7 @@ class Model(eqx.Module):
         """
         return self.blocks(key, n, condition=condition).first(n)
 
-    def blocks(
-        self, key: Key[Array, ""], n: int, *, condition: PyTree = None
-    ) -> "SampleBlocks":
+    def blocks(self, key: Key[Array, ""], n: int, *, condition: PyTree = None) -> "SampleBlocks":
         """Draws what `sample` draws, but in blocks, each when it is asked for.
 
         Together the blocks are what `sample` gives for the same key and n, bit for bit. So they

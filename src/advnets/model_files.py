@@ -105,8 +105,8 @@ def load_model(
     Args:
         path: the file.
         known: your own classes and functions in the model, found by name.
-        like: a model of the same structure, if the file doesn't describe it; its own array values
-            are not used (it may come from `eqx.filter_eval_shape`), all else is.
+        like: a model of the same structure, if the file doesn't describe it: its JAX arrays
+            give way to the file's (it may come from `eqx.filter_eval_shape`), all else is kept.
 
     Returns:
         The model, bit for bit.
@@ -136,18 +136,22 @@ def load_model(
             raise ValueError(f"{path} has a header of more than {HEADER} bytes")
     try:
         with safe_open(path, framework="numpy") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-            tensors = {
-                name: summary(DTYPES.get(tag := part.get_dtype(), tag), part.get_shape())
-                for name, part in slices.items()
-            }
+            tensors = {name: _kind(name, file) for name in file.keys()}  # noqa: SIM118
             if like is not None:
                 return _filled(like, tensors, file.get_tensor)
             return build(_description(file.metadata()), tensors, file.get_tensor, known)
     except SafetensorError as error:
         raise ValueError(f"{path} is not a readable safetensors file ({error})") from None
     except ValueError as error:
-        raise ValueError(f"{path} can't be loaded: {error}") from error.__cause__
+        raise ValueError(f"{path}: {error}") from error.__cause__
+
+
+def _kind(name: str, file: Any) -> str:
+    """What a stored tensor is, from the file's header."""
+    tensor = file.get_slice(name)
+    if tensor.get_dtype() not in DTYPES:
+        raise ValueError(f"the tensor {name!r} is of type {tensor.get_dtype()}, which is not read")
+    return summary(DTYPES[tensor.get_dtype()], tensor.get_shape())
 
 
 def _header_size(content: bytes) -> int:
@@ -163,7 +167,7 @@ def _check_size(description: str) -> None:
 def _description(metadata: dict[str, str] | None) -> Node:
     text = (metadata or {}).get(ENTRY)
     if text is None:
-        raise ValueError("it holds arrays without a description of their model; give like=")
+        raise ValueError("no description of a model beside the arrays; give like=")
     _check_size(text)
     try:
         content = json.loads(text)
@@ -192,8 +196,8 @@ def _filled(like: PyTree, tensors: dict[str, str], read: Callable[[str], Any]) -
     for name in sorted(here.keys() | there.keys()):
         if here.get(name) != there.get(name):
             raise ValueError(
-                f"it holds another model: {name} is {there.get(name, 'missing')} there and "
+                f"holds another model, {name} is {there.get(name, 'missing')} there and "
                 f"{here.get(name, 'missing')} here"
             )
-    arrays = [loaded(read(tensor_name(place)), place) for place, _ in leaves]
+    arrays = [loaded(read(tensor_name(place)), leaf.weak_type, place) for place, leaf in leaves]
     return eqx.combine(jax.tree.unflatten(structure, arrays), rest)

@@ -53,8 +53,8 @@ def mlp_generator(
         output: `"sigmoid"`, for examples in [0, 1], or `"linear"`.
         output_range: the weights of the output start uniform in ± this; `weight_range` unless
             given.
-        output_nonzero: they start sparse instead, from [`advnets.layers.sparse_normal`][] with so many
-            inputs for each pixel.
+        output_nonzero: they start sparse instead, from [`advnets.layers.sparse_normal`][], with
+            this many inputs for each pixel.
         output_bias: the initial bias of the output, such as
             [`advnets.layers.marginal_bias`][] of the training images.
 

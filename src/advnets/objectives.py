@@ -119,8 +119,8 @@ class GAN(Objective):
 
     It reports, of each minibatch, `value`, V(D, G) in nats (Eq. 1); `real_output` and
     `fake_output`, the means of D(x) and D(G(z)), in [0, 1]; `real_error` and `fake_error`, the
-    fractions of data with D(x) < 1/2 and of generated examples with D(G(z)) ≥ 1/2. All are of before
-    the update, and with D's dropout.
+    fractions of data with D(x) < 1/2 and of generated examples with D(G(z)) ≥ 1/2. All are taken
+    before the update, and with D's dropout.
 
     Attributes:
         discriminator_cost: what D descends, a function of its logits on data and on generated

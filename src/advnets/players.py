@@ -1,8 +1,8 @@
 """Players: Equinox modules written for one example, applied to a batch.
 
-A player's floating-point arrays are trained. Arrays wrapped in [`advnets.players.Frozen`][] are not,
-and what a layer keeps in an `eqx.nn.State` (running statistics, power iterations) is threaded through
-training beside the parameters; wrap such a module in [`advnets.players.Stateful`][].
+A player's floating-point arrays are trained. Arrays wrapped in [`advnets.players.Frozen`][] are
+not, and what a layer keeps in an `eqx.nn.State` (running statistics, power iterations) is threaded
+through training beside the parameters; wrap such a module in [`advnets.players.Stateful`][].
 """
 
 import inspect
@@ -17,9 +17,6 @@ from advnets.batches import Batch, length, parts
 from advnets.conditions import Condition
 from advnets.layers import MINIBATCH
 from advnets.priors import Prior, Uniform
-
-# Any Equinox module that maps one example (and takes `key=`, if it likes).
-Player: TypeAlias = Callable[..., Any]
 
 
 class Frozen(eqx.Module):
@@ -63,8 +60,12 @@ class Stateful(eqx.Module):
         >>> player = players.Stateful(*eqx.nn.make_with_state(build)(jax.random.key(0)))
     """
 
-    module: Player
+    module: Callable[..., Any]
     state: eqx.nn.State
+
+
+# Any Equinox module that maps one example (and takes `key=`, if it likes), or one with a state.
+Player: TypeAlias = Callable[..., Any] | Stateful
 
 
 class Players(eqx.Module):
@@ -187,7 +188,8 @@ def inputs_taken(player: Player) -> tuple[int, float]:
         (2, 2)
     """
     stateful = isinstance(player, Stateful)
-    parameters = inspect.signature(player.module if stateful else player).parameters.values()
+    called = player.module if isinstance(player, Stateful) else player
+    parameters = inspect.signature(called).parameters.values()
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     positional = [p for p in positional if p.name != "key"]
     needed = sum(p.default is p.empty for p in positional) - stateful
@@ -221,7 +223,7 @@ def apply(
     """
     thawed = _thaw(player)
     if isinstance(thawed, Stateful):
-        module = thawed.module
+        module: Player = thawed.module
 
         def one(key: Any, state: eqx.nn.State, inputs: Any) -> Any:
             if key is not None and _accepts_key(module):

@@ -271,8 +271,8 @@ def _incoming_axes(owner: Any, name: str, ndim: int) -> tuple[int, ...] | None:
     if isinstance(owner, eqx.nn.Linear | Maxout) or ndim == 2:
         return (ndim - 1,)
     raise ValueError(
-        f"column_norm_limit does not know which axes of a {type(owner).__name__}'s weight, which has "
-        f"{ndim}, run over a unit's inputs; limit the layers that it knows with optax.masked"
+        f"column_norm_limit does not know which of the {ndim} axes of a {type(owner).__name__}'s "
+        "weight run over a unit's inputs; limit the layers that it knows with optax.masked"
     )
 
 
@@ -303,10 +303,11 @@ def _norm_limit(
             raise ValueError(f"{kind}_norm_limit needs the parameters: pass params to update()")
         owners = _owners(params)
         leaves, structure = jax.tree.flatten(updates)
-        return structure.unflatten(
+        found = [
             limited(*owner, update, param)
             for owner, update, param in zip(owners, leaves, jax.tree.leaves(params), strict=True)
-        )
+        ]
+        return jax.tree.unflatten(structure, found)
 
     return optax.stateless(update)
 

@@ -159,8 +159,9 @@ def _benchmark(benchmark: Benchmark, arguments: list[str]) -> int:
     """Runs a benchmark: reads its options, prepares, executes, reports."""
     try:
         defaults = _defaults(benchmark, arguments)
-        options = tyro.cli(
-            Options[type(benchmark.recipe)],  # type: ignore[misc]
+        kind: Any = Options[type(benchmark.recipe)]  # type: ignore[misc]
+        options: Options[Any] = tyro.cli(
+            kind,
             default=defaults,
             args=arguments,
             prog=benchmark.command,
@@ -197,9 +198,7 @@ def _request(options: Options[Any], defaults: Options[Any]) -> Request:
     rates = options.learning_rates
     rate = getattr(options.recipe, "learning_rate", None)
     if rates and rate != getattr(defaults.recipe, "learning_rate", None):
-        raise ValueError(
-            f"--learning-rates has a run at each; leave out --learning-rate {rate}"
-        )
+        raise ValueError(f"--learning-rates has a run at each; leave out --learning-rate {rate}")
     many = options.seeds != 1 or bool(rates)
     return Request(
         seed=options.seed,

@@ -40,7 +40,7 @@ class Subject:
 
 
 class Evaluation(abc.ABC):
-    """Something to measure; subclass it, and add it to [`advnets.bench.evaluations.EVALUATIONS`][]."""
+    """Something to measure; subclass it, and add it to `EVALUATIONS` under a name."""
 
     @abc.abstractmethod
     def measure(self, subject: Subject) -> Json:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import msgspec
 import numpy as np
 from jaxtyping import Float
@@ -32,7 +31,7 @@ from advnets.bench.folders import (
     choose,
     identify_first_stage,
 )
-from advnets.bench.grid import sweep_result, seeds_result
+from advnets.bench.grid import seeds_result, sweep_result
 from advnets.bench.protocol import Samples, first_fold, on_host, score
 from advnets.bench.references import recorded_centroids
 from advnets.bench.results import (
@@ -190,9 +189,7 @@ def _check(benchmark: Benchmark, request: Request) -> None:
             f"seeds must be at least 0 and below 2**32; got {seed} to {seed + seeds - 1}"
         )
     if request.shard_layers:
-        raise ValueError(
-            "each of many runs at once is on one device; leave out --shard-layers"
-        )
+        raise ValueError("each of many runs at once is on one device; leave out --shard-layers")
     if request.first_stage is not None:
         raise ValueError(
             f"many runs at once have one stage; leave out --first-stage {request.first_stage}"
@@ -205,9 +202,7 @@ def _check(benchmark: Benchmark, request: Request) -> None:
         raise ValueError(f"each learning rate must be given once; got {list(rates)}")
 
 
-def _plan(
-    benchmark: Benchmark, request: Request, folder: Path
-) -> list[tuple[Settings, int, Path]]:
+def _plan(benchmark: Benchmark, request: Request, folder: Path) -> list[tuple[Settings, int, Path]]:
     """The settings, seed and folder of each run."""
     recipe = benchmark.recipe
     if request.seeds is None:

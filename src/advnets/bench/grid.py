@@ -60,14 +60,12 @@ def seeds_result(folder: Path, outcomes: Outcomes) -> SeedsResult:
         advnets.figures.seeds(
             folder / "seeds.png",
             {"last epoch": summary.last.values, "best epoch": summary.best.values},
-            published=paper and (paper.mean, paper.standard_error),
+            published=None if paper is None else (paper.mean, paper.standard_error),
         )
     return summary
 
 
-def sweep_result(
-    folder: Path, learning_rates: Sequence[float], outcomes: Outcomes
-) -> SweepResult:
+def sweep_result(folder: Path, learning_rates: Sequence[float], outcomes: Outcomes) -> SweepResult:
     """A row for each learning rate, and the choice by validation, which it writes and draws.
 
     Args:
@@ -103,7 +101,7 @@ def sweep_result(
         advnets.figures.learning_rates(
             folder / "learning-rates.png",
             {row.learning_rate: _values(row.validation) for row in rows},
-            chosen=summary.chosen and summary.chosen.learning_rate,
+            chosen=None if summary.chosen is None else summary.chosen.learning_rate,
         )
     return summary
 

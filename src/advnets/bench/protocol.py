@@ -20,9 +20,7 @@ from advnets.parzen import Blocks, Evaluation, LogLikelihood
 # likelihood is of these rows too.
 SELECTION_ROWS = 1000
 
-Preprocess: TypeAlias = Callable[
-    [UInt8[np.ndarray, " n *shape"]], Float[np.ndarray, " n *shape"]
-]
+Preprocess: TypeAlias = Callable[[UInt8[np.ndarray, " n *shape"]], Float[np.ndarray, " n *shape"]]
 # Samples in an array, or drawn block by block and not kept.
 Samples: TypeAlias = np.ndarray | Blocks
 
@@ -33,9 +31,7 @@ def on_host(preprocessing: Preprocessing) -> Preprocess:
     return lambda images: np.asarray(compiled(images))
 
 
-def validate(
-    samples: Samples, data: advnets.data.Dataset, preprocess: Preprocess
-) -> Evaluation:
+def validate(samples: Samples, data: advnets.data.Dataset, preprocess: Preprocess) -> Evaluation:
     """The likelihood of validation rows during training, by which the best epoch is chosen."""
     validation = preprocess(data.validation[:SELECTION_ROWS])
     return _evaluation(samples)(validation, None)

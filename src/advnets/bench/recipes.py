@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Key, UInt8
 import advnets
 from advnets.algorithms import Algorithm
 from advnets.bench.settings import Settings, check_choice, check_counts
+from advnets.networks import Activation
 from advnets.objectives import GAN, GeneratorCost
 
 PRIORS: dict[str, Callable[[int], advnets.priors.Prior]] = {
@@ -33,7 +34,6 @@ PRECISIONS: dict[str, str] = {
     "bfloat16": "BF16_BF16_F32",
 }
 Order = Literal["alternating", "simultaneous"]
-Activation = Literal["relu", "sigmoid"]
 Output = Literal["sigmoid", "linear", "deconvolution"]
 
 

@@ -12,7 +12,7 @@ from advnets._provenance import provenance
 from advnets.parzen import GridEnd, LogLikelihood
 
 # What JSON holds. Settings and evaluations are kept as such: their types are their system's.
-Json: TypeAlias = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 Settings: TypeAlias = dict[str, Any]
 Read = TypeVar("Read")
 

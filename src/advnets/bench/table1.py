@@ -138,9 +138,8 @@ def rows(found: Sequence[Entry | ReferenceRows]) -> list[TableRow]:
             TableRow(label, "here", {name: _over_seeds([by_seed[s] for s in sorted(by_seed)])})
         )
     for one in found:
-        if isinstance(one, ReferenceRows) and one.dataset in COLUMNS:
-            if one.preprocessing == "unit":
-                table += _reference_rows(one)
+        if isinstance(one, ReferenceRows) and one.preprocessing == "unit":
+            table += _reference_rows(one) if one.dataset in COLUMNS else []
     return table
 
 

@@ -125,11 +125,9 @@ def _preprocessed(source: Source, raw: Batch) -> Batch:
                 f"preprocess must give as many examples as it gets; of 2 it made {leaf.dtype} of "
                 f"shape {leaf.shape}"
             )
-    if eqx.is_array(example) or isinstance(example, jax.ShapeDtypeStruct):
-        if not jnp.issubdtype(example.dtype, jnp.floating):
-            raise ValueError(
-                f"preprocess must give floats; of {_dtype(raw)} it made {example.dtype}"
-            )
+    dtype = getattr(example, "dtype", None)  # none of a dictionary
+    if dtype is not None and not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(f"preprocess must give floats; of {_dtype(raw)} it made {dtype}")
     return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), found)
 
 

@@ -156,9 +156,7 @@ class Journal:
         running: the runs that have not diverged; the others' rows end where they did.
     """
 
-    def __init__(
-        self, folder: Path | None, names: Sequence[str], iterations: int, k: int
-    ) -> None:
+    def __init__(self, folder: Path | None, names: Sequence[str], iterations: int, k: int) -> None:
         self._folder = folder
         self._many = names != [""]
         self.records = [Record(folder and folder / name, iterations, k) for name in names]
@@ -187,7 +185,7 @@ class Journal:
         """
         if self._folder is None:
             return state, 0
-        self._claim(resume)
+        self._make_folders(resume)
         self._checkpoints = Checkpoints(self._folder / "checkpoints")
         first = self._checkpoints.latest()
         if first is not None and not resume:
@@ -215,7 +213,7 @@ class Journal:
             record.rewrite()
         return state, first or 0
 
-    def _claim(self, resume: bool) -> None:
+    def _make_folders(self, resume: bool) -> None:
         """Makes the folders, unless another run has them."""
         logs = [record.log for record in self.records if record.log is not None]
         held = any(log.exists() for log in logs)

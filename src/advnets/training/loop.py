@@ -31,6 +31,11 @@ def chunks(start: int, stops: list[int], most: int) -> Iterator[tuple[int, int]]
             start = end
 
 
+def _by_game(info: Any, games: int) -> Any:
+    """What was seen, as host arrays of an axis of games and one of iterations."""
+    return jax.tree.map(lambda x: np.asarray(x).reshape(games, -1), info)
+
+
 def loop(
     program: Program,
     state: State,
@@ -74,7 +79,7 @@ def loop(
         state, info = call(state)
         # While the device works on this call, the host gathers what the next one needs.
         call = feed(*ranges[number + 1]) if number + 1 < len(ranges) else None
-        seen = jax.tree.map(lambda x: np.asarray(x).reshape(games, end - start), info)
+        seen = _by_game(info, games)
         rates.append((end - start) * k / (time.perf_counter() - began))
         epoch = end // iterations
         stopped = epoch in stops and end == epoch * iterations

@@ -26,7 +26,11 @@ from advnets.training.sources import Source
 
 
 def _with_iteration(state: State, iteration: Int[Array, ""] | None) -> State:
-    return dataclasses.replace(state, iteration=iteration)
+    """A state with another number of iterations; with none where it is an argument of its own."""
+    changed: State = eqx.tree_at(
+        lambda s: s.iteration, state, iteration, is_leaf=lambda x: x is None
+    )
+    return changed
 
 
 def _untrained(players: Players) -> Players:
@@ -83,9 +87,7 @@ class Program(abc.ABC):
         """The keys of the games, where the program wants them."""
 
 
-def _minibatch(
-    source: Source, placed: Batch, shape: tuple[int, ...], chunk: PyTree
-) -> Batch:
+def _minibatch(source: Source, placed: Batch, shape: tuple[int, ...], chunk: PyTree) -> Batch:
     """A preprocessed minibatch, or k of them along a leading axis."""
     # Flat until it is preprocessed, because k minibatches may come at once.
     flat = source.preprocess(source.minibatch(placed, chunk, len(shape)))
@@ -148,7 +150,9 @@ class OneGame(Program):
     ) -> tuple[State, Info]:
         """The program before it is compiled."""
         players: Players = eqx.combine(fixed, self._static)
-        minibatch = functools.partial(_minibatch, self._source, placed, self._shape)
+        minibatch: Callable[[PyTree], Batch] = functools.partial(
+            _minibatch, self._source, placed, self._shape
+        )
         algorithm: Any = self._algorithm
         if self._mesh is not None:
             players, algorithm = self._sharded_prior(players), _Sharded(self, algorithm)

@@ -152,16 +152,16 @@ def train(
     players = _with_condition(players, source)
     settled = plan.settle(given)
     check_players(key, settled, players, source)
-    program = OneGame(
-        settled, players, source, batch_size, mesh, shard_layers=spread.shard_layers
-    )
+    program = OneGame(settled, players, source, batch_size, mesh, shard_layers=spread.shard_layers)
 
     def measure(_: int, epoch: int, now: Players, average: Players | None) -> Mapping[str, Any]:
         assert evaluate is not None
         found = dict(evaluate(epoch, model_of(now)))
-        return found if average is None else found | {
-            "average": dict(evaluate(epoch, model_of(average)))
-        }
+        return (
+            found
+            if average is None
+            else found | {"average": dict(evaluate(epoch, model_of(average)))}
+        )
 
     (trained,) = _run(
         key,
@@ -295,9 +295,11 @@ def train_many(
     def measure(run: int, epoch: int, now: Players, average: Players | None) -> Mapping[str, Any]:
         assert evaluate is not None
         found = dict(evaluate(run, epoch, model_of(now)))
-        return found if average is None else found | {
-            "average": dict(evaluate(run, epoch, model_of(average)))
-        }
+        return (
+            found
+            if average is None
+            else found | {"average": dict(evaluate(run, epoch, model_of(average)))}
+        )
 
     identity = _identity(keys, every[0], players, source, batch_size)
     if vary is not None:
@@ -385,8 +387,8 @@ def _run(
     step_keys, order_keys = jnp.moveaxis(split(keys), -1, 0)
     state, first = journal.open(program.init(players), identity, plan.epochs, resume=resume)
     step_keys = program.place_keys(step_keys)
-    replicate = (lambda x: x) if mesh is None else (
-        lambda x: device.place(x, device.replicated(mesh))
+    replicate = (
+        (lambda x: x) if mesh is None else (lambda x: device.place(x, device.replicated(mesh)))
     )
     rows = Rows(replicate(order_keys), plan.n, plan.iterations, plan.k, plan.batch_size)
     placed = source.place(mesh)

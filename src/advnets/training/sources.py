@@ -312,7 +312,5 @@ class Rows:
                 self._orders[epoch] = self._order(self._keys, epoch)
             low = max(start - epoch * self._iterations, 0)
             high = min(end - epoch * self._iterations, self._iterations)
-            found.append(
-                jax.lax.slice_in_dim(self._orders[epoch], low, high, axis=self._axis)
-            )
+            found.append(jax.lax.slice_in_dim(self._orders[epoch], low, high, axis=self._axis))
         return jnp.concatenate(found, axis=self._axis)

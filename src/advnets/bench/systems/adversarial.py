@@ -5,7 +5,7 @@ import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -166,9 +166,7 @@ class Adversarial(System):
         return trained
 
     def _source(self, run: Run) -> advnets.training.Resident:
-        return advnets.training.Resident(
-            run.data.train, PREPROCESSING[self.recipe.preprocessing]
-        )
+        return advnets.training.Resident(run.data.train, PREPROCESSING[self.recipe.preprocessing])
 
     def fit_together(
         self, runs: Sequence[Run], watches: Sequence[Watch], folder: Path, *, progress: bool
@@ -199,7 +197,7 @@ class Adversarial(System):
             devices=first.devices,
             progress=progress,
         )
-        return [one and _fitted(one) for one in trained]
+        return [None if one is None else _fitted(one) for one in trained]
 
 
 def _recipe_of(run: Run) -> Recipe:

@@ -113,9 +113,11 @@ class System(abc.ABC):
 
     def check(self, data: advnets.data.Dataset, first_stage: FirstStage | None) -> None:
         """Raises a ValueError, before any work, if the settings do not fit the data."""
+        return  # any data, unless a system says otherwise
 
     def check_together(self) -> None:
         """Raises a ValueError if several runs of it can't be fitted at once."""
+        return  # one after another, unless a system says otherwise
 
     def context(self) -> contextlib.AbstractContextManager[None]:
         """What fitting and sampling run in, such as a precision of matrix products."""

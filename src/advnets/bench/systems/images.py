@@ -79,6 +79,4 @@ class Centroids(System):
         k_means.fit(train.reshape(len(train), -1))
         centroids = k_means.cluster_centers_.reshape(-1, *train.shape[1:]).astype(np.float32)
         model = Images(centroids)
-        return Fitted(
-            model, [{"epoch": 1, **watch(1, model)}], int(k_means.n_iter_), None
-        )
+        return Fitted(model, [{"epoch": 1, **watch(1, model)}], int(k_means.n_iter_), None)

@@ -47,8 +47,8 @@ def _increasing(seed: int) -> tuple[Callable, Callable, dict[str, np.ndarray]]:
     "log(1 - D) over the generator's examples.",
     source="Eq. 1",
     computes="advnets.game.value_function on 200,000 data and as many generated examples, through "
-    "a generator and a tanh discriminator, against verify.value_on_grid of the densities and of D's "
-    "logits on 2,400 cells; in standard errors. Infinite unless the latter is the integral by "
+    "a generator and a tanh discriminator, against verify.value_on_grid of the densities and of "
+    "D's logits on 2,400 cells; in standard errors. Infinite unless the latter is the integral by "
     "SciPy's quadrature within 1e-8 nats.",
     tolerance=4.0,
     reason="Four standard errors: exceeded once in 16,000 seeds. The sum over cells of smooth "

@@ -1,18 +1,23 @@
 """Figure 1: a game in one dimension at four moments, computed."""
 
+import dataclasses
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
-from advnets.algorithm1 import Algorithm1, State, judge
+from advnets.algorithms import Algorithm1, State, at
+from advnets.objectives import GAN
+from advnets.players import Players, judge
 from advnets.priors import Uniform
 from advnets.verify import criterion, families
+from advnets.verify.claims import toys
 from advnets.verify.registry import Fault, Finding, claim, largest
 
 GRID = families.Grid(((-4.0, 4.0),), (400,))
@@ -23,29 +28,71 @@ BEFORE, D_ALONE, G_ALONE, AFTER = 60, 4000, 80, 12_000
 # What each moment must reach; nats for the first three.
 D_GAP, G_GAIN, END_GAP, END_D = 0.01, 0.02, 0.01, 0.1
 
+Who = Literal["both", "discriminator", "generator"]
 
-class _Increasing(eqx.Module):
-    """A generator of one variable that increases, so that p_g has a density in closed form."""
 
-    shift: Float[Array, "1"]
-    log_scale: Float[Array, "1"]
-    log_heights: Float[Array, " units"]
-    log_slopes: Float[Array, " units"]
-    offsets: Float[Array, " units"]
+@dataclasses.dataclass(frozen=True)
+class _Moment:
+    """A panel of the figure: p_g in masses, D's logits on the grid, and where G takes z."""
 
-    def __call__(self, z: Float[Array, "1"]) -> Float[Array, "1"]:
-        bends = jnp.exp(self.log_heights) * jnp.tanh(jnp.exp(self.log_slopes) * (z - self.offsets))
-        return self.shift + jnp.exp(self.log_scale) * z + jnp.sum(bends, keepdims=True)
+    p_g: Float[np.ndarray, " cells"]
+    logits: Float[np.ndarray, " cells"]
+    z: Float[np.ndarray, " arrows"]
+    x: Float[np.ndarray, " arrows"]
+
+
+def _moment(key: Key[Array, ""], players: Players) -> _Moment:
+    grid = jnp.asarray(GRID.points[0], jnp.float32)[:, None]
+    logits = np.asarray(judge(key, players.discriminator, grid), np.float64)
+    z = np.linspace(-BOUND, BOUND, 15)
+    return _Moment(_p_g(players.generator), logits, z, _generated(players.generator, z))
+
+
+def _generated(generator: Callable[..., Any], z: Float[np.ndarray, " n"]) -> np.ndarray:
+    x = jax.vmap(generator)(jnp.asarray(z, jnp.float32)[:, None])
+    return np.asarray(x, np.float64)[:, 0]
 
 
 def _p_g(generator: Callable[..., Any]) -> Float[np.ndarray, " cells"]:
     """The generator's masses on the grid, by change of variables; the ends get what is outside."""
     z = np.linspace(-BOUND, BOUND, 40_001)
-    x = np.asarray(jax.vmap(generator)(jnp.asarray(z, jnp.float32)[:, None]), np.float64)[:, 0]
     (edges,) = GRID.edges
-    below = np.interp(edges, x, (z + BOUND) / (2 * BOUND))
+    below = np.interp(edges, _generated(generator, z), (z + BOUND) / (2 * BOUND))
     below[0], below[-1] = 0, 1
     return np.diff(below)
+
+
+def _players(key: Key[Array, ""]) -> Players:
+    # Steep at both ends of the prior, which gives p_g the tails that a uniform density lacks.
+    generator = toys.TrainedIncreasing(
+        shift=jnp.array([0.8]),
+        log_scale=jnp.log(jnp.array([0.35])),
+        log_heights=jnp.log(jnp.array([0.5, 0.5, 0.05, 0.05, 0.05, 0.05, 0.5, 0.5])),
+        log_slopes=jnp.log(jnp.array([2.0, 12.0, 1.5, 1.0, 1.0, 1.5, 2.0, 12.0])),
+        offsets=jnp.array([-BOUND, -BOUND, -1.2, -0.4, 0.4, 1.2, BOUND, BOUND]),
+    )
+    discriminator = eqx.nn.MLP(1, "scalar", 16, 2, jnp.tanh, key=key)
+    return Players(generator, discriminator, prior=Uniform(1))
+
+
+def _play(
+    key: Key[Array, ""], algorithm: Algorithm1, players: Players, iterations: int, who: Who
+) -> Players:
+    """The players after some iterations on normal data, of both or of one alone."""
+
+    def once(state: State, key: Key[Array, ""]) -> tuple[State, None]:
+        real_key, step_key = jax.random.split(key)
+        real = jax.random.normal(real_key, (BATCH, 1))
+        step = {
+            "both": algorithm.step,
+            "discriminator": algorithm.discriminator_step,
+            "generator": algorithm.generator_step,
+        }[who]
+        return step(step_key, players, state, real)[0], None
+
+    keys = jax.random.split(key, iterations)
+    play = jax.jit(lambda state: jax.lax.scan(once, state, keys)[0])
+    return at(players, play(algorithm.init(players)))
 
 
 @claim(
@@ -78,16 +125,6 @@ def figure_1(
     after: int = AFTER,
 ) -> Finding:
     d_key, judge_key, *keys = jax.random.split(jax.random.key(seed), 6)
-    # Steep at both ends of the prior, which gives p_g the tails that a uniform density lacks.
-    offsets = jnp.array([-BOUND, -BOUND, -1.2, -0.4, 0.4, 1.2, BOUND, BOUND])
-    generator = _Increasing(
-        jnp.array([0.8]),
-        jnp.log(jnp.array([0.35])),
-        jnp.log(jnp.array([0.5, 0.5, 0.05, 0.05, 0.05, 0.05, 0.5, 0.5])),
-        jnp.log(jnp.array([2.0, 12.0, 1.5, 1.0, 1.0, 1.5, 2.0, 12.0])),
-        offsets,
-    )
-    discriminator = eqx.nn.MLP(1, "scalar", 16, 2, jnp.tanh, key=d_key)
     falling = optax.cosine_decay_schedule(1.0, AFTER)
 
     def game(g_rate: float, d_rate: float, schedule: optax.Schedule) -> Algorithm1:
@@ -95,77 +132,59 @@ def figure_1(
             return optax.rmsprop(lambda count: rate * schedule(count))
 
         return Algorithm1(
-            generator,
-            discriminator,
-            prior=Uniform(1),
+            objective=GAN(generator_cost=cost),
             generator_updates=rule(g_rate),
             discriminator_updates=rule(d_rate),
-            generator_cost=cost,
         )
 
-    def play(algorithm: Algorithm1, key: Array, state: State, steps: int, who: str) -> State:
-        def once(state: State, key: Array) -> tuple[State, None]:
-            real_key, step_key = jax.random.split(key)
-            real = jax.random.normal(real_key, (BATCH, 1))
-            if who == "both":
-                return algorithm.step(step_key, state, real)[0], None
-            if who == "discriminator":
-                return algorithm.discriminator_step(step_key, state, real)[0], None
-            return algorithm.generator_step(step_key, state, BATCH)[0], None
-
-        return jax.jit(lambda s: jax.lax.scan(once, s, jax.random.split(key, steps))[0])(state)
-
-    def fresh(algorithm: Algorithm1, state: State) -> State:
-        return algorithm.init(*algorithm.players(state))
-
     quick, slow = game(1e-3, 5e-3, lambda _: 1.0), game(1e-3, 5e-3, falling)
-    strong = game(0.0, 1e-2, falling)
-    a = play(quick, keys[0], quick.init(generator, discriminator), BEFORE, "both")
-    b = play(strong, keys[1], fresh(strong, a), d_alone, "discriminator")
-    c = play(quick, keys[2], fresh(quick, b), G_ALONE, "generator")
-    d = play(slow, keys[3], fresh(slow, c), after, "both")
+    a = _play(keys[0], quick, _players(d_key), BEFORE, "both")
+    b = _play(keys[1], game(0.0, 1e-2, falling), a, d_alone, "discriminator")
+    c = _play(keys[2], quick, b, G_ALONE, "generator")
+    d = _play(keys[3], slow, c, after, "both")
 
     p_data = families.gaussian_mixture(GRID, [0.0], 1.0) * GRID.cell_volume
-    x = jnp.asarray(GRID.points[0], jnp.float32)[:, None]
-    moments = []
-    for state in (a, b, c, d):
-        g, disc = quick.players(state)
-        logits = np.asarray(judge(judge_key, disc, x), np.float64)
-        moments.append((g, _p_g(g), logits))
-    (_, p_b, logits_b), (_, p_c, _), (_, p_d, logits_d) = moments[1:]
-    gap = criterion.virtual_criterion(p_data, p_b) - criterion.value_on_grid(p_data, p_b, logits_b)
+    moments = {
+        name: _moment(judge_key, players)
+        for name, players in zip("abcd", (a, b, c, d), strict=True)
+    }
+    p_b, p_c, p_d = (moments[name].p_g for name in "bcd")
+    gap = criterion.virtual_criterion(p_data, p_b) - criterion.value_on_grid(
+        p_data, p_b, moments["b"].logits
+    )
     gain = criterion.virtual_criterion(p_data, p_b) - criterion.virtual_criterion(p_data, p_c)
     end = criterion.suboptimality(p_data, p_d)
-    off = float(np.sum((p_data + p_d) / 2 * np.abs(1 / (1 + np.exp(-logits_d)) - 0.5)))
-    parts = (gap / D_GAP, G_GAIN / gain if gain > 0 else np.inf, end / END_GAP, off / END_D)
-    measured = {
-        "gap C - V in (b)": gap,
-        "loss of C from (b) to (c)": gain,
-        "C + log 4 in (b)": criterion.suboptimality(p_data, p_b),
-        "C + log 4 in (d)": end,
-        "E|D - 1/2| in (d)": off,
-    }
+    d_of_x = 1 / (1 + np.exp(-moments["d"].logits))
+    off = float(np.sum((p_data + p_d) / 2 * np.abs(d_of_x - 0.5)))
+    return Finding(
+        largest(gap / D_GAP, G_GAIN / gain if gain > 0 else np.inf, end / END_GAP, off / END_D),
+        {
+            "gap C - V in (b)": gap,
+            "loss of C from (b) to (c)": gain,
+            "C + log 4 in (b)": criterion.suboptimality(p_data, p_b),
+            "C + log 4 in (d)": end,
+            "E|D - 1/2| in (d)": off,
+        },
+        {"seed": seed},
+        functools.partial(_draw, p_data, moments),
+    )
 
-    def draw(figure: Any) -> None:
-        figure.set_size_inches(12, 4)
-        for panel, (g, p_g, logits), name in zip(
-            figure.subplots(1, 4, sharey=True), moments, "abcd", strict=True
-        ):
-            xs, volume = GRID.points[0], GRID.cell_volume
-            panel.plot(xs, p_data / volume, "k:", label="data")
-            panel.plot(xs, p_g / volume, "g-", label="generator")
-            panel.plot(xs, 1 / (1 + np.exp(-logits)), "b--", label="D")
-            z = np.linspace(-BOUND, BOUND, 15)
-            to = np.asarray(jax.vmap(g)(jnp.asarray(z, jnp.float32)[:, None]))[:, 0]
-            for start, stop in zip(z, to, strict=True):
-                panel.annotate(
-                    "", (stop, -0.25), (start, -0.7), arrowprops={"arrowstyle": "->", "lw": 0.7}
-                )
-            panel.plot([-BOUND, BOUND], [-0.7, -0.7], "k", lw=1)
-            panel.plot([-4, 4], [-0.25, -0.25], "k", lw=1)
-            panel.text(-3.9, -0.68, "z")
-            panel.text(-3.9, -0.22, "x")
-            panel.set(title=f"({name})", xlim=(-4, 4), ylim=(-0.75, 1.25), xticks=[])
-        figure.axes[0].legend(loc="upper left", fontsize=8)
 
-    return Finding(largest(*parts), measured, {"seed": seed}, draw)
+def _draw(p_data: Float[np.ndarray, " cells"], moments: dict[str, _Moment], figure: Any) -> None:
+    figure.set_size_inches(12, 4)
+    x, volume = GRID.points[0], GRID.cell_volume
+    panels = figure.subplots(1, 4, sharey=True)
+    for panel, (name, moment) in zip(panels, moments.items(), strict=True):
+        panel.plot(x, p_data / volume, "k:", label="data")
+        panel.plot(x, moment.p_g / volume, "g-", label="generator")
+        panel.plot(x, 1 / (1 + np.exp(-moment.logits)), "b--", label="D")
+        for start, stop in zip(moment.z, moment.x, strict=True):
+            panel.annotate(
+                "", (stop, -0.25), (start, -0.7), arrowprops={"arrowstyle": "->", "lw": 0.7}
+            )
+        panel.plot([-BOUND, BOUND], [-0.7, -0.7], "k", lw=1)
+        panel.plot([-4, 4], [-0.25, -0.25], "k", lw=1)
+        panel.text(-3.9, -0.68, "z")
+        panel.text(-3.9, -0.22, "x")
+        panel.set(title=f"({name})", xlim=(-4, 4), ylim=(-0.75, 1.25), xticks=[])
+    figure.axes[0].legend(loc="upper left", fontsize=8)

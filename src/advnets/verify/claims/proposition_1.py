@@ -1,5 +1,6 @@
 """Proposition 1: the optimal discriminator, found by optimisation."""
 
+import functools
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -60,21 +61,23 @@ def prop1_maximiser(seed: int, *, logit: Callable = lambda a, b: np.log(a) - np.
     a, b = _weights(seed)
     errors = np.abs(_bisect(a, b) - logit(a, b))
     worst = int(np.argmax(errors))
-
-    def draw(figure: Any) -> None:
-        axes = figure.subplots()
-        y = np.linspace(1e-3, 1 - 1e-3, 999)
-        for first, second in ((1, 1), (3, 1), (1, 9), (1, 0)):
-            axes.plot(y, first * np.log(y) + second * np.log1p(-y), label=f"a={first}, b={second}")
-            top = first / (first + second)
-            value = scipy.special.xlogy(first, top) + scipy.special.xlogy(second, 1 - top)
-            axes.plot(top, value, "ko")
-        axes.set(xlabel="y", ylabel="a log y + b log(1 - y)", ylim=(-8, 0.5))
-        axes.legend(title="dots: a / (a + b)")
-
     return Finding(
-        float(errors[worst]), {"pairs": a.size}, {"a": float(a[worst]), "b": float(b[worst])}, draw
+        float(errors[worst]),
+        {"pairs": a.size},
+        {"a": float(a[worst]), "b": float(b[worst])},
+        _draw_maxima,
     )
+
+
+def _draw_maxima(figure: Any) -> None:
+    axes = figure.subplots()
+    y = np.linspace(1e-3, 1 - 1e-3, 999)
+    for a, b in ((1, 1), (3, 1), (1, 9), (1, 0)):
+        axes.plot(y, a * np.log(y) + b * np.log1p(-y), label=f"a={a}, b={b}")
+        top = a / (a + b)
+        axes.plot(top, scipy.special.xlogy(a, top) + scipy.special.xlogy(b, 1 - top), "ko")
+    axes.set(xlabel="y", ylabel="a log y + b log(1 - y)", ylim=(-8, 0.5))
+    axes.legend(title="dots: a / (a + b)")
 
 
 @claim(
@@ -264,16 +267,20 @@ def prop1_maxout(seed: int, *, widths: tuple[int, ...] = WIDTHS, rate: float = 5
         curves[width] = best - np.median(values, axis=0)
     gaps = {width: float(curve[-1]) for width, curve in curves.items()}
     ordered = all(gaps[a] > gaps[b] for a, b in itertools.pairwise(widths))
+    return Finding(
+        gaps[widths[-1]] if ordered else np.inf,
+        {f"gap, {width} units": gap for width, gap in gaps.items()},
+        {"seed": seed},
+        functools.partial(_draw_curves, curves),
+    )
 
-    def draw(figure: Any) -> None:
-        axes = figure.subplots()
-        for width, curve in curves.items():
-            axes.semilogy(np.arange(1, len(curve) + 1) * EVERY, curve, label=str(width))
-        axes.set(xlabel="steps", ylabel="gap C - V of the median network, nats")
-        axes.legend(title="units a layer")
 
-    measured = {f"gap, {width} units": gap for width, gap in gaps.items()}
-    return Finding(gaps[widths[-1]] if ordered else np.inf, measured, {"seed": seed}, draw)
+def _draw_curves(curves: dict[int, np.ndarray], figure: Any) -> None:
+    axes = figure.subplots()
+    for width, curve in curves.items():
+        axes.semilogy(np.arange(1, len(curve) + 1) * EVERY, curve, label=str(width))
+    axes.set(xlabel="steps", ylabel="gap C - V of the median network, nats")
+    axes.legend(title="units a layer")
 
 
 def _train(

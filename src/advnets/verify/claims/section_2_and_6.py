@@ -1,6 +1,7 @@
 """Sections 2 and 6: derivatives through noise, D as G's only source, sharpness, independence."""
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -14,10 +15,13 @@ import scipy.special
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Key
 
-from advnets.algorithm1 import Algorithm1, Order, State, generate
+from advnets.algorithms import Algorithm, Algorithm1, Simultaneous, State
+from advnets.model import Model
 from advnets.networks import mlp_generator
-from advnets.priors import Normal, Prior, Uniform
+from advnets.players import Players
+from advnets.priors import Normal, Uniform
 from advnets.verify import criterion, families
+from advnets.verify.claims import toys
 from advnets.verify.registry import Fault, Finding, claim, largest
 
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(20)
@@ -80,18 +84,9 @@ def sigma_limit_gradient(seed: int, *, smoothed_gradient: Callable = _smoothed_g
         gradient = (np.cosh(x @ slopes + offsets) ** -2.0 * heights) @ slopes.T
         errors.append([np.linalg.norm(smoothed_gradient(f, x, s) - gradient) for s in SIGMAS])
     powers = np.polyfit(np.log(SIGMAS), np.log(np.transpose(errors)), 1)[0]
-    left = float(np.max(np.array(errors)[:, -1]) / np.sqrt(50))
+    root_mean_squares = np.array(errors) / np.sqrt(50)
+    left = float(root_mean_squares[:, -1].max())
     kink = _smoothed_gradient(lambda x: np.maximum(x[..., 0], 0), np.zeros((1, 2)), 1e-3)
-
-    def draw(figure: Any) -> None:
-        axes = figure.subplots()
-        for index, error in enumerate(errors):
-            label = "ten networks f" if index == 0 else None
-            axes.loglog(SIGMAS, np.array(error) / np.sqrt(50), ".-", color="tab:blue", label=label)
-        axes.loglog(SIGMAS, SIGMAS**2, "k--", label="σ²")
-        axes.set(xlabel="σ", ylabel="error of the gradient (root mean square)")
-        axes.legend()
-
     worst = int(np.argmax(np.abs(powers - 2)))
     return Finding(
         float(np.abs(powers[worst] - 2)) if left < 1e-4 else np.inf,
@@ -102,54 +97,72 @@ def sigma_limit_gradient(seed: int, *, smoothed_gradient: Callable = _smoothed_g
             "limit at a rectifier's kink": float(kink[0, 0]),
         },
         {"seed": seed, "network": worst, "errors": np.array(errors[worst])},
-        draw,
+        functools.partial(_draw_powers, root_mean_squares),
     )
 
 
-Step = Callable[[Algorithm1, Key[Array, ""], State, Array], State]
+def _draw_powers(errors: Float[np.ndarray, "networks sigmas"], figure: Any) -> None:
+    axes = figure.subplots()
+    for index, error in enumerate(errors):
+        label = "ten networks f" if index == 0 else None
+        axes.loglog(SIGMAS, error, ".-", color="tab:blue", label=label)
+    axes.loglog(SIGMAS, SIGMAS**2, "k--", label="σ²")
+    axes.set(xlabel="σ", ylabel="error of the gradient (root mean square)")
+    axes.legend()
+
+
+Step = Callable[[Algorithm, Key[Array, ""], Players, State, Array], State]
 
 
 def _step(
-    algorithm: Algorithm1, key: Key[Array, ""], state: State, real: Float[Array, "batch 3"]
+    algorithm: Algorithm,
+    key: Key[Array, ""],
+    players: Players,
+    state: State,
+    real: Float[Array, "batch 3"],
 ) -> State:
-    return algorithm.step(key, state, real)[0]
+    return algorithm.step(key, players, state, real)[0]
 
 
 def _leaking_step(
-    algorithm: Algorithm1, key: Key[Array, ""], state: State, real: Float[Array, "batch 3"]
+    algorithm: Algorithm,
+    key: Key[Array, ""],
+    players: Players,
+    state: State,
+    real: Float[Array, "batch 3"],
 ) -> State:
     """The output's bias follows the minibatch's mean."""
-    state = algorithm.step(key, state, real)[0]
+    state = _step(algorithm, key, players, state, real)
     return eqx.tree_at(
         lambda s: s.generator.layers[-1].bias, state, replace_fn=lambda b: b + 1e-4 * real.mean(0)
     )
 
 
-def _small_game(
-    seed: int, order: Order, discriminator_updates: optax.GradientTransformation
-) -> tuple[Algorithm1, State, Float[Array, "batch 3"], Key[Array, ""]]:
+def _small_game(seed: int) -> tuple[Key[Array, ""], Players, Float[Array, "batch 3"]]:
+    """A key for an iteration, players, and a minibatch of data."""
     keys = jax.random.split(jax.random.key(seed), 4)
-    generator = eqx.nn.MLP(2, 3, 4, 1, jnp.tanh, key=keys[0])
-    discriminator = eqx.nn.MLP(3, "scalar", 4, 1, jnp.tanh, key=keys[1])
-    algorithm = Algorithm1(
-        generator,
-        discriminator,
+    players = Players(
+        eqx.nn.MLP(2, 3, 4, 1, jnp.tanh, key=keys[0]),
+        eqx.nn.MLP(3, "scalar", 4, 1, jnp.tanh, key=keys[1]),
         prior=Normal(2),
-        generator_updates=optax.sgd(0.1),
-        discriminator_updates=discriminator_updates,
-        order=order,
     )
-    real = 1 + jax.random.normal(keys[2], (6, 3))
-    return algorithm, algorithm.init(generator, discriminator), real, keys[3]
+    return keys[3], players, 1 + jax.random.normal(keys[2], (6, 3))
 
 
 def _data_derivative(
-    step: Step, algorithm: Algorithm1, state: State, real: Array, key: Key[Array, ""]
+    step: Step,
+    algorithm: Algorithm,
+    key: Key[Array, ""],
+    players: Players,
+    real: Float[Array, "batch 3"],
 ) -> Float[Array, "parameters batch 3"]:
     """The Jacobian, in the real minibatch, of G's parameters after an iteration."""
-    return jax.jacfwd(lambda real: ravel_pytree(step(algorithm, key, state, real).generator)[0])(
-        real
-    )
+    state = algorithm.init(players)
+
+    def after(real: Float[Array, "batch 3"]) -> Float[Array, " parameters"]:
+        return ravel_pytree(step(algorithm, key, players, state, real).generator)[0]
+
+    return jax.jacfwd(after)(real)
 
 
 SGD, FROZEN = optax.sgd(0.1), optax.set_to_zero()
@@ -161,24 +174,26 @@ SGD, FROZEN = optax.sgd(0.1), optax.set_to_zero()
     "parameters.",
     source="Section 6 (advantages)",
     computes="A game of networks: the largest entry of the Jacobian, in the real minibatch, of G's "
-    "parameters after one iteration of Algorithm1.step, in simultaneous order, and in alternating "
-    "order with D held fixed.",
+    "parameters after one iteration of Simultaneous, and of Algorithm1 with D held fixed.",
     tolerance=0.0,
     reason="The derivative of what does not depend on the data is an exact 0.",
     condition="D fixed, or updated at the same time; and for the updates alone: the released "
     "recipes set G's initial output bias from the training data's mean",
     faults=[
         Fault("the output's bias follows the minibatch's mean", {"step": _leaking_step}),
-        Fault("D's update before G's", {"order": "alternating"}),
+        Fault("D's update before G's", {"at_once": Algorithm1}),
     ],
 )
-def only_through_d_zero(seed: int, *, step: Step = _step, order: Order = "simultaneous") -> Finding:
+def only_through_d_zero(
+    seed: int, *, step: Step = _step, at_once: type[Algorithm] = Simultaneous
+) -> Finding:
+    moving = at_once(generator_updates=SGD, discriminator_updates=SGD)
+    resting = Algorithm1(generator_updates=SGD, discriminator_updates=FROZEN)
+
     @jax.jit
-    def derivatives() -> tuple[Array, Array]:
-        return (
-            _data_derivative(step, *_small_game(seed, order, SGD)),
-            _data_derivative(step, *_small_game(seed, "alternating", FROZEN)),
-        )
+    def derivatives() -> list[Array]:
+        game = _small_game(seed)
+        return [_data_derivative(step, algorithm, *game) for algorithm in (moving, resting)]
 
     simultaneous, fixed = (np.abs(np.asarray(part)).max() for part in derivatives())
     return Finding(
@@ -192,8 +207,8 @@ def only_through_d_zero(seed: int, *, step: Step = _step, order: Order = "simult
     "only-through-d-path",
     statement="What the generator learns of the data it learns through the discriminator.",
     source="Section 6 (advantages)",
-    computes="In alternating order: the Jacobian, in the real minibatch, of G's parameters after "
-    "one iteration, against the product of that of G's step in D's parameters and that of D's "
+    computes="Algorithm1: the Jacobian, in the real minibatch, of G's parameters after one "
+    "iteration, against the product of that of G's step in D's parameters and that of D's "
     "step in the minibatch; the largest difference, relative to the largest entry; infinite if "
     "all entries are 0.",
     tolerance=1e-4,
@@ -209,24 +224,26 @@ def only_through_d_path(
     step: Step = _step,
     discriminator_updates: optax.GradientTransformation = SGD,
 ) -> Finding:
+    algorithm = Algorithm1(generator_updates=SGD, discriminator_updates=discriminator_updates)
+
     @jax.jit
     def derivatives() -> tuple[Array, Array, Array]:
-        algorithm, state, real, key = _small_game(seed, "alternating", discriminator_updates)
-        # The keys of Algorithm1.step's two halves.
-        both_key, generator_key = jax.random.split(jax.random.fold_in(key, state.iteration))
-        (discriminator_key,) = jax.random.split(both_key, 1)
+        key, players, real = _small_game(seed)
+        state = algorithm.init(players)
+        (discriminator_key,), generator_key = algorithm.step_keys(key, state.iteration)
         _, unravel = ravel_pytree(state.discriminator)
 
         def updated(real: Float[Array, "batch 3"]) -> Float[Array, " d"]:
-            after, _ = algorithm.discriminator_step(discriminator_key, state, real)
+            after, _ = algorithm.discriminator_step(discriminator_key, players, state, real)
             return ravel_pytree(after.discriminator)[0]
 
         def generating(flat: Float[Array, " d"]) -> Float[Array, " g"]:
-            before = dataclasses.replace(state, discriminator=unravel(flat))
-            after, _ = algorithm.generator_step(generator_key, before, len(real))
+            moved = {**state.players, "discriminator": unravel(flat)}
+            before = dataclasses.replace(state, players=moved)
+            after, _ = algorithm.generator_step(generator_key, players, before, real)
             return ravel_pytree(after.generator)[0]
 
-        total = _data_derivative(step, algorithm, state, real, key)
+        total = _data_derivative(step, algorithm, key, players, real)
         return total, jax.jacfwd(generating)(updated(real)), jax.jacfwd(updated)(real)
 
     total, g_in_d, d_in_data = (np.asarray(part, np.float64) for part in derivatives())
@@ -274,27 +291,6 @@ def sharp_criterion(seed: int, *, generator: Callable = np.sign) -> Finding:
     )
 
 
-class _Linear(eqx.Module):
-    """G(z) = A z + b in the plane."""
-
-    matrix: Float[Array, "2 2"]
-    shift: Float[Array, "2"]
-
-    def __call__(self, z: Float[Array, "2"]) -> Float[Array, "2"]:
-        return self.matrix @ z + self.shift
-
-
-class _Quadratic(eqx.Module):
-    """A discriminator in the plane with a quadratic logit."""
-
-    matrix: Float[Array, "2 2"]
-    linear: Float[Array, "2"]
-    constant: Float[Array, ""]
-
-    def __call__(self, x: Float[Array, "2"]) -> Float[Array, ""]:
-        return x @ self.matrix @ x + self.linear @ x + self.constant
-
-
 ALONG, ACROSS = np.array([2.0, 1.0]) / np.sqrt(5), np.array([-1.0, 2.0]) / np.sqrt(5)
 
 
@@ -316,11 +312,12 @@ ALONG, ACROSS = np.array([2.0, 1.0]) / np.sqrt(5), np.array([-1.0, 2.0]) / np.sq
     ],
 )
 def sharp_game(seed: int, *, width: float = 0.0, rate: float = 0.1) -> Finding:
-    runs, iterations, batch = 20, 800, 64
+    runs, iterations, batch = toys.RUNS, 800, 64
     rng = np.random.default_rng([seed, 21])
     starts = np.eye(2) + 0.3 * rng.normal(size=(runs, 2, 2)), 0.5 * rng.normal(size=(runs, 2))
     noise = rng.normal(size=(runs, iterations, batch, 2))
     data = noise[..., :1] * ALONG + width * noise[..., 1:] * ACROSS
+    algorithm = Algorithm1(generator_updates=optax.sgd(rate), discriminator_updates=optax.sgd(0.1))
 
     def game(
         key: Key[Array, ""],
@@ -328,42 +325,23 @@ def sharp_game(seed: int, *, width: float = 0.0, rate: float = 0.1) -> Finding:
         shift: Float[Array, "2"],
         data: Float[Array, "iterations batch 2"],
     ) -> tuple[Float[Array, "iterations 2 2"], Float[Array, "iterations 2"]]:
-        generator = _Linear(matrix, shift)
-        discriminator = _Quadratic(jnp.zeros((2, 2)), jnp.zeros(2), jnp.zeros(()))
-        algorithm = Algorithm1(
-            generator,
-            discriminator,
-            prior=Normal(2),
-            generator_updates=optax.sgd(rate),
-            discriminator_updates=optax.sgd(0.1),
-        )
+        generator = toys.Linear(matrix, shift)
+        discriminator = toys.QuadraticInPlane(jnp.zeros((2, 2)), jnp.zeros(2), jnp.zeros(()))
+        players = Players(generator, discriminator, prior=Normal(2))
 
         def step(state: State, real: Array) -> tuple[State, tuple[Array, Array]]:
-            state, _ = algorithm.step(key, state, real)
+            state, _ = algorithm.step(key, players, state, real)
             return state, (state.generator.matrix, state.generator.shift)
 
-        return jax.lax.scan(step, algorithm.init(generator, discriminator), data)[1]
+        return jax.lax.scan(step, algorithm.init(players), data)[1]
 
-    keys = jax.random.split(jax.random.key(seed), runs)
     arrays = [jnp.asarray(array, float) for array in (*starts, data)]
-    matrices, shifts = (
-        np.asarray(part, np.float64) for part in jax.jit(jax.vmap(game))(keys, *arrays)
-    )
+    paths = jax.jit(jax.vmap(game))(toys.run_keys(seed), *arrays)
+    matrices, shifts = (np.asarray(path, np.float64) for path in paths)
     across = np.sqrt(np.sum((ACROSS @ matrices) ** 2, -1) + (shifts @ ACROSS) ** 2)
     along = np.sqrt(np.sum((ALONG @ matrices) ** 2, -1))
-    blur = _window(rng.normal(size=(1000, 1)) * ALONG)
+    blur = window(rng.normal(size=(1000, 1)) * ALONG)
     right = float(np.abs(along[:, -1] - 1).max()) < 0.2
-
-    def draw(figure: Any) -> None:
-        axes = figure.subplots()
-        lines = axes.semilogy(across.T, color="tab:green", alpha=0.4)
-        lines[0].set_label("across the data's line: G")
-        lines = axes.semilogy(along.T, color="tab:gray", alpha=0.4)
-        lines[0].set_label("along it: G (data: 1)")
-        axes.axhline(blur, color="black", linestyle=":", label="across: Gaussian window")
-        axes.set(xlabel="iteration", ylabel="width of p_g", ylim=(1e-9, 10))
-        axes.legend()
-
     worst = int(np.argmax(across[:, -1]))
     return Finding(
         float(across[worst, -1]) / blur if right else np.inf,
@@ -374,11 +352,27 @@ def sharp_game(seed: int, *, width: float = 0.0, rate: float = 0.1) -> Finding:
             "length, greatest": float(along[:, -1].max()),
         },
         {"seed": seed, "run": worst},
-        draw,
+        functools.partial(_draw_widths, across, along, blur),
     )
 
 
-def _window(data: Float[np.ndarray, "n 2"]) -> float:
+def _draw_widths(
+    across: Float[np.ndarray, "runs iterations"],
+    along: Float[np.ndarray, "runs iterations"],
+    blur: float,
+    figure: Any,
+) -> None:
+    axes = figure.subplots()
+    lines = axes.semilogy(across.T, color="tab:green", alpha=0.4)
+    lines[0].set_label("across the data's line: G")
+    lines = axes.semilogy(along.T, color="tab:gray", alpha=0.4)
+    lines[0].set_label("along it: G (data: 1)")
+    axes.axhline(blur, color="black", linestyle=":", label="across: Gaussian window")
+    axes.set(xlabel="iteration", ylabel="width of p_g", ylim=(1e-9, 10))
+    axes.legend()
+
+
+def window(data: Float[np.ndarray, "n 2"]) -> float:
     """The width of a Gaussian window with the greatest leave-one-out likelihood."""
     squares = np.sum((data[:, None] - data) ** 2, axis=-1)
     np.fill_diagonal(squares, np.inf)
@@ -423,22 +417,22 @@ def sharp_mixing(
     seed: int, *, proposals: Callable = _local, blurs: tuple[float, ...] = BLURS
 ) -> Finding:
     x = np.linspace(-2.5, 2.5, 201)[:-1] + 0.0125
-    times = np.array([_relaxation_time(_two_modes(x, b), proposals(x, b)) for b in blurs])
+    times = np.array([relaxation_time(_two_modes(x, b), proposals(x, b)) for b in blurs])
     ratios = times[:-1] / times[1:]
-
-    def draw(figure: Any) -> None:
-        axes = figure.subplots()
-        axes.semilogy(blurs, times, "ko-", label="Metropolis chain")
-        axes.axhline(1, color="tab:green", label="independent draws")
-        axes.set(xlabel="width of the two modes, 2 apart", ylabel="relaxation time, steps")
-        axes.legend()
-
     return Finding(
         float(ratios.max()),
         {f"steps at width {b}": float(t) for b, t in zip(blurs, times, strict=True)},
         {"width": blurs[int(np.argmax(ratios))]},
-        draw,
+        functools.partial(_draw_times, blurs, times),
     )
+
+
+def _draw_times(blurs: tuple[float, ...], times: Float[np.ndarray, " blurs"], figure: Any) -> None:
+    axes = figure.subplots()
+    axes.semilogy(blurs, times, "ko-", label="Metropolis chain")
+    axes.axhline(1, color="tab:green", label="independent draws")
+    axes.set(xlabel="width of the two modes, 2 apart", ylabel="relaxation time, steps")
+    axes.legend()
 
 
 def _two_modes(x: Float[np.ndarray, " cells"], blur: float) -> Float[np.ndarray, " cells"]:
@@ -446,7 +440,7 @@ def _two_modes(x: Float[np.ndarray, " cells"], blur: float) -> Float[np.ndarray,
     return density / density.sum()
 
 
-def _relaxation_time(
+def relaxation_time(
     p: Float[np.ndarray, " cells"], proposals: Float[np.ndarray, "cells cells"]
 ) -> float:
     """Of the chain that accepts a proposal with Metropolis and Hastings's probability."""
@@ -460,21 +454,21 @@ def _relaxation_time(
     return float(1 / (1 - values[-2]))
 
 
-Draw = Callable[[Key[Array, ""], Any, Prior, int], Array]
+Sampler = Callable[[Model, Key[Array, ""], int], Array]
 
 
-def _chain(key: Key[Array, ""], generator: Any, prior: Prior, n: int) -> Float[Array, "n 3"]:
+def _chain(model: Model, key: Key[Array, ""], n: int) -> Float[Array, "n 3"]:
     """G of a Markov chain on z: autoregressive, mostly forgetting."""
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-    z = rng.normal(size=(n, prior.size))
+    z = rng.normal(size=(n, model.prior.size))
     for before, now in itertools.pairwise(z):
         now[:] = 0.2 * before + np.sqrt(1 - 0.2**2) * now
-    return jax.vmap(generator)(jnp.asarray(z, float))
+    return jax.vmap(model.generator)(jnp.asarray(z, float))
 
 
-def _repeated(key: Key[Array, ""], generator: Any, prior: Prior, n: int) -> Float[Array, "n 3"]:
+def _repeated(model: Model, key: Key[Array, ""], n: int) -> Float[Array, "n 3"]:
     """The second half has the first half's noise."""
-    half = generate(key, generator, prior, n // 2)
+    half = model(key, n // 2)
     return jnp.concatenate([half, half])
 
 
@@ -483,27 +477,27 @@ def _repeated(key: Key[Array, ""], generator: Any, prior: Prior, n: int) -> Floa
     statement="Samples are independent draws: there is no chain whose successive states would be "
     "correlated.",
     source="Section 1; Figure 2 (caption)",
-    computes="20,000 examples of a network drawn by advnets.generate: correlations of each "
+    computes="20,000 examples of a network drawn by an advnets.Model: correlations of each "
     "component, and of its square, with those 1 to 20 draws before; of the first half with the "
     "second; and with those of a second call under another key; the largest, in standard errors.",
     tolerance=5.0,
     reason="Five standard errors in 132 correlations: exceeded once in 13,000 seeds.",
     faults=[
-        Fault("a Markov chain on z", {"draw": _chain}),
-        Fault("the noise of the first half used again", {"draw": _repeated}),
+        Fault("a Markov chain on z", {"sampler": _chain}),
+        Fault("the noise of the first half used again", {"sampler": _repeated}),
         Fault(
             "one key for every call",
-            {"draw": lambda key, *rest: generate(jax.random.key(0), *rest)},
+            {"sampler": lambda model, _, n: model(jax.random.key(0), n)},
         ),
     ],
 )
-def independent_draws(seed: int, *, draw: Draw = generate) -> Finding:
+def independent_draws(seed: int, *, sampler: Sampler = Model.__call__) -> Finding:
     n, lags = 20_000, 20
     network_key, first_key, second_key = jax.random.split(jax.random.key(seed), 3)
     generator = mlp_generator(network_key, 4, (3,), hidden_sizes=(16,), weight_range=1.0)
+    model = Model(generator, Uniform(4))
     first, second = (
-        np.asarray(draw(key, generator, Uniform(4), n), np.float64)
-        for key in (first_key, second_key)
+        np.asarray(sampler(model, key, n), np.float64) for key in (first_key, second_key)
     )
 
     def features(samples: np.ndarray) -> np.ndarray:
@@ -515,14 +509,6 @@ def independent_draws(seed: int, *, draw: Draw = generate) -> Finding:
     by_lag = [_standard_errors(ours[lag:], ours[:-lag]) for lag in range(1, lags + 1)]
     halves = _standard_errors(ours[: n // 2], ours[n // 2 :])
     calls = _standard_errors(ours, others)
-
-    def picture(figure: Any) -> None:
-        axes = figure.subplots()
-        axes.plot(range(1, lags + 1), by_lag, ".", color="tab:green")
-        axes.axhspan(-2, 2, color="tab:gray", alpha=0.2, label="two standard errors")
-        axes.set(xlabel="lag, draws", ylabel="autocorrelation, standard errors", ylim=(-5.5, 5.5))
-        axes.legend()
-
     return Finding(
         float(np.max(np.abs([*by_lag, halves, calls]))),
         {
@@ -531,8 +517,16 @@ def independent_draws(seed: int, *, draw: Draw = generate) -> Finding:
             "between calls": float(np.abs(calls).max()),
         },
         {"seed": seed},
-        picture,
+        functools.partial(_draw_correlations, np.array(by_lag)),
     )
+
+
+def _draw_correlations(by_lag: Float[np.ndarray, "lags features"], figure: Any) -> None:
+    axes = figure.subplots()
+    axes.plot(range(1, len(by_lag) + 1), by_lag, ".", color="tab:green")
+    axes.axhspan(-2, 2, color="tab:gray", alpha=0.2, label="two standard errors")
+    axes.set(xlabel="lag, draws", ylabel="autocorrelation, standard errors", ylim=(-5.5, 5.5))
+    axes.legend()
 
 
 def _standard_errors(

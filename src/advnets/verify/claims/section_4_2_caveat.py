@@ -1,5 +1,6 @@
 """The paper's caveat to Proposition 2: critical points of C in a generator's parameters."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -19,8 +20,8 @@ def _gap(p_data: np.ndarray, p_g: np.ndarray) -> float:
     return criterion.suboptimality(p_data, p_g, GRID.cell_volume)
 
 
-def _derivative(p_data: np.ndarray, p_g: np.ndarray, moves: np.ndarray) -> np.ndarray:
-    """That of C along changes of p_g: D* stays as it is, by the envelope theorem."""
+def derivative_along(p_data: np.ndarray, p_g: np.ndarray, moves: np.ndarray) -> np.ndarray:
+    """The derivative of C along changes of p_g: D* stays as it is, by the envelope theorem."""
     log_fake = np.log(criterion.optimal_discriminator(p_g, p_data, GRID.cell_volume))
     return moves @ log_fake * GRID.cell_volume
 
@@ -36,13 +37,13 @@ def _slopes(locations: np.ndarray) -> np.ndarray:
     return _normals(locations) * (GRID.points[0] - np.asarray(locations)[:, None]) / WIDTH**2
 
 
-def _network_density(theta: np.ndarray) -> np.ndarray:
+def network_density(theta: np.ndarray) -> np.ndarray:
     """The density of G(z, e) = v tanh(w z) + WIDTH e, with z and e normal; quadrature over z."""
     v, w = theta
     return SHARES @ _normals(v * np.tanh(w * NODES))
 
 
-def _network_moves(theta: np.ndarray) -> np.ndarray:
+def network_moves(theta: np.ndarray) -> np.ndarray:
     """The derivatives of that density in v and in w, in closed form under the integral."""
     v, w = theta
     hidden = np.tanh(w * NODES)
@@ -52,11 +53,37 @@ def _network_moves(theta: np.ndarray) -> np.ndarray:
 
 def _by_complex_step(p_data: np.ndarray, theta: np.ndarray) -> np.ndarray:
     """The derivatives of C in v and w from Eq. 4 at complex parameters, without a difference."""
-    moved = [_network_density(theta + 1e-30j * side) for side in np.eye(2)]
+    moved = [network_density(theta + 1e-30j * side) for side in np.eye(2)]
     values = [
         np.sum(p_data * np.log(p_data / (p_data + p)) + p * np.log(p / (p_data + p))) for p in moved
     ]
     return np.imag(values) * GRID.cell_volume / 1e-30
+
+
+def _draw(
+    gap: Callable[[np.ndarray], float],
+    sides: dict[str, np.ndarray],
+    found: np.ndarray,
+    best: np.ndarray,
+    densities: tuple[np.ndarray, np.ndarray],
+    kind: str,
+    figure: Any,
+) -> None:
+    """C over a generator's two parameters with the point found, and the densities there."""
+    landscape, line = figure.subplots(1, 2)
+    across, up = sides.values()
+    heights = [[gap(np.array([a, b])) for a in across] for b in up]
+    image = landscape.contourf(across, up, heights, 20)
+    figure.colorbar(image, label="C + log 4, nats")
+    landscape.plot(*found, "wo", markeredgecolor="black", label=f"{kind}, p_g ≠ p_data")
+    landscape.plot(*best.T, "w*", markeredgecolor="black", label="p_g = p_data")
+    landscape.set(**dict(zip(("xlabel", "ylabel"), sides, strict=True)))
+    landscape.legend(loc="upper left", fontsize="small")
+    (x,), (p_data, p_g) = GRID.points, densities
+    line.plot(x, p_data, "k:", label="p_data")
+    line.plot(x, p_g, "g", label=f"p_g at the {kind}")
+    line.set(xlabel="x", ylabel="density")
+    line.legend(fontsize="small")
 
 
 BEST = (2.0, 3.0)
@@ -76,8 +103,8 @@ BEST = (2.0, 3.0)
     tolerance=1e-10,
     reason="Exactly 0 in closed form; rounding of sums of 600 cells and 60 nodes.",
     faults=[
-        Fault("the derivative's sign", {"derivative": lambda *args: -_derivative(*args)}),
-        Fault("twice the slope in w", {"moves": lambda theta: _network_moves(theta) * [[1], [2]]}),
+        Fault("the derivative's sign", {"derivative": lambda *args: -derivative_along(*args)}),
+        Fault("twice the slope in w", {"moves": lambda theta: network_moves(theta) * [[1], [2]]}),
         Fault("a point beside it", {"theta": (0.3, 0.3)}),
         Fault("the data's own parameters, where p_g = p_data", {"theta": BEST}),
     ],
@@ -86,41 +113,22 @@ def caveat_critical_point(
     seed: int,
     *,
     theta: tuple[float, float] = (0.0, 0.0),
-    derivative: Callable = _derivative,
-    moves: Callable = _network_moves,
+    derivative: Callable = derivative_along,
+    moves: Callable = network_moves,
 ) -> Finding:
-    p_data = GRID.normalised(_network_density(np.array(BEST)))
+    p_data = GRID.normalised(network_density(np.array(BEST)))
 
     def gap(theta: np.ndarray) -> float:
-        return _gap(p_data, GRID.normalised(_network_density(theta)))
+        return _gap(p_data, GRID.normalised(network_density(theta)))
 
     def exact(theta: np.ndarray) -> np.ndarray:
-        return derivative(p_data, GRID.normalised(_network_density(theta)), moves(theta))
+        return derivative(p_data, GRID.normalised(network_density(theta)), moves(theta))
 
     here = np.array(theta)
     sizes = [np.abs(exact(here)).max(), np.abs(_by_complex_step(p_data, here)).max()]
     around = np.random.default_rng([seed, 40]).uniform(-1.5, 1.5, (20, 2))
     slopes = np.array([exact(point) for point in around])
     apart = np.abs(slopes - [_by_complex_step(p_data, point) for point in around])
-
-    def draw(figure: Any) -> None:
-        panels = figure.subplots(1, 2)
-        v, w = np.linspace(-3, 3, 41), np.linspace(-4, 4, 41)
-        heights = [[gap(np.array([a, b])) for a in v] for b in w]
-        image = panels[0].contourf(v, w, heights, 20)
-        figure.colorbar(image, label="C + log 4, nats")
-        panels[0].plot(*here, "wo", markeredgecolor="black", label="critical, p_g ≠ p_data")
-        panels[0].plot(
-            *(np.array(BEST) * [[1], [-1]]).T, "w*", markeredgecolor="black", label="p_g = p_data"
-        )
-        panels[0].set(xlabel="v", ylabel="w")
-        panels[0].legend(loc="upper left", fontsize="small")
-        (x,) = GRID.points
-        panels[1].plot(x, p_data, "k:", label="p_data")
-        panels[1].plot(x, _network_density(here), "g", label="p_g at the critical point")
-        panels[1].set(xlabel="x", ylabel="density")
-        panels[1].legend(fontsize="small")
-
     worst = around[int(np.argmax(apart.max(1)))]
     return Finding(
         float(sum(sizes) + apart.max()) if gap(here) > 0.1 else np.inf,
@@ -132,7 +140,15 @@ def caveat_critical_point(
             "C + log 4 there, nats": gap(here),
         },
         {"v": theta[0], "w": theta[1], "(v, w) where most apart": worst},
-        draw,
+        functools.partial(
+            _draw,
+            gap,
+            {"v": np.linspace(-3, 3, 41), "w": np.linspace(-4, 4, 41)},
+            here,
+            np.array([BEST, np.negative(BEST)]),
+            (p_data, network_density(here)),
+            "critical point",
+        ),
     )
 
 
@@ -173,11 +189,11 @@ def caveat_local_minimum(
         return _gap(p_data, density(places))
 
     def derivative(places: np.ndarray) -> np.ndarray:
-        return _derivative(p_data, density(places), shares[:, None] * _slopes(places))
+        return derivative_along(p_data, density(places), shares[:, None] * _slopes(places))
 
     def hessian(places: np.ndarray) -> np.ndarray:
         rows = [derivative(places + h) - derivative(places - h) for h in 1e-5 * np.eye(2)]
-        return (rows[0][None] * [[1], [0]] + rows[1][None] * [[0], [1]]) / 2e-5
+        return np.array(rows) / 2e-5
 
     places = np.array(start)
     for _ in range(iterations):
@@ -187,26 +203,18 @@ def caveat_local_minimum(
         places = places - step * min(1.0, 0.2 / max(float(np.linalg.norm(step)), 1e-300))
     curvature = float(np.linalg.eigvalsh(hessian(places)).min())
     size = float(np.max(np.abs(derivative(places))))
-
-    def draw(figure: Any) -> None:
-        panels = figure.subplots(1, 2)
-        side = np.linspace(-4, 4, 41)
-        heights = [[gap(np.array([a, b])) for a in side] for b in side]
-        image = panels[0].contourf(side, side, heights, 20)
-        figure.colorbar(image, label="C + log 4, nats")
-        panels[0].plot(*places, "wo", markeredgecolor="black", label="local minimum")
-        panels[0].plot(-APART, APART, "w*", markeredgecolor="black", label="p_g = p_data")
-        panels[0].set(xlabel="place of 70 %", ylabel="place of 30 %")
-        panels[0].legend(fontsize="small")
-        (x,) = GRID.points
-        panels[1].plot(x, p_data, "k:", label="p_data")
-        panels[1].plot(x, density(places), "g", label="p_g at the local minimum")
-        panels[1].set(xlabel="x", ylabel="density")
-        panels[1].legend(fontsize="small")
-
+    side = np.linspace(-4, 4, 41)
     return Finding(
         size if curvature > 0.01 and gap(places) > 0.1 else np.inf,
         {"smallest curvature": curvature, "C + log 4 there, nats": gap(places)},
         {"places": places},
-        draw,
+        functools.partial(
+            _draw,
+            gap,
+            {"place of 70 %": side, "place of 30 %": side},
+            places,
+            np.array([-APART, APART]),
+            (p_data, density(places)),
+            "local minimum",
+        ),
     )
