@@ -16,10 +16,9 @@ import optax  # noqa: E402
 from sphinx.util.typing import stringify_annotation  # noqa: E402
 
 import advnets  # noqa: E402
-from advnets.algorithm1 import DiscriminatorCost, GeneratorCost, Order, Player  # noqa: E402
-from advnets.models import Model  # noqa: E402
-from advnets.preprocessing import Preprocess  # noqa: E402
-from advnets.training import Evaluate, EvaluateSeed  # noqa: E402
+from advnets.algorithms import Fake, UpdateRule  # noqa: E402
+from advnets.objectives import DiscriminatorCost, GeneratorCost  # noqa: E402
+from advnets.training import Evaluate, EvaluateRun  # noqa: E402
 from advnets.verify.report import markdown_table  # noqa: E402
 
 project = "advnets"
@@ -45,7 +44,10 @@ html_css_files = ["tables.css"]
 
 # A reference to a name of ours must lead somewhere; other libraries' names are not looked up.
 nitpicky = True
-nitpick_ignore_regex = [(r"py:.*", r"(?!advnets\.).*")]
+nitpick_ignore_regex = [
+    (r"py:.*", r"(?!advnets\.).*"),
+    (r"py:class", r"advnets\.(bench\.results\.Read|model_files\.T)"),  # type variables
+]
 
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
@@ -61,17 +63,15 @@ ALIASES = {
     for annotation, name in (
         (optax.ScalarOrSchedule, "~optax.ScalarOrSchedule"),
         (optax.Schedule, "~optax.Schedule"),
-        (DiscriminatorCost, "~advnets.algorithm1.DiscriminatorCost"),
-        (GeneratorCost, "~advnets.algorithm1.GeneratorCost"),
-        (EvaluateSeed, "~advnets.training.EvaluateSeed"),
-        (Evaluate, "~advnets.training.Evaluate"),
-        (Preprocess, "~advnets.preprocessing.Preprocess"),
-        (Order, "~advnets.algorithm1.Order"),
-        (Player, "~advnets.algorithm1.Player"),
+        (DiscriminatorCost, "DiscriminatorCost"),
+        (GeneratorCost, "GeneratorCost"),
+        (EvaluateRun, "EvaluateRun"),
+        (Evaluate, "Evaluate"),
+        (Fake, "Fake"),
+        (UpdateRule, "UpdateRule"),
         (optax.GradientTransformation, "~optax.GradientTransformation"),
         (eqx.nn.Sequential, "~equinox.nn.Sequential"),
         (eqx.nn.Linear, "~equinox.nn.Linear"),
-        (Model, "Model"),
     )
 }
 # An array type of either library, `Float[Array, 'n'] | Float[ndarray, 'n']`.
@@ -88,7 +88,6 @@ def readable_signature(app, what, name, obj, options, signature, returns):
             text = text.replace(long, short)
         text = EITHER_ARRAY.sub(r"\1[Array | ndarray, \2]", text)
         text = re.sub(r"<function (\w+)(?: at 0x\w+)?>", r"\1", text)
-        text = text.replace("Prior = <factory>", "Prior = Uniform()")
         return text.replace("<factory>", "...")
 
     return readable(signature), readable(returns)

@@ -67,7 +67,10 @@ DTYPES = {
     "C64": "complex64",
 }
 
-# The names of tensors that are no leaves of the model seen as a tree of JAX arrays begin with this.
+# How an array behaves beside others: a weak type gives way to theirs, as that of Python's numbers.
+KINDS = ("jax", "weak jax", "numpy", "numpy scalar")
+
+# The names of tensors that are no leaves of the model (JAX sees no static fields) begin with this.
 STATIC = "static:"
 
 
@@ -117,30 +120,54 @@ def stored(array: jax.Array | np.ndarray | np.generic, place: Place) -> np.ndarr
     return np.asarray(array, order="C")
 
 
-def loaded(array: np.ndarray, weak: bool, place: Place) -> jax.Array:
-    """A file's array in JAX.
+def kind_of(array: jax.Array | jax.ShapeDtypeStruct | np.ndarray | np.generic) -> str:
+    """What makes arrays of the same values behave differently.
+
+    Args:
+        array: the array, or a JAX array's shape and type.
+
+    Returns:
+        One of `KINDS`.
+    """
+    if isinstance(array, np.generic):
+        return "numpy scalar"
+    if isinstance(array, np.ndarray):
+        return "numpy"
+    return "weak jax" if array.weak_type else "jax"
+
+
+def loaded(array: np.ndarray, kind: str, place: Place) -> jax.Array | np.ndarray | np.generic:
+    """A file's array as it was in the model.
 
     Args:
         array: the array.
-        weak: whether its type is to give way to others, as that of Python's numbers does.
+        kind: one of `KINDS`.
         place: where it is in the model.
 
     Returns:
         The array, of the same type.
 
     Raises:
-        ValueError: if JAX would convert it.
+        ValueError: if JAX would convert it, or it is no scalar and is to be one.
     """
+    if kind == "numpy":
+        return array
+    if kind == "numpy scalar":
+        if array.shape:
+            raise ValueError(f"{_where(place)} must be a scalar; it has the shape {array.shape}")
+        return array[()]
     strong = jnp.asarray(array)
     if strong.dtype != array.dtype:
         raise ValueError(
             f"{_where(place)} is an array of {array.dtype.name}, which JAX would turn into "
             f"{strong.dtype.name}; set jax_enable_x64"
         )
+    if kind == "jax":
+        return strong
     # Only Python's numbers become weakly typed arrays; `set` keeps the type. (With jax_enable_x64
     # on one side only, they are of another size.)
-    zero = jnp.asarray(array.dtype.type(0).item()) if weak else strong
-    if zero.dtype != strong.dtype or not weak:
+    zero = jnp.asarray(array.dtype.type(0).item())
+    if zero.dtype != strong.dtype:
         return strong
     return jnp.broadcast_to(zero, strong.shape).at[...].set(strong)
 
@@ -221,8 +248,8 @@ def describe(model: Any) -> tuple[Node, dict[str, np.ndarray]]:
         model: Equinox modules, and what the module's docstring names, in any arrangement.
 
     Returns:
-        The root node, and the arrays. A JAX array that is a leaf has the name of its path;
-        others, in static fields or NumPy's, have `"static:"` before it.
+        The root node, and the arrays, each under its path; if that goes through a static field,
+        with `"static:"` before it.
 
     Raises:
         ValueError: for anything that can't be described.
@@ -251,10 +278,7 @@ def _describe(value: Any, place: Place, static: bool, arrays: dict[str, np.ndarr
         return value if math.isfinite(value) else {"float": repr(value)}
     if isinstance(value, jax.Array | np.generic) or type(value) is np.ndarray:
         array = stored(value, place)
-        if isinstance(value, jax.Array):
-            kind = "weak jax" if value.weak_type else "jax"
-        else:
-            kind, static = "numpy scalar" if isinstance(value, np.generic) else "numpy", True
+        kind = kind_of(value)
         arrays[static * STATIC + tensor_name(place)] = array
         return {"array": kind, "holds": summary(array.dtype.name, array.shape)}
     if type(value) is list:
@@ -378,22 +402,15 @@ class _Reader:
         raise ValueError(f"{_where(place)} has a description of no known form")
 
     def _array(self, kind: str, holds: str, place: Place, static: bool) -> Any:
-        if kind not in ("jax", "weak jax", "numpy", "numpy scalar"):
+        if kind not in KINDS:
             raise ValueError(f"{_where(place)} is an array of unknown kind, {kind!r}")
-        name = (static or kind.startswith("numpy")) * STATIC + tensor_name(place)
+        name = static * STATIC + tensor_name(place)
         if self.tensors.get(name) != holds:
             raise ValueError(
                 f"the tensor {name!r} must be {holds}; it is {self.tensors.get(name, 'missing')}"
             )
         self.used.add(name)
-        array = self.read(name)
-        if kind == "numpy":
-            return array
-        if kind == "numpy scalar":
-            if array.shape:
-                raise ValueError(f"{_where(place)} must be a scalar; it is {holds}")
-            return array[()]
-        return loaded(array, kind == "weak jax", place)
+        return loaded(self.read(name), kind, place)
 
     def _module(self, name: str, nodes: dict[str, Node], place: Place, static: bool) -> Any:
         cls = self._named(name, place)

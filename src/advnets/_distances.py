@@ -2,7 +2,7 @@
 
 The form `|x|^2 + |s|^2 - 2 x.s` costs one matrix product but loses digits where `|x - s|` is far
 below `|x|` and `|s|`. So its values come with a bound on their rounding errors, and the few that a
-caller can't use as they are it has computed anew from differences.
+caller can't use as they are it has recomputed from differences.
 """
 
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ PIECE_COLUMNS = 128
 # pieces. Measured: 22.7 at worst (each image of one grey: every partial sum rounds the same way),
 # 3 for images.
 ROUNDINGS = 24.0
-# Values computed anew in one round: fewer rounds, but more memory.
+# Values recomputed in one round: fewer rounds, but more memory.
 ROUND_VALUES = 2048
 
 
@@ -86,7 +86,7 @@ def recompute(
     points: Float[Array, " points columns"],
     samples: Float[Array, " samples columns"],
 ) -> Float[Array, " points samples"]:
-    """The squared distances, the doubtful ones computed anew from differences of the rows.
+    """The squared distances, the doubtful ones recomputed from differences of the rows.
 
     The work is proportional to the number of doubtful ones: next to none if there are none.
     """

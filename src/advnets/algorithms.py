@@ -255,12 +255,26 @@ class Algorithm(abc.ABC):
             )
         return rule
 
-    def _differentiate(
+    def differentiate(
         self, names: tuple[str, ...], draws: Draws, players: Players, state: State, real: Batch
     ) -> tuple[dict[str, Array], dict[str, PyTree], dict[str, Any], State]:
-        """Costs and gradients of some players, each by its own parameters.
+        """Costs and gradients of some players, each by its own parameters alone.
 
-        Also what was seen of the discriminator, and the state with the memory of who moves.
+        It is what a step of your own begins with; `descend` and `info` make the rest of it.
+
+        Args:
+            names: the players that are to move.
+            draws: the step's keys.
+            players: the players; their trained arrays are the state's.
+            state: a state.
+            real: a minibatch of data.
+
+        Returns:
+            The costs of those players, the gradients of each, what was seen of the discriminator,
+            and the state with the memory of those who move.
+
+        Raises:
+            ValueError: if the objective has no cost for one of them, or one that is no scalar.
         """
 
         def costs(moving: dict[str, PyTree]) -> tuple[dict[str, Array], Any]:
@@ -304,8 +318,16 @@ class Algorithm(abc.ABC):
             memory["discriminator"] = _memory_after(draws, at(players, state), real, fake)
         return values, gradients, seen, dataclasses.replace(state, memory=memory)
 
-    def _descend(self, state: State, gradients: dict[str, PyTree]) -> State:
-        """Applies the players' update rules, and moves the average on with the generator."""
+    def descend(self, state: State, gradients: dict[str, PyTree]) -> State:
+        """Applies the players' update rules, and moves the average on with the generator.
+
+        Args:
+            state: a state.
+            gradients: those of the players that are to move, by name.
+
+        Returns:
+            The state after the update; the number of iterations is not changed.
+        """
         moved, updates = dict(state.players), dict(state.updates)
         for name, gradient in gradients.items():
             moved[name], updates[name] = _descend(
@@ -327,13 +349,24 @@ class Algorithm(abc.ABC):
             gradient,
         )
 
-    def _info(
+    def info(
         self,
         values: dict[str, Array],
         gradients: dict[str, PyTree],
         seen: dict[str, Array],
         state: State,
     ) -> Info:
+        """What a step reports: what was seen of the discriminator, the others' costs, and norms.
+
+        Args:
+            values: the costs of the players that moved.
+            gradients: their gradients.
+            seen: what was seen of the discriminator.
+            state: the state, for the number of the iteration.
+
+        Returns:
+            What the step saw of each of those players.
+        """
         info = {}
         for name, gradient in gradients.items():
             norm = {"gradient_norm": self._norm(gradient, state.iteration)}
@@ -480,11 +513,11 @@ class Algorithm1(Algorithm):
         References:
             Algorithm 1, the inner loop.
         """
-        values, gradients, seen, state = self._differentiate(
+        values, gradients, seen, state = self.differentiate(
             ("discriminator",), discriminator_draws(key), players, state, real
         )
-        state = self._descend(state, gradients)
-        return state, self._info(values, gradients, seen, state)["discriminator"]
+        state = self.descend(state, gradients)
+        return state, self.info(values, gradients, seen, state)["discriminator"]
 
     def generator_step(
         self, key: Key[Array, ""], players: Players, state: State, real: Batch
@@ -505,11 +538,11 @@ class Algorithm1(Algorithm):
             Algorithm 1, after the inner loop.
         """
         names = ("generator", *players.others)
-        values, gradients, seen, state = self._differentiate(
+        values, gradients, seen, state = self.differentiate(
             names, generator_draws(key), players, state, real
         )
-        state = self._descend(state, gradients)
-        return state, self._info(values, gradients, seen, state)
+        state = self.descend(state, gradients)
+        return state, self.info(values, gradients, seen, state)
 
     def step(
         self, key: Key[Array, ""], players: Players, state: State, real: Batch
@@ -609,9 +642,9 @@ class Simultaneous(Algorithm):
             The state after the iteration, and what it saw of each player.
         """
         draws = discriminator_draws(jax.random.fold_in(key, state.iteration))
-        values, gradients, seen, state = self._differentiate(
+        values, gradients, seen, state = self.differentiate(
             tuple(players.named), draws, players, state, real
         )
-        state = self._descend(state, gradients)
-        info = self._info(values, gradients, seen, state)
+        state = self.descend(state, gradients)
+        info = self.info(values, gradients, seen, state)
         return dataclasses.replace(state, iteration=state.iteration + 1), info

@@ -350,7 +350,7 @@ class GradientFloor(eqx.Module):
     one of 0 stays 0. The scale goes into the gradient at the examples, from which the rest of the
     generator's gradient follows linearly. The discriminator's is not affected.
 
-    The gradient can be taken under [`advnets.generate`][] and in training, which name the
+    The gradient can be taken under [`advnets.players.apply`][] and in training, which name the
     minibatch's axis; elsewhere, map with `jax.vmap(..., axis_name=advnets.layers.MINIBATCH)`.
 
     Attributes:

@@ -282,7 +282,7 @@ def model_of(players: Players) -> Model:
 
 @dataclasses.dataclass(frozen=True)
 class SampleBlocks:
-    """A model's examples in blocks: `blocks[i]` draws one, anew each time, and keeps nothing.
+    """A model's examples in blocks: `blocks[i]` draws one each time it is asked, and keeps nothing.
 
     Attributes:
         keys: the key of each block.

@@ -20,6 +20,7 @@ from advnets._descriptions import (
     Node,
     build,
     describe,
+    kind_of,
     loaded,
     stored,
     summary,
@@ -105,7 +106,7 @@ def load_model(
     Args:
         path: the file.
         known: your own classes and functions in the model, found by name.
-        like: a model of the same structure, if the file doesn't describe it: its JAX arrays
+        like: a model of the same structure, if the file doesn't describe it: its arrays
             give way to the file's (it may come from `eqx.filter_eval_shape`), all else is kept.
 
     Returns:
@@ -199,5 +200,5 @@ def _filled(like: PyTree, tensors: dict[str, str], read: Callable[[str], Any]) -
                 f"holds another model, {name} is {there.get(name, 'missing')} there and "
                 f"{here.get(name, 'missing')} here"
             )
-    arrays = [loaded(read(tensor_name(place)), leaf.weak_type, place) for place, leaf in leaves]
+    arrays = [loaded(read(tensor_name(place)), kind_of(leaf), place) for place, leaf in leaves]
     return eqx.combine(jax.tree.unflatten(structure, arrays), rest)

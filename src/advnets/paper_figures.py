@@ -1,6 +1,7 @@
 """Figures 2 and 3 of any model: draw, look up, write the picture."""
 
 from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -17,6 +18,23 @@ from advnets.preprocessing import Preprocess, to_unit_interval
 Picture = Callable[[Float[Array, " n *data"]], Float[Array, " n *data"]]
 
 
+@runtime_checkable
+class Sampler(Protocol):
+    """What examples are drawn from: an [`advnets.Model`][], or a model of your own."""
+
+    def sample(self, key: Key[Array, ""], n: int, /) -> Float[np.ndarray, " n *data"]:
+        """Draws independent examples.
+
+        Args:
+            key: a typed random key.
+            n: the number of examples.
+
+        Returns:
+            The examples.
+        """
+        ...
+
+
 def as_it_is(images: Float[Array, " n *data"]) -> Float[Array, " n *data"]:
     """The picture of images that are in [0, 1] anyway: themselves."""
     return images
@@ -25,7 +43,7 @@ def as_it_is(images: Float[Array, " n *data"]) -> Float[Array, " n *data"]:
 def figure_2(
     path: figures.StrPath,
     key: Key[Array, ""],
-    model: Model,
+    model: Sampler,
     images: Real[np.ndarray, " n *data"],
     *,
     rows: int = 4,
@@ -41,7 +59,8 @@ def figure_2(
     Args:
         path: the PNG file to write.
         key: a typed random key.
-        model: p_g, of images of shape (height, width) or (height, width, 3).
+        model: p_g, of images of shape (height, width) or (height, width, 3), or any other model
+            that draws such images.
         images: the training images, as the data set has them.
         rows: the number of rows; 4 in the paper's MNIST figure.
         columns: the number of samples in a row, to which a column of neighbours is added; 5 there.

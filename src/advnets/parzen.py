@@ -358,7 +358,7 @@ class Blocks(Protocol):
     """Samples in blocks of rows: a list of arrays, or anything that makes `blocks[i]` when asked.
 
     It makes the same block whenever it is asked for the same number. Blocks of one size are
-    fastest, the last one excepted: each other size is compiled anew.
+    fastest, the last one excepted: every other size is compiled separately.
     """
 
     def __len__(self) -> int:
@@ -395,7 +395,7 @@ def evaluate_draws(
 
     Args:
         blocks: the samples; at least one block, each of at least one row, all values finite. See
-            [`advnets.sample_blocks`][] for those of a generator.
+            [`advnets.Model.blocks`][] for those of a generator.
         validation: validation rows, in the same units. All are scored; pass a slice to score fewer.
         test: test rows in the same units; None leaves them alone, as one must during training.
         bandwidths: the grid, positive, in the data's units; by default `bandwidth_grid()`.

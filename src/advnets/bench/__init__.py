@@ -18,7 +18,7 @@ from advnets.bench.recipes import DiscriminatorSpec as DiscriminatorSpec
 from advnets.bench.recipes import GeneratorSpec as GeneratorSpec
 from advnets.bench.recipes import Recipe as Recipe
 from advnets.bench.recipes import SecondStage as SecondStage
-from advnets.bench.references import references as references
+from advnets.bench.reference_rows import references as references
 from advnets.bench.rescoring import load_model as load_model
 from advnets.bench.rescoring import rescore as rescore
 from advnets.bench.settings import Settings as Settings

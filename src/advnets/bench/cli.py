@@ -18,7 +18,7 @@ from advnets.bench.catalogue import BENCHMARKS
 from advnets.bench.experiment import Request, execute, prepare
 from advnets.bench.processes import Processes, join
 from advnets.bench.recorded import recorded
-from advnets.bench.references import record
+from advnets.bench.reference_rows import record
 from advnets.bench.rescoring import rescore
 from advnets.bench.results import Entry
 from advnets.bench.settings import Preprocessing, Settings
@@ -37,10 +37,10 @@ class Options(Generic[Recipe]):
     seed: int = 0
     """Seed of everything random."""
     seeds: int = 1
-    """Seeds to train at once, from that one on, each in a folder seed-N of its own."""
+    """Number of seeds to train at once, starting at --seed, each in its own folder seed-N."""
     learning_rates: tuple[float, ...] = ()
-    """Initial learning rates to train at, in the same program, each with all the seeds; the
-    validation likelihood chooses one."""
+    """Initial learning rates to train at in one program, each with all the seeds; the validation
+    likelihood chooses one."""
     out: Path | None = None
     """Folder of the run; a new one under runs/ unless given."""
     data_dir: Path | None = None
@@ -50,10 +50,10 @@ class Options(Generic[Recipe]):
     resume: bool = False
     """Continue the run in the folder, exactly."""
     devices: int | None = None
-    """Devices to spread the runs over, or a single one's minibatches; 1 unless given, or all of
-    several processes."""
+    """Number of devices to spread the runs over, or to shard a single run's minibatches over; 1
+    unless given, or all devices of several processes."""
     shard_layers: bool = False
-    """Cut a single run's large layers over the devices too, where they do not fit on one."""
+    """Shard a single run's large layers over the devices too, where they do not fit on one."""
     together: Annotated[Processes, tyro.conf.arg(name="")] = dataclasses.field(
         default_factory=Processes
     )
@@ -98,12 +98,12 @@ class ParzenOptions:
     best: bool = False
     """Score the best epoch on validation, not the last."""
     devices: int = 1
-    """Devices that the samples are spread over."""
+    """Number of devices to spread the samples over."""
     data_dir: Path | None = None
     """Local mirror of the Hub's repositories, or the run's folder of images (or ADVNETS_DATA)."""
 
 
-PARZEN = "a finished run scored anew, with more samples"
+PARZEN = "score a finished run again, with more samples"
 REFERENCES = "real training images, and k-means centroids of them, scored in the place of samples"
 TABLE1 = "Table 1 from recorded runs: the published rows, ours, and the reference rows"
 
@@ -239,7 +239,7 @@ def _parzen(arguments: list[str]) -> int:
     except (ValueError, OSError) as error:
         return _refuse(str(error))
     except KeyboardInterrupt:
-        print("stopped; the same command goes on where it was", file=sys.stderr)
+        print("stopped; the same command continues from here", file=sys.stderr)
         return 130
     print("Parzen log-likelihood of the test set, nats:")
     label = f"{options.num_samples} samples, {result.generator} ({result.epoch})"

@@ -25,7 +25,7 @@ class Subject:
     Attributes:
         model: the fitted system's distribution.
         key: the key of the samples that are scored.
-        first: the first so many of those samples.
+        first: gives the first n of those samples.
         data: the data; test rows are for final numbers only.
         preprocess: takes the data's pixels to where the samples are.
         folder: where a picture may go.

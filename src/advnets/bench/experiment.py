@@ -33,11 +33,12 @@ from advnets.bench.folders import (
 )
 from advnets.bench.grid import seeds_result, sweep_result
 from advnets.bench.protocol import Samples, first_fold, on_host, score
-from advnets.bench.references import recorded_centroids
+from advnets.bench.reference_rows import recorded_centroids
 from advnets.bench.results import (
     CAVEAT,
     Best,
     Config,
+    Measured,
     Provenance,
     Published,
     Reference,
@@ -459,15 +460,15 @@ def finish(
     barrier("the best model is written")
     if is_main_process():
         _draw(run, watch, fitted)
-    best = best_row(fitted.metrics)
+    best = best_row(msgspec.convert(fitted.metrics, list[Measured]))
     assert best is not None  # the last epoch is always evaluated
-    best_model = system.load(folder / best_name(best["epoch"]), data.train.shape[1:])
+    best_model = system.load(folder / best_name(best.epoch), data.train.shape[1:])
     samples = watch.samples(epochs, fitted.model)
     bar = tqdm(total=3, desc="scoring", unit=" rows of the table", disable=not progress)
     last = score(samples, data, preprocess, progress=progress)
     bar.update()
     of_best = score(
-        watch.samples(best["epoch"], best_model),
+        watch.samples(best.epoch, best_model),
         first_fold(data, proper_folds=settings.proper_folds),
         preprocess,
         progress=progress,
@@ -491,10 +492,10 @@ def finish(
         first_stage=run.first_stage,
         order=system.order(),
         parzen=last,
-        best=Best(best["epoch"], of_best),
+        best=Best(best.epoch, of_best),
         references=References(Reference.of(real), recorded_centroids(settings), _published(run)),
         caveat=CAVEAT,
-        memorisation=found.pop("memorisation"),
+        memorisation=found.pop("memorisation", None),
         data=data.source,
         provenance=run.provenance,
         evaluations=found,

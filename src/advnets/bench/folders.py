@@ -1,4 +1,4 @@
-"""A run's folder: where it is, what it was run with, and whether it may be gone on with."""
+"""A run's folder: where it is, what it was run with, and whether it may be resumed."""
 
 import hashlib
 import json
@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from advnets.bench import results
-from advnets.bench.results import Config, FirstStage, Json
-from advnets.training.journal import Metrics
+from advnets.bench.results import Config, FirstStage, Json, Measured
 
 CONFIG, METRICS, RESULTS = "config.json", "metrics.jsonl", "results.json"
 LAST = "generator.safetensors"
@@ -139,13 +138,14 @@ def check_same(folder: Path, config: Config) -> None:
         config: what is to be continued.
 
     Raises:
-        ValueError: if a setting differs, or fewer epochs are asked for than there are.
+        ValueError: if a setting differs, or fewer epochs are asked for than there are; or if a file
+            of the run is damaged.
     """
     old, new = (_compared(one) for one in (read_config(folder), config))
     # The last stage's epochs may be more than they were; a first stage's are what it was built on.
     last = "second_stage.epochs" if new.get("second_stage.epochs") else "epochs"
     log = folder / METRICS
-    reached = len(log.read_text().splitlines()) if log.exists() else 0
+    reached = len(read_rows(log)) if log.exists() else 0
     wanted = new[last]
     assert isinstance(wanted, int)
     if wanted < reached:
@@ -179,9 +179,14 @@ def _compared(config: Config) -> dict[str, Json]:
     )
 
 
-def read_rows(path: Path) -> list[Metrics]:
-    """The rows of a `metrics.jsonl`."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
+def read_rows(path: Path) -> list[Measured]:
+    """The rows of a `metrics.jsonl`, without half a last one; a ValueError if it is damaged."""
+    whole = path.read_bytes().rpartition(b"\n")[0]
+    lines = whole.splitlines()
+    return [
+        results.decode(line, Measured, f"{path}, line {number},")
+        for number, line in enumerate(lines, start=1)
+    ]
 
 
 def best_name(epoch: int | str) -> str:
@@ -189,7 +194,7 @@ def best_name(epoch: int | str) -> str:
     return f"generator-epoch-{epoch}.safetensors"
 
 
-def best_row(rows: Sequence[Metrics]) -> Metrics | None:
+def best_row(rows: Sequence[Measured]) -> Measured | None:
     """The row of the epoch with the highest validation likelihood; None if none has one."""
-    scored = [row for row in rows if "validation" in row]
-    return max(scored, key=lambda row: row["validation"]["mean"], default=None)
+    scored = [row for row in rows if row.validation is not None]
+    return max(scored, key=lambda row: row.mean, default=None)

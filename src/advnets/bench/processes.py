@@ -7,7 +7,7 @@ import jax
 
 @dataclasses.dataclass(frozen=True)
 class Processes:
-    """How a process finds the others; alone unless told."""
+    """How a process finds the others; a single process unless told."""
 
     distributed: bool = False
     """One of several processes, started by Slurm, Open MPI or on Cloud TPU, where JAX finds all."""

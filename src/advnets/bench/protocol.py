@@ -68,7 +68,7 @@ def score(
             validation rows.
         preprocess: takes the data's pixels to where the samples are.
         devices: what to spread blocks over, as for [`advnets.parzen.evaluate_draws`][].
-        notes: a folder from which the same call on blocks goes on where it was stopped, likewise.
+        notes: a folder from which an interrupted call on blocks continues, likewise.
         progress: show progress on blocks.
 
     Returns:

@@ -66,8 +66,8 @@ def _of_run(result: Result, folder: Path) -> str:
     if references.paper is not None:
         lines += [scored("the paper", references.paper)]
     lines += [result.caveat]
-    for name, found in {"memorisation": result.memorisation, **result.evaluations}.items():
-        lines += [EVALUATIONS[name].line(found)]
+    found = {"memorisation": result.memorisation, **result.evaluations}
+    lines += [evaluation.line(found[name]) for name, evaluation in EVALUATIONS.items()]
     lines += [f"data: {result.data}"]
     if result.updates_per_second is not None:
         lines += [f"{result.updates_per_second:.0f} updates/s"]

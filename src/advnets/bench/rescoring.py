@@ -1,4 +1,4 @@
-"""A finished run's model: opened, and scored anew with another number of samples."""
+"""A finished run's model: loaded, and scored again with another number of samples."""
 
 import os
 import shutil
@@ -88,7 +88,7 @@ def rescore(
     """Scores a finished run's model by the run's own protocol, with more or fewer samples.
 
     The result goes to `parzen-NUM_SAMPLES.json` in the run's folder (`parzen-best-…` for the best
-    epoch), never to `results.json`. Stopped, the same call goes on where it was.
+    epoch), never to `results.json`. If it is interrupted, the same call continues.
 
     Args:
         folder: the run's.

@@ -1,11 +1,13 @@
 """What runs leave as JSON, as types: one reader, one writer, errors that name file and field."""
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import msgspec
+import numpy as np
 
 from advnets import _files
 from advnets._provenance import provenance
@@ -15,6 +17,9 @@ from advnets.parzen import GridEnd, LogLikelihood
 Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 Settings: TypeAlias = dict[str, Any]
 Read = TypeVar("Read")
+
+# What nests deeper is refused, so that no reader runs out of stack.
+DEPTH = 100
 
 CAVEAT = (
     "A Parzen log-likelihood compares samples that were scored alike: it moves by tens of nats "
@@ -127,6 +132,23 @@ class Best(msgspec.Struct, frozen=True):
 
     epoch: int
     parzen: Score
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """The part of a row of `metrics.jsonl` by which the best epoch is chosen.
+
+    Attributes:
+        epoch: which one.
+        validation: its likelihood on validation rows, if it was measured.
+    """
+
+    epoch: int
+    validation: LogLikelihood | None = None
+
+    @property
+    def mean(self) -> float:
+        """The mean log-likelihood of validation rows, in nats; -inf if it was not measured."""
+        return -math.inf if self.validation is None else self.validation.mean
 
 
 class FirstStage(msgspec.Struct, frozen=True):
@@ -440,7 +462,8 @@ def decode(content: bytes, kind: type[Read], source: object) -> Read:
         A value of the type. Fields that the type does not have are ignored.
 
     Raises:
-        ValueError: if it is no JSON, or not of the type; the message names the field.
+        ValueError: if it is no JSON, or not of the type, or holds a number that is not finite; the
+            message names the field.
 
     Example:
         >>> from advnets.bench.results import Published, decode
@@ -448,9 +471,27 @@ def decode(content: bytes, kind: type[Read], source: object) -> Read:
         225.0
     """
     try:
-        return msgspec.json.decode(content, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        found = json.loads(content)
+        wrong = next(_wrong(found, "$", 0), None)
+        if wrong is not None:
+            raise ValueError(wrong)
+        return msgspec.convert(found, kind)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{source} can't be read ({error}); it is damaged") from None
+
+
+def _wrong(value: Json, path: str, depth: int) -> Iterator[str]:
+    """What is wrong with parsed JSON whatever its type."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield f"Expected a finite number - at `{path}`"
+    if not isinstance(value, dict | list):
+        return
+    if depth == DEPTH:
+        yield f"More than {DEPTH} levels - at `{path[:40]}...`"
+        return
+    inner = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, part in inner:
+        yield from _wrong(part, f"{path}.{key}" if isinstance(key, str) else f"{path}[{key}]", depth + 1)
 
 
 def read(path: Path, kind: type[Read]) -> Read:
@@ -466,10 +507,11 @@ def encode(content: object) -> bytes:
     """A value of any of these types as indented JSON.
 
     Args:
-        content: a structure, a dataclass, or what JSON holds.
+        content: a structure, a dataclass, or what JSON holds; NumPy's and JAX's numbers and arrays
+            become Python's.
 
     Returns:
-        The JSON.
+        The JSON. What JSON has no number for, such as NaN, is null.
 
     Example:
         >>> from advnets.bench.results import Published, encode
@@ -479,7 +521,14 @@ def encode(content: object) -> bytes:
           "standard_error": 2.0
         }
     """
-    return (json.dumps(msgspec.to_builtins(content), indent=2) + "\n").encode()
+    plain = msgspec.json.decode(msgspec.json.encode(content, enc_hook=_plain))
+    return (json.dumps(plain, indent=2) + "\n").encode()
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "__array__"):
+        return np.asarray(value).tolist()
+    raise ValueError(f"a {type(value).__name__} can't be kept as JSON; make it numbers and text")
 
 
 def write(path: Path, content: object) -> None:

@@ -1,32 +1,26 @@
 """What a run does between epochs: a validation likelihood, the best model kept, a picture."""
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float, Key
 
 import advnets
+from advnets import _files
 from advnets.bench.folders import METRICS, best_name, best_row, read_rows
 from advnets.bench.protocol import Samples, on_host, validate
 from advnets.bench.settings import PREPROCESSING, Settings
+from advnets.paper_figures import Sampler
 from advnets.training.devices import is_main_process
+from advnets.training.journal import Metrics
 
 # Figure 2 has 4 rows of 5 samples; a run shows more.
 ROWS, COLUMNS = 8, 10
-
-
-class Sampler(Protocol):
-    """A fitted system's distribution, such as [`advnets.Model`][]."""
-
-    def sample(self, key: Key[Array, ""], n: int) -> Float[np.ndarray, " n *shape"]:
-        """Independent examples, or as near to it as the system comes."""
-
-    def blocks(self, key: Key[Array, ""], n: int) -> Samples:
-        """The same examples, in blocks or as an array."""
 
 
 def pictured(settings: Settings, samples: int) -> Any:
@@ -64,9 +58,14 @@ class Watch:
         return dataclasses.replace(self, folder=folder, key=key)
 
     def samples(self, epoch: int, model: Sampler, num_samples: int | None = None) -> Samples:
-        """The samples of an epoch that are scored; as many as the settings say unless told."""
-        key = jax.random.fold_in(self.key, epoch)
-        return model.blocks(key, num_samples or self.settings.num_samples)
+        """The samples of an epoch that are scored; as many as the settings say unless told.
+
+        A model's `blocks(key, n)` is asked for them where it has one, which need not hold all of
+        them at once, as [`advnets.Model.blocks`][]; else its `sample(key, n)`.
+        """
+        draw = getattr(model, "blocks", model.sample)
+        found = draw(jax.random.fold_in(self.key, epoch), num_samples or self.settings.num_samples)
+        return np.asarray(found) if isinstance(found, jax.Array) else found
 
     def __call__(self, epoch: int, model: Sampler) -> Mapping[str, Any]:
         if not self.measures:
@@ -83,14 +82,37 @@ class Watch:
             "at_grid_end": estimate.at_grid_end,
         }
 
+    def row(self, epoch: int, model: Sampler | None = None, **numbers: Any) -> Metrics:
+        """A row of `metrics.jsonl`, for a system that is not trained by [`advnets.train`][].
+
+        Args:
+            epoch: the epoch's number, from 1 on. Rows from that one on, which a stopped run may
+                have left, are dropped.
+            model: the model as it is, if its likelihood is to be measured; the last epoch's must
+                be.
+            numbers: what else the row is to hold.
+
+        Returns:
+            The row, for [`advnets.bench.systems.Fitted`][].
+        """
+        measured = {} if model is None else self(epoch, model)
+        row = {"epoch": epoch, **numbers, **measured}
+        if self.measures and is_main_process():
+            log = self.folder / METRICS
+            lines = log.read_bytes().splitlines(keepends=True) if log.exists() else []
+            line = json.dumps(row, default=float) + "\n"
+            _files.replace(log, b"".join(lines[: epoch - 1]) + line.encode())
+        return row
+
     def _keep_best(self, epoch: int, model: Any, likelihood: float) -> None:
         log = self.folder / METRICS
-        best = best_row(read_rows(log)) if log.exists() else None  # of the epochs before this one
-        if best is not None and likelihood <= best["validation"]["mean"]:
+        earlier = [row for row in read_rows(log) if row.epoch < epoch] if log.exists() else []
+        best = best_row(earlier)
+        if best is not None and likelihood <= best.mean:
             return
         # A file for each, and the best before it kept: a run may be resumed from there.
         advnets.save_model(self.folder / best_name(epoch), model)
-        kept = {best_name(epoch)} | ({best_name(best["epoch"])} if best else set())
+        kept = {best_name(epoch)} | ({best_name(best.epoch)} if best else set())
         for path in self.folder.glob(best_name("*")):
             if path.name not in kept:
                 path.unlink()

@@ -11,7 +11,7 @@ from jaxtyping import Array, Key
 from advnets.algorithms import Algorithm, generated
 from advnets.batches import Batch, parts
 from advnets.conditions import check_labels
-from advnets.draws import discriminator_draws
+from advnets.draws import Draws, discriminator_draws
 from advnets.layers import MINIBATCH, Labelled
 from advnets.players import Player, Players, apply, inputs_taken, judge
 from advnets.training.sources import Source
@@ -56,34 +56,29 @@ def check_players(
     raw = jax.tree.map(jnp.asarray, source.gather(np.zeros(2, int)))
     real = _preprocessed(source, raw)
     conditions = len(parts(real)) - 1
-    _check_inputs("generator", players.generator, "a latent vector", 1 + conditions)
-    _check_inputs("discriminator", players.discriminator, "an example", 1 + conditions)
     _check_labels(players, source, conditions)
     draws = discriminator_draws(key)
     if algorithm.fake is generated:
+        _check_inputs("generator", players.generator, "a latent vector", 1 + conditions)
         _check_generated(draws, players, real)
     made = _evaluated(
         lambda: algorithm.fake(draws, _on_batches(players.generator), players.prior, real),
         "no generated examples can be made",
     )
-    for batch in (real, made):
-        _evaluated(
-            lambda batch=batch: judge(draws.real, players.discriminator, batch),
-            f"the discriminator gives no logit for an example of shape {_shapes(batch)}",
-        )
-    _evaluated(
-        lambda: judge(None, players.discriminator, made),
-        f"the discriminator gives no logit, without its noise, for an example of shape "
-        f"{_shapes(made)}",
-    )
     state = jax.eval_shape(lambda: algorithm.init(players))
     k = algorithm.minibatches
     batch = real if k == 1 else jax.tree.map(lambda x: jnp.stack([x] * k), real)
-    _evaluated(
-        lambda state: algorithm.step(key, players, state, batch),
-        "an update can't be computed",
-        state,
-    )
+    try:
+        _evaluated(
+            lambda state: algorithm.step(key, players, state, batch),
+            "an update can't be computed",
+            state,
+        )
+    except Exception:
+        # What D is called on is up to the objective. If D fails on data or on generated examples as
+        # they are, that is the likely cause, and makes a clearer sentence.
+        _check_discriminator(draws, players, real, made)
+        raise
 
 
 def _on_batches(player: Player) -> Any:
@@ -94,7 +89,7 @@ def _on_batches(player: Player) -> Any:
     return on_batch
 
 
-def _check_generated(draws: Any, players: Players, real: Batch) -> None:
+def _check_generated(draws: Draws, players: Players, real: Batch) -> None:
     prior = players.prior
     example, *condition = parts(real)
     made = _evaluated(
@@ -108,6 +103,21 @@ def _check_generated(draws: Any, players: Players, real: Batch) -> None:
             f"the generator's examples have shape {_shapes(made)} and the data's "
             f"{_shapes(example)}; build it with the data's shape"
         )
+
+
+def _check_discriminator(draws: Draws, players: Players, real: Batch, made: Batch) -> None:
+    discriminator = players.discriminator
+    _check_inputs("discriminator", discriminator, "an example", len(parts(real)))
+    for batch in (real, made):
+        _evaluated(
+            lambda batch=batch: judge(draws.real, discriminator, batch),
+            f"the discriminator gives no logit for an example of shape {_shapes(batch)}",
+        )
+    _evaluated(
+        lambda: judge(None, discriminator, made),
+        f"the discriminator gives no logit, without its noise, for an example of shape "
+        f"{_shapes(made)}",
+    )
 
 
 def _preprocessed(source: Source, raw: Batch) -> Batch:

@@ -3,9 +3,9 @@
 import abc
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 from jaxtyping import Array, Key
@@ -61,8 +61,8 @@ class Fitted:
 
     model: Sampler
     metrics: Sequence[Metrics]
-    updates: int
-    updates_per_second: float | None
+    updates: int = 0
+    updates_per_second: float | None = None
 
 
 class System(abc.ABC):
@@ -71,9 +71,12 @@ class System(abc.ABC):
     Attributes:
         settings: what it is told.
         settings_type: the type of its settings.
+        model_types: your own classes and functions in what it becomes, by which
+            [`advnets.load_model`][] opens that again.
     """
 
     settings_type: ClassVar[type[Settings]] = Settings
+    model_types: ClassVar[tuple[Callable[..., Any], ...]] = ()
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -85,7 +88,8 @@ class System(abc.ABC):
         Args:
             run: the run.
             watch: to be called with the epoch's number and the model every
-                `settings.evaluate_every` epochs and after the last.
+                `settings.evaluate_every` epochs and after the last. Where [`advnets.train`][] does
+                not write `metrics.jsonl`, its `row` does both.
             progress: show progress.
 
         Returns:
@@ -148,5 +152,5 @@ class System(abc.ABC):
         Raises:
             ValueError: if the file is damaged, or another system's.
         """
-        model: Sampler = advnets.load_model(path)
+        model: Sampler = advnets.load_model(path, known=self.model_types)
         return model

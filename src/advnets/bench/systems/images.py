@@ -1,8 +1,10 @@
 """The reference rows as systems: real images, and k-means centroids, in the place of samples."""
 
 import dataclasses
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
+import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Float, Key
 
@@ -15,8 +17,7 @@ from advnets.bench.watching import Watch
 SAMPLES = 10_000
 
 
-@dataclasses.dataclass(frozen=True)
-class Images:
+class Images(eqx.Module):
     """A fixed set of images as a distribution: the first n, whatever the key.
 
     Attributes:
@@ -29,17 +30,15 @@ class Images:
         """The first n images, or all where there are fewer."""
         return self.images[:n]
 
-    def blocks(self, key: Key[Array, ""], n: int) -> Float[np.ndarray, " n *shape"]:
-        """The same."""
-        return self.images[:n]
-
 
 class TrainingImages(System):
     """The training images themselves: draws from the data's distribution."""
 
+    model_types: ClassVar[tuple[Callable[..., Any], ...]] = (Images,)
+
     def fit(self, run: Run, watch: Watch, *, progress: bool) -> Fitted:
         model = Images(on_host(self.settings.preprocessing)(run.data.train[:SAMPLES]))
-        return Fitted(model, [{"epoch": 1, **watch(1, model)}], 0, None)
+        return Fitted(model, [watch.row(1, model)])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +61,7 @@ class Centroids(System):
     """
 
     settings_type: ClassVar[type[Settings]] = CentroidSettings
+    model_types: ClassVar[tuple[Callable[..., Any], ...]] = (Images,)
 
     def fit(self, run: Run, watch: Watch, *, progress: bool) -> Fitted:
         from sklearn.cluster import KMeans
@@ -79,4 +79,4 @@ class Centroids(System):
         k_means.fit(train.reshape(len(train), -1))
         centroids = k_means.cluster_centers_.reshape(-1, *train.shape[1:]).astype(np.float32)
         model = Images(centroids)
-        return Fitted(model, [{"epoch": 1, **watch(1, model)}], int(k_means.n_iter_), None)
+        return Fitted(model, [watch.row(1, model)], updates=int(k_means.n_iter_))

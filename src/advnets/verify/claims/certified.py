@@ -22,7 +22,7 @@ Ball = Any
 Masses = list[Rational]
 
 
-def _random_rationals(seed: int, pairs: int = PAIRS) -> Iterator[tuple[Masses, Masses]]:
+def random_rationals(seed: int, pairs: int = PAIRS) -> Iterator[tuple[Masses, Masses]]:
     """Pairs of rational probability vectors: of five kinds in turn, all with exact sums of 1.
 
     The kinds are unrelated, nearly equal, of partly disjoint supports, equal and disjoint.
@@ -55,7 +55,7 @@ def _random_rationals(seed: int, pairs: int = PAIRS) -> Iterator[tuple[Masses, M
         yield normalised(p), normalised(q)
 
 
-def _discriminator(a: Rational, b: Rational) -> Rational:
+def rational_discriminator(a: Rational, b: Rational) -> Rational:
     return a / (a + b)
 
 
@@ -70,7 +70,7 @@ def _xlogy(x: Rational, y: Rational) -> Ball:
     return arb(x) * arb(y).log() if x != 0 else arb(0)
 
 
-def _criterion(p: Masses, q: Masses, discriminator: Callable) -> Ball:
+def enclosed_criterion(p: Masses, q: Masses, discriminator: Callable) -> Ball:
     """C by Eq. 4."""
     from flint import arb
 
@@ -129,7 +129,7 @@ def _worst(seed: int, residual: Callable[[Masses, Masses], float]) -> tuple[floa
 
     worst, example, refuted, unequal = -1.0, {}, 0, 0
     with ctx.workprec(BITS):
-        for index, (p, q) in enumerate(_random_rationals(seed)):
+        for index, (p, q) in enumerate(random_rationals(seed)):
             here = residual(p, q)
             refuted += here == float("inf")
             unequal += p != q
@@ -157,7 +157,9 @@ def _worst(seed: int, residual: Callable[[Masses, Masses], float]) -> tuple[floa
         ),
     ],
 )
-def certified_discriminator(seed: int, *, discriminator: Callable = _discriminator) -> Finding:
+def certified_discriminator(
+    seed: int, *, discriminator: Callable = rational_discriminator
+) -> Finding:
     def in_cell(a: Rational, b: Rational) -> float:
         y = discriminator(a, b)
         if a * b == 0:
@@ -197,7 +199,7 @@ def certified_eq5(
     seed: int,
     *,
     constant: int = 4,
-    discriminator: Callable = _discriminator,
+    discriminator: Callable = rational_discriminator,
     kullback_leibler: Callable = _kullback_leibler,
 ) -> Finding:
     from flint import arb
@@ -205,7 +207,7 @@ def certified_eq5(
     def residual(p: Masses, q: Masses) -> float:
         mean = _mean(p, q)
         right = kullback_leibler(p, mean) + kullback_leibler(q, mean) - arb(constant).log()
-        return _radius_about_zero(_criterion(p, q, discriminator) - right)
+        return _radius_about_zero(enclosed_criterion(p, q, discriminator) - right)
 
     return Finding(*_worst(seed, residual))
 
@@ -228,13 +230,17 @@ def certified_eq5(
     ],
 )
 def certified_eq6(
-    seed: int, *, factor: int = 2, constant: int = 4, discriminator: Callable = _discriminator
+    seed: int,
+    *,
+    factor: int = 2,
+    constant: int = 4,
+    discriminator: Callable = rational_discriminator,
 ) -> Finding:
     from flint import arb
 
     def residual(p: Masses, q: Masses) -> float:
         right = factor * _jensen_shannon(p, q) - arb(constant).log()
-        return _radius_about_zero(_criterion(p, q, discriminator) - right)
+        return _radius_about_zero(enclosed_criterion(p, q, discriminator) - right)
 
     return Finding(*_worst(seed, residual))
 
@@ -258,12 +264,12 @@ def certified_eq6(
     ],
 )
 def certified_range(
-    seed: int, *, constant: int = 4, half: int = 2, discriminator: Callable = _discriminator
+    seed: int, *, constant: int = 4, half: int = 2, discriminator: Callable = rational_discriminator
 ) -> Finding:
     from flint import arb
 
     def residual(p: Masses, q: Masses) -> float:
-        c = _criterion(p, q, discriminator)
+        c = enclosed_criterion(p, q, discriminator)
         gap = c + arb(constant).log()
         distance = sum(abs(a - b) for a, b in zip(p, q, strict=True)) / half
         cells = list(zip(p, q, strict=True))
@@ -370,7 +376,10 @@ def certified_float64(
         for index in range(PAIRS):
             p, q = (x * rng.uniform(1 - 5e-7, 1 + 5e-7) for x in families.random_pair(rng))
             data, model = exact(p), exact(q)
-            c, divergence = _criterion(data, model, _discriminator), _kullback_leibler(data, model)
+            c, divergence = (
+                enclosed_criterion(data, model, rational_discriminator),
+                _kullback_leibler(data, model),
+            )
             infinite += not divergence.is_finite()
             balls = (
                 (virtual_criterion, "C", c),

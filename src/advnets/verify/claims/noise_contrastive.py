@@ -150,7 +150,7 @@ def _coefficients(centre: float, scale: float) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Case:
+class Case:
     """The data's means, the model's mean `theta` in the last variable, and how wide the grid is."""
 
     step: float
@@ -163,14 +163,14 @@ class _Case:
         return self.step * float(np.sqrt(subset))
 
 
-def _random_case(seed: int) -> _Case:
+def _random_case(seed: int) -> Case:
     rng = np.random.default_rng([seed, 3])
     mean = rng.uniform(0.8, 1.5)
-    return _Case(step=rng.uniform(1.2, 1.6), mean=mean, theta=0.3 * mean)
+    return Case(step=rng.uniform(1.2, 1.6), mean=mean, theta=0.3 * mean)
 
 
 def _densities(
-    case: _Case, distance: float, *means: tuple[float, float]
+    case: Case, distance: float, *means: tuple[float, float]
 ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
     """u, y, and the masses there of normal densities of those means."""
     u = np.arange(-8.0, distance + 8, case.spacing)[:, None]
@@ -187,8 +187,8 @@ def _log_ratio(
     return (a - c) * u + (b - d) * y - (a**2 + b**2 - c**2 - d**2) / 2
 
 
-def _nce_gradient(
-    case: _Case, subset: int, learned: float, noise_learned: float = 0.0
+def nce_gradient(
+    case: Case, subset: int, learned: float, noise_learned: float = 0.0
 ) -> tuple[float, float, float]:
     """dV/d(model's mean along u), dV/dtheta, and the variance of the latter for a pair of examples.
 
@@ -208,8 +208,8 @@ def _nce_gradient(
     return float(np.sum(rise * (u - model[0]))), float(on_data - on_noise), float(variance)
 
 
-def _game_gradient(
-    case: _Case, subset: int, learned: float, d_learned: float | None = None
+def game_gradient(
+    case: Case, subset: int, learned: float, d_learned: float | None = None
 ) -> tuple[float, float]:
     """The descent direction of log(1 - D*) where the model is p_g: along u, and for theta.
 
@@ -225,7 +225,7 @@ def _game_gradient(
     return float(np.sum(descent * (u - model[0]))), float(np.sum(descent * (y - case.theta)))
 
 
-def _bound(case: _Case, subset: int, learned: float) -> float:
+def gradient_bound(case: Case, subset: int, learned: float) -> float:
     """A bound of |dV/dtheta|: a + b >= 2 √(ab) in D's denominator, and normal integrals."""
     m = case.distance(subset)
     y = np.arange(-12.0, case.mean + 12, case.spacing)
@@ -266,12 +266,12 @@ def nce_slowdown(
     subsets = np.array([*SUBSETS, 16])
     worst, example = 0.0, {"seed": seed, "step": case.step, "mean": case.mean}
     nce = {
-        share: np.array([_nce_gradient(case, k, share, noise_learned)[1] for k in subsets])
+        share: np.array([nce_gradient(case, k, share, noise_learned)[1] for k in subsets])
         for share in (0.8, 1.0)
     }
-    bounds = {share: np.array([_bound(case, k, share) for k in subsets]) for share in nce}
-    game = np.array([_game_gradient(case, k, 1.0, d_learned)[1] for k in subsets])
-    unlearned = np.array([_game_gradient(case, k, 0.0)[1] for k in subsets])
+    bounds = {share: np.array([gradient_bound(case, k, share) for k in subsets]) for share in nce}
+    game = np.array([game_gradient(case, k, 1.0, d_learned)[1] for k in subsets])
+    unlearned = np.array([game_gradient(case, k, 0.0)[1] for k in subsets])
     for share, gradients in nce.items():
         worst = largest(worst, *(np.abs(gradients) / bounds[share] - 1))
         if not (np.diff(gradients) < 0).all():
@@ -324,7 +324,7 @@ def nce_samples(seed: int, *, noise_power: float = 1.0, noise_learned: float = 0
     example: dict = {}
     for k in SUBSETS:
         rng = np.random.default_rng([seed, 4, k])
-        _, gradient, variance = _nce_gradient(case, k, learned, noise_learned)
+        _, gradient, variance = nce_gradient(case, k, learned, noise_learned)
         needed.append(variance / gradient**2)
         mean = np.array([case.step] * k + [case.mean])
         model = np.array([learned * case.step] * k + [case.theta])
@@ -380,8 +380,8 @@ def nce_samples(seed: int, *, noise_power: float = 1.0, noise_learned: float = 0
 def nce_steps(seed: int, *, noise_learned: float = 0.0, learned: float = 0.9) -> Finding:
     case = dataclasses.replace(_random_case(seed), theta=0.0, spacing=0.1)
     players: dict[str, Callable] = {
-        "fixed noise": lambda now, k, share: _nce_gradient(now, k, share, noise_learned),
-        "adversarial": lambda now, k, share: _game_gradient(now, k, share),
+        "fixed noise": lambda now, k, share: nce_gradient(now, k, share, noise_learned),
+        "adversarial": lambda now, k, share: game_gradient(now, k, share),
     }
     steps = {
         name: np.array([_steps(case, k, learned, player) for k in SUBSETS])
@@ -410,7 +410,7 @@ def nce_steps(seed: int, *, noise_learned: float = 0.0, learned: float = 0.9) ->
     return Finding(residual, measured, example, draw)
 
 
-def _steps(case: _Case, subset: int, learned: float, gradient: Callable, limit: int = 1000) -> int:
+def _steps(case: Case, subset: int, learned: float, gradient: Callable, limit: int = 1000) -> int:
     """Steps of gradient ascent, at most `limit`, until theta is half of the data's mean."""
     m, at = case.distance(subset), learned * case.distance(subset)
     for step in range(limit):

@@ -44,7 +44,7 @@ def _one_set(rng: np.random.Generator, rows: int, dimension: int) -> np.ndarray:
     return _draw(np.random.default_rng(0), rows, dimension)
 
 
-def _moment(points: np.ndarray, bandwidths: np.ndarray, power: int) -> np.ndarray:
+def window_moment(points: np.ndarray, bandwidths: np.ndarray, power: int) -> np.ndarray:
     """E[window^power] at each point: a window to a power is a narrower window, scaled."""
     dimension = points.shape[1]
     squares = (points.astype(float) ** 2).sum(axis=1)
@@ -89,13 +89,13 @@ def parzen_mean(
     seed: int,
     *,
     log_density: Callable = _log_density,
-    blurred: Callable = lambda points, widths: _moment(points, widths, 1),
+    blurred: Callable = lambda points, widths: window_moment(points, widths, 1),
 ) -> Finding:
     worst = -1.0
     example: dict = {}
     for dimension in LOW_DIMENSIONS:
         points, estimates = _estimates(seed, dimension, log_density)
-        first, second = (_moment(points, BANDWIDTHS, power) for power in (1, 2))
+        first, second = (window_moment(points, BANDWIDTHS, power) for power in (1, 2))
         error = np.sqrt((second - first**2) / (WINDOWS * SETS))
         here = np.max(np.abs(estimates.mean(axis=0) - blurred(points, BANDWIDTHS)) / error)
         if worse(here, worst):
@@ -126,7 +126,7 @@ def parzen_variance(
     example: dict = {}
     for dimension in LOW_DIMENSIONS:
         points, estimates = _estimates(seed, dimension, log_density)
-        m1, m2, m3, m4 = (_moment(points, BANDWIDTHS, power) for power in (1, 2, 3, 4))
+        m1, m2, m3, m4 = (window_moment(points, BANDWIDTHS, power) for power in (1, 2, 3, 4))
         one, fourth = m2 - m1**2, m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4
         # The fourth central moment of a mean, then the variance of a sample variance.
         fourth = (fourth + 3 * (WINDOWS - 1) * one**2) / WINDOWS**3
@@ -161,7 +161,9 @@ def parzen_variance(
 def _relative_variance(dimension: int) -> np.ndarray:
     """Of one window, by bandwidth, at a point whose squared norm is the dimension."""
     point = np.ones((1, dimension))
-    return (_moment(point, BANDWIDTHS, 2) / _moment(point, BANDWIDTHS, 1) ** 2 - 1)[:, 0]
+    return (window_moment(point, BANDWIDTHS, 2) / window_moment(point, BANDWIDTHS, 1) ** 2 - 1)[
+        :, 0
+    ]
 
 
 @claim(

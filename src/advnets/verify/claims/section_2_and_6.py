@@ -29,7 +29,7 @@ SHARES = WEIGHTS / WEIGHTS.sum()
 SIGMAS = np.geomspace(0.03, 0.001, 10)
 
 
-def _smoothed_gradient(
+def gradient_through_noise(
     f: Callable, x: Float[np.ndarray, "points 2"], sigma: float, mean: float = 0.0
 ) -> Float[np.ndarray, "points 2"]:
     """The gradient of E f(x + e) in two dimensions, which is E[f(x + e) e] / σ², by quadrature."""
@@ -54,19 +54,21 @@ def _smoothed_gradient(
     faults=[
         Fault(
             "noise of mean σ",
-            {"smoothed_gradient": lambda f, x, sigma: _smoothed_gradient(f, x, sigma, 1.0)},
+            {"smoothed_gradient": lambda f, x, sigma: gradient_through_noise(f, x, sigma, 1.0)},
         ),
         Fault(
             "divided by σ in the place of its square",
-            {"smoothed_gradient": lambda f, x, sigma: sigma * _smoothed_gradient(f, x, sigma)},
+            {"smoothed_gradient": lambda f, x, sigma: sigma * gradient_through_noise(f, x, sigma)},
         ),
         Fault(
             "noise of constant width",
-            {"smoothed_gradient": lambda f, x, sigma: _smoothed_gradient(f, x, 0.1)},
+            {"smoothed_gradient": lambda f, x, sigma: gradient_through_noise(f, x, 0.1)},
         ),
     ],
 )
-def sigma_limit_gradient(seed: int, *, smoothed_gradient: Callable = _smoothed_gradient) -> Finding:
+def sigma_limit_gradient(
+    seed: int, *, smoothed_gradient: Callable = gradient_through_noise
+) -> Finding:
     rng = np.random.default_rng([seed, 20])
     errors = []
     for _ in range(10):
@@ -86,7 +88,7 @@ def sigma_limit_gradient(seed: int, *, smoothed_gradient: Callable = _smoothed_g
     powers = np.polyfit(np.log(SIGMAS), np.log(np.transpose(errors)), 1)[0]
     root_mean_squares = np.array(errors) / np.sqrt(50)
     left = float(root_mean_squares[:, -1].max())
-    kink = _smoothed_gradient(lambda x: np.maximum(x[..., 0], 0), np.zeros((1, 2)), 1e-3)
+    kink = gradient_through_noise(lambda x: np.maximum(x[..., 0], 0), np.zeros((1, 2)), 1e-3)
     worst = int(np.argmax(np.abs(powers - 2)))
     return Finding(
         float(np.abs(powers[worst] - 2)) if left < 1e-4 else np.inf,

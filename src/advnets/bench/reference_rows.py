@@ -69,7 +69,7 @@ def references(
         key = system.sample_key(seed)
         watch = Watch(system.settings, dataset, run.folder, key, measures=False)
         fitted = system.fit(run, watch, progress=progress)
-        samples = fitted.model.blocks(key, SAMPLES)
+        samples = fitted.model.sample(key, SAMPLES)
         found[name] = score(samples, dataset, on_host(preprocessing))
         if name == "centroids":
             found[name] = msgspec.structs.replace(found[name], iterations=fitted.updates)
