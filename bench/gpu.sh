@@ -4,7 +4,7 @@
 #     OUT=results bash bench/gpu.sh [checks] [times] [trains] [precision]     (all unless told)
 #
 # It expects a python3 with JAX for CUDA, Equinox, Optax and PyTorch. Wheels of what else advnets
-# needs, and of pytest and hypothesis, may lie in the folder WHEELS (.wheels), and the data, as the
+# needs, and of pytest and hypothesis, may be in the folder WHEELS (.wheels), and the data, as the
 # Hub has them, in ADVNETS_DATA (.data). ONLY="mnist curves" times only those. Set TINY=1 to try all
 # of it on a CPU with narrow players.
 set -uo pipefail
@@ -39,8 +39,9 @@ run() { # NAME COMMAND...: its output goes to a log too, and a failure does not 
 
 checks() {
     tests=(tests/test_bench_speed.py)
-    [ -n "${TINY:-}" ] || tests+=(tests/test_algorithm1.py tests/test_layers.py
-        tests/test_convolutions.py tests/test_parzen.py tests/test_precision.py)
+    [ -n "${TINY:-}" ] || tests+=(tests/core/test_algorithms.py tests/core/test_layers.py
+        tests/core/test_convolutions.py tests/evaluation/test_parzen.py
+        tests/training/test_precision.py)
     # Tolerances are those of float32; the default there is TF32.
     run checks env JAX_DEFAULT_MATMUL_PRECISION=highest "$python" -m pytest -q -p no:cacheprovider "${tests[@]}"
 }

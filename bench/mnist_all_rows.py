@@ -13,9 +13,8 @@ import dataclasses
 
 import numpy as np
 
-from advnets.bench.__main__ import report
-from advnets.bench.recipes import BENCHMARKS
-from advnets.bench.runs import execute, prepare
+from advnets.bench import BENCHMARKS, report
+from advnets.bench.experiment import Request, execute, prepare
 
 
 def main():
@@ -27,16 +26,16 @@ def main():
     options = parser.parse_args()
     mnist = BENCHMARKS["mnist"]
     recipe = dataclasses.replace(mnist.recipe, order="alternating", epochs=options.epochs)
-    run = prepare(
+    grid = prepare(
         dataclasses.replace(mnist, recipe=recipe),
-        seed=options.seed,
-        out=options.out,
-        resume=options.resume,
+        Request(seed=options.seed, out=options.out, resume=options.resume),
     )
+    (run,) = grid.runs
     images = np.concatenate([run.data.train, run.data.validation])
     print(f"{len(images)} training images")
     run = dataclasses.replace(run, data=dataclasses.replace(run.data, train=images))
-    print(report(execute(run), run.folder))
+    result = execute(dataclasses.replace(grid, runs=(run,)))
+    print(report.of(result, grid.folder))
 
 
 if __name__ == "__main__":

@@ -17,10 +17,12 @@ import json
 import math
 from pathlib import Path
 
+import msgspec
+
 from advnets import bench
 from advnets._provenance import provenance
+from advnets.bench import results
 from advnets.bench.recipes import PRECISIONS
-from advnets.bench.seeds import distribution
 
 REFERENCE = "float32"
 ROWS = ("validation", "test")
@@ -33,23 +35,27 @@ def train(precision, options):
     if options.epochs is not None:
         changes |= {"epochs": options.epochs, "evaluate_every": min(10, options.epochs)}
     folder = Path(options.out) / precision
-    results = bench.run_seeds(
+    found = bench.run_grid(
         dataclasses.replace(benchmark, recipe=dataclasses.replace(benchmark.recipe, **changes)),
         seeds=options.seeds,
         out=folder,
         data_dir=options.data_dir,
         resume=(folder / "config.json").exists(),
     )
-    runs = [
-        json.loads((folder / f"seed-{seed}" / "results.json").read_text())
-        for seed in results["seeds"]
-        if seed not in results["diverged"]
+    scores = [
+        results.read(folder / f"seed-{seed}" / "results.json", results.Result).parzen
+        for seed in found.seeds
+        if seed not in found.diverged
     ]
+    distributions = {
+        "validation": results.distribution([score.validation.mean for score in scores]),
+        "test": results.distribution([score.test.mean for score in scores]),
+    }
     return {
-        "diverged": results["diverged"],
-        "updates_per_second": results["updates_per_second"],
-        "data": results["data"],
-        **{rows: distribution([run["parzen"][rows]["mean"] for run in runs]) for rows in ROWS},
+        "diverged": found.diverged,
+        "updates_per_second": found.updates_per_second,
+        "data": found.data,
+        **msgspec.to_builtins(distributions),
     }
 
 

@@ -24,6 +24,18 @@ def key():
     return jax.random.key(0)
 
 
+@pytest.fixture(scope="module")
+def quick_compilation():
+    """Without XLA's costlier passes: programs compile in half the time, for the same arithmetic.
+
+    For modules that compare with other means up to rounding. Bits are compared with all passes on.
+    """
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 @pytest.fixture
 def data_dir():
     """The folder with real data, for the tests that need it."""

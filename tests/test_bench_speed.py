@@ -12,9 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import advnets
+from advnets.algorithms import at
+from advnets.bench import BENCHMARKS
 from advnets.bench.__main__ import main
-from advnets.bench.recipes import BENCHMARKS, PREPROCESSING, build_players
+from advnets.bench.recipes import build_players
+from advnets.priors import Prior
 
 SPEED = Path(__file__).parent.parent / "bench" / "speed"
 
@@ -75,18 +77,18 @@ def channels_first(player, shape, ends=False):
 def ours_and_start(ours, recipe, images, noise):
     """Our update on given noise, the state before it, and both players' arrays of a state."""
 
-    class Given(advnets.Prior):
+    class Given(Prior):
         size: int = eqx.field(static=True, default=recipe.latent_size)
 
         def __call__(self, key, n):
             return jnp.asarray(noise)
 
-    algorithm, state = ours.build(recipe, images, prior=Given())
-    preprocess = PREPROCESSING[recipe.preprocessing]
+    algorithm, players = ours.build(recipe, images, prior=Given())
+    preprocess = ours.PREPROCESS[recipe.preprocessing]
 
     @jax.jit
     def update(state, real):
-        return algorithm.step(jax.random.key(0), state, preprocess(real))[0]
+        return algorithm.step(jax.random.key(0), players, state, preprocess(real))[0]
 
     # A deconvolution's input is an image too, but one that the last dense layer makes.
     deconvolution = recipe.generator.deconvolution
@@ -96,13 +98,13 @@ def ours_and_start(ours, recipe, images, noise):
         assert deconvolution.channels == made[-1]
 
     def arrays(state):
-        generator, discriminator = algorithm.players(state)
+        now = at(players, state)
         return [
-            *channels_first(generator, made, ends=True),
-            *channels_first(discriminator, images.shape[1:]),
+            *channels_first(now.generator, made, ends=True),
+            *channels_first(now.discriminator, images.shape[1:]),
         ]
 
-    return update, state, arrays
+    return update, algorithm.init(players), arrays
 
 
 def assert_same_moves(start, ours, theirs):
@@ -198,10 +200,9 @@ def test_the_floor_has_the_layers_of_the_players(speed, name):
     shape = ours.SHAPES[recipe.dataset]
     images = np.zeros((2, *shape), np.uint8)
     players = eqx.filter_eval_shape(lambda: build_players(jax.random.key(0), recipe, images))
-    for player, layers in zip(
-        players,
-        (floor.generator_layers(recipe, shape), floor.discriminator_layers(recipe, shape)),
-        strict=True,
+    for player, layers in (
+        (players.generator, floor.generator_layers(recipe, shape)),
+        (players.discriminator, floor.discriminator_layers(recipe, shape)),
     ):
         arrays = [
             layer.kernel.shape if hasattr(layer, "kernel") else layer.weight.shape
@@ -217,8 +218,8 @@ def test_the_floor_counts_the_products_of_an_update(speed, order):
     ours, floor = speed("ours"), speed("floor")
     recipe = dataclasses.replace(BENCHMARKS["mnist"].recipe, order=order)
     images = ours.some_images(recipe, n=recipe.batch_size)
-    algorithm, state = ours.build(recipe, images)
-    lowered = jax.jit(algorithm.step).lower(jax.random.key(0), state, jnp.asarray(images / 255))
+    step, state = ours.start(recipe, images)
+    lowered = jax.jit(step).lower(jax.random.key(0), state, jnp.asarray(images / 255))
     counted = floor.totals(recipe, images.shape[1:])["gflop"] * 1e9
     assert counted < lowered.cost_analysis()["flops"] < 1.1 * counted
 
@@ -241,7 +242,7 @@ def test_torch_makes_the_same_products_as_xla(speed):
         arrays = [rng.normal(size=s) for s in (layer.inputs, layer.outputs, layer.weights)]
         x, y, w = (array.astype(np.float32) for array in arrays)
         left = {"forward": [x], "inputs": [y], "weights": [x, y]}[which]
-        mine = floor._pass(layer, which, left, jnp.asarray(w))
+        mine = floor.one_pass(layer, which, left, jnp.asarray(w))
         theirs = torch_pass(torch, layer, which, *(torch.tensor(a) for a in (x, y, w)))
         np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-4 * abs(theirs).max())
 

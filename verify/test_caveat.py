@@ -14,15 +14,15 @@ PREFIXES = ("caveat-",)
 
 def test_the_closed_derivative_is_that_of_the_criterion():
     volume = caveat.GRID.cell_volume
-    p_data = caveat.GRID.normalised(caveat._network_density(np.array(caveat.BEST)))
+    p_data = caveat.GRID.normalised(caveat.network_density(np.array(caveat.BEST)))
 
     def criterion(theta):
-        p_g = caveat.GRID.normalised(caveat._network_density(theta))
+        p_g = caveat.GRID.normalised(caveat.network_density(theta))
         return virtual_criterion(p_data, p_g, volume)
 
     theta = np.array([1.1, -0.6])
-    p_g = caveat.GRID.normalised(caveat._network_density(theta))
-    exact = caveat._derivative(p_data, p_g, caveat._network_moves(theta))
+    p_g = caveat.GRID.normalised(caveat.network_density(theta))
+    exact = caveat.derivative_along(p_data, p_g, caveat.network_moves(theta))
     numerical = scipy.optimize.approx_fprime(theta, criterion, 1e-6)
     np.testing.assert_allclose(exact, numerical, rtol=1e-4)
 

@@ -45,7 +45,7 @@ def test_the_callers_precision_stays():
 
 
 def test_the_pairs_are_exact_densities_of_every_kind():
-    pairs = list(certified._random_rationals(0, 50))
+    pairs = list(certified.random_rationals(0, 50))
     assert all(sum(p) == sum(q) == 1 and min(p + q) >= 0 for p, q in pairs)
     assert sum(p == q for p, q in pairs) == 10
     disjoint = sum(all(a * b == 0 for a, b in zip(p, q, strict=True)) for p, q in pairs)
@@ -60,7 +60,7 @@ def test_the_library_lies_in_the_enclosure(cells):
     columns = list(zip(*cells, strict=True))
     p, q = ([flint.fmpq(w, sum(column)) for w in column] for column in columns)
     with flint.ctx.workprec(200):
-        ball = certified._criterion(p, q, certified._discriminator)
+        ball = certified.enclosed_criterion(p, q, certified.rational_discriminator)
         assert float(ball.rad()) < 1e-50
         assert (ball + flint.arb(4).log()).upper() >= 0
         assert ball.lower() <= 0

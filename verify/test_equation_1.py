@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from on_claims import test_the_claim_holds as test_the_claim_holds
 from on_claims import test_the_planted_fault_is_caught as test_the_planted_fault_is_caught
 
-import advnets
-from advnets import verify
+from advnets import Model, game, players, priors, verify
 
 PREFIXES = ("eq1-",)
 
@@ -44,11 +43,11 @@ def test_the_value_of_samples_is_the_sum_over_cells():
     cells = jax.random.choice(real_key, 4, (N,), p=jnp.asarray(p_data, jnp.float32))
     real = jax.nn.one_hot(cells, 4)
     generator = Quarters(jnp.asarray(np.cumsum(p_g)[:3], jnp.float32))
-    fake = advnets.generate(fake_key, generator, advnets.Uniform(1), N)
+    fake = Model(generator, priors.Uniform(1))(fake_key, N)
     discriminator = Table(jnp.asarray(logits, jnp.float32))
-    real_logits = advnets.judge(judge_key, discriminator, real)
-    fake_logits = advnets.judge(judge_key, discriminator, fake)
-    sampled = float(advnets.value_function(real_logits, fake_logits))
+    real_logits = players.judge(judge_key, discriminator, real)
+    fake_logits = players.judge(judge_key, discriminator, fake)
+    sampled = float(game.value_function(real_logits, fake_logits))
 
     d = 1 / (1 + np.exp(-logits))
     summed = np.sum(p_data * np.log(d) + p_g * np.log(1 - d))

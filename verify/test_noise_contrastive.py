@@ -13,7 +13,7 @@ from advnets.verify.claims import noise_contrastive as nce
 
 PREFIXES = ("nce-",)
 
-CASE = nce._Case(step=1.3, mean=1.1, theta=0.4)
+CASE = nce.Case(step=1.3, mean=1.1, theta=0.4)
 
 
 def values(case, subset, learned):
@@ -44,22 +44,22 @@ def test_the_gradients_are_those_of_v_and_c():
     h = 1e-4
     ends = [values(dataclasses.replace(CASE, theta=CASE.theta + e), 2, 0.8) for e in (h, -h)]
     v, c = (np.subtract(*ends)) / (2 * h)
-    assert nce._nce_gradient(CASE, 2, 0.8)[1] == pytest.approx(v, rel=1e-6)
+    assert nce.nce_gradient(CASE, 2, 0.8)[1] == pytest.approx(v, rel=1e-6)
     # The generator descends; D* is optimal, so that the envelope theorem makes it C's slope.
-    assert nce._game_gradient(CASE, 2, 0.8)[1] == pytest.approx(-c, rel=1e-6)
+    assert nce.game_gradient(CASE, 2, 0.8)[1] == pytest.approx(-c, rel=1e-6)
 
 
 def test_all_gradients_vanish_at_the_truth():
     right = dataclasses.replace(CASE, theta=CASE.mean)
-    assert nce._nce_gradient(right, 4, 1.0)[:2] == pytest.approx((0, 0), abs=1e-12)
-    assert nce._game_gradient(right, 4, 1.0) == pytest.approx((0, 0), abs=1e-12)
+    assert nce.nce_gradient(right, 4, 1.0)[:2] == pytest.approx((0, 0), abs=1e-12)
+    assert nce.game_gradient(right, 4, 1.0) == pytest.approx((0, 0), abs=1e-12)
 
 
 @pytest.mark.parametrize("learned", [0.5, 0.8, 1.0])
 @pytest.mark.parametrize("subset", [0, 1, 3, 9])
 def test_the_bound_bounds(subset, learned):
-    gradient = abs(nce._nce_gradient(CASE, subset, learned)[1])
-    assert 0 < gradient <= nce._bound(CASE, subset, learned)
+    gradient = abs(nce.nce_gradient(CASE, subset, learned)[1])
+    assert 0 < gradient <= nce.gradient_bound(CASE, subset, learned)
 
 
 def test_pictures_are_drawn():

@@ -24,9 +24,9 @@ def test_the_moments_of_a_window_are_integrals(power, width):
         return scipy.integrate.quad(integrand, -10, 10, epsabs=1e-12)[0]
 
     one = [moment(x) for (x,) in points]
-    assert parzen_estimate._moment(points, np.array([width]), power)[0] == pytest.approx(one)
+    assert parzen_estimate.window_moment(points, np.array([width]), power)[0] == pytest.approx(one)
     # In two dimensions windows and density are products.
-    (both,) = parzen_estimate._moment(points.T, np.array([width]), power)
+    (both,) = parzen_estimate.window_moment(points.T, np.array([width]), power)
     assert both == pytest.approx(np.prod(one, keepdims=True))
 
 

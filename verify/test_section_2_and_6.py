@@ -27,18 +27,18 @@ def test_the_gradient_of_a_smoothed_cubic_has_a_closed_form(point, sigma, coeffi
 
     x, y = point
     gradient = np.array([3 * a * x**2 + 2 * b * x * y, b * x**2 + 2 * c * y])
-    smoothed = section_2_and_6._smoothed_gradient(f, np.array([point]), sigma)[0]
+    smoothed = section_2_and_6.gradient_through_noise(f, np.array([point]), sigma)[0]
     np.testing.assert_allclose(smoothed, gradient + sigma**2 * np.array([3 * a, b]), atol=1e-9)
 
 
-def test_relaxation_time_of_a_two_state_chain():
+def testrelaxation_time_of_a_two_state_chain():
     # Moves with probability 0.1 from the first state and 0.2 from the second: λ₂ = 1 - 0.3.
     p = np.array([2 / 3, 1 / 3])
     proposals = np.array([[0.0, 0.1], [0.2, 0.0]])
-    assert section_2_and_6._relaxation_time(p, proposals) == pytest.approx(1 / 0.3)
+    assert section_2_and_6.relaxation_time(p, proposals) == pytest.approx(1 / 0.3)
 
 
 def test_the_window_of_dense_data_is_narrower():
     rng = np.random.default_rng(0)
     line = rng.normal(size=(400, 1)) * section_2_and_6.ALONG
-    assert section_2_and_6._window(line) < section_2_and_6._window(line[:40])
+    assert section_2_and_6.window(line) < section_2_and_6.window(line[:40])

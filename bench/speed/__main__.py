@@ -21,6 +21,7 @@ MEASUREMENTS = {
     "parzen": "parzen.py",
     "startup": "startup.py",
     "driver": "driver_overhead.py",
+    "streamed": "streamed.py",
 }
 # What to add to try them in little time.
 TINY = {
@@ -32,6 +33,7 @@ TINY = {
     "devices": "--tiny --updates 3",
     "parzen": "--points 300 --samples 1000 --slow-points 10 --checked 10 --curve 1000 2000",
     "startup": "--benchmark digits",
+    "streamed": "--rows 1000 --epochs 2",
 }
 # On a CPU, whose cores they share.
 SIMULATED = "--xla_force_host_platform_device_count=8"

@@ -3,8 +3,9 @@
     python bench/speed/commits.py BEFORE [AFTER] [--recipe mnist] [--rounds 7] [--out FILE]
 
 The alternating order. Each turn is a fresh process, which imports the package as it was at that
-commit and reports the median of 5 calls. This script and `ours.py` are today's, so commits that
-had another interface can't be timed.
+commit. It reports the median of 5 calls; how much longer the first one took, in which the update is
+traced and compiled, and of that XLA's part; and the peak memory of the process. This script and
+`ours.py` are today's; `ours.start` knows the interface of the earlier commits that can be timed.
 """
 
 import argparse
@@ -15,17 +16,27 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
+import jax
+import memory
 import ours
 import paired
 import results
 from tqdm import tqdm
 
 import advnets
-from advnets.bench.recipes import BENCHMARKS
+from advnets.bench import BENCHMARKS
 
 HERE = Path(__file__).resolve().parent
+# What a process reports, and in what unit.
+MEASURED = {
+    "milliseconds_per_update": "ms",
+    "trace_and_compile_seconds": "s",
+    "compile_seconds": "s",
+    "peak_mib": "MiB",
+}
 
 
 def git(*arguments):
@@ -47,7 +58,7 @@ def checked_out(commit):
 
 
 def in_process(folder, options):
-    """Seconds of a call, by a fresh process that imports the package of that folder."""
+    """What a fresh process measures that imports the package of that folder."""
     command = [sys.executable, __file__, "--one", "--recipe", options.recipe]
     command += ["--updates", str(options.updates)]
     path = [str(folder / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -58,15 +69,37 @@ def in_process(folder, options):
     found = json.loads(done.stdout)
     if Path(found["package"]) != folder / "src" / "advnets":
         raise RuntimeError(f"the package came from {found['package']}, not from {folder}")
-    return found["seconds"]
+    return found
+
+
+def first_call(call):
+    """Seconds of a first call, and those of them in which XLA compiles."""
+    compiling = []
+
+    def listen(event, seconds, **_):
+        if event.endswith("backend_compile_duration"):
+            compiling.append(seconds)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began, sum(compiling)
 
 
 def one(options):
     recipe = dataclasses.replace(BENCHMARKS[options.recipe].recipe, order="alternating")
     images, rows = ours.some_images(recipe), ours.some_rows(recipe, options.updates)
-    seconds = paired.median_seconds(ours.updates(recipe, images, rows))
-    package = str(Path(advnets.__file__).resolve().parent)
-    print(json.dumps({"seconds": seconds, "package": package}))
+    call = ours.updates(recipe, images, rows)
+    first, compiling = first_call(call)
+    seconds = paired.median_seconds(call)
+    found = {
+        "trace_and_compile_seconds": first - seconds,
+        "compile_seconds": compiling,
+        "milliseconds_per_update": seconds / options.updates * 1e3,
+        "peak_mib": memory.peak_mib(),
+        "package": str(Path(advnets.__file__).resolve().parent),
+    }
+    print(json.dumps(found))
 
 
 def main():
@@ -85,12 +118,16 @@ def main():
     if options.before is None:
         parser.error("name the commit to compare with")
     commits = {name: git("rev-parse", getattr(options, name)) for name in ("before", "after")}
-    seconds = {name: [] for name in commits}
+    found = {name: [] for name in commits}
     with checked_out(commits["before"]) as before, checked_out(commits["after"]) as after:
         folders = {"before": before, "after": after}
         for turn in tqdm(range(options.rounds), desc="rounds"):
             for name in list(folders)[:: 1 if turn % 2 == 0 else -1]:
-                seconds[name].append(in_process(folders[name], options))
+                found[name].append(in_process(folders[name], options))
+    measured = {
+        what: {name: [turn[what] for turn in turns] for name, turns in found.items()}
+        for what in MEASURED
+    }
     result = {
         "recipe": options.recipe,
         "commits": commits,
@@ -98,15 +135,16 @@ def main():
         "updates_in_a_call": options.updates,
         "rounds": options.rounds,
         "threads": paired.cores(),
-        "milliseconds_per_update": {
-            name: paired.spread([s / options.updates * 1e3 for s in times])
-            for name, times in seconds.items()
-        },
-        "times_as_long_before": paired.ratios(seconds, "after")["before"],
+    } | {
+        what: {name: paired.spread(values) for name, values in of_commits.items()}
+        | {"before_over_after": paired.ratios(of_commits, "after")["before"]}
+        for what, of_commits in measured.items()
     }
-    for name, spread in result["milliseconds_per_update"].items():
-        print(paired.line(f"{name}, {commits[name][:7]}", spread, " ms"))
-    print(paired.line("before / after", result["times_as_long_before"]))
+    for what, unit in MEASURED.items():
+        print(what)
+        for name, commit in commits.items():
+            print(paired.line(f"  {name}, {commit[:7]}", result[what][name], f" {unit}"))
+        print(paired.line("  before / after", result[what]["before_over_after"]))
     results.finish(result, options.out)
 
 

@@ -2,7 +2,7 @@
 
     python bench/speed/curves.py [--only seeds] [--rounds 5] [--updates 20] [--out DIR]
 
-The MNIST recipe, with one thing changed at a time; the seeds as `train_seeds` has them.
+The MNIST recipe, with one thing changed at a time; the seeds as `train_many` has them.
 Writes curves.json and curves.png. For each curve the exponent a of cost ∝ size^a is fitted by
 least squares on logarithms, over all sizes: 0 is free, 1 is proportional. Beside seeds, the time
 for all at once over that for one after another. Devices share a machine's cores on a CPU, so there
@@ -11,20 +11,21 @@ that curve shows the price of spreading, not a gain.
 
 import argparse
 import dataclasses
-import functools
 import sys
 from pathlib import Path
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import ours
 import paired
 import results
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from advnets._games import side_by_side
-from advnets.bench.recipes import BENCHMARKS, PREPROCESSING
+from advnets.bench import BENCHMARKS
+from advnets.training import Resident
+from advnets.training.devices import make_mesh
+from advnets.training.program import ManyGames, OneGame
 
 SIZES = {
     "batch size": (10, 30, 100, 300, 1000),
@@ -34,7 +35,6 @@ SIZES = {
 }
 TINY = {"batch size": (5, 10), "width": (16, 32), "seeds": (1, 2), "devices": (1, 2)}
 LABELS = {"batch size": "examples in a minibatch", "width": "hidden units of the generator"}
-BATCH = "batch"
 
 
 def wider(recipe, width):
@@ -48,34 +48,27 @@ def wider(recipe, width):
 
 
 def program(recipe, updates, seeds=None, devices=1):
-    """A call that makes so many updates, of each of some seeds, and waits."""
-    images = ours.some_images(recipe)
-    algorithm, state = ours.build(recipe, images)
-    preprocess, keys = PREPROCESSING[recipe.preprocessing], jax.random.key(1)
-    if seeds is not None:
-        keys = jax.random.split(keys, seeds)
-        state = jax.tree.map(lambda x: jnp.stack([x] * seeds), state)
-    mesh = Mesh(np.array(jax.devices()[:devices]), (BATCH,))
-    everywhere = NamedSharding(mesh, PartitionSpec())
-    split = NamedSharding(mesh, PartitionSpec(None, BATCH))
+    """A call that makes `updates` updates, of each of some seeds, and waits; the driver's program.
 
-    @functools.partial(jax.jit, donate_argnums=0)
-    def run(state, images, rows):
-        def once(keys, state):
-            return jax.lax.scan(
-                lambda state, rows: algorithm.step(keys, state, preprocess(images[rows])),
-                state,
-                rows,
-            )
-
-        return once(keys, state) if seeds is None else side_by_side(once)(keys, state)
-
-    images = jax.device_put(images, everywhere)
-    rows = jax.device_put(ours.some_rows(recipe, updates), split)
-    states = [jax.device_put(state, everywhere)]
+    The seeds start from the same players, which changes nothing about their speed.
+    """
+    images, rows = ours.some_images(recipe), ours.some_rows(recipe, updates)
+    source = Resident(images, ours.PREPROCESS[recipe.preprocessing])
+    mesh = make_mesh(devices, "the batch size", recipe.batch_size)
+    algorithm, players = ours.build(recipe, images)
+    key = jax.random.key(1)
+    if seeds is None:
+        game = OneGame(algorithm, players, source, recipe.batch_size, mesh, shard_layers=False)
+    else:
+        key, rows = jax.random.split(key, seeds), np.stack([rows] * seeds)
+        stacked = jax.tree.map(lambda x: jnp.stack([x] * seeds) if eqx.is_array(x) else x, players)
+        game = ManyGames(lambda _: algorithm, None, stacked, source, recipe.batch_size, mesh, seeds)
+        players = stacked
+    chunk = source.chunk(jnp.asarray(rows), mesh, 1)
+    key, placed, states = game.place_keys(key), source.place(mesh), [game.init(players)]
 
     def call():
-        states[0], info = run(states[0], images, rows)
+        states[0], info = game.advance(key, states[0], placed, chunk)
         jax.block_until_ready((states[0], info))
 
     return call

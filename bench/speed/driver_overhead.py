@@ -4,7 +4,7 @@
 
 One run of `advnets.train` on MNIST-sized data, with a progress bar and metrics; with
 `--checkpoints` also with a folder, and a checkpoint in every round, five times as often as in the
-recipe. Between its evaluations lie 1,000 updates; at each evaluation, outside the time counted, the
+recipe. Between its evaluations are 1,000 updates; at each evaluation, outside the time counted, the
 same 1,000 updates run bare: the same step, scanned, with nothing returned and nobody watching.
 Reported: the ratio of the two, round by round, and the peak memory of the whole process.
 """
@@ -22,7 +22,8 @@ import numpy as np
 
 import advnets
 from advnets._provenance import provenance
-from advnets.bench.recipes import BENCHMARKS, build_players, build_prior, update_rule
+from advnets.bench import BENCHMARKS
+from advnets.bench.recipes import algorithm_of, build_players
 
 EPOCHS_PER_ROUND, UPDATES_PER_EPOCH = 2, 500
 
@@ -37,29 +38,22 @@ def main():
     recipe = BENCHMARKS["mnist"].recipe
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (UPDATES_PER_EPOCH * recipe.batch_size, 28, 28), np.uint8)
-    generator, discriminator = build_players(jax.random.key(0), recipe, images)
-    g_updates, d_updates = update_rule(recipe, UPDATES_PER_EPOCH)
-    algorithm = advnets.Algorithm1(
-        generator,
-        discriminator,
-        build_prior(recipe),
-        generator_updates=g_updates,
-        discriminator_updates=d_updates,
-        order=recipe.order,
-    )
+    players = build_players(jax.random.key(0), recipe, images)
+    algorithm = algorithm_of(recipe)
+    settled = algorithm.for_epochs_of(UPDATES_PER_EPOCH)
 
     @functools.partial(jax.jit, donate_argnums=0)
     def bare(state, images, rows):
         def once(state, rows):
             pixels = images[rows].astype(float) / 255
-            return algorithm.step(jax.random.key(1), state, pixels)[0], None
+            return settled.step(jax.random.key(1), players, state, pixels)[0], None
 
         return jax.lax.scan(once, state, rows)[0]
 
     on_device = jnp.asarray(images)
     updates = EPOCHS_PER_ROUND * UPDATES_PER_EPOCH
     rows = jnp.asarray(rng.integers(0, len(images), (updates, recipe.batch_size)))
-    start = algorithm.init(generator, discriminator)
+    start = settled.init(players)
     states = [jax.block_until_ready(bare(start, on_device, rows))]
     pairs, began = [], [time.perf_counter()]
 
@@ -75,14 +69,10 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         advnets.train(
             jax.random.key(0),
-            generator,
-            discriminator,
+            players,
             images,
             epochs=EPOCHS_PER_ROUND * (options.rounds + 1),
-            prior=build_prior(recipe),
-            generator_updates=g_updates,
-            discriminator_updates=d_updates,
-            order=recipe.order,
+            algorithm=algorithm,
             evaluate=evaluate,
             evaluate_every=EPOCHS_PER_ROUND,
             folder=folder if options.checkpoints else None,

@@ -24,7 +24,7 @@ import peers
 import results
 from jax import lax
 
-from advnets.bench.recipes import BENCHMARKS
+from advnets.bench import BENCHMARKS
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 PASSES = ("forward", "inputs", "weights")
@@ -140,7 +140,7 @@ def totals(recipe, shape):
     }
 
 
-def _pass(layer, which, left, weights):
+def one_pass(layer, which, left, weights):
     """One product. `left` is the input, or the gradient of the output, or both."""
     if layer.kind == "dense":
         return {
@@ -200,7 +200,7 @@ def by_xla(count, repeats):
     def run(lefts, weights):
         def once(lefts, _):
             results = [
-                _pass(*p, left, w) for p, left, w in zip(passes, lefts, weights, strict=True)
+                one_pass(*p, left, w) for p, left, w in zip(passes, lefts, weights, strict=True)
             ]
             # Whole results, and each repetition needs the one before: nothing can be left out.
             results = lax.optimization_barrier(results)

@@ -18,7 +18,7 @@ import paired
 import peers_equinox
 import results
 
-from advnets.bench.recipes import BENCHMARKS
+from advnets.bench import BENCHMARKS
 
 RECORDED = Path(__file__).with_suffix(".json")
 UPDATES = 20

@@ -1,16 +1,24 @@
 """Updates of a recipe by this library, many in one compiled program, as its driver runs them."""
 
+import dataclasses
 import functools
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import advnets
-from advnets.bench.recipes import PREPROCESSING, build_players, build_prior, update_rule
+from advnets.bench import recipes
 
 IMAGES = 20_000
 SHAPES = {"mnist": (28, 28), "cifar10": (32, 32, 3), "tfd": (48, 48), "digits": (8, 8)}
+# Not the bench's own, which older commits keep elsewhere.
+PREPROCESS = {
+    "unit": advnets.preprocessing.to_unit_interval,
+    "gcn": advnets.preprocessing.gcn,
+}
+NORMS_EVERY = 10  # as in the driver
 
 
 def some_images(recipe, n=IMAGES):
@@ -25,33 +33,54 @@ def some_rows(recipe, updates, n=IMAGES):
 
 
 def build(recipe, images, prior=None):
-    """The algorithm of a recipe, and its first state."""
-    players = build_players(jax.random.key(0), recipe, images)
-    g_updates, d_updates = update_rule(recipe, 500)
+    """The algorithm of a recipe, and its players."""
+    players = recipes.build_players(jax.random.key(0), recipe, images)
+    if prior is not None:
+        players = dataclasses.replace(players, prior=prior)
+    algorithm = recipes.algorithm_of(recipe).for_epochs_of(500)
+    return dataclasses.replace(algorithm, norms_every=NORMS_EVERY), players
+
+
+def start(recipe, images):
+    """A step of a recipe, a function of key, state and data, and the state before the first."""
+    if not hasattr(advnets, "Players"):
+        return _start_with_players_inside(recipe, images)
+    algorithm, players = build(recipe, images)
+    state = algorithm.init(players)
+    # The state has the arrays; another copy of them would count as memory.
+    structure = eqx.filter(players, eqx.is_array, inverse=True)
+    return lambda key, state, real: algorithm.step(key, structure, state, real), state
+
+
+def _start_with_players_inside(recipe, images):
+    """The same at older commits, whose `Algorithm1` holds the players, for `commits.py`."""
+    players = recipes.build_players(jax.random.key(0), recipe, images)
+    g_updates, d_updates = recipes.update_rule(recipe, 500)
     algorithm = advnets.Algorithm1(
         *players,
-        prior or build_prior(recipe),
+        recipes.build_prior(recipe),
         generator_updates=g_updates,
         discriminator_updates=d_updates,
         order=recipe.order,
-        norms_every=10,  # as in the driver
+        norms_every=NORMS_EVERY,
     )
-    return algorithm, algorithm.init(*players)
+    return algorithm.step, algorithm.init(*players)
 
 
 def updates(recipe, images, rows):
     """A call that makes one update for each row of `rows`, and waits for the last."""
-    algorithm, state = build(recipe, images)
-    preprocess, key = PREPROCESSING[recipe.preprocessing], jax.random.key(1)
+    step, state = start(recipe, images)
+    preprocess, key = PREPROCESS[recipe.preprocessing], jax.random.key(1)
 
     @functools.partial(jax.jit, donate_argnums=0)
     def run(state, images, rows):
         def once(state, rows):
-            return algorithm.step(key, state, preprocess(images[rows]))
+            return step(key, state, preprocess(images[rows]))
 
         return jax.lax.scan(once, state, rows)
 
     states, images, rows = [state], jnp.asarray(images), jnp.asarray(rows)
+    del state  # it is donated to the first call
 
     def call():
         states[0], info = run(states[0], images, rows)

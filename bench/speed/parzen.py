@@ -13,8 +13,8 @@ names a local mirror of the Hub, otherwise uniform in [0, 1]; float32 on every s
 Then the time and the peak memory of an evaluation whose samples are drawn on the fly, against their
 number, each in a process of its own; the exponent is that of the fitted power.
 
-On a GPU, advnets and PyKeOps run there, on all points that lie there already; the others use the
-processor.
+On a GPU, advnets and PyKeOps run there, on all points, which are in its memory already; the others
+use the processor.
 """
 
 import argparse
@@ -26,17 +26,19 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.special
 import scipy.stats
+from memory import peak_mib
 
 import advnets
 from advnets._provenance import provenance
-from advnets.bench.recipes import BENCHMARKS, build_players
+from advnets.bench import BENCHMARKS
+from advnets.bench.recipes import build_players
+from advnets.model import model_of
 
 BANDWIDTH = 0.2
 OURS, TEN = "advnets, 1 bandwidth", "advnets, 10 bandwidths"
@@ -267,10 +269,11 @@ def streamed(samples, points):
     """
     rows = np.random.default_rng(0).random((points, 28, 28), np.float32)
     recipe = BENCHMARKS["mnist"].recipe
-    generator, _ = build_players(jax.random.key(0), recipe, np.zeros((1, 28, 28), np.uint8))
+    players = build_players(jax.random.key(0), recipe, np.zeros((1, 28, 28), np.uint8))
+    model = model_of(players)
 
     def evaluate(n):
-        blocks = advnets.sample_blocks(jax.random.key(1), generator, n)
+        blocks = model.blocks(jax.random.key(1), n)
         advnets.parzen.evaluate_draws(blocks, rows[: points // 10], rows[points // 10 :])
 
     evaluate(min(samples, 10_000))  # compiles
@@ -279,17 +282,6 @@ def streamed(samples, points):
         "seconds": seconds(lambda: evaluate(samples)),
         "peak_mib": peak_mib(),
     }
-
-
-def peak_mib():
-    """The most memory that this process has held, by Linux's own count.
-
-    That of `resource` starts at what the parent held.
-    """
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
-    raise OSError("/proc/self/status has no VmHWM")
 
 
 def against_samples(counts, points):

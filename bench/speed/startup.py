@@ -30,20 +30,15 @@ def child(name, data_dir, began):
     import jax
 
     import advnets
-    from advnets.bench.recipes import (
-        BENCHMARKS,
-        PREPROCESSING,
-        build_players,
-        build_prior,
-        update_rule,
-    )
+    from advnets.bench.recipes import algorithm_of, build_players
+    from advnets.bench.settings import PREPROCESSING
 
-    recipe = BENCHMARKS[name].recipe
+    recipe = advnets.bench.BENCHMARKS[name].recipe
     images = advnets.data.load(recipe.dataset, data_dir).train
     marks.append(time.time())
 
-    g_updates, d_updates = update_rule(recipe, len(images) // recipe.batch_size)
-    players = jax.block_until_ready(build_players(jax.random.key(0), recipe, images))
+    players = build_players(jax.random.key(0), recipe, images)
+    jax.block_until_ready(players.named)
     marks.append(time.time())
 
     parts = {"trace": 0.0, "compile": 0.0}
@@ -58,15 +53,14 @@ def child(name, data_dir, began):
     with tempfile.TemporaryDirectory() as folder:
         advnets.train(
             jax.random.key(1),
-            *players,
-            images[: recipe.batch_size],  # an epoch of one update
+            players,
+            advnets.training.Resident(
+                images[: recipe.batch_size],  # an epoch of one update
+                PREPROCESSING[recipe.preprocessing],
+            ),
             epochs=1,
-            prior=build_prior(recipe),
-            generator_updates=g_updates,
-            discriminator_updates=d_updates,
-            order=recipe.order,
+            algorithm=algorithm_of(recipe),
             batch_size=recipe.batch_size,
-            preprocess=PREPROCESSING[recipe.preprocessing],
             folder=folder,
             progress=False,
         )

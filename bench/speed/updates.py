@@ -4,7 +4,7 @@
 
 All have the same players, batch, dropout, momentum and falling learning rate, the data in memory
 as uint8, the same number of threads and the same precision of products. The peers take the paper's
-alternating order; ours is timed in both. Reported, of seconds for so many updates taken in turn:
+alternating order; ours is timed in both. Reported, of the seconds of turns of some updates:
 how many times as long each takes as ours in the alternating order, and the fraction that the
 floor (the products alone, by the faster of XLA and PyTorch) is of ours.
 """
@@ -25,7 +25,7 @@ import peers
 import peers_equinox
 import results
 
-from advnets.bench.recipes import BENCHMARKS
+from advnets.bench import BENCHMARKS
 
 OURS = "advnets, alternating"
 
@@ -53,7 +53,7 @@ def tiny(recipe):
 
 
 def contestants(recipe, updates, device, leave_out=()):
-    """What is timed, each a call that makes so many updates."""
+    """What is timed, each a call that makes `updates` updates."""
     alternating = dataclasses.replace(recipe, order="alternating")
     simultaneous = dataclasses.replace(recipe, order="simultaneous")
     images, rows = ours.some_images(recipe), ours.some_rows(recipe, updates)

@@ -25,8 +25,8 @@ import paired
 import results
 from tqdm import tqdm
 
-import advnets
-from advnets.bench.recipes import BENCHMARKS, PREPROCESSING
+from advnets.bench import BENCHMARKS
+from advnets.model import model_of
 
 AS_IT_IS = "as it is"
 FLAGS = {
@@ -41,16 +41,18 @@ FLAGS = {
 
 
 def variants(recipe, updates):
-    """Calls of so many updates each."""
+    """Calls that make `updates` updates each."""
     images, rows = ours.some_images(recipe), ours.some_rows(recipe, updates)
-    preprocess, key = PREPROCESSING[recipe.preprocessing], jax.random.key(1)
+    preprocess, key = ours.PREPROCESS[recipe.preprocessing], jax.random.key(1)
     in_memory, numbers = jnp.asarray(images), jnp.asarray(rows)
 
-    def program(algorithm, batch, donate=True):
+    def program(algorithm, players, batch, donate=True):
         @functools.partial(jax.jit, donate_argnums=(0,) if donate else ())
         def run(state, data, rows):
             return jax.lax.scan(
-                lambda state, row: algorithm.step(key, state, batch(data, row)), state, rows
+                lambda state, row: algorithm.step(key, players, state, batch(data, row)),
+                state,
+                rows,
             )
 
         return run
@@ -61,8 +63,16 @@ def variants(recipe, updates):
     def in_order(data, start):
         return preprocess(jax.lax.dynamic_slice_in_dim(data, start, recipe.batch_size))
 
-    def call(run, state, data=in_memory, rows=numbers, at_once=updates):
-        states = [state]
+    def call(
+        algorithm,
+        players,
+        batch=gathered,
+        donate=True,
+        data=in_memory,
+        rows=numbers,
+        at_once=updates,
+    ):
+        run, states = program(algorithm, players, batch, donate), [algorithm.init(players)]
 
         def run_all():
             for first in range(0, updates, at_once):
@@ -74,34 +84,27 @@ def variants(recipe, updates):
     def build(recipe=recipe):
         return ours.build(recipe, images)
 
-    def plain(batch=gathered, donate=True, **options):
-        algorithm, state = build()
-        return call(program(algorithm, batch, donate), state, **options)
+    def plain(*batch, **options):
+        return call(*build(), *batch, **options)
 
     def without_dropout():
         keep = dataclasses.replace(recipe.discriminator, input_keep=1.0, hidden_keep=1.0)
-        algorithm, state = build(dataclasses.replace(recipe, discriminator=keep))
-        return call(program(algorithm, gathered), state)
+        return call(*build(dataclasses.replace(recipe, discriminator=keep)))
 
     def without_update_rule():
-        algorithm, state = build()
-        players = algorithm.players(state)
+        algorithm, players = build()
         # Gradients are added as they are, and so values grow; that takes no longer.
         rules = {f"{player}_updates": optax.identity() for player in ("generator", "discriminator")}
-        algorithm = dataclasses.replace(algorithm, **rules)
-        return call(program(algorithm, gathered), algorithm.init(*players))
+        return call(dataclasses.replace(algorithm, **rules), players)
 
     def generator(n, times):
-        algorithm, state = build()
-        player, _ = algorithm.players(state)
+        _, players = build()
+        model = model_of(players)
 
         @jax.jit
         def run(key):
             def once(total, key):
-                made = (
-                    advnets.generate(k, player, algorithm.prior, n)
-                    for k in jax.random.split(key, times)
-                )
+                made = (model(k, n) for k in jax.random.split(key, times))
                 return total + sum(jnp.sum(rows) for rows in made), None
 
             return jax.lax.scan(once, 0.0, jax.random.split(key, updates))[0]
@@ -117,7 +120,7 @@ def variants(recipe, updates):
     starts = jnp.arange(updates) * recipe.batch_size
     made |= {
         "without donation": functools.partial(plain, donate=False),
-        "minibatches lie in order": functools.partial(plain, in_order, rows=starts),
+        "minibatches in order": functools.partial(plain, in_order, rows=starts),
         "without dropout": without_dropout,
         "without momentum and norm limits": without_update_rule,
         "only G, on two minibatches of noise": functools.partial(generator, recipe.batch_size, 2),

@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Integer, Key, Real
 
+from advnets._signatures import accepts_key
+
 # The name of the axis along which a player is mapped over a minibatch (`jax.vmap`'s axis_name).
 MINIBATCH = "minibatch"
 
@@ -425,4 +427,6 @@ class Labelled(eqx.Module):
         key: Key[Array, ""] | None = None,
     ) -> Any:
         joined = jnp.concatenate([x.ravel(), jax.nn.one_hot(label, self.classes, dtype=x.dtype)])
-        return self.player(joined) if key is None else self.player(joined, key=key)
+        if key is None or not accepts_key(self.player):
+            return self.player(joined)
+        return self.player(joined, key=key)

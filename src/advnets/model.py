@@ -10,8 +10,15 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
 from advnets.batches import length
-from advnets.conditions import Condition
-from advnets.players import Player, Players, apply, for_sampling, inputs_taken
+from advnets.conditions import Condition, check_labels
+from advnets.players import (
+    Player,
+    Players,
+    apply,
+    classes_taken,
+    for_sampling,
+    inputs_taken,
+)
 from advnets.priors import Prior, Uniform
 
 # Examples generated in one compiled program; it bounds memory. What `Model.sample` draws for a key
@@ -246,14 +253,22 @@ class Model(eqx.Module):
             return ()
         given = condition if isinstance(condition, tuple) else (condition,)
         given = jax.tree.map(np.asarray, given)
-        if self.condition is not None:
-            self.condition.check(given)
+        if len(given) + 1 > inputs_taken(self.generator)[1]:
+            raise ValueError(
+                f"the generator takes fewer inputs than a latent vector and {len(given)} of "
+                "condition; leave the condition out"
+            )
         given = jax.tree.map(lambda c: np.broadcast_to(c, (n,)) if c.ndim == 0 else c, given)
         if length(given) != n:
             raise ValueError(
                 f"there must be a condition for each of the {n} samples, or one for all; got "
                 f"{length(given)}"
             )
+        classes = classes_taken(self.generator)
+        if classes is not None and len(given) == 1:
+            check_labels(given[0], classes)
+        if self.condition is not None:
+            self.condition.check(given)
         return given
 
 

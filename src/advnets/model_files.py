@@ -151,7 +151,7 @@ def _kind(name: str, file: Any) -> str:
     """What a stored tensor is, from the file's header."""
     tensor = file.get_slice(name)
     if tensor.get_dtype() not in DTYPES:
-        raise ValueError(f"the tensor {name!r} is of type {tensor.get_dtype()}, which is not read")
+        raise ValueError(f"{name} is of type {tensor.get_dtype()}, which advnets doesn't read")
     return summary(DTYPES[tensor.get_dtype()], tensor.get_shape())
 
 

@@ -160,12 +160,13 @@ def deconvolutional_generator(
             f"a deconvolution makes examples of shape (height, width, channels); got {shape}"
         )
     height, width, image_channels = shape
-    if any(size < kernel_size or (size - kernel_size) % stride for size in (height, width)):
+    sizes = (height, width)
+    if stride < 1 or any(size < kernel_size or (size - kernel_size) % stride for size in sizes):
         raise ValueError(
             f"no deconvolution with kernel_size={kernel_size} and stride={stride} gives {height} "
             f"by {width} pixels; sizes must be kernel_size plus a multiple of stride"
         )
-    rows, columns = (1 + (size - kernel_size) // stride for size in (height, width))
+    rows, columns = (1 + (size - kernel_size) // stride for size in sizes)
     if [latent_size, *hidden_sizes][-1] != rows * columns * channels:
         raise ValueError(
             f"the last hidden layer must have {rows * columns * channels} units, {rows} by "

@@ -36,13 +36,13 @@ class Costs(eqx.Module):
         others: the costs of further players, by name.
     """
 
-    discriminator: Float[Array, "*shape"]
-    generator: Float[Array, "*shape"]
+    discriminator: Float[Array, "..."]
+    generator: Float[Array, "..."]
     seen: Mapping[str, Float[Array, ""]] | None = None
-    others: Mapping[str, Float[Array, "*shape"]] = eqx.field(default_factory=dict)
+    others: Mapping[str, Float[Array, "..."]] = eqx.field(default_factory=dict)
 
     @property
-    def named(self) -> dict[str, Float[Array, "*shape"]]:
+    def named(self) -> dict[str, Float[Array, "..."]]:
         """All costs by player."""
         return {
             "discriminator": self.discriminator,

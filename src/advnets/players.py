@@ -13,9 +13,10 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, Float, Key, PyTree
 
+from advnets._signatures import accepts_key
 from advnets.batches import Batch, length, parts
 from advnets.conditions import Condition
-from advnets.layers import MINIBATCH
+from advnets.layers import MINIBATCH, Labelled
 from advnets.priors import Prior, Uniform
 
 
@@ -168,11 +169,6 @@ def _thaw(player: Player) -> Player:
     )
 
 
-def _accepts_key(player: Player) -> bool:
-    parameters = inspect.signature(player).parameters.values()
-    return any(p.name == "key" or p.kind is p.VAR_KEYWORD for p in parameters)
-
-
 def inputs_taken(player: Player) -> tuple[int, float]:
     """How many positional arguments a player needs, and how many it takes.
 
@@ -196,6 +192,25 @@ def inputs_taken(player: Player) -> tuple[int, float]:
     if any(p.kind is p.VAR_POSITIONAL for p in parameters):
         return needed, float("inf")
     return needed, len(positional) - stateful
+
+
+def classes_taken(tree: PyTree) -> int | None:
+    """How many classes the [`advnets.layers.Labelled`][] layers of some players know.
+
+    Args:
+        tree: a player, or a tree of players.
+
+    Returns:
+        The least of their numbers; None where there is no such layer.
+
+    Example:
+        >>> import equinox as eqx
+        >>> from advnets import layers, players
+        >>> players.classes_taken(layers.Labelled(eqx.nn.Identity(), 10))
+        10
+    """
+    nodes = jax.tree.leaves(tree, is_leaf=lambda node: isinstance(node, Labelled))
+    return min((node.classes for node in nodes if isinstance(node, Labelled)), default=None)
 
 
 def apply(
@@ -226,7 +241,7 @@ def apply(
         module: Player = thawed.module
 
         def one(key: Any, state: eqx.nn.State, inputs: Any) -> Any:
-            if key is not None and _accepts_key(module):
+            if key is not None and accepts_key(module):
                 return module(*inputs, state, key=key)
             return module(*inputs, state)
 
@@ -234,7 +249,7 @@ def apply(
             one, in_axes=(0, None, 0), out_axes=(0, None), axis_name=MINIBATCH
         )(keys, thawed.state, inputs)
         return outputs, eqx.tree_at(lambda p: p.state, player, state)
-    if keys is not None and _accepts_key(thawed):
+    if keys is not None and accepts_key(thawed):
         each = jax.vmap(lambda key, xs: thawed(*xs, key=key), axis_name=MINIBATCH)
         return each(keys, inputs), player
     return jax.vmap(thawed, axis_name=MINIBATCH)(*inputs), player

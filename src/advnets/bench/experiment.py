@@ -134,6 +134,7 @@ def prepare(benchmark: Benchmark, request: Request) -> Grid:
         for recipe, seed, own in planned:
             if request.seeds is not None and (own / CONFIG).exists():  # it may have been stopped
                 check_same(own, _config(benchmark.name, recipe, seed))
+            _earlier_rate(own)  # which is needed at the end, from a file that may be damaged
     first_stage = identify_first_stage(folder, request.first_stage, request.resume)
     recipe = benchmark.recipe
     data = advnets.data.load(

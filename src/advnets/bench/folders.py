@@ -119,8 +119,11 @@ def check_alone(folder: Path) -> None:
         ValueError: if the folder is one of several runs'.
     """
     parent = folder.absolute().parent
-    together = read_config(parent) if (parent / CONFIG).exists() else None
-    if together is not None and together.seeds is not None:
+    try:
+        together = read_config(parent)
+    except ValueError:  # none, or something else's
+        return
+    if together.seeds is not None:
         rates = " ".join(map(str, together.learning_rates))
         raise ValueError(
             f"{folder} was trained together with others; resume them all with --seeds "
@@ -142,6 +145,10 @@ def check_same(folder: Path, config: Config) -> None:
             of the run is damaged.
     """
     old, new = (_compared(one) for one in (read_config(folder), config))
+    one, two = "a run in one stage", "a run in two stages"
+    if bool(old.get("second_stage.epochs")) != bool(new.get("second_stage.epochs")):
+        was, is_now = (two, one) if old.get("second_stage.epochs") else (one, two)
+        raise ValueError(f"{folder} holds {was}, not {is_now}; choose another folder with --out")
     # The last stage's epochs may be more than they were; a first stage's are what it was built on.
     last = "second_stage.epochs" if new.get("second_stage.epochs") else "epochs"
     log = folder / METRICS
@@ -153,10 +160,6 @@ def check_same(folder: Path, config: Config) -> None:
             f"{folder} already holds {reached} epochs; ask for as many or more, got "
             f"--{last.replace('_', '-')} {wanted}"
         )
-    one, two = "a run in one stage", "a run in two stages"
-    if bool(old.get("second_stage.epochs")) != bool(new.get("second_stage.epochs")):
-        was, is_now = (two, one) if old.get("second_stage.epochs") else (one, two)
-        raise ValueError(f"{folder} holds {was}, not {is_now}; choose another folder with --out")
     differing = [key for key in old | new if key != last and old.get(key) != new.get(key)]
     if differing:
         key = differing[0]

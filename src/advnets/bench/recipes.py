@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import math
 from collections.abc import Callable
 from typing import Literal, get_args
 
@@ -156,6 +155,9 @@ class Recipe(Settings):
                 "the number of pieces": discriminator.pieces,
                 "the number of units": min((1, *units)),
                 "the number of hidden layers of the generator": len(generator.hidden_sizes),
+                "the deconvolution's channels": generator.deconvolution.channels,
+                "the deconvolution's kernel size": generator.deconvolution.kernel_size,
+                "the deconvolution's stride": generator.deconvolution.stride,
             }
         )
         check_choice("the objective", self.objective, OBJECTIVES)
@@ -170,9 +172,6 @@ class Recipe(Settings):
         ):
             if value < 0:
                 raise ValueError(f"{name} must be at least 0; got {value}")
-        for bias in (generator.sigmoid_bias, self.second_stage.sigmoid_bias):
-            if not math.isfinite(bias):
-                raise ValueError(f"the sigmoid layers' initial bias must be finite; got {bias}")
         if generator.output == "deconvolution" and generator.output_nonzero:
             raise ValueError(
                 "a deconvolution has no sparse weights; leave the number of nonzero ones at 0, got "

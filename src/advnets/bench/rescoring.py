@@ -13,6 +13,7 @@ from advnets.bench import results
 from advnets.bench.catalogue import BENCHMARKS
 from advnets.bench.folders import LAST, RESULTS, best_name, read_config
 from advnets.bench.protocol import first_fold, on_host, score
+from advnets.bench.recipes import Recipe
 from advnets.bench.results import CAVEAT, Config, Provenance, Rescored, Result
 from advnets.bench.systems import Adversarial, System
 from advnets.bench.watching import Sampler, Watch
@@ -32,6 +33,10 @@ def system_of(config: Config) -> System:
     """
     known = BENCHMARKS.get(config.benchmark)
     system = Adversarial if known is None else known.system
+    if known is None and not config.recipe.keys() <= Recipe.__dataclass_fields__.keys():
+        raise ValueError(
+            f"there is no benchmark {config.benchmark!r}; add it to advnets.bench.BENCHMARKS first"
+        )
     try:
         return system(msgspec.convert(config.recipe, system.settings_type))
     except msgspec.ValidationError as error:

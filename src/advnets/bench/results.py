@@ -14,7 +14,7 @@ from advnets._provenance import provenance
 from advnets.parzen import GridEnd, LogLikelihood
 
 # What JSON holds. Settings and evaluations are kept as such: their types are their system's.
-Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
+Json: TypeAlias = bool | int | float | str | list[Any] | dict[str, Any] | None
 Settings: TypeAlias = dict[str, Any]
 Read = TypeVar("Read")
 
@@ -427,6 +427,11 @@ class Entry(msgspec.Struct, frozen=True):
     data: str
     first_stage: FirstStage | None = None
 
+    def __post_init__(self) -> None:
+        for name, kind in (("dataset", str), ("epochs", int)):
+            if not isinstance(self.recipe.get(name), kind):
+                raise ValueError(f"Expected `{kind.__name__}` - at `$.recipe.{name}`")
+
 
 class Config(msgspec.Struct, frozen=True, omit_defaults=True):
     """What `config.json` holds: all that a run depends on beside data and versions.
@@ -491,7 +496,9 @@ def _wrong(value: Json, path: str, depth: int) -> Iterator[str]:
         return
     inner = value.items() if isinstance(value, dict) else enumerate(value)
     for key, part in inner:
-        yield from _wrong(part, f"{path}.{key}" if isinstance(key, str) else f"{path}[{key}]", depth + 1)
+        yield from _wrong(
+            part, f"{path}.{key}" if isinstance(key, str) else f"{path}[{key}]", depth + 1
+        )
 
 
 def read(path: Path, kind: type[Read]) -> Read:

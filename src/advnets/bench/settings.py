@@ -1,6 +1,7 @@
 """What every experiment is told: its data, and how often and with how many samples to score it."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -43,8 +44,10 @@ class Settings:
                 "epochs": self.epochs,
                 "the number of epochs between evaluations": self.evaluate_every,
                 "the number of samples": self.num_samples,
+                "the image size": 1 if self.image_size is None else self.image_size,
             }
         )
+        _check_finite("", dataclasses.asdict(self))
         check_choice("the preprocessing", self.preprocessing, PREPROCESSING)
 
 
@@ -53,6 +56,14 @@ def check_counts(counts: dict[str, int]) -> None:
     for name, value in counts.items():
         if value < 1:
             raise ValueError(f"{name} must be at least 1; got {value}")
+
+
+def _check_finite(name: str, value: Any) -> None:
+    """Refuses settings that are not finite, for which JSON has no number, by name."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{name} must be finite; got {value}")
+    for key, part in value.items() if isinstance(value, dict) else ():
+        _check_finite(f"{name}.{key}".lstrip("."), part)
 
 
 def check_choice(name: str, chosen: str, allowed: Any) -> None:

@@ -12,8 +12,8 @@ from advnets.algorithms import Algorithm, generated
 from advnets.batches import Batch, parts
 from advnets.conditions import check_labels
 from advnets.draws import Draws, discriminator_draws
-from advnets.layers import MINIBATCH, Labelled
-from advnets.players import Player, Players, apply, inputs_taken, judge
+from advnets.layers import MINIBATCH
+from advnets.players import Player, Players, apply, classes_taken, inputs_taken, judge
 from advnets.training.sources import Source
 
 
@@ -77,7 +77,8 @@ def check_players(
     except Exception:
         # What D is called on is up to the objective. If D fails on data or on generated examples as
         # they are, that is the likely cause, and makes a clearer sentence.
-        _check_discriminator(draws, players, real, made)
+        if algorithm.fake is generated:
+            _check_discriminator(draws, players, real, made)
         raise
 
 
@@ -158,10 +159,9 @@ def _check_inputs(name: str, player: Player, first: str, given: int) -> None:
 
 def _check_labels(players: Players, source: Source, conditions: int) -> None:
     """Labels within the classes of every `Labelled` player."""
-    layers = jax.tree.leaves(players, is_leaf=lambda node: isinstance(node, Labelled))
-    classes = {node.classes for node in layers if isinstance(node, Labelled)}
-    if classes and conditions == 1:
-        check_labels(np.asarray(source.labels()), min(classes))
+    classes = classes_taken(players)
+    if classes is not None and conditions == 1:
+        check_labels(np.asarray(source.labels()), classes)
 
 
 def _evaluated(function: Any, failure: str, *inputs: Any) -> Any:

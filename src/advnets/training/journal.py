@@ -38,11 +38,14 @@ class Record:
     def restore(self, epochs: int) -> None:
         """Takes up the first rows of the file."""
         assert self.log is not None
-        lines = self.log.read_text().splitlines()
         # A killed run may leave half a last line; it is past the checkpoint, so it is made again.
-        rows = [json.loads(line) for line in lines[:epochs]]
-        self.metrics = [row for row in rows if row["epoch"] <= epochs]
-        if [row["epoch"] for row in self.metrics] != [*range(1, epochs + 1)]:
+        lines = self.log.read_bytes().splitlines()[:epochs]
+        try:
+            self.metrics = [json.loads(line) for line in lines]
+            found = [row["epoch"] for row in self.metrics]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            found = []
+        if found != [*range(1, epochs + 1)]:
             raise CheckpointError(
                 f"{self.log} does not hold the {epochs} epochs of the newest checkpoint; the run "
                 "is damaged"

@@ -9,7 +9,7 @@ import abc
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax
@@ -23,6 +23,9 @@ from advnets.batches import Batch
 from advnets.players import Players, partition
 from advnets.training import devices
 from advnets.training.sources import Source
+
+# An algorithm's step.
+Step: TypeAlias = Callable[[Key[Array, ""], Players, State, Batch], tuple[State, Info]]
 
 
 def _with_iteration(state: State, iteration: Int[Array, ""] | None) -> State:
@@ -43,7 +46,7 @@ def _finite(players: PyTree) -> Bool[Array, ""]:
 
 
 def _iterate(
-    algorithm: Algorithm,
+    step: Step,
     players: Players,
     minibatch: Callable[[PyTree], Batch],
     key: Key[Array, ""],
@@ -52,10 +55,10 @@ def _iterate(
 ) -> tuple[State, Info]:
     """Some iterations of one game, a row of the chunk for each."""
 
-    def step(state: State, part: PyTree) -> tuple[State, Info]:
-        return algorithm.step(key, players, state, minibatch(part))
+    def once(state: State, part: PyTree) -> tuple[State, Info]:
+        return step(key, players, state, minibatch(part))
 
-    return jax.lax.scan(step, state, chunk)
+    return jax.lax.scan(once, state, chunk)
 
 
 class Program(abc.ABC):
@@ -153,11 +156,11 @@ class OneGame(Program):
         minibatch: Callable[[PyTree], Batch] = functools.partial(
             _minibatch, self._source, placed, self._shape
         )
-        algorithm: Any = self._algorithm
+        step: Step = self._algorithm.step
         if self._mesh is not None:
-            players, algorithm = self._sharded_prior(players), _Sharded(self, algorithm)
+            players, step = self._sharded_prior(players), self._sharded_step
             minibatch = self._sharded(minibatch)
-        state, info = _iterate(algorithm, players, minibatch, key, state, chunk)
+        state, info = _iterate(step, players, minibatch, key, state, chunk)
         if self._mesh is not None:
             # For the host, which looks at every iteration.
             info = jax.lax.with_sharding_constraint(info, devices.replicated(self._mesh))
@@ -168,6 +171,17 @@ class OneGame(Program):
         prior = players.prior
         sharded = devices.ShardedPrior(prior.size, prior, devices.sharded(self._mesh))
         return dataclasses.replace(players, prior=sharded)
+
+    def _sharded_step(
+        self, key: Key[Array, ""], players: Players, state: State, real: Batch
+    ) -> tuple[State, Info]:
+        """A step whose state and info keep their shardings from iteration to iteration."""
+        assert self._mesh is not None
+        state, info = self._algorithm.step(key, players, state, real)
+        return (
+            jax.lax.with_sharding_constraint(state, self._shardings(state)),
+            jax.lax.with_sharding_constraint(info, devices.replicated(self._mesh)),
+        )
 
     def _sharded(self, minibatch: Callable[[PyTree], Batch]) -> Callable[[PyTree], Batch]:
         assert self._mesh is not None
@@ -190,23 +204,6 @@ class OneGame(Program):
             self._fixed if self._mesh is None else devices.local(self._fixed), self._static
         )
         return at(players, mine), averaged(players, mine)
-
-
-class _Sharded:
-    """An algorithm whose state and info keep their shardings from iteration to iteration."""
-
-    def __init__(self, game: OneGame, algorithm: Algorithm) -> None:
-        self._game, self._algorithm = game, algorithm
-
-    def step(
-        self, key: Key[Array, ""], players: Players, state: State, real: Batch
-    ) -> tuple[State, Info]:
-        state, info = self._algorithm.step(key, players, state, real)
-        assert self._game._mesh is not None
-        return (
-            jax.lax.with_sharding_constraint(state, self._game._shardings(state)),
-            jax.lax.with_sharding_constraint(info, devices.replicated(self._game._mesh)),
-        )
 
 
 class ManyGames(Program):
@@ -286,7 +283,7 @@ class ManyGames(Program):
             minibatch = functools.partial(_minibatch, self._source, placed, shape)
             players: Players = eqx.combine(arrays, self._static)
             state, info = _iterate(
-                algorithm, players, minibatch, key, _with_iteration(state, start), chunk
+                algorithm.step, players, minibatch, key, _with_iteration(state, start), chunk
             )
             return _with_iteration(state, None), info
 

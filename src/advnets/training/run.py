@@ -20,7 +20,7 @@ from advnets.algorithms import Algorithm, Algorithm1, State
 from advnets.batches import Batch, length
 from advnets.conditions import frequencies
 from advnets.model import Model, model_of
-from advnets.players import Player, Players
+from advnets.players import Player, Players, inputs_taken
 from advnets.training import devices as device
 from advnets.training.check import check_data, check_players
 from advnets.training.devices import Devices
@@ -480,6 +480,8 @@ def _with_condition(players: Players, source: Source) -> Players:
     """Players that know the distribution of integer labels, if those are their condition."""
     sample: Batch = source.gather(np.arange(1))
     if players.condition is not None or not (isinstance(sample, tuple) and len(sample) == 2):
+        return players
+    if inputs_taken(players.generator)[1] < 2:
         return players
     (label,) = sample[1:]
     if not (eqx.is_array(label) or isinstance(label, np.ndarray)):

@@ -3,6 +3,7 @@
 import abc
 import contextlib
 import dataclasses
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -109,11 +110,20 @@ class System(abc.ABC):
 
         Returns:
             What each has become; None for one that diverged.
+
+        Raises:
+            TrainingDiverged: if no run is left.
         """
-        return [
-            run.system.fit(run, watch, progress=progress)
-            for run, watch in zip(runs, watches, strict=True)
-        ]
+        found: list[Fitted | None] = []
+        for run, watch in zip(runs, watches, strict=True):
+            try:
+                found.append(run.system.fit(run, watch, progress=progress))
+            except advnets.TrainingDiverged as error:
+                warnings.warn(f"{run.folder.name}: {error}", RuntimeWarning, stacklevel=2)
+                found.append(None)
+        if not any(found):
+            raise advnets.TrainingDiverged("training diverged in each run")
+        return found
 
     def check(self, data: advnets.data.Dataset, first_stage: FirstStage | None) -> None:
         """Raises a ValueError, before any work, if the settings do not fit the data."""

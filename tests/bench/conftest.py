@@ -1,0 +1,31 @@
+"""Finished runs that several files look at; no test changes them."""
+
+import shutil
+
+import pytest
+from helpers.runs import SMALL
+from helpers.systems import PIXELS
+
+from advnets import bench
+from advnets.bench.cli import main
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A finished run of an adversarial recipe."""
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    assert main([*SMALL, "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    """A copy of it, to be changed."""
+    return shutil.copytree(finished, tmp_path / "copied")
+
+
+@pytest.fixture
+def pixels(monkeypatch):
+    """The benchmark of a system that is fitted in no time; its name is known to the command."""
+    monkeypatch.setitem(bench.BENCHMARKS, PIXELS.name, PIXELS)
+    return PIXELS

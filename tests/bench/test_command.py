@@ -1,0 +1,101 @@
+"""The command line: what it lists, what it refuses before any work, how it ends."""
+
+import dataclasses
+import signal
+
+import pytest
+
+from advnets import bench
+from advnets.bench.cli import main
+
+
+def test_without_arguments_it_lists_what_there_is(capsys):
+    assert main([]) == 0
+    text = capsys.readouterr().out
+    for benchmark in bench.BENCHMARKS.values():
+        assert benchmark.command == f"python -m advnets.bench {benchmark.name}"
+        for part in (benchmark.name, benchmark.needs, benchmark.cost, benchmark.expected):
+            assert part in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nosuch"], "unknown benchmark 'nosuch'; choose one of digits, mnist, tfd, cifar10"),
+        (["cifar10-con"], "did you mean cifar10-conv?"),
+        (["digits", "--nosuch", "3"], "--nosuch"),
+        (["digits", "--order", "both"], "both"),
+        (["digits", "--k", "2"], "simultaneous order has k = 1; got 2"),
+        (["digits", "--seed", "-1"], "seed must be at least 0"),
+        (["digits", "--batch-size", "5000"], "1285 training rows, too few"),
+        (["digits", "--resume"], "no run to resume in"),
+        (["digits", "--first-stage", "x"], "digits has one stage; leave out --first-stage x"),
+        (["digits", "--generator.output", "linear"], "a linear generator can't make unit images"),
+        (["digits", "--preprocessing", "gcn"], "a sigmoid generator can't make gcn images"),
+        (["digits", "--dataset", "nosuch"], "unknown data set 'nosuch'"),
+        (["digits", "--dataset", "imagefolder"], "imagefolder"),
+        (["digits", "--image-size", "16"], "leave image_size out"),
+        (["mnist", "--data-dir", "/nonexistent"], "there is no folder"),
+        (["tfd", "--data-dir", "/nonexistent"], "not public"),
+        (["table1", "--runs", "nosuch"], "nosuch holds no results.json"),
+        (["speed"], "call this in the root of a clone"),
+        # Of many runs at once.
+        (["digits", "--seeds", "0"], "the number of seeds must be at least 1; got 0"),
+        (["digits", "--seeds", "2", "--seed", "4294967295"], "below 2**32; got 4294967295 to"),
+        (["tfd", "--seeds", "2", "--data-dir", "/nonexistent"], "tfd: the recipe has two stages"),
+        (["digits", "--seeds", "2", "--first-stage", "x"], "leave out --first-stage x"),
+        (["digits", "--seeds", "2", "--shard-layers"], "leave out --shard-layers"),
+        (["digits", "--seeds", "2", "--resume"], "no run to resume in"),
+        (
+            ["digits", "--learning-rates", "0.1", "0.1"],
+            "each learning rate must be given once; got [0.1",
+        ),
+        (["digits", "--learning-rates", "0.1", "0"], "must be above 0 and finite; got 0.0"),
+        (
+            ["digits", "--learning-rates", "0.1", "--learning-rate", "0.2"],
+            "leave out --learning-rate 0.2",
+        ),
+        (
+            ["digits", "--learning-rates", "0.1", "--devices", "2"],
+            "number of seeds times learning rates must be a multiple of the 2 devices; got 1",
+        ),
+    ],
+)
+def test_bad_input_is_refused_in_a_sentence_before_any_work(
+    arguments, message, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ADVNETS_DATA", raising=False)
+    try:
+        code = main(arguments)
+    except SystemExit as stop:
+        code = stop.code
+    assert code == 2
+    captured = capsys.readouterr()
+    assert message in " ".join((captured.err + captured.out).replace("│", " ").split())
+    assert not list(tmp_path.iterdir())
+
+
+def test_rates_for_a_system_without_one_are_refused(pixels, tmp_path, monkeypatch, capsys):
+    images = dataclasses.replace(
+        pixels, recipe=bench.Settings("digits"), system=bench.systems.TrainingImages
+    )
+    monkeypatch.setitem(bench.BENCHMARKS, "pixels", images)
+    out = ["--out", str(tmp_path / "run")]
+    assert main(["pixels", "--learning-rates", "0.1", *out]) == 2
+    assert "pixels has no learning rate; leave out --learning-rates" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupt_says_how_to_continue(pixels, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(pixels.system, "fit", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    folder = tmp_path / "stopped"
+    assert main(["pixels", "--out", str(folder)]) == 130
+    assert f"the same command with --resume --out {folder} continues it" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("pixels")
+def test_divergence_is_said_in_a_sentence(tmp_path, capsys):
+    arguments = ["pixels", "--diverging-seed", "0", "--out", str(tmp_path / "run")]
+    assert main(arguments) == 1
+    assert "error: training diverged" in capsys.readouterr().err

@@ -1,0 +1,234 @@
+"""The recipes: as released, what they build, and what none may hold."""
+
+import dataclasses
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from advnets import bench
+from advnets.bench.recipes import algorithm_of, build_players
+from advnets.bench.systems import Adversarial
+
+SHARED = {
+    "image_size": None, "proper_folds": False, "order": "simultaneous",
+    "objective": "non-saturating", "k": 1, "latent_size": 100, "learning_rate_divisor": 1.000004,
+    "learning_rate_floor": 1e-6, "initial_momentum": 0.5, "final_momentum": 0.7,
+    "momentum_saturates": 250, "evaluate_every": 10, "num_samples": 10_000,
+    "precision": "float32",
+}  # fmt: skip
+DECONVOLUTION = {"channels": 80, "kernel_size": 5, "stride": 3}
+RELEASED = {
+    "mnist": {
+        "dataset": "mnist", "preprocessing": "unit", "epochs": 250, "batch_size": 100,
+        "prior": "uniform", "learning_rate": 0.1, "norm_limit": None,
+        "generator": {
+            "hidden_sizes": (1200, 1200), "last_hidden": "relu", "sigmoid_bias": 0.0,
+            "weight_range": 0.05, "output": "sigmoid", "output_range": 0.05, "output_nonzero": 0,
+        },
+        "discriminator": {"convolutions": (), "units": (240, 240)},
+        "second_stage": 0,
+    },
+    "tfd": {
+        "dataset": "tfd", "preprocessing": "unit", "epochs": 50, "batch_size": 100,
+        "prior": "normal", "learning_rate": 0.05, "norm_limit": 1.9365,
+        "generator": {
+            "hidden_sizes": (8000, 8000), "last_hidden": "sigmoid", "sigmoid_bias": -2.0,
+            "weight_range": 0.05, "output": "sigmoid", "output_range": 0.05, "output_nonzero": 100,
+        },
+        "discriminator": {"convolutions": (), "units": (1200, 1200)},
+        "second_stage": 22,
+    },
+    "cifar10": {
+        "dataset": "cifar10", "preprocessing": "gcn", "epochs": 250, "batch_size": 100,
+        "prior": "normal", "learning_rate": 0.025, "norm_limit": None,
+        "generator": {
+            "hidden_sizes": (8000, 8000), "last_hidden": "sigmoid", "sigmoid_bias": 0.0,
+            "weight_range": 0.05, "output": "linear", "output_range": 0.5, "output_nonzero": 0,
+        },
+        "discriminator": {"convolutions": (), "units": (1600, 1600)},
+        "second_stage": 0,
+    },
+    "cifar10-conv": {
+        "dataset": "cifar10", "preprocessing": "gcn", "epochs": 250, "batch_size": 128,
+        "prior": "normal", "learning_rate": 0.004, "norm_limit": None,
+        "generator": {
+            "hidden_sizes": (8000, 8000), "last_hidden": "sigmoid", "sigmoid_bias": 0.0,
+            "weight_range": 0.05, "output": "deconvolution", "output_range": 0.05,
+            "output_nonzero": 0,
+        },
+        "discriminator": {
+            "convolutions": ((32, 2, 8, 4, 4, 2), (32, 2, 8, 3, 4, 2), (192, 2, 5, 3, 2, 2)),
+            "units": (500,),
+        },
+        "second_stage": 0,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_the_recipe_is_the_released_one(name):
+    recipe = dataclasses.asdict(bench.BENCHMARKS[name].recipe)
+    convolutions = recipe["discriminator"]["convolutions"]
+    recipe["discriminator"]["convolutions"] = tuple(tuple(c.values()) for c in convolutions)
+    expected = SHARED | RELEASED[name]
+    expected["generator"] = expected["generator"] | {"deconvolution": DECONVOLUTION}
+    expected["discriminator"] = {
+        "pieces": 5, "weight_range": 0.005, "input_keep": 0.8, "hidden_keep": 0.5,
+    } | expected["discriminator"]  # fmt: skip
+    second = {"epochs": expected["second_stage"], "hidden_size": 8000, "sigmoid_bias": -2.0}
+    assert recipe == expected | {"second_stage": second}
+
+
+def with_sizes(recipe, *sizes):
+    """The recipe with other hidden layers in its generator."""
+    spec = dataclasses.replace(recipe.generator, hidden_sizes=sizes)
+    return dataclasses.replace(recipe, generator=spec)
+
+
+def test_sigmoid_pixels_start_from_the_marginals_and_linear_ones_from_0():
+    images = np.random.default_rng(0).integers(0, 256, (20, 28, 28), np.uint8)
+    recipe = with_sizes(bench.BENCHMARKS["mnist"].recipe, 5)
+    generator = build_players(jax.random.key(0), recipe, images).generator
+    bias = np.asarray(generator.layers[2].bias, np.float64)
+    mean = images.mean(0).ravel() / 255
+    np.testing.assert_allclose(bias, np.log(mean / (1 - mean)), rtol=1e-4, atol=1e-6)
+    colour = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), np.uint8)
+    recipe = with_sizes(bench.BENCHMARKS["cifar10"].recipe, 5)
+    generator = build_players(jax.random.key(0), recipe, colour).generator
+    assert generator.layers[2].bias.shape == (32 * 32 * 3,)
+    assert not generator.layers[2].bias.any()
+
+
+def test_a_deconvolution_takes_all_of_the_recipe_s_fields():
+    quick = bench.BENCHMARKS["cifar10-conv"].quick
+    spec = dataclasses.replace(
+        quick.generator, hidden_sizes=(7, 800), sigmoid_bias=-2.0, output_range=0.001
+    )
+    recipe = dataclasses.replace(quick, generator=spec)
+    images = np.zeros((1, 32, 32, 3), np.uint8)
+    generator = build_players(jax.random.key(0), recipe, images).generator
+    assert (generator.layers[2].bias == -2).all()
+    assert 0 < abs(generator.layers[-1].kernel).max() <= 0.001
+
+
+def test_k_steps_ramp_and_decay_by_discriminator_updates():
+    recipe = dataclasses.replace(bench.BENCHMARKS["digits"].recipe, order="alternating", k=3)
+    algorithm = algorithm_of(recipe).for_epochs_of(4)
+    one = {"weight": jax.numpy.zeros(1)}
+    gradient = {"weight": jax.numpy.ones(1)}
+
+    def changes(rule, n):
+        state, seen = rule.init(one), []
+        update = jax.jit(rule.update)
+        for _ in range(n):
+            change, state = update(gradient, state)
+            seen.append(float(change["weight"][0]))
+        return seen
+
+    def expected(n, stride, per_epoch):
+        v, seen = 0.0, []
+        for t in range(n):
+            mu = 0.5 + 0.2 * min((t // per_epoch) / 249, 1)
+            v = mu * v - 0.1 / 1.000004 ** (t * stride)
+            seen.append(v)
+        return seen
+
+    np.testing.assert_allclose(
+        changes(algorithm.generator_updates, 20), expected(20, 3, 4), rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        changes(algorithm.discriminator_updates, 60), expected(60, 1, 12), rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"preprocessing": "zca"},
+        {"objective": "wgan"},
+        {"prior": "gauss"},
+        {"order": "both"},
+        {"precision": "float16"},
+        {"k": 2},
+        {"generator": bench.GeneratorSpec(last_hidden="tanh")},
+        {"generator": bench.GeneratorSpec(output="tanh")},
+        {"generator": bench.GeneratorSpec(hidden_sizes=())},
+        {
+            "preprocessing": "gcn",
+            "generator": bench.GeneratorSpec(output="deconvolution", output_nonzero=3),
+        },
+    ],
+)
+def test_a_wrong_recipe_in_python_is_refused_when_it_is_made(wrong):
+    with pytest.raises(ValueError, match="got"):
+        bench.Recipe(**wrong)
+
+
+def numbers(value, path=()):
+    """The places of all numbers in a recipe, and of what may be one."""
+    if dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            yield from numbers(getattr(value, field.name), (*path, field.name))
+    elif isinstance(value, tuple):
+        for index, item in enumerate(value):
+            yield from numbers(item, (*path, index))
+    elif value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        yield path, value
+
+
+def with_number(value, path, number):
+    """A recipe with another number at a place."""
+    if not path:
+        return number
+    first, *rest = path
+    if isinstance(first, int):
+        return tuple(
+            with_number(item, rest, number) if index == first else item
+            for index, item in enumerate(value)
+        )
+    return dataclasses.replace(
+        value, **{first: with_number(getattr(value, first), rest, number)}
+    )
+
+
+# Of convolutional players, so that all the numbers of a recipe are used.
+CONVOLUTIONAL = dataclasses.replace(bench.BENCHMARKS["cifar10-conv"].quick, norm_limit=2.0)
+MAY_BE_0 = {"output_nonzero", "padding", "sigmoid_bias", "weight_range", "output_range"}
+MAY_BE_0 |= {"initial_momentum", "final_momentum", "learning_rate_floor"}
+
+
+@dataclasses.dataclass
+class Colours:
+    """Data to check a recipe against."""
+
+    train = np.zeros((600, 32, 32, 3), np.uint8)
+
+
+def out_of_range(path, value):
+    """Numbers that the field may not hold."""
+    name = path[-1] if isinstance(path[-1], str) else path[-2]
+    zero = [] if name in MAY_BE_0 or path == ("second_stage", "epochs") else [0]
+    below = [] if name == "sigmoid_bias" else [-1]
+    if isinstance(value, float):
+        return [*map(float, zero + below), math.nan, math.inf, -math.inf]
+    return zero + below
+
+
+@pytest.mark.parametrize(
+    ("path", "wrong"),
+    [
+        (path, wrong)
+        for path, value in numbers(CONVOLUTIONAL)
+        for wrong in out_of_range(path, value)
+    ],
+    ids=lambda value: ".".join(map(str, value)) if isinstance(value, tuple) else str(value),
+)
+def test_a_number_out_of_range_is_refused_before_any_work(path, wrong):
+    with pytest.raises(ValueError, match=str(wrong)):
+        Adversarial(with_number(CONVOLUTIONAL, path, wrong)).check(Colours(), None)
+
+
+def test_the_recipe_s_own_numbers_are_in_range():
+    Adversarial(CONVOLUTIONAL).check(Colours(), None)

@@ -1,0 +1,251 @@
+"""Both update orders against the independent implementation, on the change of every parameter."""
+
+import dataclasses
+import functools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from helpers import drawn, reference
+
+import advnets
+from advnets import game, layers, networks, objectives, priors, updates
+from advnets.draws import discriminator_draws, generator_draws
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+LATENT, PIXELS, BATCH, STEPS = 5, (3, 4), 16, 4
+RATE, DIVISOR, EPOCH = 0.2, 1.01, 2  # so that rate and momentum change from step to step
+KEEPS = [0.8, 0.5, 0.5]
+KEY = jax.random.key(11)
+COSTS = {
+    "non-saturating": game.non_saturating_cost,
+    "minimax": game.minimax_cost,
+    "blend": game.BlendedCost(minimax=1.0, non_saturating=1.0),
+}
+# Options of the released code together: what the library is told, and what the reference is.
+OPTIONS = {
+    "none": ({}, reference.RELEASED),
+    "lazy costs, shrunk discriminator": (
+        {
+            "generator_cost": game.ThresholdedCost(margin=0.02),
+            "discriminator_cost": game.LazyDiscriminatorCost(margin=0.02),
+            "shrink": 0.95,
+        },
+        reference.Options(threshold=0.52, lazy=0.02, halved=True, shrink=0.95),
+    ),
+    "gradient floor, no dropout for the generator": (
+        {"floor": 1.0, "generator_sees_dropout": False},
+        reference.Options(target=1.0, dropout=False),
+    ),
+}
+MOVED = {"lazy": "discriminator", "shrink": "discriminator"}  # the rest move the generator
+
+
+def players(floor):
+    generator_key, discriminator_key, bias_key = jax.random.split(jax.random.key(7), 3)
+    bias = jax.random.normal(bias_key, PIXELS)
+    # Weights of a size at which gradients, velocities and rounding are far apart.
+    generator = networks.mlp_generator(
+        generator_key, LATENT, PIXELS, hidden_sizes=[7, 6], weight_range=0.6, output_bias=bias
+    )
+    discriminator = networks.maxout_discriminator(
+        discriminator_key, PIXELS, units=[6, 5], pieces=3, weight_range=0.6
+    )
+    if floor is not None:
+        generator = eqx.nn.Sequential([generator, layers.GradientFloor(floor)])
+    return advnets.Players(generator, discriminator, priors.Uniform(LATENT))
+
+
+def algorithm_of(order, cost, k, shrink=None, floor=None, **settings):
+    rule = {"divisor": DIVISOR, "saturate": 3}
+    discriminator_updates = updates.released_updates(RATE, EPOCH * k, **rule)
+    if shrink is not None:
+        discriminator_updates = optax.chain(discriminator_updates, updates.shrink(shrink))
+    kind = advnets.Simultaneous
+    if order == "alternating":
+        kind = functools.partial(advnets.Algorithm1, k=k)
+    else:
+        settings = {"discriminator_cost": game.discriminator_cost} | settings
+    return kind(
+        objective=objectives.GAN(**{"generator_cost": COSTS[cost], **settings}),
+        generator_updates=updates.released_updates(RATE, EPOCH, stride=k, **rule),
+        discriminator_updates=discriminator_updates,
+    )
+
+
+def momentum_state(updates):
+    """The state of the momentum, which comes first in a chain."""
+    return updates[0] if isinstance(updates, tuple) else updates
+
+
+def with_velocity(state, key):
+    """A state as in the middle of training: velocities as large as a step."""
+
+    def velocity(updates, key):
+        leaves, structure = jax.tree.flatten(momentum_state(updates).velocity)
+        keys = jax.random.split(key, len(leaves))
+        drawn = [0.03 * jax.random.normal(k, v.shape) for k, v in zip(keys, leaves, strict=True)]
+        return eqx.tree_at(
+            lambda updates: momentum_state(updates).velocity, updates, structure.unflatten(drawn)
+        )
+
+    keys = dict(zip(("generator", "discriminator"), jax.random.split(key), strict=True))
+    moving = {name: velocity(state.updates[name], keys[name]) for name in keys}
+    return dataclasses.replace(state, updates=moving)
+
+
+def pairs(tree):
+    leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(tree)]
+    return list(zip(leaves[::2], leaves[1::2], strict=True))
+
+
+def rate(update):
+    return max(RATE / DIVISOR**update, 1e-6)
+
+
+def mu(step):
+    return 0.5 + 0.2 * min(max((step // EPOCH) / 2, 0), 1)  # epoch 1 + step // EPOCH, 1 to 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Some steps of the library: the states before and after, the data, and what was drawn."""
+
+    start: advnets.State
+    final: advnets.State
+    batches: np.ndarray
+    draws: list
+
+
+@functools.cache
+def train(order, cost="non-saturating", k=1, options="none"):
+    settings = OPTIONS[options][0]
+    algorithm = algorithm_of(order, cost, k, **settings)
+    given = players(settings.get("floor"))
+    start = with_velocity(algorithm.init(given), jax.random.key(3))
+    shape = (STEPS, BATCH, *PIXELS) if order == "simultaneous" else (STEPS, k, BATCH, *PIXELS)
+    batches = np.random.default_rng(0).random(shape)
+
+    @jax.jit
+    def step(state, real):
+        return algorithm.step(KEY, given, state, real)[0]
+
+    final = start
+    for real in batches:
+        real = real[0] if order == "alternating" and k == 1 else real
+        final = step(final, jnp.asarray(real, jnp.float32))
+
+    def noise(draws):
+        """Latent vectors, masks on data, masks on samples."""
+        return (
+            drawn.latents(draws, given.prior, BATCH),
+            drawn.masks(draws.real, given.discriminator, PIXELS, BATCH),
+            drawn.masks(draws.fake, given.discriminator, PIXELS, BATCH),
+        )
+
+    draws = []
+    for number in range(STEPS):
+        if order == "simultaneous":
+            draws.append(noise(discriminator_draws(jax.random.fold_in(KEY, number))))
+        else:
+            d_keys, g_key = algorithm.step_keys(KEY, number)
+            z, _, masks = noise(generator_draws(g_key))
+            draws.append(([noise(discriminator_draws(key)) for key in d_keys], (z, masks)))
+    return Run(start, final, batches.reshape(*shape[: -len(PIXELS)], -1), draws)
+
+
+def run_reference(run, order, cost, k, fault, options):
+    g = reference.Generator(pairs(run.start.generator))
+    d = reference.Discriminator(pairs(run.start.discriminator), KEEPS)
+    vg, vd = (
+        pairs(momentum_state(run.start.updates[name]).velocity)
+        for name in ("generator", "discriminator")
+    )
+    for step, (real, drawn_) in enumerate(zip(run.batches, run.draws, strict=True)):
+        if order == "simultaneous":
+            vg, vd = reference.simultaneous(
+                g, d, vg, vd, real, drawn_, rate(step), mu(step), cost, fault, options
+            )
+        else:
+            vg, vd = reference.alternating(
+                g,
+                d,
+                vg,
+                vd,
+                real,
+                *drawn_,
+                [rate(k * step + i) for i in range(k)],
+                rate(k * step),
+                mu(step),
+                cost,
+                fault,
+                options,
+            )
+    return g.parameters, d.parameters
+
+
+def relative_errors(order, cost="non-saturating", k=1, options="none", fault=None, told=None):
+    """For each player's every array, how far its change is from the reference's, relatively."""
+    run = train(order, cost, k, options)
+    expected = run_reference(run, order, cost, k, fault, told or OPTIONS[options][1])
+    errors = {}
+    for player, parameters in zip(("generator", "discriminator"), expected, strict=True):
+        before, after = pairs(getattr(run.start, player)), pairs(getattr(run.final, player))
+        errors[player] = np.array(
+            [
+                np.linalg.norm((e - s) - (x - s)) / np.linalg.norm(x - s)
+                for ends, starts, xs in zip(after, before, parameters, strict=True)
+                for e, s, x in zip(ends, starts, xs, strict=True)
+            ]
+        )
+    return errors
+
+
+@pytest.mark.parametrize(
+    ("order", "k", "cost"),
+    [
+        ("simultaneous", 1, "non-saturating"),
+        ("simultaneous", 1, "blend"),
+        ("alternating", 1, "non-saturating"),
+        ("alternating", 3, "minimax"),
+    ],
+)
+def test_changes_match_the_reference(order, k, cost):
+    for player, errors in relative_errors(order, cost, k).items():
+        assert (errors <= 1e-4).all(), (player, errors)
+
+
+@pytest.mark.parametrize(
+    ("order", "fault", "player"),
+    [
+        ("simultaneous", "flipped sign", "generator"),
+        ("simultaneous", "no half", "discriminator"),
+        ("simultaneous", "reused mask", "discriminator"),
+        ("alternating", "flipped sign", "discriminator"),
+        ("alternating", "half", "discriminator"),
+        ("alternating", "reused mask", "discriminator"),
+        ("alternating", "reused noise", "generator"),
+    ],
+)
+def test_a_planted_fault_shows_in_every_array(order, fault, player):
+    errors = relative_errors(order, fault=fault)[player]
+    assert (errors > 1e-2).all(), errors
+
+
+@pytest.mark.parametrize("order", ["simultaneous", "alternating"])
+@pytest.mark.parametrize("name", [name for name in OPTIONS if name != "none"])
+def test_changes_match_the_reference_with_options_of_the_released_code(order, name):
+    for player, errors in relative_errors(order, options=name).items():
+        assert (errors <= 1e-4).all(), (player, errors)
+    # A reference without one of them goes elsewhere: each has an effect, and the check sees it.
+    options = OPTIONS[name][1]
+    for field in dataclasses.fields(options):
+        if getattr(options, field.name) == field.default or field.name == "halved":
+            continue
+        without = dataclasses.replace(options, **{field.name: field.default})
+        errors = relative_errors(order, options=name, told=without)
+        player = MOVED.get(field.name, "generator")
+        assert (errors[player] > 1e-2).all(), (field.name, errors)

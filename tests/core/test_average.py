@@ -1,0 +1,90 @@
+"""The average of the generator: a recursion over its updates."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from helpers.games import SHAPE, images, leaves, plain, same
+
+import advnets
+from advnets.algorithms import averaged
+
+KEY, DECAY = jax.random.key(0), 0.8
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [lambda **s: advnets.Algorithm1(k=2, **s), advnets.Simultaneous],
+    ids=["k=2", "together"],
+)
+def test_it_follows_the_generator_by_the_recursion(kind):
+    rule = optax.sgd(0.5)
+    algorithm = kind(generator_updates=rule, discriminator_updates=rule, average=DECAY)
+    players = plain(KEY)
+    minibatches = (10, 2, 6) if algorithm.minibatches == 2 else (10, 6)
+    real = jnp.asarray(np.random.default_rng(0).random((*minibatches, *SHAPE)), jnp.float32)
+
+    def step(state, batch):
+        state, _ = algorithm.step(KEY, players, state, batch)
+        return state, (state.generator, state.average)
+
+    start = algorithm.init(players)
+    final, (generators, averages) = jax.jit(lambda s: jax.lax.scan(step, s, real))(start)
+    expected = [np.asarray(x, np.float64) for x in leaves(start.generator)]
+    for update in range(10):
+        now = [np.asarray(x[update], np.float64) for x in leaves(generators)]
+        expected = [DECAY * e + (1 - DECAY) * n for e, n in zip(expected, now, strict=True)]
+        for ours, theirs in zip(leaves(averages), expected, strict=True):
+            np.testing.assert_allclose(ours[update], theirs, rtol=1e-5, atol=1e-6)
+    assert abs(expected[0] - now[0]).max() > 1e-3
+    both = averaged(players, final)
+    assert same(both.generator, final.average)
+    assert same(both.discriminator, final.discriminator)
+
+
+def test_there_is_none_unless_asked():
+    algorithm = advnets.Algorithm1(
+        generator_updates=optax.sgd(1), discriminator_updates=optax.sgd(1)
+    )
+    state = algorithm.init(plain(KEY))
+    assert state.average is None
+    assert averaged(plain(KEY), state) is None
+
+
+def train(epochs, **settings):
+    rule = optax.sgd(0.5)
+    algorithm = advnets.Simultaneous(
+        generator_updates=rule, discriminator_updates=rule, average=DECAY
+    )
+    return advnets.train(
+        KEY, plain(KEY), images(), epochs=epochs, algorithm=algorithm, batch_size=5,
+        evaluate_every=1, progress=False, **settings,
+    )  # fmt: skip
+
+
+def test_it_is_evaluated_saved_and_resumed_beside_the_generator(tmp_path):
+    seen = []
+
+    def evaluate(epoch, model):
+        seen.append(model)
+        return {"first": float(model.sample(KEY, 2)[0, 0, 0])}
+
+    whole = train(2, evaluate=evaluate)
+    assert [row["first"] != row["average"]["first"] for row in whole.metrics] == [True, True]
+    assert same(seen[2], whole.model)
+    assert same(seen[3], whole.averaged)
+    assert seen[3].prior == whole.model.prior
+    assert not same(whole.model, whole.averaged)
+
+    train(1, evaluate=evaluate, folder=tmp_path)
+    resumed = train(2, evaluate=evaluate, folder=tmp_path, resume=True)
+    assert resumed.metrics == whole.metrics
+    assert same(resumed.averaged, whole.averaged)
+    with pytest.raises(advnets.CheckpointError, match="another average"):
+        advnets.train(
+            KEY, plain(KEY), images(), epochs=3, batch_size=5, folder=tmp_path, resume=True,
+            algorithm=advnets.Simultaneous(
+                generator_updates=optax.sgd(0.5), discriminator_updates=optax.sgd(0.5), average=0.9
+            ),
+        )  # fmt: skip

@@ -1,0 +1,74 @@
+"""The how-to pages' examples are short, complete, and run."""
+
+import re
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from helpers import pages
+
+
+@pytest.mark.parametrize("name", pages.NAMES)
+def test_an_example_runs_and_shows_something(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    short = re.sub(r"\bepochs=\d+", "epochs=2", pages.code(name))
+    exec(compile(short, f"{name}.md", "exec"), {"__name__": name})
+    assert capsys.readouterr().out or list(tmp_path.glob("*.png"))
+
+
+@pytest.mark.parametrize("name", pages.NAMES)
+def test_an_example_is_short(name):
+    lines = [line for line in pages.code(name).splitlines() if line.strip()]
+    assert len([line for line in lines if not line.startswith(("import ", "from "))]) <= 25
+    assert max(map(len, lines)) <= 100
+
+
+def test_the_index_has_every_page():
+    index = (pages.FOLDER / "index.md").read_text("utf-8")
+    listed = re.findall(r"^[a-z-]+$", index, re.MULTILINE)
+    assert sorted(listed) == pages.NAMES
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits a process as Linux does")
+def test_a_memory_map_larger_than_the_memory_allowed(tmp_path):
+    """1 GiB trains under a limit of 3/4 GiB, and does not fit on the device under it."""
+    script = """
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_DATA, (3 * 2**28, 3 * 2**28))
+
+        import equinox as eqx
+        import jax
+        import numpy as np
+        import optax
+
+        import advnets
+        from advnets.training import Streamed
+
+        # A file with a hole: it takes no disk.
+        np.lib.format.open_memmap("rows.npy", "w+", np.float32, (2**13, 2**15)).flush()
+        rows = np.load("rows.npy", mmap_mode="r")
+        key, g_key, d_key = jax.random.split(jax.random.key(0), 3)
+        players = advnets.Players(
+            eqx.nn.Linear(2, 2**15, key=g_key),
+            eqx.nn.Linear(2**15, 1, key=d_key),
+            advnets.priors.Normal(2),
+        )
+        rule = optax.sgd(1e-3)
+        algorithm = advnets.Algorithm1(generator_updates=rule, discriminator_updates=rule)
+        trained = advnets.train(key, players, Streamed(rows), epochs=1, algorithm=algorithm)
+        print(trained.updates)
+        try:
+            advnets.train(key, players, rows, epochs=1, algorithm=algorithm)
+        except jax.errors.JaxRuntimeError as error:
+            print(str(error).split(":")[0])
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.stdout.splitlines() == ["81", "RESOURCE_EXHAUSTED"], done.stderr

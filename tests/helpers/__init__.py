@@ -1,0 +1,1 @@
+"""What several tests share; `tests/` is on the path (conftest.py is there), so `import helpers`."""

@@ -1,0 +1,27 @@
+"""The examples of the how-to pages, as code."""
+
+import ast
+import re
+from pathlib import Path
+
+FOLDER = Path(__file__).parent.parent.parent / "docs" / "howto"
+NAMES = sorted(page.stem for page in FOLDER.glob("*.md") if page.stem != "index")
+
+
+def code(name):
+    """A page's example."""
+    text = (FOLDER / f"{name}.md").read_text("utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    return block
+
+
+def definitions(name):
+    """What an example defines before it trains."""
+    kept = []
+    for statement in ast.parse(code(name)).body:
+        if any(getattr(node, "attr", "").startswith("train") for node in ast.walk(statement)):
+            break
+        kept.append(statement)
+    namespace = {"__name__": name}
+    exec(compile(ast.Module(kept, []), f"{name}.md", "exec"), namespace)
+    return namespace
