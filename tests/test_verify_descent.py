@@ -25,7 +25,7 @@ def test_a_mirror_step_is_the_formula(rate):
         model = model * np.exp(-rate * np.log(1 - DATA / (DATA + model)))
         model = model / model.sum()
     np.testing.assert_allclose(found.density, model, rtol=1e-14)
-    together = descent._mirror_step(DATA, np.array([START, DATA]), rate)
+    together = descent.mirror_step(DATA, np.array([START, DATA]), rate)
     np.testing.assert_allclose(
         together[0], descent.mirror_descent(DATA, START, rate=rate, steps=1).density, rtol=1e-15
     )
@@ -86,7 +86,7 @@ def test_the_projection_is_the_nearest_probability_vector():
     rng = np.random.default_rng(0)
     for _ in range(50):
         values = 3 * rng.normal(size=4)
-        nearest = descent._onto_simplex(values)
+        nearest = descent.onto_simplex(values)
         assert nearest.min() >= 0
         assert nearest.sum() == pytest.approx(1, abs=1e-14)
         others = rng.dirichlet(np.ones(4), size=200)
@@ -102,8 +102,8 @@ def test_the_gradient_is_that_of_the_criterion():
 
     moved = START + 1e-30j * np.eye(5)
     expected = [value(one).imag / 1e-30 for one in moved]
-    np.testing.assert_allclose(descent._gradient(DATA, START, 1e-12), expected, atol=1e-15)
-    empty = descent._gradient(np.array([1.0, 0.0]), np.array([0.0, 1.0]), 1e-12)
+    np.testing.assert_allclose(descent.criterion_gradient(DATA, START, 1e-12), expected, atol=1e-15)
+    empty = descent.criterion_gradient(np.array([1.0, 0.0]), np.array([0.0, 1.0]), 1e-12)
     assert empty.tolist() == [np.log(1e-12), 0.0]
 
 

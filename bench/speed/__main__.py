@@ -33,7 +33,7 @@ TINY = {
     "devices": "--tiny --updates 3",
     "parzen": "--points 300 --samples 1000 --slow-points 10 --checked 10 --curve 1000 2000",
     "startup": "--benchmark digits",
-    "streamed": "--rows 1000 --epochs 2",
+    "streamed": "--rows 1000",
 }
 # On a CPU, whose cores they share.
 SIMULATED = "--xla_force_host_platform_device_count=8"

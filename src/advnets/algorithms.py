@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from advnets import game
 from advnets.batches import Batch, length, parts
 from advnets.draws import Draws, discriminator_draws, generator_draws
-from advnets.objectives import GAN, Applied, Objective
+from advnets.objectives import GAN, Applied, Costs, Objective
 from advnets.players import Player, Players, apply, judge, partition
 from advnets.priors import Prior
 from advnets.updates import Released
@@ -292,6 +292,11 @@ class Algorithm(abc.ABC):
                 fake,
                 **{name: of(name) for name in players.others},
             )
+            if not isinstance(found, Costs):
+                raise ValueError(
+                    "an objective's costs must return advnets.objectives.Costs; got "
+                    f"{type(found).__name__}"
+                )
             _check_costs(found.named, names)
             seen = found.seen if found.seen is not None else {"cost": found.discriminator}
             return {name: found.named[name] for name in names}, (

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Integer, Key, PyTree
+from jaxtyping import Array, Int, Integer, Key, PyTree, Shaped
 
 
 class Condition(eqx.Module):
@@ -58,7 +58,7 @@ class Labels(Condition):
         check_labels(np.asarray(labels), len(self.frequencies))
 
 
-def check_labels(labels: Integer[np.ndarray, " n"] | Float[np.ndarray, " n"], classes: int) -> None:
+def check_labels(labels: Shaped[np.ndarray, "..."], classes: int) -> None:
     """Refuses labels that are not among the classes.
 
     Args:
@@ -66,7 +66,8 @@ def check_labels(labels: Integer[np.ndarray, " n"] | Float[np.ndarray, " n"], cl
         classes: how many classes there are.
 
     Raises:
-        ValueError: for a label that is no integer in 0 to `classes` - 1.
+        ValueError: for a label that is no integer in 0 to `classes` - 1, or more than one for an
+            example.
 
     Example:
         >>> import numpy as np
@@ -75,6 +76,8 @@ def check_labels(labels: Integer[np.ndarray, " n"] | Float[np.ndarray, " n"], cl
     """
     if not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(f"labels must be integers; got {labels.dtype}")
+    if labels.ndim != 1:
+        raise ValueError(f"there must be one label for each example; got shape {labels.shape}")
     if labels.size and not 0 <= labels.min() <= labels.max() < classes:
         raise ValueError(
             f"labels must be from 0 to {classes - 1}; got {labels.min()} to {labels.max()}"

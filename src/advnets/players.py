@@ -61,12 +61,13 @@ class Stateful(eqx.Module):
         >>> player = players.Stateful(*eqx.nn.make_with_state(build)(jax.random.key(0)))
     """
 
-    module: Callable[..., Any]
+    module: Callable[..., Any] | Frozen
     state: eqx.nn.State
 
 
-# Any Equinox module that maps one example (and takes `key=`, if it likes), or one with a state.
-Player: TypeAlias = Callable[..., Any] | Stateful
+# Any Equinox module that maps one example (and takes `key=`, if it likes); one with a state; or one
+# that is not trained at all.
+Player: TypeAlias = Callable[..., Any] | Stateful | Frozen
 
 
 class Players(eqx.Module):
@@ -183,8 +184,9 @@ def inputs_taken(player: Player) -> tuple[int, float]:
         >>> players.inputs_taken(lambda z, label, *, key=None: z)
         (2, 2)
     """
-    stateful = isinstance(player, Stateful)
-    called = player.module if isinstance(player, Stateful) else player
+    thawed = _thaw(player)
+    stateful = isinstance(thawed, Stateful)
+    called = thawed.module if isinstance(thawed, Stateful) else thawed
     parameters = inspect.signature(called).parameters.values()
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     positional = [p for p in positional if p.name != "key"]

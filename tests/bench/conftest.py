@@ -24,8 +24,9 @@ def copied(finished, tmp_path):
     return shutil.copytree(finished, tmp_path / "copied")
 
 
-@pytest.fixture
-def pixels(monkeypatch):
+@pytest.fixture(scope="module")
+def pixels():
     """The benchmark of a system that is fitted in no time; its name is known to the command."""
-    monkeypatch.setitem(bench.BENCHMARKS, PIXELS.name, PIXELS)
-    return PIXELS
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(bench.BENCHMARKS, PIXELS.name, PIXELS)
+        yield PIXELS

@@ -5,10 +5,10 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from helpers.runs import SMALL, content, result_of, rows_of, untimed
+from helpers.runs import SMALL, content, result_of, rows_of
 
 from advnets import bench
-from advnets.bench import experiment, grid, results, table1
+from advnets.bench import experiment, grid, report, results, table1
 from advnets.bench.cli import main
 from advnets.bench.results import RateRow, SeedsResult, SweepResult, distribution
 
@@ -34,17 +34,19 @@ def rates(tmp_path_factory):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    with pytest.MonkeyPatch.context() as patch, pytest.warns(RuntimeWarning, match="1e30-seed-2"):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiment, "finish", stop)
-        assert main([*SMALL, *RATES, "--epochs", "2", "--out", str(folder)]) == 130
+        with pytest.warns(RuntimeWarning, match=r"1e\+30-seed-2 diverged"):
+            code = main([*SMALL, *RATES, "--epochs", "2", "--out", str(folder)])
+        assert code == 130
     assert main([*SMALL, *RATES, "--out", str(folder), "--resume"]) == 0
     return folder
 
 
-@pytest.mark.parametrize("grid", ["seeds", "rates"])
-def test_each_run_leaves_what_it_leaves_alone(grid, finished, request):
-    folder = request.getfixturevalue(grid)
-    own = folder / {"seeds": "seed-2", "rates": "learning-rate-0.1-seed-2"}[grid]
+@pytest.mark.parametrize("many", ["seeds", "rates"])
+def test_each_run_leaves_what_it_leaves_alone(many, finished, request):
+    folder = request.getfixturevalue(many)
+    own = folder / {"seeds": "seed-2", "rates": "learning-rate-0.1-seed-2"}[many]
     names = {path.name for path in finished.iterdir()} - {"checkpoints", "identity.json"}
     assert {path.name for path in own.iterdir()} == names
     assert content(own / "config.json") == content(finished / "config.json")
@@ -62,31 +64,35 @@ def test_each_run_leaves_what_it_leaves_alone(grid, finished, request):
     assert model.sample(jax.random.key(0), 2).shape == (2, 8, 8)
 
 
-def test_a_rate_at_which_training_diverges_is_reported_and_not_chosen(rates, capsys):
+def test_a_rate_at_which_training_diverges_is_reported_and_not_chosen(rates):
     result = result_of(rates, SweepResult)
     sound, lost = result.learning_rates
     assert (sound.diverged, lost.diverged) == ((), (2,))
     assert (lost.validation, lost.last, lost.best) == (None, None, None)
     assert result.chosen == results.Chosen(0.1, "lowest")
-    assert not (rates / "learning-rate-1e30-seed-2" / "results.json").exists()
+    assert not (rates / "learning-rate-1e+30-seed-2" / "results.json").exists()
 
 
-@pytest.fixture
-def many_pixels(pixels, tmp_path):
-    """Runs of a benchmark that is fitted in no time, at once."""
-
-    def run(*arguments, code=0):
-        folder = tmp_path / "run"
-        assert main(["pixels", *arguments, "--out", str(folder)]) == code
-        return folder
-
-    return run
+@pytest.fixture(scope="module")
+def pixel_seeds(pixels, tmp_path_factory):
+    """Three seeds of a system that is fitted in no time."""
+    folder = tmp_path_factory.mktemp("runs") / "pixel-seeds"
+    assert main(["pixels", "--seed", "3", "--seeds", "3", "--out", str(folder)]) == 0
+    return folder
 
 
-def test_the_whole_is_the_distribution_over_seeds(many_pixels, capsys):
-    folder = many_pixels("--seed", "3", "--seeds", "3")
-    result = result_of(folder, SeedsResult)
-    runs = [result_of(folder / f"seed-{seed}") for seed in (3, 4, 5)]
+@pytest.fixture(scope="module")
+def pixel_rates(pixels, tmp_path_factory):
+    """Two seeds at two learning rates of that system."""
+    folder = tmp_path_factory.mktemp("runs") / "pixel-rates"
+    arguments = ["--learning-rates", "0.1", "0.6", "--seed", "3", "--seeds", "2"]
+    assert main(["pixels", *arguments, "--out", str(folder)]) == 0
+    return folder
+
+
+def test_the_whole_is_the_distribution_over_seeds(pixel_seeds):
+    result = result_of(pixel_seeds, SeedsResult)
+    runs = [result_of(pixel_seeds / f"seed-{seed}") for seed in (3, 4, 5)]
     assert (result.seeds, result.diverged) == ((3, 4, 5), ())
     for found, values in (
         (result.last, [run.parzen.test.mean for run in runs]),
@@ -97,21 +103,20 @@ def test_the_whole_is_the_distribution_over_seeds(many_pixels, capsys):
         assert found.standard_deviation == pytest.approx(np.std(values, ddof=1))
         assert (found.min, found.max, found.n) == (min(values), max(values), 3)
         assert found.values == tuple(values)
-    assert (folder / "seeds.png").stat().st_size > 0
-    assert f"mean {result.last.mean:.1f}, standard deviation" in capsys.readouterr().out
-    read = table1.read_runs([folder / "seed-3", folder / "seed-4"])
+    assert (pixel_seeds / "seeds.png").stat().st_size > 0
+    assert f"mean {result.last.mean:.1f}, standard deviation" in report.of(result, pixel_seeds)
+    read = table1.read_runs([pixel_seeds / "seed-3", pixel_seeds / "seed-4"])
     assert [run.seed for run in read] == [3, 4]
 
 
-def test_a_row_for_each_rate_is_the_distribution_over_its_seeds(many_pixels, capsys):
-    folder = many_pixels("--learning-rates", "0.1", "0.6", "--seed", "3", "--seeds", "2")
-    result = result_of(folder, SweepResult)
+def test_a_row_for_each_rate_is_the_distribution_over_its_seeds(pixel_rates):
+    result = result_of(pixel_rates, SweepResult)
     assert result.seeds == (3, 4)
     assert "learning_rate" not in result.recipe
     assert [row.learning_rate for row in result.learning_rates] == [0.1, 0.6]
     for row in result.learning_rates:
         folders = [f"learning-rate-{row.learning_rate}-seed-{seed}" for seed in (3, 4)]
-        runs = [result_of(folder / name) for name in folders]
+        runs = [result_of(pixel_rates / name) for name in folders]
         assert [run.recipe["learning_rate"] for run in runs] == [row.learning_rate] * 2
         for found, values in (
             (row.validation, [run.best.parzen.validation.mean for run in runs]),
@@ -124,8 +129,8 @@ def test_a_row_for_each_rate_is_the_distribution_over_its_seeds(many_pixels, cap
     means = [row.validation.mean for row in result.learning_rates]
     best = int(np.argmax(means))
     assert result.chosen == results.Chosen([0.1, 0.6][best], ["lowest", "highest"][best])
-    assert (folder / "learning-rates.png").stat().st_size > 0
-    assert f"chosen by it: {result.chosen.learning_rate}" in capsys.readouterr().out
+    assert (pixel_rates / "learning-rates.png").stat().st_size > 0
+    assert f"chosen by it: {result.chosen.learning_rate}" in report.of(result, pixel_rates)
 
 
 def test_the_choice_is_by_validation_alone_among_rates_where_no_seed_diverged():
@@ -140,9 +145,11 @@ def test_the_choice_is_by_validation_alone_among_rates_where_no_seed_diverged():
     assert grid.choose(rows[2:]) is None
 
 
-def test_a_seed_that_diverges_is_reported_and_not_counted(many_pixels, capsys):
+def test_a_seed_that_diverges_is_reported_and_not_counted(pixels, tmp_path, capsys):
+    folder = tmp_path / "run"
+    arguments = ["--epochs", "1", "--seeds", "2", "--diverging-seed", "1", "--out", str(folder)]
     with pytest.warns(RuntimeWarning, match="seed-1: training diverged"):
-        folder = many_pixels("--seeds", "2", "--diverging-seed", "1")
+        assert main(["pixels", *arguments]) == 0
     assert "diverged, so not counted: seeds 1" in capsys.readouterr().out
     result = result_of(folder, SeedsResult)
     assert (result.diverged, result.last.n) == ((1,), 1)
@@ -152,65 +159,56 @@ def test_a_seed_that_diverges_is_reported_and_not_counted(many_pixels, capsys):
 
 def test_runs_of_which_none_is_left_are_a_failure(pixels, tmp_path, capsys):
     arguments = ["--learning-rates", "0.1", "0.2", "--diverging-seed", "0"]
-    with pytest.warns(RuntimeWarning, match="learning-rate-0.2-seed-0: training diverged"):
+    with pytest.warns(RuntimeWarning, match="seed-0: training diverged"):
         assert main(["pixels", *arguments, "--out", str(tmp_path / "run")]) == 1
     assert "error: training diverged in each run" in capsys.readouterr().err
 
 
-def test_python_gives_what_the_command_leaves(pixels, many_pixels, tmp_path):
-    folder = many_pixels("--seeds", "2")
-    result = bench.run_grid(pixels, seeds=2, out=tmp_path / "python", progress=False)
-    assert isinstance(result, SeedsResult)
-    assert untimed(result) == untimed(result_of(folder, SeedsResult))
-    small = dataclasses.replace(pixels.recipe, epochs=1)
-    result = bench.run_grid(
-        dataclasses.replace(pixels, recipe=small),
-        learning_rates=[0.1, 0.2],
-        out=tmp_path / "sweep",
-        progress=False,
-    )
-    assert isinstance(result, SweepResult)
-    assert result == result_of(tmp_path / "sweep", SweepResult)
+def test_python_gives_what_the_folder_holds(pixels, tmp_path):
+    short = dataclasses.replace(pixels, recipe=dataclasses.replace(pixels.recipe, epochs=1))
+    for name, kind, settings in (
+        ("seeds", SeedsResult, {"seeds": 1, "seed": 7}),
+        ("rates", SweepResult, {"learning_rates": [0.1]}),
+    ):
+        result = bench.run_grid(short, out=tmp_path / name, progress=False, **settings)
+        assert isinstance(result, kind)
+        assert result == result_of(tmp_path / name, kind)
 
 
 @pytest.mark.parametrize(
-    ("began", "changed", "message"),
+    ("began", "arguments", "message"),
     [
-        (["--seeds", "2"], ["--seeds", "3"], "seeds = 2, not 3"),
-        (["--seeds", "2"], ["--seeds", "2", "--seed", "1"], "seed = 0, not 1"),
-        (["--seeds", "2"], [], "seeds = 2, not 1"),
+        ("pixel_seeds", ["--seed", "3", "--seeds", "2"], "seeds = 3, not 2"),
+        ("pixel_seeds", ["--seed", "2", "--seeds", "3"], "seed = 3, not 2"),
+        ("pixel_seeds", ["--seed", "3"], "seeds = 3, not 1"),
+        ("pixel_rates", ["--seed", "3", "--seeds", "2"], "learning_rates = [0.1, 0.6], not []"),
         (
-            ["--learning-rates", "0.1", "0.3"],
-            ["--seeds", "2"],
-            "seeds = 1, not 2",
-        ),
-        (
-            ["--learning-rates", "0.1", "0.3"],
-            ["--learning-rates", "0.1"],
-            "learning_rates = [0.1, 0.3], not [0.1]",
+            "pixel_rates",
+            ["--seed", "3", "--seeds", "2", "--learning-rates", "0.1"],
+            "learning_rates = [0.1, 0.6], not [0.1]",
         ),
     ],
 )
-def test_many_are_resumed_as_they_began(many_pixels, began, changed, message, capsys):
-    many_pixels("--epochs", "1", *began)
-    many_pixels("--epochs", "1", *changed, "--resume", code=2)
+def test_many_are_resumed_as_they_began(began, arguments, message, request, capsys):
+    folder = request.getfixturevalue(began)
+    assert main(["pixels", *arguments, "--out", str(folder), "--resume"]) == 2
     assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("began", "own", "name", "message"),
+    ("began", "arguments", "name", "message"),
     [
-        (["--seeds", "2"], ["--seed", "1"], "seed-1", "them all with --seeds 2 --out"),
+        ("pixel_seeds", [], "seed-3", "them all with --seeds 3 --out"),
         (
-            ["--learning-rates", "0.1", "0.3"],
-            ["--learning-rate", "0.3"],
-            "learning-rate-0.3-seed-0",
-            "all with --seeds 1 --learning-rates 0.1 0.3 --out",
+            "pixel_rates",
+            ["--learning-rate", "0.6"],
+            "learning-rate-0.6-seed-3",
+            "all with --seeds 2 --learning-rates 0.1 0.6 --out",
         ),
     ],
 )
-def test_one_of_many_is_not_resumed_alone(many_pixels, began, own, name, message, capsys):
-    folder = many_pixels("--epochs", "1", *began)
-    out = ["--out", str(folder / name), "--resume"]
-    assert main(["pixels", "--epochs", "1", *own, *out]) == 2
+def test_one_of_many_is_not_resumed_alone(began, arguments, name, message, request, capsys):
+    folder = request.getfixturevalue(began)
+    arguments = ["pixels", "--seed", "3", *arguments, "--out", str(folder / name), "--resume"]
+    assert main(arguments) == 2
     assert message in capsys.readouterr().err

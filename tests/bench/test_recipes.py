@@ -188,9 +188,7 @@ def with_number(value, path, number):
             with_number(item, rest, number) if index == first else item
             for index, item in enumerate(value)
         )
-    return dataclasses.replace(
-        value, **{first: with_number(getattr(value, first), rest, number)}
-    )
+    return dataclasses.replace(value, **{first: with_number(getattr(value, first), rest, number)})
 
 
 # Of convolutional players, so that all the numbers of a recipe are used.

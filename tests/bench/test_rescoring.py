@@ -14,10 +14,10 @@ def test_the_run_s_own_scores_come_again(copied, capsys):
     before = (copied / "results.json").read_bytes()
     result = result_of(copied)
     for best, name, scored in (
-        ([], "parzen-200.json", result.parzen),
-        (["--best"], "parzen-best-200.json", result.best.parzen),
+        ([], "parzen-256.json", result.parzen),
+        (["--best"], "parzen-best-256.json", result.best.parzen),
     ):
-        assert main(["parzen", str(copied), "--num-samples", "200", "--devices", "2", *best]) == 0
+        assert main(["parzen", str(copied), "--num-samples", "256", "--devices", "2", *best]) == 0
         again = results.read(copied / name, results.Rescored)
         assert again.parzen == scored
         assert again.run == result.provenance

@@ -1,15 +1,13 @@
 """Runs that were stopped, killed or are to be extended; and what is not resumed."""
 
 import os
-import shutil
-import os
 import signal
 import subprocess
 import sys
 
 import jax
 import pytest
-from helpers.runs import SMALL, content, files_of, result_of, untimed
+from helpers.runs import SMALL, files_of, result_of, untimed
 from helpers.systems import Pixels
 
 import advnets
@@ -96,7 +94,7 @@ def test_fewer_epochs_than_the_folder_holds_are_refused_and_nothing_changes(fini
         (["--precision", "bfloat16"], "precision = 'float32', not 'bfloat16'"),
         (["--norm-limit", "2"], "norm_limit = None, not 2.0"),
         (["--evaluate-every", "1"], "evaluate_every = 2, not 1"),
-        (["--num-samples", "100"], "num_samples = 200, not 100"),
+        (["--num-samples", "100"], "num_samples = 256, not 100"),
         (["--seed", "1"], "seed = 2, not 1"),
         (["--generator.hidden-sizes", "17"], "generator.hidden_sizes = [16], not [17]"),
         (["--discriminator.hidden-keep", "1"], "discriminator.hidden_keep = 0.5, not 1.0"),

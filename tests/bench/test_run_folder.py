@@ -26,7 +26,7 @@ def test_a_run_leaves_what_it_promises(finished):
     }  # fmt: skip
     assert (result.benchmark, result.seed, result.epochs, result.updates) == ("digits", 2, 4, 48)
     assert result.updates_per_second > 0
-    assert result.parzen.num_samples == 200
+    assert result.parzen.num_samples == 256
     assert result.parzen.bandwidth in np.logspace(-1, 0, 10)
     assert (result.parzen.validation.n, result.parzen.test.n) == (256, 256)
     assert result.references.training_images.bandwidth in np.logspace(-1, 0, 10)
@@ -92,7 +92,7 @@ def test_the_saved_model_draws_what_was_scored(finished, best):
     model = bench.load_model(finished, best=best)
     assert isinstance(model, advnets.Model)
     samples_key = jax.random.split(jax.random.key(2), 3)[2]
-    samples = model.sample(jax.random.fold_in(samples_key, epoch), 200)
+    samples = model.sample(jax.random.fold_in(samples_key, epoch), 256)
     test = advnets.data.load("digits").test.astype(np.float32) / 255
     again = advnets.parzen.log_likelihood(test, samples, score.bandwidth)
     assert again.mean == pytest.approx(score.test.mean, rel=1e-6)

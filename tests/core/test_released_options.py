@@ -16,7 +16,7 @@ import pytest
 import scipy.special
 
 import advnets
-from advnets import game, layers, networks, objectives, priors, updates
+from advnets import layers, networks, objectives, priors, updates
 from advnets.draws import discriminator_draws
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -169,28 +169,6 @@ def test_players_can_take_turns_by_minibatch(key):
     assert seen == "DDDDD" + "DDGDD"
 
 
-def test_train_takes_the_cost_and_the_dropout(key):
-    images = np.random.default_rng(0).random((20, PIXELS)).astype(np.float32)
-    players = advnets.Players(
-        networks.mlp_generator(key, LATENT, (PIXELS,), hidden_sizes=[4], weight_range=0.5),
-        networks.maxout_discriminator(key, (PIXELS,), units=[4], weight_range=0.5),
-        priors.Uniform(LATENT),
-    )
-
-    def trained(**options):
-        # One simultaneous iteration: what one player is given does not move the other.
-        given = {"discriminator_cost": game.discriminator_cost} | options
-        algorithm = advnets.Simultaneous(objective=objectives.GAN(**given))
-        got = advnets.train(
-            key, players, images, epochs=1, algorithm=algorithm, batch_size=20, progress=False
-        )
-        return [jax.tree.leaves(player)[0] for player in (got.generator, got.discriminator)]
-
-    usual = trained()
-    lazy = {"discriminator_cost": game.LazyDiscriminatorCost(), "generator_sees_dropout": False}
-    assert all((a != b).any() for a, b in zip(usual, trained(**lazy), strict=True))
-
-
 def test_train_refuses_a_discriminator_that_needs_its_key(key):
     class Needy(eqx.Module):
         weight: jax.Array
@@ -216,13 +194,16 @@ def test_the_code_on_the_page_runs(key):
     page = Path(__file__).parents[2] / "docs" / "released-options.md"
     blocks = re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
     assert len(blocks) == 6
+    generator = eqx.nn.Linear(100, PIXELS, key=key)
+    discriminator = eqx.nn.Linear(PIXELS, 1, key=key)
     names = {
         "advnets": advnets,
         "eqx": eqx,
         "optax": optax,
         "key": key,
-        "generator": eqx.nn.Linear(100, PIXELS, key=key),
-        "discriminator": eqx.nn.Linear(PIXELS, 1, key=key),
+        "generator": generator,
+        "discriminator": discriminator,
+        "players": advnets.Players(generator, discriminator),
         "images": np.random.default_rng(0).random((300, PIXELS)).astype(np.float32),
         "updates_per_epoch": 3,
     }

@@ -9,16 +9,17 @@ import pytest
 PROGRAM = """
 import jax, jax.numpy as jnp, advnets
 key = jax.random.key(0)
-generator = advnets.networks.mlp_generator(key, 3, (4,), hidden_sizes=[5])
-discriminator = advnets.networks.maxout_discriminator(key, (4,), units=[6])
-for order in ("alternating", "simultaneous"):
-    algorithm = advnets.Algorithm1(
-        generator, discriminator, advnets.priors.Uniform(3), order=order,
-        generator_updates=advnets.updates.released_updates(0.1, 5),
-        discriminator_updates=advnets.updates.released_updates(0.1, 5, norm_limit=1.0),
-    )
-    state = algorithm.init(generator, discriminator)
-    print(jax.make_jaxpr(algorithm.step)(key, state, jnp.zeros((8, 4))))
+players = advnets.Players(
+    advnets.networks.mlp_generator(key, 3, (4,), hidden_sizes=[5]),
+    advnets.networks.maxout_discriminator(key, (4,), units=[6]),
+    advnets.priors.Uniform(3),
+)
+rule = advnets.updates.Released(norm_limit=1.0)
+for kind in (advnets.Algorithm1, advnets.Simultaneous):
+    algorithm = kind(discriminator_updates=rule).for_epochs_of(5)
+    state = algorithm.init(players)
+    step = lambda key, state, real: algorithm.step(key, players, state, real)
+    print(jax.make_jaxpr(step)(key, state, jnp.zeros((8, 4))))
 points = jnp.zeros((5, 4))
 print(jax.make_jaxpr(advnets.parzen.log_density)(points, points, jnp.ones(2)))
 try:

@@ -122,6 +122,12 @@ def relativistic(game, real, fake, x, made, t):
     return won - 1, 1 - won, penalty, -won
 
 
+def gan_with_r1(game, real, fake, x, made, t):
+    slopes = game.slopes(x)
+    penalty = [0.5 * slopes.mean(0), 0.5 * (slopes * x).mean(0), np.zeros(())]
+    return sigmoid(real) - 1, sigmoid(fake), penalty, sigmoid(fake) - 1
+
+
 def wgan_gp(game, real, fake, x, made, t):
     points = t * x + (1 - t) * made
     slopes = game.slopes(points)
@@ -189,6 +195,7 @@ ON_A_PAGE = {
     "least_squares": ("objectives", least_squares),
     "relativistic": ("relativistic", relativistic),
     "gradient-penalty": ("gradient-penalty", wgan_gp),
+    "many-runs": ("many-runs", gan_with_r1),
 }
 NO_LABELS = np.zeros((ROWS, 0))
 
@@ -197,8 +204,12 @@ NO_LABELS = np.zeros((ROWS, 0))
 def test_an_objective_moves_both_players_as_by_hand(name):
     page, costs = ON_A_PAGE[name]
     found = pages.definitions(page)
-    # The page on costs of logits makes its algorithms where it trains.
-    algorithm = found.get("algorithm") or advnets.Algorithm1(objective=found[name])
+    if page == "objectives":  # which makes its algorithms where it trains
+        algorithm = advnets.Algorithm1(objective=found[name])
+    elif page == "many-runs":
+        algorithm = found["algorithm_of"]({"rate": 1e-3, "gamma": 0.5})
+    else:
+        algorithm = found["algorithm"]
     algorithm = with_plain_descent(algorithm)
     assert algorithm.k == (5 if page == "gradient-penalty" else 1)
     game, batches = game_of(), data(algorithm.k)
@@ -221,6 +232,26 @@ def test_a_game_of_labels_moves_both_players_as_by_hand():
     real = batches[0], labels
     state, _ = step(algorithm, players, algorithm.init(players), real)
     assert_at(state, played(gan, game, algorithm, batches, np.eye(3)[labels]))
+
+
+def test_a_frozen_array_stays_while_the_others_move_as_by_hand():
+    found = pages.definitions("frozen")
+    algorithm = with_plain_descent(found["algorithm"])
+    game, batches = game_of(), data(1)
+    players = players_of(game)
+    frozen = eqx.tree_at(lambda d: d.q, players.discriminator, replace_fn=found["Frozen"])
+    players = dataclasses.replace(players, discriminator=frozen)
+    state, _ = step(algorithm, players, algorithm.init(players), batches[0])
+    kept = Game(played(gan, game, algorithm, batches, NO_LABELS).d, game.g)
+    kept.d[1] = game.d[1]
+    _, g = gradients(
+        gan, kept, generator_draws(algorithm.step_keys(KEY, 0)[1]), batches[0], NO_LABELS
+    )
+    after = advnets.algorithms.at(players, state).discriminator
+    assert (after.q.tree == players.discriminator.q.tree).all()
+    got = [after.w, after.c, *jax.tree.leaves(state.generator)]
+    for x, y in zip(got, [kept.d[0], kept.d[2], *moved(game.g, g)], strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-10)
 
 
 def test_the_average_follows_the_generator():

@@ -87,6 +87,19 @@ def drawn(monkeypatch):
     return figures_saved
 
 
+def test_curves_of_another_objective_show_what_its_metrics_hold(tmp_path, drawn):
+    rows = [
+        {"epoch": e, "discriminator": {"cost": 1.0 / e}, "generator": {"cost": 2.0 * e}}
+        for e in (1, 2)
+    ]
+    figures.curves(tmp_path / "c.png", rows)
+    first, second, *rest = drawn[0].axes
+    assert [axis.get_ylabel() for axis in (first, second)] == ["discriminator", "generator"]
+    assert first.lines[0].get_xydata().tolist() == [[1, 1], [2, 0.5]]
+    assert second.lines[0].get_xydata().tolist() == [[1, 2], [2, 4]]
+    assert not rest[0].get_visible()
+
+
 def texts(axis):
     return [text.get_text() for text in axis.texts]
 

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import weakref
 from pathlib import Path
-from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +16,11 @@ import numpy as np
 import pytest
 import scipy.special
 import scipy.stats
+from helpers import seams
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import advnets.parzen as parzen
-from advnets._distances import squared_distances
 
 BANDWIDTHS = np.array([0.05, 0.1, 0.2, 0.399, 0.4, 1.0])
 PROMISED = {np.float32: 2e-5, np.float64: 1e-10}
@@ -78,8 +77,8 @@ def problem(seed, columns, kind, dtype=np.float32):
 
 @pytest.mark.parametrize(
     ("dtype", "columns"),
-    [(np.float32, columns) for columns in (1, 2, 3, 8, 31, 64, 784, 3072)]
-    + [(np.float64, columns) for columns in (1, 64, 784, 3072)],
+    [(np.float32, columns) for columns in (1, 3, 31, 784, 3072)]
+    + [(np.float64, columns) for columns in (64, 3072)],
 )
 def test_the_error_is_as_promised(dtype, columns):
     bandwidths = BANDWIDTHS.astype(dtype)
@@ -123,7 +122,7 @@ def test_one_sample_far_from_the_others_is_not_overlooked(monkeypatch):
         jax.debug.callback(lambda mask: marked.append(np.array(mask)), doubtful)
         return squared
 
-    monkeypatch.setattr(parzen, "recompute", recompute)
+    seams.recompute(monkeypatch, recompute)
     parzen.log_density(jnp.array(point), jnp.array(samples), jnp.array([0.4]))
     jax.effects_barrier()
     assert len(marked) == 1
@@ -135,7 +134,7 @@ def test_distances_are_as_good_as_their_error_says(columns):
     rng = np.random.default_rng(0)
     for kind in ("unit", "norm 55", "grey"):
         points, samples = (rows(rng, 300, columns, kind).astype(np.float32) for _ in range(2))
-        found, of_points, of_samples = jax.jit(squared_distances)(
+        found, of_points, of_samples = jax.jit(seams.squared_distances)(
             points, samples, samples.mean(axis=0)
         )
         error = np.float64(of_points)[:, None] + np.float64(of_samples)[None, :]
@@ -205,7 +204,7 @@ def test_bandwidths_do_not_see_each_other(seed):
     assert np.all(np.abs(together - np.concatenate(alone)) <= 2e-5 * scale)
 
 
-@pytest.mark.parametrize(("columns", "blocks"), [(3, (7, 69)), (64, (1000, 1000)), (64, (13, 17))])
+@pytest.mark.parametrize(("columns", "blocks"), [(3, (7, 69)), (64, (1000, 1000))])
 @quick
 @given(seed=seeds)
 def test_the_blocks_are_nothing(columns, blocks, seed):
@@ -284,7 +283,7 @@ def test_a_second_evaluation_compiles_nothing(monkeypatch):
         traces += 1
         return parzen.log_density(*arguments)
 
-    monkeypatch.setattr(parzen, "_compiled_log_density", jax.jit(counted))
+    seams.compiled_log_density(monkeypatch, jax.jit(counted))
     for seed in range(2):
         points, samples = problem(seed, 3, "unit")
         parzen.evaluate(samples, points, points, validation_rows=50)
@@ -400,29 +399,28 @@ def in_blocks(samples, size):
     return [samples[start : start + size] for start in range(0, len(samples), size)]
 
 
-@quick
-@given(
-    seeds,
-    # Few sizes, as each is compiled: 1 sample, less than a block, whole blocks, a rest.
-    st.sampled_from([1, 60, 70]),
-    st.sampled_from([1, 20, 60, 1000]),
-    st.sampled_from([1, 50, 1000]),
-    st.sampled_from(["unit", "norm 55", "grey"]),
+@pytest.mark.parametrize(
+    ("n", "size", "group_rows"),
+    # Few, as each is compiled: a sample; groups of 3 blocks, and a rest; a group of one block each;
+    # all in one block.
+    [(1, 20, 50), (70, 20, 50), (60, 60, 1), (70, 1000, 1000)],
 )
-def test_samples_in_blocks_have_the_promised_error(seed, n, size, group_rows, kind):
-    points, samples = problem(seed, 64, kind)
-    samples = samples[:n]
+def test_samples_in_blocks_have_the_promised_error(monkeypatch, n, size, group_rows):
+    seams.group_rows(monkeypatch, group_rows)
     bandwidths = np.float64(np.float32(BANDWIDTHS))
-    with mock.patch.object(parzen, "GROUP_ROWS", group_rows):
-        found, count = parzen._streamed_log_density(points, in_blocks(samples, size), bandwidths)
-    assert (count, found.dtype) == (n, np.float64)
-    expected, scale = brute_force(points, samples, bandwidths)
-    assert np.all(np.abs(found - expected) <= PROMISED[np.float32] * scale)
+    for seed, kind in enumerate(("unit", "norm 55", "grey")):
+        points, samples = problem(seed, 64, kind)
+        samples = samples[:n]
+        found, count = seams.streamed_log_density(points, in_blocks(samples, size), bandwidths)
+        assert (count, found.dtype) == (n, np.float64)
+        expected, scale = brute_force(points, samples, bandwidths)
+        assert np.all(np.abs(found - expected) <= PROMISED[np.float32] * scale)
 
 
-@quick
-@given(seeds, st.sampled_from([1, 70]), st.sampled_from([20, 60, 1000]))
-def test_samples_in_blocks_score_as_in_one_array(seed, n, size):
+@pytest.mark.parametrize(("n", "size"), [(1, 20), (70, 20), (70, 1000)])
+@settings(deadline=None, max_examples=5)
+@given(seed=seeds)
+def test_samples_in_blocks_score_as_in_one_array(n, size, seed):
     points, samples = problem(seed, 64, "unit")
     validation, test, samples = points[10:], points[:50], samples[:n]
     found = parzen.evaluate_draws(in_blocks(samples, size), validation, test, validation_rows=20)
@@ -441,11 +439,11 @@ def test_samples_in_blocks_score_as_in_one_array(seed, n, size):
             assert score.standard_error == pytest.approx(error, rel=1e-3, abs=1e-4)
 
 
-def test_thousands_of_blocks_do_not_add_up_their_roundings():
+def test_thousands_of_blocks_do_not_add_up_their_roundings(monkeypatch):
     # In float32 the sums over groups of blocks would be off by some 1e-5.
     blocks = [np.full((1, 1), 0.5, np.float32)] * 3000
-    with mock.patch.object(parzen, "GROUP_ROWS", 1):
-        found, count = parzen._streamed_log_density(blocks[0], blocks, np.array([0.2]))
+    seams.group_rows(monkeypatch, 1)
+    found, count = seams.streamed_log_density(blocks[0], blocks, np.array([0.2]))
     alone = parzen.log_likelihood(blocks[0], blocks[0], 0.2)
     assert count == 3000
     assert found.item() == pytest.approx(alone.mean, abs=1e-11)
@@ -478,7 +476,7 @@ class Drawn:
 
 
 def test_two_groups_are_held_at_most(monkeypatch):
-    monkeypatch.setattr(parzen, "GROUP_ROWS", 60)
+    seams.group_rows(monkeypatch, 60)
     points, _ = problem(0, 3, "unit")
     few, many = Drawn(12), Drawn(120)
     for blocks in (few, many):
@@ -491,7 +489,6 @@ def test_two_groups_are_held_at_most(monkeypatch):
 MEMORY = """
 import re
 from pathlib import Path
-from unittest import mock
 import jax
 import numpy as np
 import advnets
@@ -500,7 +497,7 @@ generator = advnets.networks.mlp_generator(jax.random.key(0), 100, (28, 28), hid
 rows = np.zeros((4, 28, 28), np.float32)
 
 def peak(num_samples):
-    blocks = advnets.sample_blocks(jax.random.key(1), generator, num_samples)
+    blocks = advnets.Model(generator).blocks(jax.random.key(1), num_samples)
     advnets.parzen.evaluate_draws(blocks, rows, None)
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
 
@@ -555,8 +552,8 @@ class Stopped(Drawn):
 
 
 def test_an_evaluation_that_was_stopped_goes_on(monkeypatch, tmp_path):
-    monkeypatch.setattr(parzen, "GROUP_ROWS", 40)
-    monkeypatch.setattr(parzen, "SECONDS_BETWEEN_NOTES", 0)
+    seams.group_rows(monkeypatch, 40)
+    seams.seconds_between_notes(monkeypatch, 0)
     points, _ = problem(0, 3, "unit")
     whole = parzen.evaluate_draws(Drawn(9), points, points, validation_rows=20)
     blocks = Stopped(9, at=7)
@@ -577,37 +574,27 @@ def test_an_evaluation_that_was_stopped_goes_on(monkeypatch, tmp_path):
         assert fresh == parzen.evaluate_draws(other, rows, None)
 
 
-SPREAD = """
-import jax, numpy as np
-import advnets.parzen as parzen
-
-parzen.GROUP_ROWS = 40
-
-class Blocks:
+def test_two_devices_give_the_scores_of_one(monkeypatch):
+    seams.group_rows(monkeypatch, 40)
     where = []
-    def __len__(self): return 20
-    def __getitem__(self, number):
-        block = jax.random.uniform(jax.random.key(number), (20, 3))
-        self.where.append(next(iter(block.devices())).id)
-        return block
 
-rows = np.random.default_rng(0).random((50, 3), np.float32)
-one = parzen.evaluate_draws(Blocks(), rows[:25], rows[25:])
-Blocks.where.clear()
-eight = parzen.evaluate_draws(Blocks(), rows[:25], rows[25:], devices=jax.devices())
-assert one == eight, (one, eight)
-assert Blocks.where[1:] == [number // 2 % 8 for number in range(20)], Blocks.where
-print(len(jax.devices()), eight.num_samples)
-"""
+    class Blocks:
+        def __len__(self):
+            return 8
 
+        def __getitem__(self, number):
+            block = jax.random.uniform(jax.random.key(number), (20, 3))
+            where.append(next(iter(block.devices())))
+            return block
 
-def test_eight_devices_give_the_scores_of_one():
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
-    environment |= {"JAX_PLATFORMS": "cpu"}
-    ran = subprocess.run(
-        [sys.executable, "-c", SPREAD], env=environment, capture_output=True, text=True, check=False
-    )
-    assert ran.stdout.split() == ["8", "400"], ran.stderr
+    rows = np.random.default_rng(0).random((50, 3), np.float32)
+    one = parzen.evaluate_draws(Blocks(), rows[:25], rows[25:])
+    where.clear()
+    devices = jax.devices()
+    assert len(devices) == 2
+    assert one == parzen.evaluate_draws(Blocks(), rows[:25], rows[25:], devices=devices)
+    # Groups of two blocks in turn, after a look at the first.
+    assert where[1:] == [devices[number // 2 % 2] for number in range(8)]
 
 
 GOOD = np.zeros((4, 3), np.float32)

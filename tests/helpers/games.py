@@ -67,3 +67,15 @@ def assert_same_run(a, b):
     """Two results of training, bit for bit."""
     assert a.metrics == b.metrics
     assert same(a.players, b.players)
+
+
+def train(epochs, players=None, data=None, **settings):
+    """A short run of a tiny game: 10 iterations an epoch, unless told otherwise."""
+    given = {"batch_size": 5, "evaluate_every": 2, "progress": False}
+    return advnets.train(
+        jax.random.key(1),
+        plain(jax.random.key(0)) if players is None else players,
+        images() if data is None else data,
+        epochs=epochs,
+        **given | settings,
+    )

@@ -8,7 +8,7 @@ from advnets.bench import results
 
 # Few updates of tiny players. Tests that train use these settings, so that they share programs.
 SMALL = [
-    "digits", "--epochs", "4", "--evaluate-every", "2", "--num-samples", "200", "--seed", "2",
+    "digits", "--epochs", "4", "--evaluate-every", "2", "--num-samples", "256", "--seed", "2",
     "--generator.hidden-sizes", "16", "--discriminator.units", "8",
 ]  # fmt: skip
 

@@ -19,7 +19,7 @@ class PixelSettings(Settings):
     dataset: str = "digits"
     epochs: int = 4
     evaluate_every: int = 1
-    num_samples: int = 200
+    num_samples: int = 256
     learning_rate: float = 0.5
     diverging_seed: int = -1
 

@@ -36,7 +36,12 @@ def players(key, shift):
 
 SHIFTS = jax.numpy.array([False, True, False])
 PLAYER_KEYS = jax.random.split(jax.random.key(0), SEEDS)
-COMMON = {"prior": advnets.priors.Uniform(LATENT), "batch_size": 5, "evaluate_every": 2, "progress": False}
+COMMON = {
+    "prior": advnets.priors.Uniform(LATENT),
+    "batch_size": 5,
+    "evaluate_every": 2,
+    "progress": False,
+}
 
 
 def train_seeds(epochs, **settings):

@@ -103,7 +103,12 @@ def test_an_evaluation_does_not_change_the_training():
 
     def evaluate(epoch, generator):
         calls.append(
-            (epoch, advnets.sample(jax.random.key(0), generator, 3, prior=advnets.priors.Uniform(LATENT)))
+            (
+                epoch,
+                advnets.sample(
+                    jax.random.key(0), generator, 3, prior=advnets.priors.Uniform(LATENT)
+                ),
+            )
         )
         return {"score": float(epoch)}
 

@@ -233,7 +233,7 @@ def _config(
     shape: tuple[int, ...] = (),
     first_stage: results.FirstStage | None = None,
 ) -> Config:
-    return Config(name, seed, shape, first_stage, msgspec.to_builtins(recipe))
+    return Config(name, seed, shape, first_stage, results.as_json(recipe))
 
 
 def _check_devices(request: Request, recipe: Settings, runs: int) -> None:
@@ -485,7 +485,7 @@ def finish(
     result = Result(
         benchmark=run.name,
         seed=run.seed,
-        recipe=msgspec.to_builtins(settings),
+        recipe=results.as_json(settings),
         epochs=epochs,
         updates=fitted.updates,
         # A run that had nothing left to do keeps the rate that it had.

@@ -1,7 +1,6 @@
 """A run's folder: where it is, what it was run with, and whether it may be resumed."""
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -177,7 +176,7 @@ def _compared(config: Config) -> dict[str, Json]:
             "seed": config.seed,
             "seeds": config.seeds or 1,
             "learning_rates": list(config.learning_rates),
-            **json.loads(json.dumps(config.recipe)),
+            **config.recipe,
         }
     )
 

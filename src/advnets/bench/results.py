@@ -20,6 +20,8 @@ Read = TypeVar("Read")
 
 # What nests deeper is refused, so that no reader runs out of stack.
 DEPTH = 100
+# The most pixels in a row or a column: no image's shape comes from a damaged file.
+LARGEST = 2**14
 
 CAVEAT = (
     "A Parzen log-likelihood compares samples that were scored alike: it moves by tens of nats "
@@ -454,6 +456,10 @@ class Config(msgspec.Struct, frozen=True, omit_defaults=True):
     seeds: int | None = None
     learning_rates: tuple[float, ...] = ()
 
+    def __post_init__(self) -> None:
+        if not all(1 <= size <= LARGEST for size in self.image_shape):
+            raise ValueError(f"Expected sizes from 1 to {LARGEST} - at `$.image_shape`")
+
 
 def decode(content: bytes, kind: type[Read], source: object) -> Read:
     """JSON as a type.
@@ -528,8 +534,12 @@ def encode(content: object) -> bytes:
           "standard_error": 2.0
         }
     """
-    plain = msgspec.json.decode(msgspec.json.encode(content, enc_hook=_plain))
-    return (json.dumps(plain, indent=2) + "\n").encode()
+    return (json.dumps(as_json(content), indent=2) + "\n").encode()
+
+
+def as_json(content: object) -> Any:
+    """What JSON makes of a value: dictionaries, lists, numbers and text."""
+    return msgspec.json.decode(msgspec.json.encode(content, enc_hook=_plain))
 
 
 def _plain(value: Any) -> Any:

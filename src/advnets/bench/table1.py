@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
-import msgspec
 import numpy as np
 
 import advnets
@@ -16,7 +15,7 @@ from advnets import _files
 from advnets.bench.catalogue import BENCHMARKS
 from advnets.bench.folders import RESULTS, flat
 from advnets.bench.recorded import entry_or_rows
-from advnets.bench.results import CAVEAT, Entry, ReferenceRows, encode
+from advnets.bench.results import CAVEAT, Entry, ReferenceRows, as_json, encode
 
 COLUMNS = ("mnist", "tfd")
 # Means and standard errors in nats. Sources: the paper's Table 1; GMMN: Li et al. 2015; adversarial
@@ -170,7 +169,7 @@ def _reference_rows(found: ReferenceRows) -> list[TableRow]:
 def _label(entry: Entry) -> str:
     """What was run: the system or its update order, the epochs, and what else is not as usual."""
     known, recipe = BENCHMARKS[entry.benchmark], entry.recipe
-    plain = flat(json.loads(json.dumps(msgspec.to_builtins(known.recipe))))
+    plain = flat(as_json(known.recipe))
     shown = ("order", "epochs")
     differing = [
         f"{key} = {value}"

@@ -6,14 +6,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key
+from jaxtyping import Array, Key, TypeCheckError
 
 from advnets.algorithms import Algorithm, generated
 from advnets.batches import Batch, parts
 from advnets.conditions import check_labels
 from advnets.draws import Draws, discriminator_draws
 from advnets.layers import MINIBATCH
-from advnets.players import Player, Players, apply, classes_taken, inputs_taken, judge
+from advnets.players import Player, Players, Stateful, apply, classes_taken, inputs_taken, judge
 from advnets.training.sources import Source
 
 
@@ -53,6 +53,8 @@ def check_players(
     Raises:
         ValueError: if they do not; the message says which, and what to do.
     """
+    for name, player in players.named.items():
+        _check_wrapped(name, player)
     raw = jax.tree.map(jnp.asarray, source.gather(np.zeros(2, int)))
     real = _preprocessed(source, raw)
     conditions = len(parts(real)) - 1
@@ -80,6 +82,18 @@ def check_players(
         if algorithm.fake is generated:
             _check_discriminator(draws, players, real, made)
         raise
+
+
+def _check_wrapped(name: str, player: Player) -> None:
+    def is_index(node: Any) -> bool:
+        return isinstance(node, eqx.nn.StateIndex)
+
+    keeps_state = any(map(is_index, jax.tree.leaves(player, is_leaf=is_index)))
+    if keeps_state and not isinstance(player, Stateful):
+        raise ValueError(
+            f"the {name} has layers that keep a state; wrap it and its state, as "
+            "eqx.nn.make_with_state makes them, in advnets.players.Stateful"
+        )
 
 
 def _on_batches(player: Player) -> Any:
@@ -190,4 +204,6 @@ def _dtype(batch: Batch) -> Any:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    # A type error's first four: where, which argument, what it was and what it has to be.
+    return " ".join(lines[:4]) if isinstance(error, TypeCheckError) else lines[0]

@@ -5,21 +5,29 @@ import functools
 import inspect
 import types
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-# Their functions are known by name; others, which may change under one name, by their source.
-LIBRARIES = ("advnets", "builtins", "equinox", "jax", "jaxlib", "numpy", "optax", "scipy")
+# Their functions and classes are known by name; others, which may change under one name, by what
+# is in them. The last three wrap functions of others, which are then described in their place.
+LIBRARIES = (
+    *("advnets", "builtins", "equinox", "jax", "jaxlib", "numpy", "optax", "scipy"),
+    *("beartype", "functools", "jaxtyping"),
+)
+# Arrays up to this many bytes that a function finds in its module are part of its description.
+BYTES_OF_GLOBALS = 2**26
 
 
 def describe(value: Any) -> str:
     """A description of a setting: the same for equal ones, another for others.
 
-    It goes into functions (their closures, defaults and, outside of libraries, their source),
-    modules, dataclasses and containers, down to numbers and arrays.
+    It goes into functions (their closures, defaults and, outside of libraries, their source and the
+    functions, numbers and arrays of their module that they use), the methods of classes outside of
+    libraries, modules, dataclasses and containers, down to numbers and arrays.
 
     Args:
         value: any setting: a cost, a prior, a preprocessing function, an Optax transformation.
@@ -47,13 +55,13 @@ def _describe(value: Any, within: tuple[int, ...]) -> str:
     if isinstance(value, jax.Array | np.ndarray | np.generic):
         return _of_array(value)
     if isinstance(value, type):
-        return f"{value.__module__}.{value.__qualname__}"
+        return _of_class(value, inner)
     if isinstance(value, functools.partial):
         return f"partial({inner(value.func)}, {inner(value.args)}, {inner(value.keywords)})"
     if isinstance(value, types.MethodType):
         return f"{inner(value.__self__)}.{value.__func__.__name__}"
-    if callable(value) and hasattr(value, "__wrapped__"):  # what jax.jit and others return
-        return inner(value.__wrapped__)
+    if callable(value) and hasattr(value, "__wrapped__") and _in_library(value):
+        return inner(value.__wrapped__)  # what jax.jit and others return
     if isinstance(value, types.FunctionType):
         return _of_function(value, inner)
     if isinstance(value, tuple | list | set | frozenset):
@@ -68,8 +76,10 @@ def _describe(value: Any, within: tuple[int, ...]) -> str:
     else:
         parts = dict(getattr(value, "__dict__", {}))
     fields = ", ".join(f"{name}={inner(part)}" for name, part in parts.items())
-    named = getattr(value, "__qualname__", None) or type(value).__qualname__
-    return f"{type(value).__module__}.{named}({fields})"
+    named = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
+    if named:
+        return f"{type(value).__module__}.{named}({fields})"
+    return f"{_of_class(type(value), inner)}({fields})"
 
 
 def _of_array(value: Any) -> str:
@@ -81,8 +91,39 @@ def _of_array(value: Any) -> str:
     return f"{held.dtype}{held.shape}#{zlib.crc32(np.ascontiguousarray(held).data):08x}"
 
 
-def _of_function(value: types.FunctionType, inner: Any) -> str:
+def _in_library(value: Any) -> bool:
+    """Whether a library made something, perhaps around a function of others."""
+    if isinstance(value, types.FunctionType):
+        module = value.__globals__.get("__name__", "")
+    else:
+        module = (value if isinstance(value, type) else type(value)).__module__
+    return module.split(".")[0] in LIBRARIES
+
+
+def _of_class(value: type, inner: Any) -> str:
     name = f"{value.__module__}.{value.__qualname__}"
+    if _in_library(value):
+        return name
+    functions = inspect.getmembers(value, inspect.isfunction)
+    own = [
+        inner(function)
+        for name, function in functions
+        if (name == "__call__" or not name.startswith("__")) and not _in_library(function)
+    ]
+    constants = {
+        name: constant
+        for one in reversed(value.__mro__)
+        for name, constant in vars(one).items()
+        if not (name.startswith("_") or _in_library(one)) and _is_plain(constant)
+    }
+    return f"{name}<{', '.join([*own, inner(constants)])}>"
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, bool | int | float | complex | str | bytes | tuple)
+
+
+def _of_function(value: types.FunctionType, inner: Any) -> str:
     parts = [inner(default) for default in value.__defaults__ or ()]
     parts += [inner(value.__kwdefaults__)] if value.__kwdefaults__ else []
     cells = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
@@ -91,16 +132,50 @@ def _of_function(value: types.FunctionType, inner: Any) -> str:
             parts.append(f"{variable}={inner(cell.cell_contents)}")
         except ValueError:  # not yet bound
             parts.append(f"{variable}=?")
-    if (value.__module__ or "").split(".")[0] not in LIBRARIES:
-        try:
-            source = inspect.getsource(value)
-        except (OSError, TypeError):
-            source = value.__code__.co_code.hex() + inner(_constants(value))
-        parts.append(f"source {zlib.crc32(source.encode()):08x}")
-    return f"{name}({', '.join(parts)})"
+    if not _in_library(value):
+        parts += [f"{name}={inner(used)}" for name, used in _used(value).items()]
+        parts.append(f"source {zlib.crc32(_source(value).encode()):08x}")
+    return f"{value.__module__}.{value.__qualname__}({', '.join(parts)})"
 
 
-def _constants(value: types.FunctionType) -> list[Any]:
-    code = value.__code__
-    plain = [c for c in code.co_consts if not isinstance(c, types.CodeType)]
-    return [*plain, *code.co_names]
+def _used(value: types.FunctionType) -> dict[str, Any]:
+    """The functions, numbers and arrays of its module that a function uses."""
+    found = {
+        name: value.__globals__[name]
+        for code in _codes(value.__code__)
+        for name in code.co_names
+        if name in value.__globals__
+    }
+    return {name: found[name] for name in sorted(found) if _is_setting(found[name])}
+
+
+def _is_setting(value: Any) -> bool:
+    if isinstance(value, jax.Array | np.ndarray):
+        return value.nbytes <= BYTES_OF_GLOBALS
+    return _is_plain(value) or isinstance(value, types.FunctionType)
+
+
+def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    """A function's code and that of the functions in it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _codes(constant)
+
+
+def _source(value: types.FunctionType) -> str:
+    try:
+        # Python may take another string's lines for those of this one.
+        source = "" if value.__code__.co_filename == "<string>" else inspect.getsource(value)
+    except (OSError, TypeError):  # typed in, say
+        source = ""
+    if not source:
+        return "".join(
+            f"{code.co_code.hex()}{code.co_names}{list(filter(_is_plain, code.co_consts))}"
+            for code in _codes(value.__code__)
+        )
+    if value.__name__ != "<lambda>":
+        return source
+    # Of each lambda in a line, the source is that line.
+    ends = [end for *_, end in value.__code__.co_positions() if end is not None]
+    return f"{source}to column {max(ends, default=0)}"

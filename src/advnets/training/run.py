@@ -20,7 +20,7 @@ from advnets.algorithms import Algorithm, Algorithm1, State
 from advnets.batches import Batch, length
 from advnets.conditions import frequencies
 from advnets.model import Model, model_of
-from advnets.players import Player, Players, inputs_taken
+from advnets.players import Player, Players, inputs_taken, partition
 from advnets.training import devices as device
 from advnets.training.check import check_data, check_players
 from advnets.training.devices import Devices
@@ -171,7 +171,7 @@ def train(
         mesh,
         plan,
         journal=Journal(_path(folder), [""], plan.iterations, plan.k),
-        identity=_identity(key, given, players, source, batch_size),
+        identity={} if folder is None else _identity(key, given, players, source, batch_size),
         names=[""],
         evaluate=evaluate and measure,
         resume=resume,
@@ -301,8 +301,9 @@ def train_many(
             else found | {"average": dict(evaluate(run, epoch, model_of(average)))}
         )
 
-    identity = _identity(keys, every[0], players, source, batch_size)
-    if vary is not None:
+    # A fingerprint takes a pass over the data.
+    identity = {} if folder is None else _identity(keys, every[0], players, source, batch_size)
+    if folder is not None and vary is not None:
         identity |= {"list of settings": describe(vary), "algorithm": describe(algorithm)}
     return _run(
         keys,
@@ -470,6 +471,8 @@ def _identity(
         "key": describe(jax.random.key_data(keys)),
         "batch size": str(batch_size),
         "order": type(algorithm).__qualname__,
+        # All but the arrays that a checkpoint holds: layers, their settings, frozen arrays.
+        "kind of players": describe({n: partition(p)[2] for n, p in players.named.items()}),
         "prior": describe(players.prior),
         "preprocessing": describe(source.preprocess),
         "data": f"{source.fingerprint():08x}",
@@ -478,13 +481,17 @@ def _identity(
 
 def _with_condition(players: Players, source: Source) -> Players:
     """Players that know the distribution of integer labels, if those are their condition."""
-    sample: Batch = source.gather(np.arange(1))
+    try:
+        raw = jax.tree.map(jnp.asarray, source.gather(np.arange(1)))
+        sample: Batch = eqx.filter_eval_shape(source.preprocess, raw)
+    except Exception:  # whatever preprocess raises; `check_players` says what is wrong
+        return players
     if players.condition is not None or not (isinstance(sample, tuple) and len(sample) == 2):
         return players
     if inputs_taken(players.generator)[1] < 2:
         return players
     (label,) = sample[1:]
-    if not (eqx.is_array(label) or isinstance(label, np.ndarray)):
+    if not isinstance(label, jax.ShapeDtypeStruct):
         return players
     if label.ndim != 1 or not np.issubdtype(label.dtype, np.integer):
         return players

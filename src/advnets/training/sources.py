@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Int, Key, PyTree
+from jaxtyping import Array, Int, Key, PyTree, Shaped
 
 from advnets import batches
 from advnets.batches import Batch
@@ -70,14 +70,16 @@ class Source(abc.ABC):
     def gather(self, rows: Int[np.ndarray, "*shape"]) -> Batch:
         """Rows as host arrays, with the shape of `rows` before that of an example."""
 
-    def labels(self) -> Int[np.ndarray, " n"]:
-        """The first condition of every row, of data that are tuples."""
-        step = 10_000
+    def labels(self) -> Shaped[np.ndarray, "n ..."]:
+        """The first condition of every row as players get it, where they get tuples."""
+        # Compiled, so that what the examples would go through is left out.
+        condition = jax.jit(lambda batch: self.preprocess(batch)[1])
+        step = 1_000
         blocks = [
-            self.gather(np.arange(start, min(start + step, len(self))))[1]
+            condition(self.gather(np.arange(start, min(start + step, len(self)))))
             for start in range(0, len(self), step)
         ]
-        return np.concatenate(blocks)
+        return np.concatenate([np.asarray(block) for block in blocks])
 
     @abc.abstractmethod
     def fingerprint(self) -> int:
@@ -125,8 +127,10 @@ class Resident(Source):
     def gather(self, rows: Int[np.ndarray, "*shape"]) -> Batch:
         return jax.tree.map(lambda x: np.asarray(x)[rows], self.data)
 
-    def labels(self) -> Int[np.ndarray, " n"]:
-        return np.asarray(self.data[1])
+    def labels(self) -> Shaped[np.ndarray, "n ..."]:
+        if self.preprocess is scale_pixels:  # which leaves them as they are
+            return np.asarray(self.data[1])
+        return super().labels()
 
     def fingerprint(self) -> int:
         return functools.reduce(
@@ -188,7 +192,13 @@ class Streamed(Source):
         return self._length
 
     def _rows(self, rows: Int[np.ndarray, " n"]) -> Batch:
-        found = jax.tree.map(lambda part: part[rows], self.data, is_leaf=_gathers)
+        try:
+            found = jax.tree.map(lambda part: part[rows], self.data, is_leaf=_gathers)
+        except TypeError as error:
+            raise ValueError(
+                f"streamed data must give arrays of numbers for an array of rows, data[rows]; got "
+                f"{error}"
+            ) from error
         found = jax.tree.map(np.asarray, found, is_leaf=lambda x: isinstance(x, list))
         for leaf in jax.tree.leaves(found):
             if len(leaf) != len(rows) or leaf.dtype.kind not in "biuf":
@@ -203,10 +213,10 @@ class Streamed(Source):
         found = self._rows(rows.ravel())
         return jax.tree.map(lambda x: x.reshape(*rows.shape, *x.shape[1:]), found)
 
-    def labels(self) -> Int[np.ndarray, " n"]:
-        if isinstance(self.data, tuple):  # without reading the examples
-            return np.asarray(self.data[1][np.arange(len(self))])
-        return Source.labels(self)
+    def labels(self) -> Shaped[np.ndarray, "n ..."]:
+        if self.preprocess is scale_pixels and isinstance(self.data, tuple):
+            return np.asarray(self.data[1][np.arange(len(self))])  # without reading the examples
+        return super().labels()
 
     def fingerprint(self) -> int:
         crc, step = self._length, max(1, BYTES_PER_LOOK // max(1, self._bytes_per_row))

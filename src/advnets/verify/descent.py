@@ -76,10 +76,10 @@ def mirror_descent(
     data, model = _pair(("p_data", "p_0"), p_data, p_0, cell_volume)
     shape = model.shape
     data, model = data.ravel(), model.ravel()
-    gaps = [_gaps(data, model)]
+    gaps = [gap(data, model)]
     for _ in range(steps):
-        model = _mirror_step(data, model, rate)
-        gaps.append(_gaps(data, model))
+        model = mirror_step(data, model, rate)
+        gaps.append(gap(data, model))
     return Descent(model.reshape(shape) / float(cell_volume), np.array(gaps))
 
 
@@ -160,8 +160,11 @@ def projected_gradient(
         raise ValueError(f"floor must be above 0 and below 1; got {floor}")
     data, model = _pair(("p_data", "p_0"), p_data, p_0, cell_volume)
     shape = model.shape
-    found, gaps = _projected_descent(
-        data.ravel(), model.ravel(), steps, lambda data, model: _gradient(data, model, floor)
+    found, gaps = projected_steps(
+        data.ravel(),
+        model.ravel(),
+        steps,
+        lambda data, model: criterion_gradient(data, model, floor),
     )
     return Descent(found.reshape(shape) / float(cell_volume), np.array(gaps))
 
@@ -180,49 +183,140 @@ def _check_steps(steps: int) -> None:
         raise ValueError(f"steps must be at least 1; got {steps}")
 
 
-def _gaps(data: Masses, model: Masses) -> Float[np.ndarray, "*batch"]:
+def gap(data: Masses, model: Masses) -> Float[np.ndarray, "*batch"]:
+    """C + log 4 of masses, which are not checked, along the last axis.
+
+    Args:
+        data: the data's masses.
+        model: the generator's.
+
+    Returns:
+        The gap of each pair, in nats; see [`advnets.verify.suboptimality`][].
+
+    Example:
+        >>> import numpy as np
+        >>> from advnets.verify import descent
+        >>> descent.gap(np.array([0.5, 0.5]), np.array([[0.5, 0.5], [0.5, 0.5]])).tolist()
+        [0.0, 0.0]
+
+    References:
+        Theorem 1.
+    """
     return _excess(data, model).sum(-1)
 
 
-def _mirror_step(data: Masses, model: Masses, rate: float | Masses) -> Masses:
-    """The step as p_g^(1 - η) (p_data + p_g)^η / Z, which no small mass makes overflow."""
+def mirror_step(data: Masses, model: Masses, rate: float | Masses) -> Masses:
+    r"""One step of [`advnets.verify.mirror_descent`][] on masses, which are not checked.
+
+    It is taken as $p_g^{1 - \eta} (p_{data} + p_g)^\eta / Z$, which no small mass makes overflow.
+
+    Args:
+        data: the data's masses, along the last axis.
+        model: the generator's.
+        rate: η, in (0, 1].
+
+    Returns:
+        The generator's masses after the step.
+
+    Example:
+        >>> import numpy as np
+        >>> from advnets.verify import descent
+        >>> descent.mirror_step(np.array([0.5, 0.5]), np.array([1.0, 0.0]), 1.0).tolist()
+        [1.0, 0.0]
+
+    References:
+        Proposition 2.
+    """
     moved = np.where(model > 0, model ** (1 - rate) * (data + model) ** rate, 0.0)
     return moved / moved.sum(-1, keepdims=True)
 
 
-def _gradient(
+def criterion_gradient(
     data: Float[np.ndarray, " cells"], model: Float[np.ndarray, " cells"], floor: float
 ) -> Float[np.ndarray, " cells"]:
-    """The floored log(1 - D*); 0 in all cells without data, where more mass changes nothing."""
+    """The gradient of C in the generator's masses, log(1 - D*), but for a floor under 1 - D*.
+
+    Args:
+        data: the data's masses, which are not checked.
+        model: the generator's.
+        floor: the least 1 - D*, above 0.
+
+    Returns:
+        One entry for each cell; 0 in cells without data, where more mass changes nothing.
+
+    Example:
+        >>> import numpy as np
+        >>> from advnets.verify import descent
+        >>> descent.criterion_gradient(np.array([0.0, 1.0]), np.array([0.5, 0.5]), 1e-12).round(3)
+        array([ 0.   , -1.099])
+
+    References:
+        Proposition 2.
+    """
     fake = np.divide(model, data + model, out=np.ones_like(model), where=data > 0)
     return np.log(np.maximum(fake, floor))
 
 
-def _onto_simplex(values: Float[np.ndarray, " cells"]) -> Float[np.ndarray, " cells"]:
-    """The nearest probability vector: what exceeds a level at which the excess sums to 1."""
+def onto_simplex(values: Float[np.ndarray, " cells"]) -> Float[np.ndarray, " cells"]:
+    """The nearest probability vector: what exceeds a level at which the excess sums to 1.
+
+    Args:
+        values: any vector.
+
+    Returns:
+        Probabilities.
+
+    Example:
+        >>> import numpy as np
+        >>> from advnets.verify import descent
+        >>> descent.onto_simplex(np.array([1.5, 0.5, 0.0])).tolist()
+        [1.0, 0.0, 0.0]
+    """
     ordered = np.sort(values)[::-1]
     levels = (np.cumsum(ordered) - 1) / np.arange(1, len(values) + 1)
     return np.maximum(values - levels[ordered > levels][-1], 0.0)
 
 
-def _projected_descent(
+def projected_steps(
     data: Float[np.ndarray, " cells"],
     model: Float[np.ndarray, " cells"],
     steps: int,
     gradient: Callable,
 ) -> tuple[Float[np.ndarray, " cells"], list[float]]:
-    size, gaps = 1.0, [float(_gaps(data, model))]
+    """The steps of [`advnets.verify.projected_gradient`][] on masses, which are not checked.
+
+    Args:
+        data: the data's masses.
+        model: the generator's, to start at.
+        steps: the most steps.
+        gradient: that of C in the generator's masses, a function of both.
+
+    Returns:
+        The last masses, and the gap at the start and after each step.
+
+    Example:
+        >>> import numpy as np
+        >>> from advnets.verify import descent
+        >>> data, model = np.array([0.5, 0.5]), np.array([0.5, 0.5])
+        >>> gradient = lambda data, model: descent.criterion_gradient(data, model, 1e-12)
+        >>> descent.projected_steps(data, model, 10, gradient)[1]
+        [0.0]
+
+    References:
+        Proposition 2.
+    """
+    size, gaps = 1.0, [float(gap(data, model))]
     for _ in range(steps):
         slope = gradient(data, model)
         for _ in range(100):
-            moved = _onto_simplex(model - size * slope)
-            gap = float(_gaps(data, moved))
+            moved = onto_simplex(model - size * slope)
+            left = float(gap(data, moved))
             square = float(np.sum((moved - model) ** 2))
-            if square > 0 and gap <= gaps[-1] - square / (4 * size):
+            if square > 0 and left <= gaps[-1] - square / (4 * size):
                 break
             size /= 2
         else:
             break
         model, size = moved, 2 * size
-        gaps.append(gap)
+        gaps.append(left)
     return model, gaps

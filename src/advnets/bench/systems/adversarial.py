@@ -176,6 +176,8 @@ class Adversarial(System):
         build = eqx.filter_vmap(lambda key: build_players(key, recipe, first.data.train))
         rates = [_recipe_of(run).learning_rate for run in runs]
         swept = len(set(rates)) > 1
+        # What tells runs apart describes this function, and a run of more epochs is no other run.
+        at_rate = functools.partial(algorithm_of, dataclasses.replace(recipe, epochs=1))
 
         def evaluate(number: int, epoch: int, model: advnets.Model) -> Mapping[str, Any]:
             return watches[number](epoch, model)
@@ -185,7 +187,7 @@ class Adversarial(System):
             build(keys[:, 0]),
             self._source(first),
             epochs=recipe.epochs,
-            algorithm=functools.partial(algorithm_of, recipe) if swept else algorithm_of(recipe),
+            algorithm=at_rate if swept else algorithm_of(recipe),
             vary=jnp.asarray(rates, float) if swept else None,
             batch_size=recipe.batch_size,
             evaluate=evaluate,

@@ -239,8 +239,8 @@ def prop2_subgradient(seed: int, *, derivative: Callable = _derivative) -> Findi
     q = _random(rng, 5000, 16)
     q[::2] = _near(rng, p[::2])
     slope = derivative(np.maximum(data, 1e-300), p)
-    tangent = descent._gaps(data, p) + np.sum(slope * (q - p), -1)
-    excess = tangent - descent._gaps(data, q)
+    tangent = descent.gap(data, p) + np.sum(slope * (q - p), -1)
+    excess = tangent - descent.gap(data, q)
     worst = int(np.argmax(excess))
     example = {"p_data": data[worst], "p": p[worst], "q": q[worst]}
     return Finding(largest(excess[worst], 0.0), {"triples": 5000}, example)
@@ -318,11 +318,11 @@ def _gap_paths(
     step: Callable, data: np.ndarray, model: np.ndarray, rate: Any, steps: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The gaps along so many steps from each start, a path a column, and the last densities."""
-    gaps = [descent._gaps(data, model)]
+    gaps = [descent.gap(data, model)]
     with np.errstate(all="ignore"):  # planted faults overflow
         for _ in range(steps):
             model = step(data, model, rate)
-            gaps.append(descent._gaps(data, model))
+            gaps.append(descent.gap(data, model))
     return np.array(gaps), model
 
 
@@ -360,7 +360,7 @@ NOT_NORMALISED = Fault("Z left out", {"step": _step_along(1.0, normalised=False)
         ),
     ],
 )
-def prop2_monotone(seed: int, *, step: Callable = descent._mirror_step) -> Finding:
+def prop2_monotone(seed: int, *, step: Callable = descent.mirror_step) -> Finding:
     rng = np.random.default_rng([seed, 27])
     data, model = _starts(rng, 3000, 12)
     rate = 1 - rng.random((3000, 1))
@@ -385,14 +385,14 @@ def prop2_monotone(seed: int, *, step: Callable = descent._mirror_step) -> Findi
     faults=[
         Fault(
             "a fifth of the rate claimed",
-            {"step": lambda data, model, rate: descent._mirror_step(data, model, rate / 5)},
+            {"step": lambda data, model, rate: descent.mirror_step(data, model, rate / 5)},
         ),
         WRONG_SIGN,
         UPSIDE_DOWN,
         NOT_NORMALISED,
     ],
 )
-def prop2_bound(seed: int, *, step: Callable = descent._mirror_step) -> Finding:
+def prop2_bound(seed: int, *, step: Callable = descent.mirror_step) -> Finding:
     rng = np.random.default_rng([seed, 28])
     data, model = _starts(rng, 2000, 12)
     rate = rng.choice(RATES, size=(2000, 1))
@@ -455,7 +455,7 @@ def _measured_factors(gaps: np.ndarray) -> np.ndarray:
         ),
         Fault(
             "a rate that is 5 % too small",
-            {"step": lambda data, model, rate: descent._mirror_step(data, model, 0.95 * rate)},
+            {"step": lambda data, model, rate: descent.mirror_step(data, model, 0.95 * rate)},
         ),
         Fault(
             "a mirror_descent that ignores its rate",
@@ -468,7 +468,7 @@ def prop2_rate(
     seed: int,
     *,
     factor: Callable = descent.asymptotic_factor,
-    step: Callable = descent._mirror_step,
+    step: Callable = descent.mirror_step,
     descend: Callable = descent.mirror_descent,
 ) -> Finding:
     rng = np.random.default_rng([seed, 29])
@@ -517,7 +517,7 @@ def prop2_rate(
     condition=POSITIVE + ", and steps that do not shrink to nothing",
     faults=[WRONG_SIGN, UPSIDE_DOWN, NOT_NORMALISED],
 )
-def prop2_reach(seed: int, *, step: Callable = descent._mirror_step) -> Finding:
+def prop2_reach(seed: int, *, step: Callable = descent.mirror_step) -> Finding:
     rng = np.random.default_rng([seed, 30])
     data, model = _starts(rng, 2000, 12)
     model[::10, 0] = 1e-300
@@ -561,13 +561,13 @@ def _limit_gap(covered: np.ndarray) -> np.ndarray:
     faults=[
         Fault(
             "cells refilled by a floor of 1e-12",
-            {"step": lambda data, model, rate: descent._mirror_step(data, model + 1e-12, rate)},
+            {"step": lambda data, model, rate: descent.mirror_step(data, model + 1e-12, rate)},
         ),
         Fault("a limit of p_data itself", {"limit_gap": lambda covered: 0 * covered}),
     ],
 )
 def prop2_empty_start(
-    seed: int, *, step: Callable = descent._mirror_step, limit_gap: Callable = _limit_gap
+    seed: int, *, step: Callable = descent.mirror_step, limit_gap: Callable = _limit_gap
 ) -> Finding:
     rng = np.random.default_rng([seed, 31])
     data, model = _random(rng, 500, 12, (1, 3)), _random(rng, 500, 12)
@@ -609,7 +609,10 @@ def prop2_empty_start(
     condition="data masses of 0.01 or more, or 0: cells with less data can stop the descent far "
     "from them",
     faults=[
-        Fault("the gradient's sign", {"gradient": lambda p, q: -descent._gradient(p, q, 1e-12)}),
+        Fault(
+            "the gradient's sign",
+            {"gradient": lambda p, q: -descent.criterion_gradient(p, q, 1e-12)},
+        ),
         Fault(
             "D* with the ratio upside down",
             {"gradient": lambda p, q: np.log(np.maximum(p / (p + q + 1e-300), 1e-12))},
@@ -617,7 +620,7 @@ def prop2_empty_start(
     ],
 )
 def prop2_projected(
-    seed: int, *, gradient: Callable = lambda p, q: descent._gradient(p, q, 1e-12)
+    seed: int, *, gradient: Callable = lambda p, q: descent.criterion_gradient(p, q, 1e-12)
 ) -> Finding:
     rng = np.random.default_rng([seed, 32])
     data, model = 0.01 + 0.92 * _random(rng, 30, 8, (1, 5)), _random(rng, 30, 8, (1, 4))
@@ -625,7 +628,7 @@ def prop2_projected(
     model[::2] = _emptied(rng, model[::2])
     worst, example, paths = -1.0, {}, []
     for p, q in zip(data, model, strict=True):
-        _, gaps = descent._projected_descent(p, q, 300, gradient)
+        _, gaps = descent.projected_steps(p, q, 300, gradient)
         paths.append(gaps)
         here = largest(gaps[-1], *np.diff(gaps))
         if worse(here, worst):
@@ -638,7 +641,7 @@ def prop2_projected(
         axes.set(xlabel="step", ylabel="C + log 4 (nats)", title="Projected gradient")
 
     sparse = _random(rng, 5, 12, (4, 5))
-    left = [descent._projected_descent(p, np.full(12, 1 / 12), 300, gradient)[1] for p in sparse]
+    left = [descent.projected_steps(p, np.full(12, 1 / 12), 300, gradient)[1] for p in sparse]
     measured = {
         "starts": 30,
         "most steps": max(map(len, paths)) - 1,

@@ -1,0 +1,61 @@
+"""The convolutional recipe from end to end, small and on made-up data."""
+
+import dataclasses
+
+import matplotlib.image
+import numpy as np
+import pytest
+import synthetic
+from helpers.runs import result_of
+
+from advnets import bench
+from advnets.bench.cli import main
+from advnets.convolutions import ConvolutionSpec
+
+CIFAR10_CONV = bench.BENCHMARKS["cifar10-conv"]
+
+
+@pytest.fixture(scope="module")
+def mirror(tmp_path_factory):
+    """Colour images in a local mirror of the Hub."""
+    folder = tmp_path_factory.mktemp("mirror")
+    images = np.random.default_rng(0).integers(0, 256, (60, 32, 32, 3), np.uint8)
+    splits = {"train": images[:20], "validation": images[20:40], "test": images[40:]}
+    synthetic.write_mirror(folder / "someone" / "colours", splits)
+    return folder
+
+
+def test_it_runs_on_any_colour_images(mirror, tmp_path):
+    quick = CIFAR10_CONV.quick
+    recipe = dataclasses.replace(
+        quick,
+        dataset="someone/colours",
+        batch_size=10,
+        num_samples=20,
+        generator=dataclasses.replace(quick.generator, hidden_sizes=(800,)),
+        discriminator=bench.DiscriminatorSpec(
+            convolutions=(
+                ConvolutionSpec(2, 2, kernel_size=8, padding=4, pool_size=4, pool_stride=2),
+            ),
+            units=(4,),
+        ),
+    )
+    benchmark = dataclasses.replace(CIFAR10_CONV, recipe=recipe)
+    folder = tmp_path / "run"
+    result = bench.run(benchmark, out=folder, data_dir=mirror, progress=False)
+    assert result == result_of(folder)
+    assert (result.parzen.num_samples, result.updates) == (20, 2)
+    assert result.references.paper is None
+    for picture in ("samples.png", "interpolations.png"):
+        pixels = matplotlib.image.imread(folder / picture)
+        assert pixels.ndim == 3
+        assert pixels.std() > 0
+    assert bench.load_model(folder).generator.layers[-1].out_shape == (32, 32, 3)
+
+
+def test_images_that_do_not_fit_the_recipe_are_refused(mirror, tmp_path, capsys):
+    arguments = ["--preset", "quick", "--dataset", "someone/colours", "--batch-size", "10"]
+    arguments += ["--data-dir", str(mirror), "--out", str(tmp_path / "run")]
+    assert main(["cifar10-conv", *arguments, "--generator.hidden-sizes", "700"]) == 2
+    assert "700" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

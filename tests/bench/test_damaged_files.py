@@ -1,0 +1,199 @@
+"""Damaged files of a run: one sentence that names the file and the field, and no traceback."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from helpers.runs import SMALL, content
+
+from advnets import bench
+from advnets.bench import results
+from advnets.bench.cli import main
+from advnets.bench.results import Measured
+
+DEEP = '{"a":' * 500 + "1" + "}" * 500
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    """A copy of a finished run, which takes damage."""
+    return shutil.copytree(finished, tmp_path / "run")
+
+
+@pytest.fixture
+def refused(run, tmp_path, capsys):
+    """What a command says when it is refused."""
+
+    def of(command):
+        arguments = {
+            "resume": [*SMALL, "--out", str(run), "--resume"],
+            "parzen": ["parzen", str(run), "--num-samples", "10"],
+            "table1": ["table1", "--runs", str(run), "--out", str(tmp_path / "table")],
+        }[command]
+        capsys.readouterr()
+        assert main(arguments) == 2
+        said = capsys.readouterr().err
+        assert "Traceback" not in said
+        (sentence,) = [line for line in said.splitlines() if line.startswith("error: ")]
+        assert not (tmp_path / "table").exists()
+        return sentence
+
+    return of
+
+
+def changed(path, place, value):
+    """Sets a field of a JSON file, named with dots."""
+    whole = inner = content(path)
+    *parents, last = place.split(".")
+    for name in parents:
+        inner = inner[name]
+    inner[last] = value
+    path.write_text(json.dumps(whole))
+
+
+# Which commands read a file.
+READERS = {
+    "config.json": ["resume", "parzen"],
+    "results.json": ["resume", "parzen", "table1"],
+}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda whole: whole[: len(whole) // 2],
+        lambda whole: b"",
+        lambda whole: b"[]",
+        lambda whole: b"{}",
+        lambda whole: whole.replace(b"digits", b"\xff\xfe"),
+        lambda whole: whole.replace(b"256", b"2" * 5000, 1),
+        lambda whole: whole.replace(b"{", b'{"new": ' + DEEP.encode() + b",", 1),
+    ],
+    ids=["half", "empty", "a list", "no fields", "no UTF-8", "endless number", "deep"],
+)
+@pytest.mark.parametrize("name", READERS)
+def test_a_file_that_is_not_json_of_its_kind_is_named(name, damage, run, refused):
+    path = run / name
+    path.write_bytes(damage(path.read_bytes()))
+    for command in READERS[name]:
+        sentence = refused(command)
+        assert sentence.startswith(f"error: {path} ")
+        assert "can't be read (" in sentence or "holds neither a run's results" in sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "value", "commands"),
+    [
+        ("config.json", "seed", "two", ["resume", "parzen"]),
+        ("config.json", "image_shape", [8.5, 8], ["resume", "parzen"]),
+        ("config.json", "recipe", [], ["resume", "parzen"]),
+        ("config.json", "recipe.learning_rate", float("nan"), ["resume", "parzen"]),
+        ("config.json", "recipe.generator.output_range", float("inf"), ["resume", "parzen"]),
+        ("results.json", "epochs", None, ["resume", "parzen"]),
+        ("results.json", "best.epoch", "last", ["resume", "parzen"]),
+        ("results.json", "parzen.test.mean", "high", ["resume", "parzen", "table1"]),
+        ("results.json", "parzen.test.mean", float("nan"), ["resume", "parzen", "table1"]),
+        ("results.json", "parzen.test.mean", -float("inf"), ["resume", "parzen", "table1"]),
+        ("results.json", "parzen.bandwidth", None, ["resume", "parzen"]),
+        ("results.json", "parzen.at_grid_end", "middle", ["resume", "parzen"]),
+        ("results.json", "provenance.device", "GPU", ["resume", "parzen"]),
+        ("results.json", "recipe.epochs", "many", ["table1"]),
+        ("results.json", "recipe.dataset", None, ["table1"]),
+    ],
+)
+def test_a_field_of_another_type_is_named(name, place, value, commands, run, refused):
+    changed(run / name, place, value)
+    for command in commands:
+        sentence = refused(command)
+        assert str(run / name) in sentence
+        assert f"$.{place}" in sentence
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [("generator.hidden_sizes", "wide"), ("k", 0), ("prior", "gauss"), ("generator", None)],
+)
+def test_settings_that_are_none_of_the_system_s_are_named(place, value, run, refused):
+    changed(run / "config.json", f"recipe.{place}", value)
+    sentence = refused("parzen")
+    assert "the run's settings are not those of digits" in sentence
+    assert place.split(".")[0] in sentence.replace("`$`", place)
+
+
+@pytest.mark.parametrize("shape", [[], [0, 8], [-8, 8], [10**9, 10**9]])
+def test_a_shape_that_no_image_has_is_refused(shape, run, refused):
+    changed(run / "config.json", "image_shape", shape)
+    sentence = refused("parzen")
+    assert str(run) in sentence
+    assert "image_shape" in sentence or "holds another model" in sentence
+
+
+@pytest.mark.parametrize(
+    ("line", "where"),
+    [
+        (b"{", ""),
+        (b"[]", ""),
+        (b"\xff", ""),
+        (b'{"epoch": "two"}', "$.epoch"),
+        (b'{"epoch": 2, "validation": {"mean": "high", "standard_error": 1, "n": 2}}', "mean"),
+        (b'{"epoch": 2, "validation": {"mean": NaN, "standard_error": 1, "n": 2}}', "mean"),
+        (b'{"epoch": 2, "validation": 3}', "$.validation"),
+        (DEEP.encode(), ""),
+    ],
+    ids=["half", "a list", "no UTF-8", "epoch", "text", "NaN", "validation", "deep"],
+)
+def test_a_damaged_row_of_the_metrics_is_named(line, where, run, refused):
+    path = run / "metrics.jsonl"
+    lines = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([lines[0], line, *lines[2:], b""]))
+    sentence = refused("resume")
+    assert sentence.startswith(f"error: {path}, line 2, can't be read (")
+    assert where in sentence
+
+
+def test_metrics_without_an_epoch_are_refused(run, refused):
+    path = run / "metrics.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:1] + lines[2:]))
+    assert f"{path} does not hold the 4 epochs of the newest checkpoint" in refused("resume")
+
+
+def test_half_a_last_row_is_made_again(run):
+    """As a killed run may leave it."""
+    path = run / "metrics.jsonl"
+    before = path.read_bytes()
+    path.write_bytes(before + before.splitlines()[-1][:40])
+    assert main([*SMALL, "--out", str(run), "--resume"]) == 0
+    assert path.read_bytes() == before
+
+
+def test_a_model_that_is_damaged_or_missing_is_named(run, refused):
+    path = run / "generator.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    assert f"{path} is not a readable safetensors file" in refused("parzen")
+    path.unlink()
+    assert str(path) in refused("parzen")
+
+
+def test_what_is_written_can_be_read_whatever_was_measured(tmp_path):
+    path = tmp_path / "some.json"
+    found = {"a": float("nan"), "b": [np.float32(0.5), -np.inf], "c": np.arange(2), "d": (1, "é")}
+    results.write(path, found)
+    assert results.read(path, dict) == {"a": None, "b": [0.5, None], "c": [0, 1], "d": [1, "é"]}
+    with pytest.raises(ValueError, match="a object can't be kept as JSON"):
+        results.write(path, {"a": object()})
+
+
+def test_numbers_come_back_bit_for_bit(tmp_path):
+    rng = np.random.default_rng(0)
+    values = [*rng.normal(size=50), 1e-300, 5e-324, -0.0, 1.7976931348623157e308, 1e16, 0.1 + 0.2]
+    path = tmp_path / "numbers.json"
+    results.write(path, [float(value) for value in values])
+    again = results.read(path, list[float])
+    assert np.array(again).tobytes() == np.array(values, float).tobytes()
+
+
+def test_a_row_without_a_likelihood_is_never_the_best():
+    rows = [Measured(1), results.decode(b'{"epoch": 2, "other": [1]}', Measured, "a row")]
+    assert bench.folders.best_row(rows) is None

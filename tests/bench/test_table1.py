@@ -1,0 +1,91 @@
+"""Table 1: a row for each setting that was run, from recorded runs and from folders."""
+
+import dataclasses
+import importlib.resources
+import json
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from advnets import bench
+from advnets.bench import results, table1
+from advnets.bench.cli import main
+from advnets.bench.recorded import recorded
+from advnets.bench.results import Entry, LogLikelihood
+
+
+def entry(seed, mean, *, lossy=False, **recipe):
+    """The part of a run's result that the table shows."""
+    base = results.as_json(bench.BENCHMARKS["mnist"].recipe)
+    return Entry(
+        benchmark="mnist",
+        seed=seed,
+        recipe=base | recipe,
+        parzen=results.TestScore(LogLikelihood(mean, 2.0, 10)),
+        data="made up" + ", lossy copy" * lossy,
+    )
+
+
+def test_there_is_a_row_for_each_setting_with_its_seeds():
+    runs = [entry(0, 100.0), entry(1, 110.0), entry(0, 90.0, order="alternating")]
+    runs += [entry(0, 50.0, batch_size=50), entry(1, 111.0)]
+    runs += [entry(0, 1.0, dataset="imagefolder"), entry(2, 7.0, lossy=True)]
+    runs += [entry(1, 92.0, order="alternating", evaluate_every=5)]
+    table = {row.label: row.cells["mnist"] for row in table1.rows(runs) if row.group == "here"}
+    both = table["here: simultaneous, 250 epochs"]
+    assert (both.mean, both.seeds, both.scores) == (105.5, 2, (100.0, 111.0))
+    assert both.spread == pytest.approx(np.std([100, 111], ddof=1))
+    assert table["here: alternating, 250 epochs"].scores == (90.0, 92.0)
+    assert table["here: simultaneous, 250 epochs, lossy data"].spread is None
+    assert table["here: simultaneous, 250 epochs, batch_size = 50"].mean == 50.0
+    assert len(table) == 4
+    text = table1.markdown(table1.rows(runs))
+    assert "105.5 ± 2 (2 seeds, spread 7.8)" in text
+    assert "| here | – | needs TFD_48x48.mat, which is not public |" in text
+
+
+def test_a_row_names_a_setting_within_a_player():
+    nested = entry(0, 8.0)
+    nested.recipe["generator"]["hidden_sizes"] = [600, 600]
+    assert table1.rows([nested])[-1].label == (
+        "here: simultaneous, 250 epochs, generator.hidden_sizes = [600, 600]"
+    )
+
+
+def test_the_table_of_the_package_alone(tmp_path, capsys):
+    assert main(["table1", "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "| Adversarial nets | 225 ± 2 | 2057 ± 26 |" in printed
+    assert (tmp_path / "table1.md").read_text() == printed
+    assert json.loads((tmp_path / "table1.json").read_text())[0]["label"] == "DBN"
+    for picture in ("mnist.png", "tfd.png", "mnist-seeds.png"):
+        assert matplotlib.image.imread(tmp_path / picture).std() > 0
+
+
+def test_recorded_runs_say_where_they_come_from():
+    folder = importlib.resources.files("advnets.bench.recorded")
+    files = [file for file in folder.iterdir() if file.name.endswith(".json")]
+    assert len(files) == len(recorded()) > 5
+    for file in files:
+        content = json.loads(file.read_text())
+        assert set(content["provenance"]) >= {"command", "commit", "versions", "device", "date"}
+        assert content["data"]
+        if "benchmark" in content:
+            known = bench.BENCHMARKS[content["benchmark"]].recipe
+            assert set(content["recipe"]) == {field.name for field in dataclasses.fields(known)}
+
+
+def test_what_has_no_column_is_left_out_and_named(finished, tmp_path, capsys):
+    # As if the small run of the digits had been one of TFD.
+    faces = tmp_path / "faces"
+    faces.mkdir()
+    content = json.loads((finished / "results.json").read_text())
+    content = content | {"benchmark": "tfd", "recipe": content["recipe"] | {"dataset": "tfd"}}
+    (faces / "results.json").write_text(json.dumps(content))
+    arguments = ["table1", "--runs", str(finished), str(faces), "--out", str(tmp_path / "t")]
+    assert main(arguments) == 0
+    captured = capsys.readouterr()
+    assert "no column for it: digits" in captured.err
+    assert "| here: simultaneous, 4 epochs" in captured.out
+    assert f"| – | {content['parzen']['test']['mean']:.1f} ±" in captured.out

@@ -1,0 +1,199 @@
+"""Descriptions of settings: the same for equal ones, in any process, and another for others."""
+
+import functools
+import json
+import os
+import subprocess
+import sys
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import advnets
+from advnets import game, objectives, preprocessing, priors, updates
+from advnets.training.identity import describe
+
+SCALE = 2.0
+
+
+def scaled_by(scale):
+    def cost(logits):
+        return scale * jnp.mean(logits)
+
+    return cost
+
+
+def scaled(logits):
+    return SCALE * jnp.mean(logits)
+
+
+def doubled(logits):
+    return twice(logits)
+
+
+def twice(x):
+    return 2 * x
+
+
+def times(factor):
+    """A decorator that keeps the function's name and `__wrapped__`."""
+
+    def decorate(function):
+        @functools.wraps(function)
+        def wrapped(x):
+            return factor * function(x)
+
+        return wrapped
+
+    return decorate
+
+
+def weighted(weight):
+    class Weighted(objectives.Objective):
+        def costs(self, draws, D, real, fake):
+            cost = weight * D(None, real).mean()
+            return objectives.Costs(cost, -cost)
+
+    return Weighted()
+
+
+def constant(value):
+    class Constant(objectives.GAN):
+        rate = value
+
+    return Constant()
+
+
+def typed_in(body):
+    """A function without source."""
+    names = {"jnp": jnp, "__name__": "typed"}
+    exec(f"def cost(x):\n    def inner(y):\n        return {body}\n    return inner(x)", names)
+    return names["cost"]
+
+
+def settings():
+    """Two that are equal, each built anew, of every kind."""
+    return {
+        "optax": optax.chain(optax.clip(1.0), optax.sgd(0.1, momentum=0.5)),
+        "schedule": optax.sgd(optax.exponential_decay(0.1, 10, 0.9)),
+        "released": updates.Released(0.1),
+        "released updates": updates.released_updates(0.1, 5, norm_limit=1.0),
+        "objective": objectives.GAN(generator_cost=game.BlendedCost(1.0, 2.0)),
+        "own objective": weighted(2.0),
+        "prior": priors.Normal(100),
+        "partial": functools.partial(preprocessing.gcn, scale=2.0),
+        "closure": scaled_by(2.0),
+        "lambda": lambda x: 2 * x,
+        "global": scaled,
+        "global function": doubled,
+        "wrapped": times(2.0)(twice),
+        "jitted": jax.jit(twice),
+        "typed in": typed_in("jnp.sin(2 * y)"),
+        "array": np.arange(100.0),
+        "layer": eqx.nn.Linear(2, 3, key=jax.random.key(0)),
+        "dropout": advnets.layers.Dropout(0.5),
+        "dictionary": {"a": 1, "b": (2.0, None)},
+    }
+
+
+def test_equal_settings_have_equal_descriptions_that_are_all_different():
+    first, again = ({name: describe(x) for name, x in settings().items()} for _ in range(2))
+    assert first == again
+    assert len(set(first.values())) == len(first)
+
+
+PROGRAM = """
+import json, sys
+sys.path.insert(0, {folder!r})
+import test_identity
+print(json.dumps({{n: test_identity.describe(x) for n, x in test_identity.settings().items()}}))
+"""
+
+
+def test_descriptions_hold_in_another_process():
+    folder = os.path.dirname(__file__)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(folder=folder)],
+        env=os.environ | {"PYTHONHASHSEED": "1", "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    there = json.loads(done.stdout)
+    assert there == {name: describe(x) for name, x in settings().items()}
+
+
+A, B = lambda x: x + 1, lambda x: x - 1
+f, g = (lambda x: x), (lambda x: 2 * x)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (optax.sgd(0.1), optax.sgd(0.2)),
+        (optax.sgd(0.1), optax.rmsprop(0.1)),
+        (optax.sgd(optax.exponential_decay(0.1, 10, 0.9)), optax.sgd(0.1)),
+        (updates.Released(0.1), updates.Released(0.1, saturate=10)),
+        (updates.Released(0.1), updates.released_updates(0.1, 5)),
+        (objectives.GAN(), objectives.GAN(generator_cost=game.minimax_cost)),
+        (objectives.GAN(), objectives.GAN(generator_sees_dropout=False)),
+        (weighted(2.0), weighted(3.0)),
+        (constant(1), constant(2)),
+        (priors.Normal(100), priors.Uniform(100)),
+        (priors.Normal(100), priors.Normal(99)),
+        (functools.partial(preprocessing.gcn, scale=2.0), preprocessing.gcn),
+        (scaled_by(2.0), scaled_by(3.0)),
+        (lambda x: 2 * x, lambda x: 3 * x),
+        (A, B),
+        (f, g),
+        (times(2.0)(twice), times(3.0)(twice)),
+        (typed_in("jnp.sin(y)"), typed_in("jnp.cos(y)")),
+        (typed_in("y + y"), typed_in("y - y")),
+        (jax.jit(twice), jax.jit(scaled)),
+        (np.sin, np.cos),
+        (np.arange(100.0), np.arange(100.0)[::-1]),
+        (np.zeros(3, np.float32), np.zeros(3)),
+        (jnp.zeros(3), jnp.zeros((3, 1))),
+        (advnets.layers.Dropout(0.5), advnets.layers.Dropout(0.8)),
+        (jax.random.key(0), jax.random.key(1)),
+        ([1, 2], [2, 1]),
+        (1, 1.0),
+        ("1", 1),
+        (None, "None"),
+    ],
+)
+def test_other_settings_have_other_descriptions(one, other):
+    assert describe(one) != describe(other)
+
+
+def test_what_a_function_uses_of_its_module_is_part_of_it(monkeypatch):
+    before = describe(scaled), describe(doubled)
+    monkeypatch.setattr(sys.modules[__name__], "SCALE", 3.0)
+    monkeypatch.setattr(sys.modules[__name__], "twice", scaled_by(1.0))
+    after = describe(scaled), describe(doubled)
+    assert all(x != y for x, y in zip(before, after, strict=True))
+
+
+def test_methods_of_another_body_make_another_class():
+    def build(body):
+        names = {"objectives": objectives, "__name__": "typed"}
+        exec(
+            "class Mine(objectives.Objective):\n"
+            "    def costs(self, draws, D, real, fake):\n"
+            f"        return {body}\n",
+            names,
+        )
+        return names["Mine"]()
+
+    assert describe(build("1 + real")) == describe(build("1 + real"))
+    assert describe(build("1 + real")) != describe(build("2 + real"))
+
+
+def test_what_contains_itself_ends():
+    loop = {}
+    loop["self"] = loop
+    assert "..." in describe(loop)

@@ -1,0 +1,216 @@
+"""Resumption: bit for bit, and refused for another run."""
+
+import dataclasses
+import functools
+import json
+import shutil
+
+import equinox as eqx
+import jax
+import optax
+import pytest
+from helpers.games import (
+    LATENT,
+    Dense,
+    assert_same_run,
+    images,
+    plain,
+    released,
+    same,
+    train,
+)
+
+import advnets
+from advnets import game, layers, objectives, preprocessing, priors, updates
+from advnets.players import Frozen, Stateful
+from advnets.training import Resident
+
+KEY = jax.random.key(0)
+
+
+def normalised(key):
+    """Batch and spectral normalisation, whose states are part of the run."""
+    g_key, d_key = jax.random.split(key)
+
+    def build_generator(key):
+        norm = eqx.nn.BatchNorm(6, axis_name=layers.MINIBATCH, mode="batch")
+        shape = advnets.networks.Reshape((2, 3))
+        return eqx.nn.Sequential([eqx.nn.Linear(LATENT, 6, key=key), norm, shape])
+
+    def build_discriminator(key):
+        linear = eqx.nn.Linear(6, 1, key=key)
+        flat, scalar = (advnets.networks.Reshape(shape) for shape in ((6,), ()))
+        norm = eqx.nn.SpectralNorm(linear, "weight", key=key)
+        return eqx.nn.Sequential([flat, norm, scalar])
+
+    generator, discriminator = (
+        Stateful(*eqx.nn.make_with_state(build)(one))
+        for build, one in ((build_generator, g_key), (build_discriminator, d_key))
+    )
+    return advnets.Players(generator, discriminator, priors.Uniform(LATENT))
+
+
+CASES = {
+    "plain, k = 2": (plain, advnets.Algorithm1(k=2)),
+    "dropout, averaged": (released, advnets.Simultaneous(average=0.9)),
+    "stateful": (normalised, advnets.Algorithm1()),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path, name):
+    build, algorithm = CASES[name]
+    run = functools.partial(train, players=build(KEY), algorithm=algorithm)
+    whole = run(6, folder=tmp_path / "whole")
+    run(4, folder=tmp_path / "parts")
+    # As a kill leaves it: rows past the checkpoint, the last of them half written.
+    log = tmp_path / "parts" / "metrics.jsonl"
+    log.write_text(log.read_text() + '{"epoch": 5}\n{"epo')
+    resumed = run(6, folder=tmp_path / "parts", resume=True)
+    assert_same_run(whole, resumed)
+    if algorithm.average is not None:
+        assert same(whole.averaged, resumed.averaged)
+    assert log.read_text() == (tmp_path / "whole" / "metrics.jsonl").read_text()
+    assert [json.loads(line) for line in log.read_text().splitlines()] == whole.metrics
+    # Resuming what is finished changes nothing.
+    assert_same_run(whole, run(6, folder=tmp_path / "parts", resume=True))
+
+
+def rules(generator=None, discriminator=None, **settings):
+    """A run's settings, each built anew."""
+    return advnets.Algorithm1(
+        objective=objectives.GAN(generator_cost=game.BlendedCost(1.0, 1.0)),
+        generator_updates=generator or optax.sgd(0.1, momentum=0.5),
+        discriminator_updates=discriminator or optax.chain(optax.clip(1.0), optax.sgd(0.1)),
+        **settings,
+    )
+
+
+def preprocess(images, scale):
+    return preprocessing.to_unit_interval(images) * scale
+
+
+def run(epochs, folder, *, scale=2.0, data=None, players=None, **settings):
+    source = Resident(
+        images() if data is None else data, functools.partial(preprocess, scale=scale)
+    )
+    given = {"algorithm": rules(), "resume": True}
+    return train(epochs, players or plain(KEY), source, folder=folder, **given | settings)
+
+
+@pytest.fixture(scope="module")
+def two_epochs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    run(2, folder, resume=False)
+    return folder
+
+
+def with_frozen(value):
+    """The same layers and trained arrays, with a frozen array beside them."""
+    bias = Frozen(jax.numpy.full(6, value))
+    return eqx.tree_at(lambda p: p.generator.linear.bias, plain(KEY), bias)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"algorithm": advnets.Simultaneous()}, "another order"),
+        ({"batch_size": 10}, "another batch size"),
+        ({"data": images()[::-1].copy()}, "another data"),
+        ({"scale": 3.0}, "another preprocessing"),
+        ({"algorithm": dataclasses.replace(rules(), objective=objectives.GAN())}, "objective"),
+        ({"algorithm": rules(generator=optax.sgd(0.2, momentum=0.5))}, "another generator updates"),
+        ({"algorithm": rules(discriminator=optax.sgd(0.1))}, "another discriminator updates"),
+        ({"algorithm": rules(discriminator=updates.Released())}, "another discriminator updates"),
+        ({"algorithm": rules(k=2)}, "another k"),
+        ({"algorithm": rules(average=0.9)}, "another average"),
+        (
+            {"algorithm": rules(fake=lambda d, g, p, x: g(d.generator, p(d.latents, len(x))))},
+            "another fake",
+        ),
+        ({"players": dataclasses.replace(plain(KEY), prior=priors.Normal(LATENT))}, "prior"),
+        ({"players": with_frozen(1.0)}, "another kind of players"),
+    ],
+)
+def test_another_run_is_refused_by_name(two_epochs, settings, message):
+    with pytest.raises(advnets.CheckpointError, match=message):
+        run(3, two_epochs, **settings)
+
+
+def test_equal_settings_built_twice_resume(two_epochs):
+    assert run(2, two_epochs).updates == 20
+    assert run(2, two_epochs, algorithm=rules(norms_every=3)).updates == 20
+
+
+def test_other_settings_of_a_layer_are_another_run(tmp_path):
+    def players(keep, frozen=1.0):
+        generator = with_frozen(frozen).generator
+        linear, reshape = eqx.nn.Linear(6, 1, key=KEY), advnets.networks.Reshape
+        discriminator = eqx.nn.Sequential([layers.Dropout(keep), reshape((6,)), linear])
+        return advnets.Players(generator, discriminator, priors.Uniform(LATENT))
+
+    run(1, tmp_path, players=players(0.5), resume=False)
+    for other in (players(0.8), players(0.5, frozen=2.0)):
+        with pytest.raises(advnets.CheckpointError, match="another kind of players"):
+            run(2, tmp_path, players=other)
+    assert run(1, tmp_path, players=players(0.5)).updates == 10
+
+
+def test_resuming_needs_a_run_with_epochs_to_go(two_epochs, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no run to resume"):
+        run(2, tmp_path / "none")
+    with pytest.raises(ValueError, match="already holds 2 epochs"):
+        run(1, two_epochs)
+
+
+def test_players_of_other_shapes_are_refused(two_epochs):
+    without_bias = Dense(eqx.nn.Linear(6, 1, use_bias=False, key=KEY), ())
+    players = dataclasses.replace(plain(KEY), discriminator=without_bias)
+    with pytest.raises(advnets.CheckpointError, match="another kind of players"):
+        run(3, two_epochs, players=players)
+
+
+def test_a_folder_with_a_run_is_not_overwritten(two_epochs):
+    before = (two_epochs / "metrics.jsonl").read_text()
+    with pytest.raises(FileExistsError, match="already holds a run"):
+        run(2, two_epochs, resume=False)
+    assert (two_epochs / "metrics.jsonl").read_text() == before
+
+
+def test_a_run_stopped_before_its_first_checkpoint_starts_again(two_epochs, tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"epoch": 1}\n')
+    run(2, tmp_path)
+    logs = [(folder / "metrics.jsonl").read_text() for folder in (two_epochs, tmp_path)]
+    assert logs[0] == logs[1]
+
+
+@pytest.fixture
+def copied(two_epochs, tmp_path):
+    return shutil.copytree(two_epochs, tmp_path / "copy")
+
+
+def test_a_damaged_checkpoint_is_refused_in_a_sentence(copied):
+    for path in (copied / "checkpoints" / "2").rglob("*"):
+        if path.is_file() and path.stat().st_size > 0:
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(advnets.CheckpointError, match="damaged"):
+        run(3, copied)
+
+
+def test_a_log_that_does_not_match_its_checkpoint_is_refused(copied):
+    log = copied / "metrics.jsonl"
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:1]))
+    with pytest.raises(advnets.CheckpointError, match="does not hold the 2 epochs"):
+        run(3, copied)
+    log.unlink()
+    with pytest.raises(FileExistsError, match="already holds checkpoints"):
+        run(3, copied, resume=False)
+
+
+def test_an_identity_that_is_gone_or_damaged_is_refused(copied):
+    (copied / "identity.json").write_text("{")
+    with pytest.raises(advnets.CheckpointError, match=r"can't be read .* the run is damaged"):
+        run(3, copied)
+    (copied / "identity.json").unlink()
+    with pytest.raises(advnets.CheckpointError, match="an earlier version"):
+        run(3, copied)

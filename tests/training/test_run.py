@@ -1,0 +1,232 @@
+"""`train`: what it returns and records, and what it does not depend on."""
+
+import dataclasses
+import json
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from helpers import seams
+from helpers.games import (
+    LATENT,
+    SHAPE,
+    assert_close,
+    assert_same_run,
+    images,
+    plain,
+    released,
+    same,
+    train,
+)
+
+import advnets
+from advnets import game, objectives, priors, updates
+from advnets.training.sources import epoch_order
+
+KEY = jax.random.key(0)
+
+
+def both(rule, kind=advnets.Algorithm1, **settings):
+    return kind(generator_updates=rule, discriminator_updates=rule, **settings)
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """Five epochs, uninterrupted."""
+    return train(5)
+
+
+def test_how_iterations_are_split_into_programs_does_not_matter(whole, monkeypatch):
+    seams.iterations_per_call(monkeypatch, 15)  # across the end of an epoch
+    assert_same_run(whole, train(5))
+
+
+def test_an_evaluation_does_not_change_the_training(whole, tmp_path):
+    kept = {}
+
+    def evaluate(epoch, model):
+        kept[epoch] = model
+        return {"score": jnp.float32(epoch), "other": np.float64(model.sample(KEY, 3).mean())}
+
+    trained = train(5, evaluate=evaluate, folder=tmp_path)
+    assert list(kept) == [2, 4, 5]
+    scores = [row.pop("score", None) for row in trained.metrics]
+    assert scores == [None, 2.0, None, 4.0, 5.0]
+    others = [row.pop("other") for row in trained.metrics if "other" in row]
+    assert len(set(others)) == 3
+    assert_same_run(trained, whole)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row.get("score") for row in rows] == scores
+    # What was evaluated can be kept: the state's own arrays are donated to the next call.
+    assert not same(kept[2], kept[4])
+    assert same(kept[5], trained.model)
+
+
+def test_the_model_keeps_the_prior():
+    """A model of another prior would draw other samples without a word."""
+    players = dataclasses.replace(plain(KEY), prior=priors.Normal(LATENT))
+    trained = train(1, players)
+    assert trained.model.prior == priors.Normal(LATENT)
+    assert same(trained.model.generator, trained.generator)
+    other = advnets.Model(trained.generator, priors.Uniform(LATENT))
+    assert (trained.model.sample(KEY, 5) != other.sample(KEY, 5)).all()
+    latents = priors.Normal(LATENT)(jax.random.split(jax.random.split(KEY, 1)[0])[0], 5)
+    expected = [trained.generator(z) for z in latents]
+    np.testing.assert_allclose(trained.model.sample(KEY, 5), expected, rtol=1e-5)
+
+
+def test_uint8_images_train_as_the_floats_that_they_stand_for():
+    floats = images().astype(np.float32) / np.float32(255)
+    assert_close(train(2).players, train(2, data=floats).players, atol=1e-6)
+
+
+def test_an_epoch_counts_data_whatever_k(whole):
+    assert whole.updates == 50
+    assert [row["updates"] for row in whole.metrics] == [10, 20, 30, 40, 50]
+    trained = train(3, algorithm=advnets.Algorithm1(k=3), evaluate_every=3)
+    assert trained.updates == 3 * 3 * 3
+    assert [row["updates"] for row in trained.metrics] == [9, 18, 27]
+
+
+def test_the_driver_tells_the_released_rule_how_long_an_epoch_is():
+    """k = 3: of 53 rows an epoch has 3 iterations, 9 updates of D and 3 of G."""
+    settings = {"saturate": 3, "final_momentum": 0.9, "divisor": 1.01}
+    once = {"evaluate_every": 3}
+    ours = train(3, algorithm=both(updates.Released(0.2, **settings), k=3), **once)
+    rules = {
+        "generator_updates": updates.released_updates(0.2, 3, stride=3, **settings),
+        "discriminator_updates": updates.released_updates(0.2, 9, **settings),
+    }
+    assert_same_run(ours, train(3, algorithm=advnets.Algorithm1(k=3, **rules), **once))
+
+
+def test_the_default_rule_is_the_released_one():
+    rule = updates.Released(0.1)
+    assert_same_run(train(1), train(1, algorithm=both(rule)))
+
+
+def test_a_rule_whose_state_holds_the_parameters_can_be_donated():
+    def init(params):
+        return params
+
+    def update(gradients, state, params):
+        return jax.tree.map(lambda g: -0.1 * g, gradients), params
+
+    train(1, algorithm=both(optax.GradientTransformation(init, update)))
+
+
+def test_metrics_are_the_means_of_the_steps():
+    """One epoch, replayed step by step by hand, with other costs and D's dropout."""
+    step_key, order_key = jax.random.split(jax.random.key(1))
+    players = released(KEY)
+    objective = objectives.GAN(game.LazyDiscriminatorCost(), game.minimax_cost, False)
+    algorithm = both(updates.Released(0.1), advnets.Simultaneous, objective=objective)
+    settled = algorithm.for_epochs_of(10)
+    data = images().astype(np.float32) / 255
+    rows = np.asarray(epoch_order(order_key, jnp.array(0), 53, 5))
+
+    def step(state, real):
+        return settled.step(step_key, players, state, real)
+
+    state, seen = jax.jit(lambda s: jax.lax.scan(step, s, jnp.asarray(data[rows])))(
+        settled.init(players)
+    )
+    trained = train(1, players, algorithm=algorithm)
+    (row,) = trained.metrics
+    for player, values in seen.items():
+        for name, steps in values.items():
+            # Norms are those of one iteration in ten.
+            mean = steps[0] if name == "gradient_norm" else np.mean(steps)
+            np.testing.assert_allclose(row[player][name], mean, rtol=1e-5, err_msg=name)
+    assert_close(state.players["generator"], trained.generator)
+
+
+def test_a_run_compiles_one_program_for_each_length():
+    traces = 0
+
+    class Counted(eqx.Module):
+        weight: jax.Array
+
+        def __call__(self, z):
+            nonlocal traces
+            traces += 1
+            return jax.nn.sigmoid(self.weight * z[0]).reshape(SHAPE)
+
+    def run(epochs):
+        nonlocal traces
+        traces = 0
+        train(epochs, dataclasses.replace(plain(KEY), generator=Counted(jnp.ones(6))))
+        return traces
+
+    assert run(epochs=6) == run(epochs=2)
+
+
+def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train(1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_last_update_that_overflows_is_neither_evaluated_nor_kept(tmp_path):
+    def evaluate(epoch, model):
+        raise AssertionError("a generator that is not finite was evaluated")
+
+    # One iteration, in an order in which it sees neither player's update: all that it sees is
+    # finite.
+    algorithm = both(optax.sgd(1e38), advnets.Simultaneous)
+    with pytest.raises(advnets.TrainingDiverged, match="a parameter is not finite"):
+        train(1, folder=tmp_path, batch_size=53, evaluate=evaluate, algorithm=algorithm)
+    assert not [*(tmp_path / "checkpoints").glob("[0-9]*")]
+
+
+def test_divergence_stops_the_run_and_keeps_its_checkpoints(tmp_path):
+    rule = optax.sgd(lambda count: jnp.where(count < 25, 0.1, 1e38))
+    with pytest.raises(advnets.TrainingDiverged, match="lower the learning rate"):
+        train(4, folder=tmp_path, algorithm=both(rule))
+    assert (tmp_path / "checkpoints" / "2").is_dir()
+    again = train(2, folder=tmp_path, algorithm=both(rule), resume=True)
+    assert again.updates == 20
+    assert [row["epoch"] for row in again.metrics] == [1, 2]
+
+
+def test_progress_goes_to_stderr_with_a_rate(capfd):
+    train(1, progress=True)
+    captured = capfd.readouterr()
+    assert "updates/s" in captured.err
+    assert "D(G(z))=" in captured.err
+    assert not captured.out
+
+
+def test_frozen_arrays_come_back_as_they_were():
+    players = plain(KEY)
+    frozen = eqx.tree_at(
+        lambda p: (p.generator.linear.bias, p.discriminator.linear.weight),
+        players,
+        replace_fn=advnets.players.Frozen,
+    )
+    trained = train(1, frozen)
+    assert same(trained.generator.linear.bias, players.generator.linear.bias)
+    assert same(trained.discriminator.linear.weight, players.discriminator.linear.weight)
+    assert not same(trained.generator.linear.weight, players.generator.linear.weight)
+    assert trained.model.sample(KEY, 2).shape == (2, *SHAPE)
+
+
+def test_a_dictionary_may_be_a_batch():
+    class Masked(objectives.Objective):
+        def costs(self, draws, D, real, fake):
+            on_data, on_fake = D(None, real["image"] * real["mask"]), D(None, fake)
+            return objectives.Costs(jnp.mean(on_fake) - jnp.mean(on_data), -jnp.mean(on_fake))
+
+    def fake(draws, generator, prior, real):
+        return generator(draws.generator, prior(draws.latents, len(real["image"])))
+
+    data = {
+        "image": images().astype(np.float32),
+        "mask": np.random.default_rng(1).random((53, *SHAPE)).astype(np.float32),
+    }
+    algorithm = both(optax.sgd(0.1), objective=Masked(), fake=fake)
+    trained = train(1, data=data, algorithm=algorithm)
+    assert trained.metrics[0]["discriminator"].keys() == {"cost", "gradient_norm"}
