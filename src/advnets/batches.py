@@ -37,8 +37,8 @@ def length(batch: Batch) -> int:
         name = jax.tree_util.keystr(path) or "the array"
         if not hasattr(leaf, "ndim"):
             raise ValueError(
-                f"a batch must hold arrays; {name} is a {type(leaf).__name__} (stream anything else "
-                "that gives rows with advnets.training.Streamed)"
+                f"a batch must hold arrays; {name} is a {type(leaf).__name__} (anything else that "
+                "gives rows can be streamed with advnets.training.Streamed)"
             )
         if leaf.ndim == 0:
             raise ValueError(f"every array of a batch needs a leading axis; {name} is a scalar")

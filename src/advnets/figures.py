@@ -87,8 +87,8 @@ def interpolations(path: StrPath, images: Real[np.ndarray, " lines steps *data"]
 
     Args:
         path: the PNG file to write.
-        images: the examples along each line, as from [`advnets.Model.interpolate`][], in [0, 1]; each of
-            shape (height, width) or (height, width, 3).
+        images: the examples along each line, as from [`advnets.Model.interpolate`][], in [0, 1];
+            each of shape (height, width) or (height, width, 3).
 
     Raises:
         ValueError: if an image has another shape.

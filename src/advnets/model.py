@@ -63,15 +63,6 @@ class Model(eqx.Module):
 
         Returns:
             The examples.
-
-        Example:
-            >>> import jax
-            >>> import advnets
-            >>> generator = advnets.networks.mlp_generator(
-            ...     jax.random.key(0), 2, (3,), hidden_sizes=[4]
-            ... )
-            >>> advnets.Model(generator, advnets.priors.Uniform(2))(jax.random.key(1), 5).shape
-            (5, 3)
         """
         latents_key, noise_key = jax.random.split(key)
         inputs = (self.prior(latents_key, n), *condition)
@@ -286,11 +277,12 @@ def model_of(players: Players) -> Model:
         >>> import advnets
         >>> g_key, d_key = jax.random.split(jax.random.key(0))
         >>> players = advnets.Players(
-        ...     advnets.networks.mlp_generator(g_key, 100, (3,), hidden_sizes=[4]),
+        ...     advnets.networks.mlp_generator(g_key, 2, (3,), hidden_sizes=[4]),
         ...     advnets.networks.maxout_discriminator(d_key, (3,), units=[4]),
+        ...     prior=advnets.priors.Normal(2),
         ... )
         >>> advnets.model.model_of(players).prior
-        Uniform(size=100)
+        Normal(size=2)
     """
     return Model(players.generator, players.prior, players.condition)
 

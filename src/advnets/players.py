@@ -19,6 +19,9 @@ from advnets.conditions import Condition
 from advnets.layers import MINIBATCH, Labelled
 from advnets.priors import Prior, Uniform
 
+# Any Equinox module that maps one example (and takes `key=`, if it likes).
+Player: TypeAlias = Callable[..., Any]
+
 
 class Frozen(eqx.Module):
     """Arrays that training leaves as they are; the module around them sees the arrays themselves.
@@ -35,6 +38,10 @@ class Frozen(eqx.Module):
     """
 
     tree: PyTree
+
+    def __call__(self, *inputs: Any, **keywords: Any) -> Any:
+        """What a frozen module gives for one example."""
+        return _thaw(self.tree)(*inputs, **keywords)
 
 
 class Stateful(eqx.Module):
@@ -61,13 +68,16 @@ class Stateful(eqx.Module):
         >>> player = players.Stateful(*eqx.nn.make_with_state(build)(jax.random.key(0)))
     """
 
-    module: Callable[..., Any] | Frozen
+    module: Player
     state: eqx.nn.State
 
-
-# Any Equinox module that maps one example (and takes `key=`, if it likes); one with a state; or one
-# that is not trained at all.
-Player: TypeAlias = Callable[..., Any] | Stateful | Frozen
+    def __call__(self, *inputs: Any, key: Key[Array, ""] | None = None) -> Any:
+        """What the module gives for one example in inference mode; the state stays as it is."""
+        module: Player = eqx.nn.inference_mode(_thaw(self.module))
+        state = jax.tree.map(lambda x: x, self.state)  # a copy: setting a state voids the old one
+        keyed = {} if key is None or not accepts_key(module) else {"key": key}
+        output, _ = module(*inputs, state, **keyed)
+        return output
 
 
 class Players(eqx.Module):
@@ -161,7 +171,7 @@ def partition(player: PyTree) -> tuple[PyTree, PyTree, PyTree]:
     return trained, state, rest
 
 
-def _thaw(player: Player) -> Player:
+def _thaw(player: Any) -> Any:
     def is_frozen(node: Any) -> bool:
         return isinstance(node, Frozen)
 
@@ -238,7 +248,7 @@ def apply(
         >>> outputs.shape
         (5, 3)
     """
-    thawed = _thaw(player)
+    thawed: Player = _thaw(player)
     if isinstance(thawed, Stateful):
         module: Player = thawed.module
 

@@ -1,5 +1,7 @@
 """Tiny games, their data, and how two of them are compared."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import numpy as np
@@ -33,14 +35,21 @@ def plain(key):
     )
 
 
-def released(key):
-    """The paper's kinds of layers, dropout among them."""
-    g_key, d_key = jax.random.split(key)
-    return advnets.Players(
-        advnets.networks.mlp_generator(g_key, LATENT, SHAPE, hidden_sizes=[5], weight_range=0.5),
-        advnets.networks.maxout_discriminator(d_key, SHAPE, units=[4], pieces=2, weight_range=0.5),
-        advnets.priors.Uniform(LATENT),
-    )
+def noisy(key):
+    """The same with dropout in the discriminator."""
+    players = plain(key)
+    parts = [advnets.layers.Dropout(0.5), advnets.networks.Reshape((6,))]
+    discriminator = eqx.nn.Sequential([*parts, players.discriminator.linear])
+    return dataclasses.replace(players, discriminator=discriminator)
+
+
+def wide(key):
+    """Layers with axes that two devices divide, and one whose first axis they do not."""
+    keys = jax.random.split(key, 3)
+    layers = [eqx.nn.Linear(LATENT, 16, key=keys[0]), eqx.nn.Linear(16, 9, key=keys[1])]
+    last = Dense(eqx.nn.Linear(9, 6, key=keys[2]), SHAPE)
+    generator = eqx.nn.Sequential([*layers, eqx.nn.Lambda(last)])
+    return advnets.Players(generator, noisy(key).discriminator, advnets.priors.Uniform(LATENT))
 
 
 def leaves(tree):

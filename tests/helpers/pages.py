@@ -6,6 +6,8 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent.parent.parent / "docs" / "howto"
 NAMES = sorted(page.stem for page in FOLDER.glob("*.md") if page.stem != "index")
+# Scripts that read the command line, which tests/bench gives them.
+SCRIPTS = {"own-evaluation", "own-system"}
 
 
 def code(name):

@@ -1,8 +1,10 @@
 """The one door to internals: what tests replace, or look at, that is no public name, and why."""
 
+import jax
+
 import advnets
 from advnets import _distances, parzen
-from advnets.training import program, run, sources
+from advnets.training import devices, program, run, sources
 
 # The error that a distance is told to have at most, which no public function returns.
 squared_distances = _distances.squared_distances
@@ -48,3 +50,42 @@ def bytes_per_chunk(monkeypatch, n):
 def games_in_a_loop(monkeypatch, yes):
     """Many games one after another, as on a CPU, or side by side, as on a GPU."""
     monkeypatch.setattr(program, "on_cpu", lambda: yes)
+
+
+def programs_of_many_games(monkeypatch):
+    """The programs of many games that are run, as text: what is a branch in them, say."""
+    seen, advance = [], program.ManyGames.advance
+
+    def watched(self, *inputs):
+        seen.append(
+            str(jax.make_jaxpr(self.advance_fixed)(inputs[0], self._placed_fixed, *inputs[1:]))
+        )
+        return advance(self, *inputs)
+
+    monkeypatch.setattr(program.ManyGames, "advance", watched)
+    return seen
+
+
+def large(monkeypatch, n):
+    """Layers of a tiny game taken for large ones."""
+    monkeypatch.setattr(devices, "LARGE", n)
+
+
+class Game(program.OneGame):
+    """The program of one game, to look at what is compiled and where its arrays are."""
+
+    def compiled_text(self, key, *inputs):
+        return self._advance.lower(key, self._fixed, *inputs).compile().as_text()
+
+    @property
+    def compilations(self):
+        return self._advance._cache_size()
+
+
+def one_game(algorithm, players, data, batch_size, mesh, *, shard_layers=False):
+    """A program, and what it is called with: a key, a state, the data, rows of 4 iterations."""
+    source = sources.Resident(data)
+    game = Game(algorithm, players, source, batch_size, mesh, shard_layers=shard_layers)
+    rows = jax.numpy.zeros((4, batch_size), int)
+    key = game.place_keys(jax.random.key(0))
+    return game, (key, game.init(players), source.place(mesh), rows)

@@ -14,8 +14,8 @@ from helpers.games import (
     Dense,
     assert_same_run,
     images,
+    noisy,
     plain,
-    released,
     same,
     train,
 )
@@ -52,7 +52,7 @@ def normalised(key):
 
 CASES = {
     "plain, k = 2": (plain, advnets.Algorithm1(k=2)),
-    "dropout, averaged": (released, advnets.Simultaneous(average=0.9)),
+    "dropout, averaged": (noisy, advnets.Simultaneous(average=0.9)),
     "stateful": (normalised, advnets.Algorithm1()),
 }
 

@@ -16,8 +16,8 @@ from helpers.games import (
     assert_close,
     assert_same_run,
     images,
+    noisy,
     plain,
-    released,
     same,
     train,
 )
@@ -121,7 +121,7 @@ def test_a_rule_whose_state_holds_the_parameters_can_be_donated():
 def test_metrics_are_the_means_of_the_steps():
     """One epoch, replayed step by step by hand, with other costs and D's dropout."""
     step_key, order_key = jax.random.split(jax.random.key(1))
-    players = released(KEY)
+    players = noisy(KEY)
     objective = objectives.GAN(game.LazyDiscriminatorCost(), game.minimax_cost, False)
     algorithm = both(updates.Released(0.1), advnets.Simultaneous, objective=objective)
     settled = algorithm.for_epochs_of(10)

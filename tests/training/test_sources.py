@@ -115,7 +115,8 @@ def labelled(key):
 
 
 def pair_of(batch):
-    return preprocessing.to_unit_interval(batch["image"]), batch["label"]
+    # The Hub's data sets give int64 in NumPy format, whatever they hold.
+    return batch["image"].astype(float) / 255, batch["label"]
 
 
 def test_tuples_dictionaries_and_data_sets_of_the_hub_are_batches():

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Key
 import advnets
 from advnets.bench.protocol import Preprocess
 from advnets.bench.results import Json
-from advnets.bench.watching import Sampler
+from advnets.paper_figures import Sampler
 from advnets.training.devices import is_main_process
 
 # Samples, and held-out images, whose nearest training images are looked up.

@@ -244,8 +244,8 @@ def build_players(
         >>> import numpy as np
         >>> from advnets.bench.recipes import Recipe, build_players
         >>> images = np.full((5, 28, 28), 100, np.uint8)
-        >>> build_players(jax.random.key(0), Recipe(), images).prior
-        Uniform(size=100)
+        >>> build_players(jax.random.key(0), Recipe(latent_size=50), images).prior
+        Uniform(size=50)
     """
     generator_key, discriminator_key = jax.random.split(key)
     spec = recipe.discriminator

@@ -16,7 +16,8 @@ from advnets.bench.protocol import first_fold, on_host, score
 from advnets.bench.recipes import Recipe
 from advnets.bench.results import CAVEAT, Config, Provenance, Rescored, Result
 from advnets.bench.systems import Adversarial, System
-from advnets.bench.watching import Sampler, Watch
+from advnets.bench.watching import Watch
+from advnets.paper_figures import Sampler
 
 
 def system_of(config: Config) -> System:

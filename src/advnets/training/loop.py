@@ -23,10 +23,15 @@ Advance: TypeAlias = Callable[[State, int, int], Any]
 
 
 def chunks(start: int, stops: list[int], most: int) -> Iterator[tuple[int, int]]:
-    """Ranges of iterations, none longer than a program, none across a stop."""
+    """Ranges of iterations, none longer than a program, none across a stop.
+
+    Between two stops they are of one length where that is possible: each length is a compilation.
+    """
     for stop in stops:
+        parts = -(-(stop - start) // most)
+        length = -(-(stop - start) // parts) if parts else 0
         while start < stop:
-            end = min(start + most, stop)
+            end = min(start + length, stop)
             yield start, end
             start = end
 

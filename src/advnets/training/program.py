@@ -162,7 +162,9 @@ class OneGame(Program):
             minibatch = self._sharded(minibatch)
         state, info = _iterate(step, players, minibatch, key, state, chunk)
         if self._mesh is not None:
-            # For the host, which looks at every iteration.
+            # For the next call, which would be compiled again for another sharding,
+            state = jax.lax.with_sharding_constraint(state, self._shardings(state))
+            # and for the host, which looks at every iteration.
             info = jax.lax.with_sharding_constraint(info, devices.replicated(self._mesh))
         return state, info
 

@@ -272,6 +272,7 @@ def train_many(
     names = [f"seed-{number}" for number in range(runs)] if names is None else list(names)
     if len(set(names)) != runs or len(names) != runs:
         raise ValueError(f"each run needs a name of its own; got {runs} keys and names={names}")
+    vary = jax.tree.map(jnp.asarray, vary, is_leaf=lambda x: isinstance(x, list))
     _check_leading_axes(players, vary, runs)
     of_run, every = _algorithms(algorithm, vary, runs)
     source = source_of(data)
@@ -508,11 +509,13 @@ def _check_leading_axes(players: Players, vary: PyTree, runs: int) -> None:
                     f"there are keys; got one of shape {array.shape} (build them with "
                     "eqx.filter_vmap over their keys)"
                 )
-    if vary is not None and length(jax.tree.map(jnp.asarray, vary)) != runs:
-        raise ValueError(
-            f"there must be settings for each of the {runs} runs; got "
-            f"{length(jax.tree.map(jnp.asarray, vary))} in vary"
-        )
+    for path, array in jax.tree_util.tree_leaves_with_path(vary):
+        if array.shape[:1] != (runs,):
+            got = f"{len(array)}" if array.ndim else "a single one"
+            raise ValueError(
+                f"vary must have settings for each of the {runs} runs; got {got} in "
+                f"vary{jax.tree_util.keystr(path)}"
+            )
 
 
 def _algorithms(
@@ -532,5 +535,5 @@ def _algorithms(
             "settings vary between runs, and the algorithm is no function of them; give a function "
             "of one run's settings that returns its algorithm, or leave out vary"
         )
-    rows = [jax.tree.map(lambda x, run=run: jnp.asarray(x)[run], vary) for run in range(runs)]
+    rows = [jax.tree.map(lambda x, run=run: x[run], vary) for run in range(runs)]
     return algorithm, [algorithm(row) for row in rows]

@@ -6,4 +6,4 @@ from advnets.bench.systems.base import Run as Run
 from advnets.bench.systems.base import System as System
 from advnets.bench.systems.images import Centroids as Centroids
 from advnets.bench.systems.images import TrainingImages as TrainingImages
-from advnets.bench.watching import Sampler as Sampler
+from advnets.paper_figures import Sampler as Sampler

@@ -25,7 +25,8 @@ from advnets.bench.recipes import (
 from advnets.bench.results import FirstStage
 from advnets.bench.settings import PREPROCESSING, Settings
 from advnets.bench.systems.base import Fitted, Run, System
-from advnets.bench.watching import Sampler, Watch
+from advnets.bench.watching import Watch
+from advnets.paper_figures import Sampler
 from advnets.training.devices import is_main_process
 
 

@@ -14,7 +14,8 @@ from jaxtyping import Array, Key
 import advnets
 from advnets.bench.results import FirstStage, Provenance
 from advnets.bench.settings import Settings
-from advnets.bench.watching import Sampler, Watch
+from advnets.bench.watching import Watch
+from advnets.paper_figures import Sampler
 from advnets.training.journal import Metrics
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Key
 
 from advnets.algorithms import Algorithm1, State, at
 from advnets.objectives import GAN
-from advnets.players import Players, judge
+from advnets.players import Player, Players, apply, judge
 from advnets.priors import Uniform
 from advnets.verify import criterion, families
 from advnets.verify.claims import toys
@@ -48,12 +48,12 @@ def _moment(key: Key[Array, ""], players: Players) -> _Moment:
     return _Moment(_p_g(players.generator), logits, z, _generated(players.generator, z))
 
 
-def _generated(generator: Callable[..., Any], z: Float[np.ndarray, " n"]) -> np.ndarray:
-    x = jax.vmap(generator)(jnp.asarray(z, jnp.float32)[:, None])
+def _generated(generator: Player, z: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    x, _ = apply(generator, None, jnp.asarray(z, jnp.float32)[:, None])
     return np.asarray(x, np.float64)[:, 0]
 
 
-def _p_g(generator: Callable[..., Any]) -> Float[np.ndarray, " cells"]:
+def _p_g(generator: Player) -> Float[np.ndarray, " cells"]:
     """The generator's masses on the grid, by change of variables; the ends get what is outside."""
     z = np.linspace(-BOUND, BOUND, 40_001)
     (edges,) = GRID.edges

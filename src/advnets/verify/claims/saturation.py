@@ -198,7 +198,7 @@ def saturation_same_end(
         )
 
         def step(state: State, _: None) -> tuple[State, Float[Array, "2"]]:
-            state, _ = algorithm.step(jax.random.key(0), players, state, real)
+            state = algorithm.step(jax.random.key(0), players, state, real)[0]
             return state, jnp.concatenate([state.generator.scale, state.generator.shift])
 
         return jax.lax.scan(step, algorithm.init(players), length=iterations)[1]

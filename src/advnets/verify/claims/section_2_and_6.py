@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Key
 from advnets.algorithms import Algorithm, Algorithm1, Simultaneous, State
 from advnets.model import Model
 from advnets.networks import mlp_generator
-from advnets.players import Players
+from advnets.players import Players, apply
 from advnets.priors import Normal, Uniform
 from advnets.verify import criterion, families
 from advnets.verify.claims import toys
@@ -465,7 +465,7 @@ def _chain(model: Model, key: Key[Array, ""], n: int) -> Float[Array, "n 3"]:
     z = rng.normal(size=(n, model.prior.size))
     for before, now in itertools.pairwise(z):
         now[:] = 0.2 * before + np.sqrt(1 - 0.2**2) * now
-    return jax.vmap(model.generator)(jnp.asarray(z, float))
+    return apply(model.generator, None, jnp.asarray(z, float))[0]
 
 
 def _repeated(model: Model, key: Key[Array, ""], n: int) -> Float[Array, "n 3"]:

@@ -1,0 +1,153 @@
+"""What does not fit is refused before any work, in a sentence that says what to do."""
+
+import dataclasses
+import functools
+
+import equinox as eqx
+import jax
+import numpy as np
+import pytest
+from helpers.games import LATENT, SHAPE, Dense, images, plain, train
+
+import advnets
+from advnets import layers, networks, objectives, preprocessing, priors
+from advnets.layers import Labelled
+from advnets.players import Stateful
+from advnets.training import Resident
+
+KEY = jax.random.key(0)
+LABELS = np.arange(53) % 3
+
+
+def changed(**parts):
+    return {"players": dataclasses.replace(plain(KEY), **parts)}
+
+
+def labelled(classes=3):
+    g_key, d_key = jax.random.split(KEY)
+    shaped = [eqx.nn.Linear(LATENT + classes, 6, key=g_key), networks.Reshape(SHAPE)]
+    judging = eqx.nn.Linear(6 + classes, 1, key=d_key)
+    return changed(
+        generator=Labelled(eqx.nn.Sequential(shaped), classes),
+        discriminator=Labelled(judging, classes),
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1; got 0"),
+        ({"batch_size": 0}, "batch_size must be at least 1; got 0"),
+        ({"evaluate_every": 0}, "evaluate_every must be at least 1; got 0"),
+        ({"batch_size": 54}, "needs 54 examples .* got 53"),
+        (
+            {"batch_size": 20, "algorithm": advnets.Algorithm1(k=3)},
+            "needs 60 examples .* got 53",
+        ),
+        ({"data": images()[:0]}, "needs 5 examples .* got 0"),
+        ({"data": images().astype(np.int32)}, "uint8 in 0..255 or floats; got int32"),
+        ({"data": np.array(["a"] * 53)}, "got <U1"),
+        (changed(prior=priors.Uniform(9)), "latent vector of size 9"),
+        ({"data": np.zeros((53, 3, 2), np.uint8)}, r"shape \(2, 3\) .* \(3, 2\)"),
+        (
+            changed(discriminator=Dense(eqx.nn.Linear(7, 1, key=KEY), ())),
+            "discriminator gives no logit for an example of shape",
+        ),
+        (
+            changed(discriminator=Dense(eqx.nn.Linear(6, 2, key=KEY), (2,))),
+            "must give one logit for each example",
+        ),
+    ],
+)
+def test_settings_data_and_players(settings, message):
+    with pytest.raises(ValueError, match=message):
+        train(**{"epochs": 1} | settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"data": (images(), LABELS[:50])},
+            r"same number of rows; \[0\] has 53 and \[1\] has 50",
+        ),
+        (
+            {"data": (images(), LABELS)},
+            "the generator takes a latent vector alone, and the data have a condition",
+        ),
+        (
+            {"data": (images(), LABELS)} | labelled() | {
+                "players": dataclasses.replace(
+                    labelled()["players"], discriminator=plain(KEY).discriminator
+                )
+            },
+            "the discriminator takes an example alone, and the data have a condition",
+        ),
+        (labelled(), "the generator needs 2 inputs, a latent vector and a condition"),
+        ({"data": (images(), LABELS + 1)} | labelled(), "labels must be from 0 to 2; got 1 to 3"),
+        ({"data": (images(), LABELS - 1)} | labelled(), "labels must be from 0"),
+        (
+            {"data": (images(), LABELS.astype(np.float32))} | labelled(),
+            "labels must be integers; got float32",
+        ),
+    ],
+)  # fmt: skip
+def test_conditions(settings, message):
+    with pytest.raises(ValueError, match=message):
+        train(1, **settings)
+
+
+class Shaped(objectives.Objective):
+    def costs(self, draws, D, real, fake):
+        return objectives.Costs(D(None, real), -D(None, fake).mean())
+
+
+class Broken(objectives.Objective):
+    def costs(self, draws, D, real, fake):
+        return objectives.Costs(D(None, real).mean(), D(None, fake[:, 0]).mean())
+
+
+@pytest.mark.parametrize(
+    ("objective", "message"),
+    [
+        (Shaped(), r"cost of the discriminator must be a scalar; got shape \(2,\) \(take its mean"),
+        (Broken(), "an update can't be computed"),
+    ],
+)
+def test_objectives(objective, message):
+    with pytest.raises(ValueError, match=message):
+        train(1, algorithm=advnets.Algorithm1(objective=objective))
+
+
+def test_a_stateful_layer_that_looks_across_another_axis():
+    def build(key):
+        norm = eqx.nn.BatchNorm(6, axis_name="batch", mode="batch")
+        return eqx.nn.Sequential([eqx.nn.Linear(LATENT, 6, key=key), norm, networks.Reshape(SHAPE)])
+
+    generator = Stateful(*eqx.nn.make_with_state(build)(KEY))
+    with pytest.raises(
+        ValueError, match=f"name its axis advnets.layers.MINIBATCH, '{layers.MINIBATCH}'"
+    ):
+        train(1, **changed(generator=generator))
+
+
+@pytest.mark.parametrize(
+    ("preprocess", "message"),
+    [
+        (lambda images: images, "must give floats; of uint8 it made uint8"),
+        (
+            lambda images: images[:1].astype(float),
+            r"as many examples as it gets; of 2 it made float32 of shape \(1, 2, 3\)",
+        ),
+        (functools.partial(preprocessing.gcn, scale=0), "fails on images of shape .* above 0"),
+    ],
+)
+def test_preprocessing(preprocess, message):
+    with pytest.raises(ValueError, match=message):
+        train(1, data=Resident(images(), preprocess))
+
+
+def test_nothing_is_written_before_the_checks(tmp_path):
+    with pytest.raises(ValueError, match="latent vector of size 9"):
+        train(1, folder=tmp_path / "run", **changed(prior=priors.Uniform(9)))
+    assert not (tmp_path / "run").exists()
