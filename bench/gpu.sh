@@ -38,10 +38,10 @@ run() { # NAME COMMAND...: its output goes to a log too, and a failure does not 
 }
 
 checks() {
-    tests=(tests/test_bench_speed.py)
+    tests=(tests/bench/test_speed.py)
     [ -n "${TINY:-}" ] || tests+=(tests/core/test_algorithms.py tests/core/test_layers.py
         tests/core/test_convolutions.py tests/evaluation/test_parzen.py
-        tests/training/test_precision.py)
+        tests/bench/test_precision.py)
     # Tolerances are those of float32; the default there is TF32.
     run checks env JAX_DEFAULT_MATMUL_PRECISION=highest "$python" -m pytest -q -p no:cacheprovider "${tests[@]}"
 }

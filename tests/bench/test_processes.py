@@ -1,20 +1,26 @@
-"""The command in several processes: one result, which is that of a single process."""
+"""Several processes: one result, which is that of a single process."""
 
 import json
 import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
+import equinox as eqx
+import jax
+import numpy as np
 import pytest
+from helpers.games import images, leaves, noisy
 
-from advnets.bench.__main__ import main
+import advnets
+from advnets.bench.cli import main
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 COMMAND = [
-    sys.executable, "-m", "advnets.bench", "digits", "--epochs", "1", "--evaluate-every", "1",
-    "--num-samples", "50", "--generator.hidden-sizes", "16", "--discriminator.units", "8",
+    "digits", "--epochs", "1", "--evaluate-every", "1", "--num-samples", "50",
+    "--generator.hidden-sizes", "16", "--discriminator.units", "8",
 ]  # fmt: skip
 
 
@@ -24,32 +30,23 @@ def free_port():
         return listening.getsockname()[1]
 
 
-def run_together(arguments, slurm):
-    """The command in two processes that find each other on the loopback address."""
-    port = free_port()
-    started = []
-    for number in ("0", "1"):
-        environment = os.environ | {"JAX_NUM_CPU_DEVICES": "1", "JAX_PLATFORMS": "cpu"}
-        if slurm:  # what srun tells its tasks; JAX makes a port of the job's number
-            where = ["--distributed"]
-            environment |= {
-                "SLURM_JOB_ID": str(port % 4096),
-                "SLURM_STEP_NODELIST": "localhost",
-                "SLURM_NTASKS": "2",
-                "SLURM_PROCID": number,
-                "SLURM_LOCALID": number,
-            }
-        else:
-            where = ["--coordinator", f"127.0.0.1:{port}", "--processes", "2", "--process", number]
-        started.append(
-            subprocess.Popen(
-                [*COMMAND, *arguments, *where],
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
+def run_together(commands, environments):
+    """Two commands at a time, each with a CPU of one device; what they say."""
+    common = {
+        "JAX_NUM_CPU_DEVICES": "1",
+        "JAX_PLATFORMS": "cpu",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    }
+    started = [
+        subprocess.Popen(
+            [sys.executable, *command],
+            env=os.environ | common | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
+        for command, environment in zip(commands, environments, strict=True)
+    ]
     try:
         said = [process.communicate(timeout=600) for process in started]
     finally:
@@ -73,13 +70,14 @@ def close(ours, theirs):
     return ours == theirs
 
 
-@pytest.mark.parametrize(("seeds", "slurm"), [("1", False), ("2", True)])
-def test_two_processes_leave_one_result_which_is_that_of_one(seeds, slurm, tmp_path):
-    arguments = ["--seeds", seeds, "--out"]
-    first, second = run_together([*arguments, str(tmp_path / "two")], slurm)
+def test_two_processes_started_by_hand_leave_one_result_which_is_that_of_one(tmp_path):
+    place = ["--coordinator", f"127.0.0.1:{free_port()}", "--processes", "2", "--process"]
+    two = [*COMMAND, "--out", str(tmp_path / "two"), *place]
+    commands = [["-m", "advnets.bench", *two, number] for number in ("0", "1")]
+    first, second = run_together(commands, [{}, {}])
     assert "Parzen log-likelihood" in first
     assert "Parzen" not in second
-    assert main([*COMMAND[3:], *arguments, str(tmp_path / "one")]) == 0
+    assert main([*COMMAND, "--out", str(tmp_path / "one")]) == 0
     names = [
         {str(path.relative_to(tmp_path / part)) for path in (tmp_path / part).rglob("*.*")}
         for part in ("two", "one")
@@ -88,6 +86,60 @@ def test_two_processes_leave_one_result_which_is_that_of_one(seeds, slurm, tmp_p
         n for n in names[1] if "checkpoints" not in n
     }
     assert close(content(tmp_path / "two"), content(tmp_path / "one"))
+
+
+def games(folder=None):
+    keys = jax.random.split(jax.random.key(0))
+    players = eqx.filter_vmap(noisy)(keys)
+    return advnets.train_many(
+        keys, players, images(), epochs=1, batch_size=5, folder=folder, progress=False
+    )
+
+
+PROGRAM = """
+import sys
+import numpy as np
+from advnets.bench.processes import Processes, join
+
+join(Processes(distributed=True))
+sys.path += sys.argv[3:]
+import jax
+from test_processes import games, leaves
+
+assert (jax.process_count(), jax.device_count()) == (2, 2)
+trained = games(folder=sys.argv[1])
+arrays = [x for one in trained for x in leaves(one.players)]
+np.savez(f"{sys.argv[2]}-{jax.process_index()}.npz", *arrays)
+"""
+
+
+def test_processes_that_slurm_starts_train_many_games(tmp_path):
+    here = Path(__file__).parent
+    command = [
+        *["-c", PROGRAM, str(tmp_path / "run"), str(tmp_path / "players")],
+        *[str(here), str(here.parent)],
+    ]
+    port = free_port()
+    environments = [
+        {  # what srun tells its tasks; JAX makes a port of the job's number
+            "SLURM_JOB_ID": str(port % 4096),
+            "SLURM_STEP_NODELIST": "localhost",
+            "SLURM_NTASKS": "2",
+            "SLURM_PROCID": number,
+            "SLURM_LOCALID": number,
+        }
+        for number in ("0", "1")
+    ]
+    run_together([command, command], environments)
+    alone = games(tmp_path / "one")
+    expected = [x for one in alone for x in leaves(one.players)]
+    found = [np.load(tmp_path / f"players-{process}.npz") for process in (0, 1)]
+    for theirs, *ours in zip(expected, *(one.values() for one in found), strict=True):
+        np.testing.assert_array_equal(*ours)
+        np.testing.assert_allclose(ours[0], theirs, rtol=1e-5, atol=1e-6)
+    for run, one in enumerate(alone):
+        (row,) = (tmp_path / f"run/seed-{run}/metrics.jsonl").read_text().splitlines()
+        assert close(json.loads(row), one.metrics[0])
 
 
 @pytest.mark.parametrize(
@@ -109,6 +161,6 @@ def test_two_processes_leave_one_result_which_is_that_of_one(seeds, slurm, tmp_p
     ],
 )
 def test_what_does_not_divide_or_lacks_is_refused(arguments, message, tmp_path, capsys):
-    assert main([*COMMAND[3:], *arguments, "--out", str(tmp_path / "run")]) == 2
+    assert main([*COMMAND, *arguments, "--out", str(tmp_path / "run")]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

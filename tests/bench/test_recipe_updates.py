@@ -6,6 +6,7 @@ is compared; from none the new velocity, which is the gradient with all its digi
 """
 
 import dataclasses
+import functools
 import os
 
 import equinox as eqx
@@ -13,19 +14,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import recipe_reference as reference
+from helpers import drawn
+from helpers import recipe_reference as reference
 
-import advnets
-from advnets.bench.recipes import (
-    BENCHMARKS,
-    OBJECTIVES,
-    PREPROCESSING,
-    build_players,
-    build_prior,
-    stack,
-    update_rule,
-)
+from advnets.bench.catalogue import BENCHMARKS
+from advnets.bench.recipes import algorithm_of, build_players, stack
+from advnets.bench.settings import PREPROCESSING
+from advnets.draws import discriminator_draws
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 FULL_SIZE = bool(os.environ.get("ADVNETS_FULL_SIZE"))
 SHAPES = {
     "digits": (8, 8),
@@ -34,7 +31,8 @@ SHAPES = {
     "cifar10": (32, 32, 3),
     "cifar10-conv": (32, 32, 3),
 }
-BATCH = 12
+BATCH, PER_EPOCH = 12, 400
+PLAYERS = ("generator", "discriminator")
 CASES = [*SHAPES, "tfd, second stage"]
 
 
@@ -42,23 +40,26 @@ def recipe_of(case):
     benchmark = BENCHMARKS[case.split(",")[0]]
     if FULL_SIZE:
         return benchmark.recipe
-    if case == "mnist":
-        return dataclasses.replace(
-            benchmark.recipe,
-            generator=dataclasses.replace(benchmark.recipe.generator, hidden_sizes=(120, 120)),
-            discriminator=dataclasses.replace(benchmark.recipe.discriminator, units=(24, 24)),
-        )
-    return benchmark.quick
+    recipe = benchmark.quick
+    if recipe.discriminator.convolutions:  # whose widths depend on each other
+        return recipe
+    return dataclasses.replace(
+        recipe,
+        generator=dataclasses.replace(recipe.generator, hidden_sizes=(120, 120)),
+        discriminator=dataclasses.replace(recipe.discriminator, units=(24, 24)),
+        second_stage=dataclasses.replace(recipe.second_stage, hidden_size=120),
+    )
 
 
-def players(case, recipe, images):
-    key = jax.random.key(7)
-    generator, discriminator = build_players(key, recipe, images)
+def build(case, recipe, images):
+    players = build_players(jax.random.key(7), recipe, images)
+    generator = players.generator
     if case == "tfd, second stage":
         generator = stack(jax.random.key(8), recipe, generator)
     # At an output bias of 0 its gradients from data and samples cancel to their last digits.
     bias = jnp.full(1, 0.05)
-    return generator, eqx.tree_at(lambda d: d.layers[-2].bias, discriminator, bias)
+    discriminator = eqx.tree_at(lambda d: d.layers[-2].bias, players.discriminator, bias)
+    return dataclasses.replace(players, generator=generator, discriminator=discriminator)
 
 
 def with_velocity(updates, key, size):
@@ -77,53 +78,60 @@ def with_velocity(updates, key, size):
     return jax.tree.map(drawn, updates, is_leaf=lambda node: hasattr(node, "velocity"))
 
 
-def masks(key, discriminator, shape):
-    """The masks that a sequence's dropout layers draw: a key an example, split over the layers."""
-    example, drawn = jnp.zeros(shape), []
-    keys = jax.vmap(lambda k: jax.random.split(k, len(discriminator.layers)))(
-        jax.random.split(key, BATCH)
-    )
-    for i, layer in enumerate(discriminator.layers):
-        if isinstance(layer, advnets.layers.Dropout):
-            draw = lambda k, p=layer.keep, s=example.shape: jax.random.bernoulli(k, p, s)  # noqa: E731
-            drawn.append(np.asarray(jax.vmap(draw)(keys[:, i])))
-        example = layer(example)
-    return drawn
-
-
 def velocity_arrays(updates):
     nodes = jax.tree.leaves(updates, is_leaf=lambda node: hasattr(node, "velocity"))
     (found,) = (node for node in nodes if hasattr(node, "velocity"))
     return [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(found.velocity)]
 
 
+@dataclasses.dataclass
+class Updated:
+    """An update of the library from a velocity of some size, and what it drew."""
+
+    players: object
+    before: object
+    after: object
+    z: np.ndarray
+    masks: list
+
+
+@functools.cache
+def updated(case):
+    """Updates from a nonzero velocity and from none."""
+    recipe = recipe_of(case)
+    images = images_of(case)
+    players = build(case, recipe, images)
+    algorithm = algorithm_of(recipe).for_epochs_of(PER_EPOCH)
+    real = PREPROCESSING[recipe.preprocessing](jnp.asarray(images[:BATCH]))
+    key = jax.random.key(11)
+    step = jax.jit(lambda state, real: algorithm.step(key, players, state, real)[0])
+    draws = discriminator_draws(jax.random.fold_in(key, 0))
+    z = drawn.latents(draws, players.prior, BATCH)
+    masks = [
+        drawn.masks(k, players.discriminator, images.shape[1:], BATCH)
+        for k in (draws.real, draws.fake)
+    ]
+    keys = dict(
+        zip(("generator", "discriminator"), jax.random.split(jax.random.key(3)), strict=True)
+    )
+    initial = algorithm.init(players)
+    found = {}
+    for size in (1e-2, 0.0):
+        moving = {name: with_velocity(initial.updates[name], keys[name], size) for name in keys}
+        state = dataclasses.replace(initial, updates=moving)
+        found[size] = Updated(players, state, step(state, real), z, masks)
+    return found
+
+
+def images_of(case):
+    shape = SHAPES[case.split(",")[0]]
+    return np.random.default_rng(0).integers(0, 256, (50, *shape), np.uint8)
+
+
 def relative_errors(case, fault=None):
     """Of every array's change from a nonzero velocity, and of its new velocity from none."""
     recipe = recipe_of(case)
-    shape = SHAPES[case.split(",")[0]]
-    images = np.random.default_rng(0).integers(0, 256, (50, *shape), np.uint8)
-    generator, discriminator = players(case, recipe, images)
-    per_epoch = 400
-    generator_updates, discriminator_updates = update_rule(recipe, per_epoch)
-    prior = build_prior(recipe)
-    algorithm = advnets.Algorithm1(
-        generator,
-        discriminator,
-        prior,
-        generator_updates=generator_updates,
-        discriminator_updates=discriminator_updates,
-        generator_cost=OBJECTIVES[recipe.objective],
-        order=recipe.order,
-        k=recipe.k,
-    )
-    initial = algorithm.init(generator, discriminator)
-    step = jax.jit(algorithm.step)
-    real = PREPROCESSING[recipe.preprocessing](jnp.asarray(images[:BATCH]))
-    key = jax.random.key(11)
-
-    fake_key, real_masks_key, fake_masks_key = jax.random.split(jax.random.fold_in(key, 0), 3)
-    z = prior(jax.random.split(fake_key)[0], BATCH)
-    pixels = np.asarray(images[:BATCH], np.float64)
+    pixels = np.asarray(images_of(case)[:BATCH], np.float64)
     if recipe.preprocessing == "gcn":
         flat = pixels.reshape(BATCH, -1)
         flat = flat - flat.mean(1, keepdims=True)
@@ -131,42 +139,32 @@ def relative_errors(case, fault=None):
     else:
         pixels = pixels / 255
     rate = recipe.learning_rate / 1.000004**1000
-    mu = 0.5 + 0.2 * (1 + 1000 // per_epoch - 1) / 249
+    mu = 0.5 + 0.2 * (1 + 1000 // PER_EPOCH - 1) / 249
     limit = recipe.norm_limit
     if fault == "no limit":
         limit = None
     if fault == "rate":
         rate = rate * 1.01
-    g_key, d_key = jax.random.split(jax.random.key(3))
     errors = []
-    for size in (1e-2, 0.0):
-        state = dataclasses.replace(
-            initial,
-            generator_updates=with_velocity(initial.generator_updates, g_key, size),
-            discriminator_updates=with_velocity(initial.discriminator_updates, d_key, size),
-        )
-        final, _ = step(key, state, real)
+    for size, update in updated(case).items():
         expected = reference.simultaneous_update(
-            reference.build(generator),
-            reference.build(discriminator),
-            [
-                velocity_arrays(state.generator_updates),
-                velocity_arrays(state.discriminator_updates),
-            ],
+            reference.build(update.players.generator),
+            reference.build(update.players.discriminator),
+            [velocity_arrays(update.before.updates[name]) for name in PLAYERS],
             pixels,
-            np.asarray(z, np.float64),
-            [masks(k, discriminator, shape) for k in (real_masks_key, fake_masks_key)],
+            update.z,
+            update.masks,
             rate,
             mu,
             limit if size else None,  # which does not touch velocities
         )
-        for player, changes in zip(("generator", "discriminator"), expected, strict=True):
+        for player, changes in zip(PLAYERS, expected, strict=True):
             if size:
-                before, after = getattr(state, player), getattr(final, player)
-                pairs = zip(jax.tree.leaves(after), jax.tree.leaves(before), strict=True)
+                trees = update.after.players[player], update.before.players[player]
+                pairs = zip(*map(jax.tree.leaves, trees), strict=True)
                 seen = [np.asarray(a, np.float64) - np.asarray(b, np.float64) for a, b in pairs]
             else:
-                seen = velocity_arrays(getattr(final, f"{player}_updates"))
+                seen = velocity_arrays(update.after.updates[player])
             errors += [
                 np.linalg.norm(ours - change) / np.linalg.norm(change)
                 for ours, change in zip(seen, changes, strict=True)

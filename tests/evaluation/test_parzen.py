@@ -17,6 +17,7 @@ import pytest
 import scipy.special
 import scipy.stats
 from helpers import seams
+from helpers.jaxprs import HIGHEST, products
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -245,6 +246,18 @@ def test_products_are_not_rounded_to_fewer_bits():
     products = program.count("dot_general[")
     assert products > 1
     assert len(re.findall(r"precision=\(?[\w.]*HIGHEST", program)) == products
+
+
+@pytest.mark.parametrize("precision", ["tensorfloat32", "BF16_BF16_F32"])
+def test_the_setting_around_it_does_not_round_products(precision):
+    rows = jax.ShapeDtypeStruct((5, 784), np.float32)
+    centre = jax.ShapeDtypeStruct((784,), np.float32)
+    with jax.default_matmul_precision(precision):
+        for function, arguments in (
+            (parzen.log_density, (rows, rows, jax.ShapeDtypeStruct((1,), np.float32))),
+            (seams.squared_distances, (rows, rows, centre)),
+        ):
+            assert set(products(jax.make_jaxpr(function)(*arguments))) == {HIGHEST}
 
 
 def test_memory_does_not_grow_with_the_samples():

@@ -37,6 +37,13 @@ def compiled_log_density(monkeypatch, function):
     monkeypatch.setattr(parzen, "_compiled_log_density", function)
 
 
+def score_anew(monkeypatch, function):
+    """To see under which setting of JAX a finished run is scored again."""
+    from advnets.bench import rescoring  # only here, as its imports take a while
+
+    monkeypatch.setattr(rescoring, "score", function)
+
+
 def iterations_per_call(monkeypatch, n):
     """Short programs, so that a few iterations take several."""
     monkeypatch.setattr(run, "ITERATIONS_PER_CALL", n)

@@ -1,6 +1,5 @@
 """Several devices compute what one does, and each a part of it."""
 
-
 import equinox as eqx
 import jax
 import optax

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -230,3 +231,21 @@ def test_a_dictionary_may_be_a_batch():
     algorithm = both(optax.sgd(0.1), objective=Masked(), fake=fake)
     trained = train(1, data=data, algorithm=algorithm)
     assert trained.metrics[0]["discriminator"].keys() == {"cost", "gradient_norm"}
+
+
+class Spy(eqx.Module):
+    """A generator that notes the setting under which it is traced."""
+
+    weight: jax.Array
+    seen: ClassVar[set] = set()
+
+    def __call__(self, z):
+        self.seen.add(jax.config.jax_default_matmul_precision)
+        return (self.weight @ z).reshape(SHAPE)
+
+
+def test_train_honours_the_precision_set_around_it():
+    spied = dataclasses.replace(plain(KEY), generator=Spy(jnp.zeros((6, LATENT))))
+    with jax.default_matmul_precision("tensorfloat32"):
+        train(1, spied)
+    assert Spy.seen == {"tensorfloat32"}

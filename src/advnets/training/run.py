@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Key, PyTree
 
 from advnets.algorithms import Algorithm, Algorithm1, State
-from advnets.batches import Batch, length
+from advnets.batches import Batch
 from advnets.conditions import frequencies
 from advnets.model import Model, model_of
 from advnets.players import Player, Players, inputs_taken, partition
