@@ -34,6 +34,7 @@ def quick_compilation():
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", before)
+    jax.clear_caches()  # other modules' bits must not come from programs of this one
 
 
 @pytest.fixture

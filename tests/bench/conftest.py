@@ -2,6 +2,7 @@
 
 import shutil
 
+import jax
 import pytest
 from helpers.runs import SMALL
 from helpers.systems import PIXELS
@@ -12,9 +13,13 @@ from advnets.bench.cli import main
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
-    """A finished run of an adversarial recipe."""
+    """A finished run of an adversarial recipe, whose bits others are compared with."""
     folder = tmp_path_factory.mktemp("runs") / "finished"
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", False)
+    jax.clear_caches()  # of a module's programs that were compiled quickly
     assert main([*SMALL, "--out", str(folder)]) == 0
+    jax.config.update("jax_disable_most_optimizations", before)
     return folder
 
 

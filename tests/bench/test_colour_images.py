@@ -5,12 +5,14 @@ import dataclasses
 import matplotlib.image
 import numpy as np
 import pytest
-import synthetic
+from helpers import synthetic
 from helpers.runs import result_of
 
 from advnets import bench
 from advnets.bench.cli import main
 from advnets.convolutions import ConvolutionSpec
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 CIFAR10_CONV = bench.BENCHMARKS["cifar10-conv"]
 
@@ -50,6 +52,13 @@ def test_it_runs_on_any_colour_images(mirror, tmp_path):
         pixels = matplotlib.image.imread(folder / picture)
         assert pixels.ndim == 3
         assert pixels.std() > 0
+    # Contrast normalisation takes an image's mean to 0, which is shown as grey.
+    picture = matplotlib.image.imread(folder / "samples.png")
+    scale = picture.shape[0] // (8 * 34 + 2)
+    neighbours = picture[::scale, ::scale, :3][2:, -34:-2]
+    for row in range(8):
+        neighbour = neighbours[34 * row : 34 * row + 32]
+        assert neighbour.mean() == pytest.approx(0.5, abs=0.01)
     assert bench.load_model(folder).generator.layers[-1].out_shape == (32, 32, 3)
 
 

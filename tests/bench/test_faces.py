@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import numpy as np
 import pytest
-import synthetic
+from helpers import synthetic
 from helpers.runs import result_of
 
 import advnets
@@ -14,6 +14,8 @@ from advnets import bench
 from advnets.bench import cli
 from advnets.bench.cli import main
 from advnets.bench.protocol import on_host, score
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 TFD = [
     "tfd", "--preset", "quick", "--epochs", "1", "--batch-size", "10", "--num-samples", "40",
@@ -52,8 +54,10 @@ def test_the_second_stage_trains_on_with_the_first_one_s_layers(faces):
     above = eqx.nn.Sequential(model.generator.layers[4:])
     arrays = [jax.tree.leaves(eqx.filter(g, eqx.is_array)) for g in (first.generator, above)]
     for before, after in zip(*arrays, strict=True):
-        assert before.shape == after.shape
-        assert (before != after).any()
+        moved = np.linalg.norm(after - before)
+        assert moved > 0
+        if before.ndim == 2:  # biases start from almost nothing
+            assert moved < 0.1 * np.linalg.norm(before)
     assert model.sample(jax.random.key(0), 3).shape == (3, 48, 48)
 
 

@@ -61,11 +61,12 @@ def test_a_run_stopped_before_training_is_resumed_and_then_extended(finished, tm
 @pytest.mark.usefixtures("pixels")
 def test_a_best_model_saved_just_before_a_kill_is_not_taken_for_an_earlier_one(tmp_path):
     folder, plain = tmp_path / "killed", tmp_path / "plain"
-    assert main(["pixels", "--epochs", "2", "--out", str(folder)]) == 0
+    run = ["pixels", "--learning-rate", "2.2"]  # the first epoch's model is the best
+    assert main([*run, "--epochs", "2", "--out", str(folder)]) == 0
     later = Pixels(jax.numpy.full((8, 8), 0.1))
     advnets.save_model(folder / "generator-epoch-4.safetensors", later)
-    assert main(["pixels", "--epochs", "3", "--out", str(folder), "--resume"]) == 0
-    assert main(["pixels", "--epochs", "3", "--out", str(plain)]) == 0
+    assert main([*run, "--epochs", "3", "--out", str(folder), "--resume"]) == 0
+    assert main([*run, "--epochs", "3", "--out", str(plain)]) == 0
     assert untimed(result_of(folder)) == untimed(result_of(plain))
 
 

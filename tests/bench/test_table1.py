@@ -5,6 +5,7 @@ import importlib.resources
 import json
 
 import matplotlib.image
+import msgspec
 import numpy as np
 import pytest
 
@@ -31,6 +32,9 @@ def test_there_is_a_row_for_each_setting_with_its_seeds():
     runs = [entry(0, 100.0), entry(1, 110.0), entry(0, 90.0, order="alternating")]
     runs += [entry(0, 50.0, batch_size=50), entry(1, 111.0)]
     runs += [entry(0, 1.0, dataset="imagefolder"), entry(2, 7.0, lossy=True)]
+    runs += [
+        msgspec.structs.replace(entry(3, 5.0), benchmark="digits")
+    ]  # on other data than its own
     runs += [entry(1, 92.0, order="alternating", evaluate_every=5)]
     table = {row.label: row.cells["mnist"] for row in table1.rows(runs) if row.group == "here"}
     both = table["here: simultaneous, 250 epochs"]

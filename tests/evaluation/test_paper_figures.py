@@ -9,6 +9,8 @@ import pytest
 
 import advnets
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 class Scaled(eqx.Module):
     """Images of any shape that are not in [0, 1], with noise of their own."""

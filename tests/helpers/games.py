@@ -78,6 +78,20 @@ def assert_same_run(a, b):
     assert same(a.players, b.players)
 
 
+class Own:
+    """Data of one's own kind, which remember how many rows they were asked for at once."""
+
+    def __init__(self, array):
+        self.array, self.asked = array, []
+
+    def __len__(self):
+        return len(self.array)
+
+    def __getitem__(self, rows):
+        self.asked.append(len(rows))
+        return self.array[rows]
+
+
 def train(epochs, players=None, data=None, **settings):
     """A short run of a tiny game: 10 iterations an epoch, unless told otherwise."""
     given = {"batch_size": 5, "evaluate_every": 2, "progress": False}

@@ -54,6 +54,11 @@ def bytes_per_chunk(monkeypatch, n):
     monkeypatch.setattr(sources, "BYTES_PER_CHUNK", n)
 
 
+def bytes_per_look(monkeypatch, n):
+    """A fingerprint that looks at a few rows at a time."""
+    monkeypatch.setattr(sources, "BYTES_PER_LOOK", n)
+
+
 def games_in_a_loop(monkeypatch, yes):
     """Many games one after another, as on a CPU, or side by side, as on a GPU."""
     monkeypatch.setattr(program, "on_cpu", lambda: yes)

@@ -1,6 +1,7 @@
 """A system that is fitted in no time, for what holds of the runs of every system."""
 
 import dataclasses
+import json
 
 import equinox as eqx
 import jax
@@ -41,17 +42,19 @@ class IndependentPixels(System):
     model_types = (Pixels,)
 
     def fit(self, run, watch, *, progress):
-        settings, rows = self.settings, []
-        target = jnp.asarray(run.data.train.mean(0) / 255, jnp.float32)
-        white = jax.random.uniform(jax.random.key(run.seed), target.shape)
+        settings, log = self.settings, run.folder / "metrics.jsonl"
         if run.seed == settings.diverging_seed:
             raise advnets.TrainingDiverged("training diverged")
+        lines = log.read_text().splitlines() if run.resume and log.exists() else []
+        rows = [json.loads(line) for line in lines]
+        target = jnp.asarray(run.data.train.mean(0) / 255, jnp.float32)
+        white = jax.random.uniform(jax.random.key(run.seed), target.shape)
         for epoch in range(1, settings.epochs + 1):
             white += settings.learning_rate * (target - white)
-            due = epoch % settings.evaluate_every == 0 or epoch == settings.epochs
-            rows.append(
-                watch.row(epoch, Pixels(white) if due else None, left=abs(target - white).max())
-            )
+            if epoch > len(rows):  # not of the run that is resumed
+                due = epoch % settings.evaluate_every == 0 or epoch == settings.epochs
+                left = abs(target - white).max()
+                rows.append(watch.row(epoch, Pixels(white) if due else None, left=left))
         return Fitted(Pixels(white), rows, updates=settings.epochs)
 
 

@@ -5,16 +5,20 @@ import functools
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from helpers.games import LATENT, SHAPE, Dense, images, plain, train
 
 import advnets
 from advnets import layers, networks, objectives, preprocessing, priors
 from advnets.layers import Labelled
-from advnets.players import Stateful
-from advnets.training import Resident
+from advnets.objectives import Costs, Objective
+from advnets.players import Frozen, Stateful
+from advnets.training import Resident, Streamed
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 KEY = jax.random.key(0)
 LABELS = np.arange(53) % 3
 
@@ -151,3 +155,147 @@ def test_nothing_is_written_before_the_checks(tmp_path):
     with pytest.raises(ValueError, match="latent vector of size 9"):
         train(1, folder=tmp_path / "run", **changed(prior=priors.Uniform(9)))
     assert not (tmp_path / "run").exists()
+
+
+# A game on vectors, without noise inside.
+RULES = {"generator_updates": optax.sgd(0.1), "discriminator_updates": optax.sgd(0.1)}
+FOUR = np.arange(40) % 4
+
+
+class Inner(eqx.Module):
+    """A layer that takes no key."""
+
+    linear: eqx.nn.Linear
+
+    def __call__(self, x):
+        return self.linear(x)
+
+
+def vectors():
+    return np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+
+
+def small(classes=0):
+    def player(inputs, outputs):
+        inner = Inner(eqx.nn.Linear(inputs + classes, outputs, key=KEY))
+        return Labelled(inner, classes) if classes else inner
+
+    return advnets.Players(player(2, 3), player(3, 1), priors.Uniform(2))
+
+
+def train_small(players, data, **settings):
+    algorithm = advnets.Algorithm1(**RULES | settings)
+    return advnets.train(
+        KEY, players, data, epochs=1, batch_size=10, algorithm=algorithm, progress=False
+    )
+
+
+class Rows:
+    """A table that is streamed: rows are dictionaries."""
+
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, rows):
+        return {"label": FOUR[rows], "image": vectors()[rows]}
+
+
+def pairs(batch):
+    return batch["image"], batch["label"]
+
+
+def test_labels_are_those_that_preprocessing_gives():
+    trained = train_small(small(4), Streamed(Rows(), pairs))
+    assert trained.model.condition.frequencies == (0.25,) * 4
+    with pytest.raises(ValueError, match="labels must be from 0 to 2; got 0 to 3"):
+        train_small(small(3), Streamed(Rows(), pairs))
+    merged = Streamed((vectors(), FOUR), lambda batch: (batch[0], batch[1] // 2))
+    assert train_small(small(2), merged).model.condition.frequencies == (0.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.stack([FOUR, FOUR], 1), "one label for each example; got shape"),
+    ],
+)
+def test_labels_of_another_kind_are_refused(labels, message):
+    with pytest.raises(ValueError, match=message):
+        train_small(small(4), (vectors(), labels))
+
+
+class NoCosts(Objective):
+    def costs(self, draws, D, real, fake):
+        return jnp.mean(D(draws.real, real)), jnp.mean(D(draws.fake, fake))
+
+
+class NoArray(Objective):
+    def costs(self, draws, D, real, fake):
+        return Costs(0.0, jnp.mean(D(draws.fake, fake)))
+
+
+@pytest.mark.parametrize(
+    ("objective", "message"),
+    [
+        (NoCosts(), "must return advnets.objectives.Costs; got tuple"),
+        (NoArray(), "parameter 'discriminator'. Actual value: 0.0"),
+    ],
+)
+def test_an_objective_that_returns_something_else_is_refused(objective, message):
+    with pytest.raises(ValueError, match=f"an update can't be computed .*{message}"):
+        train_small(small(), vectors(), objective=objective)
+
+
+def test_layers_with_a_state_have_to_be_wrapped():
+    def build(key):
+        norm = eqx.nn.BatchNorm(3, advnets.layers.MINIBATCH, mode="batch")
+        return eqx.nn.Sequential([eqx.nn.Linear(2, 3, key=key), norm])
+
+    unwrapped, _ = eqx.nn.make_with_state(build)(KEY)
+    with pytest.raises(ValueError, match=r"wrap it and its state.*advnets\.players\.Stateful"):
+        train_small(dataclasses.replace(small(), generator=unwrapped), vectors())
+
+
+class Pairs(Objective):
+    """D judges a pair of an example and where it came from."""
+
+    def costs(self, draws, D, real, fake):
+        examples, latents = fake
+        on_real, on_fake = D(draws.real, (real, real[:, :2])), D(draws.fake, (examples, latents))
+        return Costs(jnp.mean(on_fake) - jnp.mean(on_real), -jnp.mean(on_fake))
+
+
+class OfTwo(eqx.Module):
+    linear: eqx.nn.Linear
+
+    def __call__(self, a, b):
+        return self.linear(jnp.concatenate([a, b]))
+
+
+def test_an_objective_may_call_the_discriminator_on_other_things_than_data():
+    def with_latents(draws, generator, prior, real):
+        latents = prior(draws.latents, len(real))
+        return generator(draws.generator, latents), latents
+
+    judge = OfTwo(eqx.nn.Linear(5, 1, key=KEY))
+    of_pairs = dataclasses.replace(small(), discriminator=judge)
+    train_small(of_pairs, vectors(), objective=Pairs(), fake=with_latents)
+
+
+def test_a_generator_may_take_what_fake_gives_it():
+    def filled(draws, generator, prior, real):
+        mask = jax.random.bernoulli(draws.objective, 0.5, real.shape)
+        latents = prior(draws.latents, len(real))
+        return jnp.where(mask, real, generator(draws.generator, latents, jnp.where(mask, real, 0)))
+
+    fills = OfTwo(eqx.nn.Linear(5, 3, key=KEY))
+    train_small(dataclasses.replace(small(), generator=fills), vectors(), fake=filled)
+
+
+def test_a_player_may_be_frozen_as_a_whole():
+    given = small()
+    frozen = dataclasses.replace(given, generator=Frozen(given.generator))
+    trained = train_small(frozen, vectors())
+    assert eqx.tree_equal(trained.generator, frozen.generator)
+    assert not eqx.tree_equal(trained.discriminator, frozen.discriminator)
+    assert trained.model.sample(KEY, 3).shape == (3, 3)

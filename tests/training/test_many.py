@@ -1,7 +1,5 @@
 """Many games in one program: each is what it would be alone, and keeps a record of its own."""
 
-import json
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -9,56 +7,19 @@ import numpy as np
 import optax
 import pytest
 from helpers import seams
-from helpers.games import (
-    LATENT,
-    SHAPE,
-    assert_close,
-    assert_same_run,
-    images,
-    leaves,
-    noisy,
-    plain,
-    same,
-)
+from helpers.games import LATENT, SHAPE, assert_close, images, leaves, noisy, plain, same
+from helpers.many import COMMON, KEYS, PLAYER_KEYS, RATES, RUNS, SHIFTS, alone, build, many, of_rate
 
 import advnets
-from advnets import layers, priors, updates
+from advnets import layers, priors
 from advnets.players import Frozen, Stateful
 
-RUNS = 3
-KEYS, PLAYER_KEYS = jax.random.split(jax.random.key(1), (2, RUNS))
-SHIFTS = jnp.array([False, True, False])
-RATES, MOMENTA = jnp.array([0.03, 0.1, 0.3]), jnp.array([0.9, 0.0, 0.5])
-COMMON = {"batch_size": 5, "evaluate_every": 2, "progress": False}
-
-
-class Shifted(eqx.Module):
-    """A generator with an array that is not trained, another one for each run."""
-
-    inner: eqx.Module
-    shift: jax.Array
-
-    def __call__(self, z):
-        return jnp.where(self.shift, 0.5, 1.0) * self.inner(z)
-
-
-def build(key, shift):
-    players = plain(key)
-    return eqx.tree_at(lambda p: p.generator, players, Shifted(players.generator, shift))
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+MOMENTA = jnp.array([0.9, 0.0, 0.5])
 
 
 def with_dropout(key, _):
     return noisy(key)
-
-
-def many(epochs, players=build, **settings):
-    stacked = eqx.filter_vmap(players)(PLAYER_KEYS, SHIFTS)
-    return advnets.train_many(KEYS, stacked, images(), epochs=epochs, **(COMMON | settings))
-
-
-def alone(run, epochs, players=build, **settings):
-    one = players(PLAYER_KEYS[run], SHIFTS[run])
-    return advnets.train(KEYS[run], one, images(), epochs=epochs, **(COMMON | settings))
 
 
 def assert_alike(one, other):
@@ -69,16 +30,6 @@ def assert_alike(one, other):
             for name, value in theirs[player].items():
                 assert ours[player][name] == pytest.approx(value, rel=1e-5), name
     assert one.updates == other.updates
-
-
-def evaluate(run, epoch, model):
-    return {"run": run, "at": epoch, "mean": float(model.sample(jax.random.key(0), 3).mean())}
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("whole")
-    return folder, many(4, folder=folder, evaluate=evaluate)
 
 
 @pytest.mark.parametrize(
@@ -102,11 +53,6 @@ def of_setting(setting):
     return advnets.Algorithm1(generator_updates=rule, discriminator_updates=optax.sgd(0.2))
 
 
-def of_rate(rate):
-    rule = updates.Released(rate)
-    return advnets.Simultaneous(generator_updates=rule, discriminator_updates=rule)
-
-
 @pytest.mark.parametrize(
     ("vary", "algorithm", "in_a_loop"),
     [({"rate": RATES, "momentum": MOMENTA}, of_setting, True), (RATES, of_rate, False)],
@@ -118,60 +64,6 @@ def test_each_run_has_its_settings(monkeypatch, vary, algorithm, in_a_loop):
     assert len(together) == RUNS
     mine = jax.tree.map(lambda x: float(x[2]), vary)
     assert_alike(together[2], alone(2, 1, algorithm=algorithm(mine)))
-
-
-def test_resumed_runs_are_the_uninterrupted_ones_bit_for_bit(whole, tmp_path):
-    folder, uninterrupted = whole
-    many(2, folder=tmp_path, evaluate=evaluate)
-    resumed = many(4, folder=tmp_path, evaluate=evaluate, resume=True)
-    for run, (one, other) in enumerate(zip(uninterrupted, resumed, strict=True)):
-        assert_same_run(one, other)
-        log = f"seed-{run}/metrics.jsonl"
-        assert (folder / log).read_text() == (tmp_path / log).read_text()
-    assert [row.get("at") for row in resumed[0].metrics] == [None, 2, None, 4]
-    assert [one.metrics[1]["run"] for one in resumed] == [0, 1, 2]
-    assert len({one.metrics[1]["mean"] for one in resumed}) == RUNS
-    with pytest.raises(FileExistsError, match="already holds a run"):
-        many(4, folder=folder)
-
-
-def test_varied_runs_resume_bit_for_bit_and_with_the_same_settings_alone(tmp_path):
-    whole = many(2, vary=RATES, algorithm=of_rate, evaluate_every=1)
-    settings = {"folder": tmp_path, "evaluate_every": 1}
-    many(1, vary=RATES, algorithm=of_rate, **settings)
-    settings["resume"] = True
-    with pytest.raises(advnets.CheckpointError, match="another list of settings"):
-        many(2, vary=RATES.at[2].set(0.2), algorithm=of_rate, **settings)
-    with pytest.raises(advnets.CheckpointError, match="resume with the settings"):
-        many(2, **settings)
-    resumed = many(2, vary=RATES, algorithm=of_rate, **settings)
-    for one, other in zip(whole, resumed, strict=True):
-        assert_same_run(one, other)
-
-
-def test_a_run_that_diverges_is_named_and_the_others_go_on(whole, tmp_path):
-    def with_nan(key, shift):
-        # In the run whose shift is set, a generator that is not finite.
-        players = build(key, shift)
-        ruined = jax.tree.map(
-            lambda x: jnp.where(shift, jnp.nan, x) if eqx.is_inexact_array(x) else x,
-            players.generator,
-        )
-        return eqx.tree_at(lambda p: p.generator, players, ruined)
-
-    _, untouched = whole
-    settings = {"folder": tmp_path, "evaluate": evaluate}
-    with pytest.warns(RuntimeWarning, match="training of seed-1 diverged .* the other 2 go on"):
-        trained = many(2, with_nan, **settings)
-    assert [one and len(one.metrics) for one in trained] == [2, None, 2]
-    assert not (tmp_path / "seed-1" / "metrics.jsonl").read_text()
-    # It stays out when the others go on.
-    resumed = many(4, with_nan, **settings, resume=True)
-    assert resumed[1] is None
-    for run in (0, 2):
-        assert resumed[run].metrics == untouched[run].metrics
-        log = tmp_path / f"seed-{run}" / "metrics.jsonl"
-        assert [json.loads(row) for row in log.read_text().splitlines()] == resumed[run].metrics
 
 
 def stateful(key, shift):
@@ -219,7 +111,7 @@ STACKED = eqx.filter_vmap(build)(PLAYER_KEYS, SHIFTS)
         (
             KEYS, STACKED,
             {"vary": {"rate": RATES, "momentum": MOMENTA[:2]}, "algorithm": of_setting},
-            "same number of rows",
+            r"settings for each of the 3 runs; got 2 in vary\['momentum'\]",
         ),
         (
             KEYS, STACKED, {"vary": RATES.at[1].set(0.0), "algorithm": of_rate},

@@ -9,6 +9,7 @@ import equinox as eqx
 import jax
 import optax
 import pytest
+from helpers import seams
 from helpers.games import (
     LATENT,
     Dense,
@@ -74,6 +75,12 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path, name):
     assert [json.loads(line) for line in log.read_text().splitlines()] == whole.metrics
     # Resuming what is finished changes nothing.
     assert_same_run(whole, run(6, folder=tmp_path / "parts", resume=True))
+
+
+def test_how_iterations_are_split_into_programs_does_not_matter(monkeypatch):
+    whole = train(3)
+    seams.iterations_per_call(monkeypatch, 15)  # across the end of an epoch
+    assert_same_run(whole, train(3))
 
 
 def rules(generator=None, discriminator=None, **settings):

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import seams
 from helpers.games import (
     LATENT,
     SHAPE,
@@ -27,6 +26,7 @@ import advnets
 from advnets import game, objectives, priors, updates
 from advnets.training.sources import epoch_order
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 KEY = jax.random.key(0)
 
 
@@ -38,11 +38,6 @@ def both(rule, kind=advnets.Algorithm1, **settings):
 def whole():
     """Five epochs, uninterrupted."""
     return train(5)
-
-
-def test_how_iterations_are_split_into_programs_does_not_matter(whole, monkeypatch):
-    seams.iterations_per_call(monkeypatch, 15)  # across the end of an epoch
-    assert_same_run(whole, train(5))
 
 
 def test_an_evaluation_does_not_change_the_training(whole, tmp_path):

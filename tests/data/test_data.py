@@ -5,7 +5,7 @@ import dataclasses
 import datasets
 import numpy as np
 import pytest
-from synthetic import write_mirror
+from helpers.synthetic import write_mirror
 
 from advnets import data
 from advnets.data import hub

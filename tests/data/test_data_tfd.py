@@ -4,9 +4,9 @@ import itertools
 
 import numpy as np
 import pytest
+from helpers.synthetic import tfd_codes, tfd_rows, write_tfd
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from synthetic import tfd_codes, tfd_rows, write_tfd
 
 from advnets import data
 

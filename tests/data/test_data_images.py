@@ -6,8 +6,8 @@ from pathlib import Path
 import datasets
 import numpy as np
 import pytest
+from helpers.synthetic import encoded, write_mirror
 from PIL import Image
-from synthetic import encoded, write_mirror
 
 from advnets import data
 
