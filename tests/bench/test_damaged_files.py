@@ -181,7 +181,7 @@ def test_what_is_written_can_be_read_whatever_was_measured(tmp_path):
     found = {"a": float("nan"), "b": [np.float32(0.5), -np.inf], "c": np.arange(2), "d": (1, "é")}
     results.write(path, found)
     assert results.read(path, dict) == {"a": None, "b": [0.5, None], "c": [0, 1], "d": [1, "é"]}
-    with pytest.raises(ValueError, match="a object can't be kept as JSON"):
+    with pytest.raises(ValueError, match="of type object can't be kept as JSON"):
         results.write(path, {"a": object()})
 
 

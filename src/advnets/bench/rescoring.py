@@ -1,5 +1,6 @@
 """A finished run's model: loaded, and scored again with another number of samples."""
 
+import dataclasses
 import os
 import shutil
 from pathlib import Path
@@ -34,7 +35,8 @@ def system_of(config: Config) -> System:
     """
     known = BENCHMARKS.get(config.benchmark)
     system = Adversarial if known is None else known.system
-    if known is None and not config.recipe.keys() <= Recipe.__dataclass_fields__.keys():
+    fields = {field.name for field in dataclasses.fields(Recipe)}
+    if known is None and not config.recipe.keys() <= fields:
         raise ValueError(
             f"there is no benchmark {config.benchmark!r}; add it to advnets.bench.BENCHMARKS first"
         )

@@ -545,7 +545,8 @@ def as_json(content: object) -> Any:
 def _plain(value: Any) -> Any:
     if hasattr(value, "__array__"):
         return np.asarray(value).tolist()
-    raise ValueError(f"a {type(value).__name__} can't be kept as JSON; make it numbers and text")
+    kind = type(value).__name__
+    raise ValueError(f"a value of type {kind} can't be kept as JSON; make it numbers and text")
 
 
 def write(path: Path, content: object) -> None:
