@@ -14,6 +14,7 @@ from helpers.games import assert_close, differs_everywhere, leaves, same
 import advnets
 from advnets import networks, priors, updates
 from advnets.algorithms import at
+from advnets.objectives import Costs, Objective
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 LATENT, PIXELS, BATCH = 3, 4, 8
@@ -74,9 +75,17 @@ def test_each_step_moves_only_its_own_player(key, rule, kind):
         assert differs_everywhere(after_g.generator, start.generator)
 
 
+class Relative(Objective):
+    """Both costs look at the data."""
+
+    def costs(self, draws, D, real, fake):
+        margin = jnp.mean(jax.nn.softplus(D(draws.real, real) - D(draws.fake, fake)))
+        return Costs(-margin, margin, {"value": margin})
+
+
 @pytest.mark.parametrize("k", [1, 3])
 def test_an_iteration_is_k_discriminator_steps_and_a_generator_step(key, k):
-    algorithm, given, start = build(key, kind="released", k=k)
+    algorithm, given, start = build(key, kind="released", k=k, objective=Relative())
     real = real_batch(0, k)
 
     @jax.jit

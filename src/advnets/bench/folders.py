@@ -150,8 +150,8 @@ def check_same(folder: Path, config: Config) -> None:
         raise ValueError(f"{folder} holds {was}, not {is_now}; choose another folder with --out")
     # The last stage's epochs may be more than they were; a first stage's are what it was built on.
     last = "second_stage.epochs" if new.get("second_stage.epochs") else "epochs"
-    log = folder / METRICS
-    reached = len(read_rows(log)) if log.exists() else 0
+    logs = folder / METRICS, folder / FIRST_STAGE / METRICS
+    reached, _ = (len(read_rows(log)) if log.exists() else 0 for log in logs)
     wanted = new[last]
     assert isinstance(wanted, int)
     if wanted < reached:
