@@ -150,15 +150,19 @@ def test_equal_settings_built_twice_resume(two_epochs):
 
 
 def test_other_settings_of_a_layer_are_another_run(tmp_path):
-    def players(keep, frozen=1.0):
+    def players(keep, frozen=1.0, pieces=2):
         generator = with_frozen(frozen).generator
-        linear, reshape = eqx.nn.Linear(6, 1, key=KEY), advnets.networks.Reshape
-        discriminator = eqx.nn.Sequential([layers.Dropout(keep), reshape((6,)), linear])
-        return advnets.Players(generator, discriminator, priors.Uniform(LATENT))
+        last = layers.Maxout(KEY, 6, units=1, pieces=pieces, weight_range=0.5)
+        parts = [layers.Dropout(keep), advnets.networks.Reshape((6,)), last]
+        return advnets.Players(generator, eqx.nn.Sequential(parts), priors.Uniform(LATENT))
 
     run(1, tmp_path, players=players(0.5), resume=False)
-    for other in (players(0.8), players(0.5, frozen=2.0)):
-        with pytest.raises(advnets.CheckpointError, match="another kind of players"):
+    for other, message in (
+        (players(0.8), "another kind of players"),
+        (players(0.5, frozen=2.0), "another kind of players"),
+        (players(0.5, pieces=3), "players or update rules of other shapes"),
+    ):
+        with pytest.raises(advnets.CheckpointError, match=message):
             run(2, tmp_path, players=other)
     assert run(1, tmp_path, players=players(0.5)).updates == 10
 
@@ -170,7 +174,7 @@ def test_resuming_needs_a_run_with_epochs_to_go(two_epochs, tmp_path):
         run(1, two_epochs)
 
 
-def test_players_of_other_shapes_are_refused(two_epochs):
+def test_players_of_other_layers_are_refused(two_epochs):
     without_bias = Dense(eqx.nn.Linear(6, 1, use_bias=False, key=KEY), ())
     players = dataclasses.replace(plain(KEY), discriminator=without_bias)
     with pytest.raises(advnets.CheckpointError, match="another kind of players"):
