@@ -64,7 +64,7 @@ def finite(seen: Seen, start: int, norms_every: int) -> Bool[np.ndarray, " games
         for name, value in values.items():
             computed = value[:, -start % norms_every :: norms_every]
             kept = computed if name == "gradient_norm" else value
-            found.append(np.isfinite(kept).all(axis=1))
+            found.append(np.asarray(np.isfinite(kept).all(axis=1)))
     return np.logical_and.reduce(found)
 
 
