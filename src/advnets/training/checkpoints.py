@@ -163,10 +163,10 @@ def save_checkpoint(
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
     barrier("the checkpoint's folder is there")
+    arrays = (partial / ARRAYS).absolute()
     try:
-        _checkpointer().save(
-            (partial / ARRAYS).absolute(), args=ocp.args.PyTreeSave(_stored(state))
-        )
+        with _without_needless_warning():
+            _checkpointer().save(arrays, args=ocp.args.PyTreeSave(_stored(state)))
         if is_main_process():
             for run, log in logs.items():
                 _log_of(partial, run).parent.mkdir(parents=True, exist_ok=True)

@@ -114,6 +114,8 @@ def loop(
                 found = evaluate(game, epoch, *program.players(state, game))
                 rows[-1] = with_evaluation(rows[-1], found)
             record.write(rows)
+        if stopped:
+            asked = agree(_asked(journal))  # anew: evaluation may have taken long
         if saving:
             journal.save(end, state)
         if asked >= HEED:
