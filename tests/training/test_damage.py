@@ -113,7 +113,7 @@ def test_the_checkpoint_before_a_damaged_one_is_resumed_to_the_same_bits(copied,
 def test_no_checkpoint_that_is_whole_is_refused(copied):
     for number in (OLDER, NEWER):
         (copied / CHECKPOINTS / number / MANIFEST).write_text("{}")
-    with pytest.raises(advnets.CheckpointError, match="no checkpoint in .* is whole"):
+    with pytest.raises(advnets.CheckpointError, match=r"no checkpoint in .* is whole"):
         run(6, copied)
     for number in (OLDER, NEWER):  # as an earlier version left it, without arrays of ours
         shutil.rmtree(copied / CHECKPOINTS / number / "arrays")

@@ -8,6 +8,7 @@ otherwise, is warned of and recorded.
 import dataclasses
 import functools
 import hashlib
+import importlib.metadata
 import inspect
 import os
 import types
@@ -63,14 +64,12 @@ def environment(devices: int) -> dict[str, str]:
     Returns:
         Texts by name.
     """
-    import jaxlib
-
     device = jax.devices()[0]
     return {
         "the number of devices": str(devices),
         "the kind of devices": device.device_kind if device.platform != "cpu" else "cpu",
         "JAX": jax.__version__,
-        "jaxlib": jaxlib.__version__,
+        "jaxlib": importlib.metadata.version("jaxlib"),
         "precision of products": str(jax.config.jax_default_matmul_precision or "default"),
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
     }

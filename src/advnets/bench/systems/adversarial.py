@@ -5,7 +5,7 @@ import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import equinox as eqx
 import jax
@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Key
 
 import advnets
-from advnets.bench.folders import FIRST_STAGE, LAST, METRICS
+from advnets.bench.folders import FIRST_STAGE, LAST
 from advnets.bench.recipes import (
     Recipe,
     algorithm_of,
@@ -28,6 +28,8 @@ from advnets.bench.systems.base import Fitted, Run, System
 from advnets.bench.watching import Watch
 from advnets.paper_figures import Sampler
 from advnets.training.devices import is_main_process
+from advnets.training.identity import changeable
+from advnets.training.journal import holds_run
 
 
 def _stage_keys(seed: int, *, second: bool) -> Key[Array, " keys"]:
@@ -40,6 +42,10 @@ class Adversarial(System):
     """A generator trained against a discriminator, by a [`advnets.bench.Recipe`][]."""
 
     settings_type: ClassVar[type[Settings]] = Recipe
+    changeable: ClassVar[tuple[str, ...]] = (
+        *("objective", "learning_rate", "learning_rate_divisor", "learning_rate_floor"),
+        *("initial_momentum", "final_momentum", "momentum_saturates", "norm_limit"),
+    )
 
     def __init__(self, settings: Settings) -> None:
         assert isinstance(settings, Recipe)
@@ -156,7 +162,7 @@ class Adversarial(System):
             evaluate_every=recipe.evaluate_every,
             folder=folder,
             # A run may have been stopped before its training began.
-            resume=run.resume and (folder / METRICS).exists(),
+            resume=_resumed(run, holds_run(folder)),
             devices=advnets.training.Devices(run.devices, run.shard_layers),
             progress=progress,
         )
@@ -196,11 +202,17 @@ class Adversarial(System):
             folder=folder,
             names=[run.folder.name for run in runs],
             # They may have been stopped before their training began.
-            resume=first.resume and any((run.folder / METRICS).exists() for run in runs),
+            resume=_resumed(first, holds_run(folder) or any(holds_run(run.folder) for run in runs)),
             devices=first.devices,
             progress=progress,
         )
         return [None if one is None else _fitted(one) for one in trained]
+
+
+def _resumed(run: Run, held: bool) -> bool | Literal["changed"]:
+    if not (run.resume and held):
+        return False
+    return "changed" if run.changes else True
 
 
 def _recipe_of(run: Run) -> Recipe:
@@ -209,7 +221,13 @@ def _recipe_of(run: Run) -> Recipe:
 
 
 def _fitted(trained: advnets.Trained) -> Fitted:
-    return Fitted(trained.model, trained.metrics, trained.updates, trained.updates_per_second)
+    return Fitted(
+        trained.model,
+        trained.metrics,
+        trained.updates,
+        trained.updates_per_second,
+        tuple(change for change in trained.changes if not changeable(change.name)),
+    )
 
 
 def _load(path: Path, like: advnets.Model) -> advnets.Model:
