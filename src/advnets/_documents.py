@@ -138,6 +138,7 @@ def seal(content: Mapping[str, Any]) -> bytes:
         The document.
     """
     sealed = {**content, FORMAT_ENTRY: FORMAT}
+    sealed.pop(DIGEST_ENTRY, None)  # of what it was before
     sealed[DIGEST_ENTRY] = _digest(sealed)
     return (json.dumps(sealed, indent=2, allow_nan=False) + "\n").encode()
 

@@ -18,7 +18,7 @@ import filelock
 
 from advnets import _documents, _files
 
-LOCK, NOTE = "running.lock", "running.json"
+LOCK, NOTE = ".running.lock", ".running.json"
 # Seconds between two signs of life, and without one after which another host's process is dead.
 RENEWED, DEAD = 20, 120
 

@@ -17,6 +17,7 @@ STOPPING = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
 _received: int | None = None
+_heeded = False
 
 
 class Stopped(KeyboardInterrupt):
@@ -28,6 +29,8 @@ class Stopped(KeyboardInterrupt):
     """
 
     def __init__(self, number: int, saved: str = "") -> None:
+        global _heeded
+        _heeded = True
         super().__init__(f"stopped by {signal.Signals(number).name}")
         self.signal = number
         self.saved = saved
@@ -59,9 +62,9 @@ def install() -> None:
 def noted() -> Iterator[None]:
     """Notes signals meanwhile, where they have their usual effect.
 
-    One that has come is raised in its usual way in the end, unless `Stopped` said so already.
+    One that has come has its usual effect in the end, unless that was `Stopped` already.
     """
-    global _received
+    global _received, _heeded
     usual = {signal.SIG_DFL, signal.default_int_handler}
     ours = [
         number
@@ -70,18 +73,19 @@ def noted() -> Iterator[None]:
         and signal.getsignal(number) in usual
     ]
     before = {number: signal.signal(number, _note) for number in ours}
-    came = None
+    came, heeded = None, False
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
         if before:
-            came, _received = _received, None
+            came, heeded = _received, _heeded
+            _received, _heeded = None, False
             if came is not None and before.get(came) is signal.SIG_DFL:
                 signal.raise_signal(came)
-    if came is not None:
-        raise Stopped(came)
+    if came is not None and not heeded:
+        raise KeyboardInterrupt
 
 
 def received() -> int | None:

@@ -11,7 +11,7 @@ import pytest
 from helpers import seams
 from helpers.games import assert_same_run, plain, train
 
-from advnets import _signals
+from advnets import _locks, _signals
 from advnets.training.checkpoints import CHECKPOINTS, newest_whole, numbers
 
 KEY = jax.random.key(0)
@@ -95,13 +95,13 @@ def test_a_scheduler_s_signal_ends_the_process_as_usual_once_it_has_saved(whole,
     assert "stopping as soon as nothing is lost by it" in done.stderr
     assert "Traceback" not in done.stderr
     assert newest_whole(tmp_path / "run" / CHECKPOINTS)[1].iteration == 20
-    assert not (tmp_path / "run" / "running.json").exists()
+    assert not (tmp_path / "run" / _locks.NOTE).exists()
 
 
 def test_a_second_signal_stops_at_once():
     script = """
         import os, signal
-        from advnets import _signals
+        from advnets import _locks, _signals
         _signals.install()
         os.kill(os.getpid(), signal.SIGINT)
         assert _signals.received() == signal.SIGINT

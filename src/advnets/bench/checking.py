@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
-from advnets import _documents, _files, model_files
+from advnets import _documents, _files, _locks, model_files
 from advnets.bench import results
 from advnets.bench.folders import CONFIG, FIRST_STAGE, METRICS, RESULTS, progress, read_rows
 from advnets.bench.results import Config, Rescored, Result
@@ -100,7 +100,7 @@ def _of_run(folder: Path, prefix: str) -> Iterator[Finding]:
     listed: dict[str, str] = {}
     epochs = None
     for path in sorted(folder.glob("*.json")):
-        if path.name == "running.json":
+        if path.name == _locks.NOTE:
             continue
         finding = _of_document(path, prefix)
         if path.name == RESULTS and finding.state == "whole":

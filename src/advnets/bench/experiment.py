@@ -31,6 +31,7 @@ from advnets.bench.folders import (
     best_row,
     check_alone,
     check_best,
+    check_checkpoints,
     check_data,
     check_same,
     choose,
@@ -133,26 +134,35 @@ def prepare(benchmark: Benchmark, request: Request) -> Grid:
     _check(benchmark, request)
     folder = choose(benchmark.name, request.out, request.resume)
     with contextlib.ExitStack() as claims:
-        if is_main_process():
-            made = not folder.exists()
-            folder.mkdir(parents=True, exist_ok=True)
-            claims.enter_context(_locks.locked(folder))
+        if request.resume:
+            _claim(claims, folder)
+        runs, common = _checked(benchmark, request, folder, origin)
+        if not request.resume:
+            _claim(claims, folder)
             choose(benchmark.name, folder, request.resume)  # now that nobody else is at work there
-            undo = claims.enter_context(contextlib.ExitStack())
-            if made:  # a refused run leaves no folder
-                undo.callback(_remove_empty, folder)
-        runs = _prepared(benchmark, request, folder, origin)
         if is_main_process():
-            undo.pop_all()
+            for run in runs:
+                run.folder.mkdir(parents=True, exist_ok=True)
+                config = _config(run.name, run.system.settings, run.seed)
+                _write_config(config, run, run.folder, run.changes)
+            if request.seeds is not None:
+                _write_config(common, runs[0], folder, common.changes)
         return Grid(
             folder, runs, request.seeds is not None, request.learning_rates, claims.pop_all()
         )
 
 
-def _prepared(
+def _claim(claims: contextlib.ExitStack, folder: Path) -> None:
+    """Keeps other processes out of a folder, which is made if need be."""
+    if is_main_process():
+        folder.mkdir(parents=True, exist_ok=True)
+        claims.enter_context(_locks.locked(folder))
+
+
+def _checked(
     benchmark: Benchmark, request: Request, folder: Path, origin: Provenance
-) -> tuple[Run, ...]:
-    """The runs, once all is checked; their folders then hold their settings."""
+) -> tuple[tuple[Run, ...], Config]:
+    """The runs, once all is checked, and the settings that they have in common."""
     planned = _plan(benchmark, request, folder)
     system = benchmark.system(benchmark.recipe)
     common = _config(benchmark.name, benchmark.recipe, request.seed)
@@ -164,10 +174,12 @@ def _prepared(
     if request.resume:
         if request.seeds is None:
             check_alone(folder)
+        check_checkpoints(folder)
         same = functools.partial(
             check_same, changeable=system.changeable, accept=request.accept_changes
         )
         changes[folder] = same(folder, common)
+        common = msgspec.structs.replace(common, changes=changes[folder])
         for recipe, seed, own in planned:
             if request.seeds is not None and (own / CONFIG).exists():  # it may have been stopped
                 config = _config(benchmark.name, recipe, seed)
@@ -189,7 +201,6 @@ def _prepared(
     _check_devices(request, recipe, len(planned))
     _signals.check()
     barrier("every process has looked at the folder")
-    shape = data.train.shape[1:]
     runs = tuple(
         Run(
             name=benchmark.name,
@@ -208,28 +219,18 @@ def _prepared(
         )
         for its_recipe, seed, own in planned
     )
-    if is_main_process():
-        for run in runs:
-            run.folder.mkdir(parents=True, exist_ok=True)
-            config = _config(run.name, run.system.settings, run.seed, shape, first_stage)
-            _write_config(run.folder, config, digest, run.changes)
-        if request.seeds is not None:
-            config = msgspec.structs.replace(common, image_shape=shape)
-            _write_config(folder, config, digest, changes.get(folder, ()))
-    return runs
+    return runs, common
 
 
-def _remove_empty(folder: Path) -> None:
-    (folder / _locks.LOCK).unlink(missing_ok=True)
-    (folder / _locks.NOTE).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        folder.rmdir()
-
-
-def _write_config(
-    folder: Path, config: Config, data_sha256: str, changes: tuple[Change, ...]
-) -> None:
-    whole = msgspec.structs.replace(config, data_sha256=data_sha256, changes=changes)
+def _write_config(config: Config, run: Run, folder: Path, changes: tuple[Change, ...]) -> None:
+    """Writes the `config.json` of a run, or of the folder that has it among others."""
+    whole = msgspec.structs.replace(
+        config,
+        image_shape=run.data.train.shape[1:],
+        first_stage=run.first_stage,
+        data_sha256=run.data_sha256,
+        changes=changes,
+    )
     results.write(folder / CONFIG, whole)
 
 
@@ -286,14 +287,8 @@ def _plan(benchmark: Benchmark, request: Request, folder: Path) -> list[tuple[Se
     ]
 
 
-def _config(
-    name: str,
-    recipe: Settings,
-    seed: int,
-    shape: tuple[int, ...] = (),
-    first_stage: results.FirstStage | None = None,
-) -> Config:
-    return Config(name, seed, shape, first_stage, results.as_json(recipe))
+def _config(name: str, recipe: Settings, seed: int) -> Config:
+    return Config(name, seed, (), None, results.as_json(recipe))
 
 
 def _check_devices(request: Request, recipe: Settings, runs: int) -> None:
@@ -475,8 +470,10 @@ def _execute(grid: Grid, *, progress: bool) -> Result | SeedsResult | SweepResul
         ]
         if not grid.together:
             fitted = system.fit(runs[0], watches[0], progress=progress)
+            _signals.check()
             return finish(runs[0], watches[0], fitted, None, progress=progress)
         outcomes = system.fit_together(runs, watches, grid.folder, progress=progress)
+        _signals.check()
         real = score_training_images(runs[0])
         found = [
             None if one is None else finish(run, watch, one, real, progress=progress)
@@ -575,7 +572,7 @@ def finish(
         evaluations=found,
         data_sha256=run.data_sha256,
         changes=(*run.changes, *fitted.changes),
-        files=digests(folder) if is_main_process() else {},
+        files=digests(folder, best.epoch) if is_main_process() else {},
     )
     if is_main_process():
         results.write(folder / RESULTS, result)

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from advnets.training.checkpoints import (
     CHECKPOINTS,
     Change,
     Manifest,
+    newest_whole,
     numbers,
     read_log,
     read_manifest,
@@ -20,8 +22,6 @@ from advnets.training.checkpoints import (
 
 CONFIG, METRICS, RESULTS = "config.json", "metrics.jsonl", "results.json"
 LAST = "generator.safetensors"
-# The kinds of files that a run leaves beside documents, which carry their own SHA-256.
-LEFT = (".safetensors", ".jsonl", ".png")
 # Of a run in two stages; the second one's files are in the run's own folder.
 FIRST_STAGE = "first-stage"
 
@@ -298,20 +298,38 @@ def _rows(content: bytes, source: Path) -> list[Measured]:
     ]
 
 
-def digests(folder: Path) -> dict[str, str]:
-    """The SHA-256 of the files that a run has left, by name, but those that carry their own.
+def digests(folder: Path, best_epoch: int) -> dict[str, str]:
+    """The SHA-256 of the files that a finished run has left, but of those that carry their own.
 
     Args:
         folder: the run's.
+        best_epoch: its best epoch.
 
     Returns:
         The digests of the models, the metrics and the pictures, those of a first stage included.
     """
+    models = {LAST, best_name(best_epoch)}
     return {
         path.relative_to(folder).as_posix(): _files.sha256(path)
-        for path in sorted(folder.rglob("*"))
-        if path.suffix in LEFT and path.is_file() and CHECKPOINTS not in path.parts
+        for above in (folder, folder / FIRST_STAGE)
+        for path in sorted(above.glob("*"))
+        if path.name in models or path.suffix in (".jsonl", ".png")
     }
+
+
+def check_checkpoints(folder: Path) -> None:
+    """Refuses a run without a whole checkpoint before anything in its folder is changed.
+
+    Args:
+        folder: the run's, or that of many runs.
+
+    Raises:
+        CheckpointError: if there are checkpoints, and none is whole.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they come when the run goes on
+        for above in (folder, folder / FIRST_STAGE):
+            newest_whole(above / CHECKPOINTS)
 
 
 def best_name(epoch: int | str) -> str:

@@ -285,7 +285,7 @@ def newest_whole(folder: Path) -> tuple[Path, Manifest] | None:
         return None
     if not any((folder / f"{number}" / ARRAYS).exists() for number in numbers(folder)):
         raise CheckpointError(
-            f"{folder} holds no checkpoint that this version of advnets reads: an earlier version "
+            f"{folder} holds no checkpoint that this version reads: an earlier version of advnets "
             "began this run, or they are damaged; finish it with that version, or start again in "
             "another folder"
         )
