@@ -253,7 +253,7 @@ def _request(options: Options[Any], defaults: Options[Any]) -> Request:
 def _defaults(benchmark: Benchmark, arguments: list[str]) -> Options[Any]:
     """The settings that a command line starts from, which its preset decides."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--preset")
+    parser.add_argument("--preset", nargs="?")
     quick = parser.parse_known_args(arguments)[0].preset == "quick"
     return Options(benchmark.quick if quick and benchmark.quick else benchmark.recipe)
 

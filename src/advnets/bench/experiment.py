@@ -18,7 +18,7 @@ from jaxtyping import Float
 from tqdm import tqdm
 
 import advnets
-from advnets import _locks, _signals
+from advnets import _signals
 from advnets.bench import results
 from advnets.bench.benchmark import Benchmark
 from advnets.bench.catalogue import BENCHMARKS
@@ -61,6 +61,7 @@ from advnets.bench.systems import Fitted, Run
 from advnets.bench.watching import Watch, pictured
 from advnets.training.checkpoints import Change
 from advnets.training.devices import barrier, is_main_process, make_mesh
+from advnets.training.journal import claim
 
 # Figure 3: lines in z space, and points on each.
 LINES, STEPS = 8, 11
@@ -135,10 +136,10 @@ def prepare(benchmark: Benchmark, request: Request) -> Grid:
     folder = choose(benchmark.name, request.out, request.resume)
     with contextlib.ExitStack() as claims:
         if request.resume:
-            _claim(claims, folder)
+            claim(claims, folder)
         runs, common = _checked(benchmark, request, folder, origin)
         if not request.resume:
-            _claim(claims, folder)
+            claim(claims, folder)
             choose(benchmark.name, folder, request.resume)  # now that nobody else is at work there
         if is_main_process():
             for run in runs:
@@ -150,13 +151,6 @@ def prepare(benchmark: Benchmark, request: Request) -> Grid:
         return Grid(
             folder, runs, request.seeds is not None, request.learning_rates, claims.pop_all()
         )
-
-
-def _claim(claims: contextlib.ExitStack, folder: Path) -> None:
-    """Keeps other processes out of a folder, which is made if need be."""
-    if is_main_process():
-        folder.mkdir(parents=True, exist_ok=True)
-        claims.enter_context(_locks.locked(folder))
 
 
 def _checked(

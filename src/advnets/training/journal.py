@@ -30,7 +30,7 @@ from advnets.training.checkpoints import (
     restore,
     save_checkpoint,
 )
-from advnets.training.devices import barrier, is_main_process
+from advnets.training.devices import agree, barrier, is_main_process
 from advnets.training.identity import changeable
 
 Metrics: TypeAlias = dict[str, Any]
@@ -179,6 +179,27 @@ def holds_run(folder: str | os.PathLike[str]) -> bool:
     return (Path(folder) / METRICS).exists() or bool(numbers(Path(folder) / CHECKPOINTS))
 
 
+def claim(claims: contextlib.ExitStack, folder: Path) -> None:
+    """Makes a folder and keeps others out of it; of several processes, the main one does.
+
+    Args:
+        claims: what gives it free in the end.
+        folder: the folder.
+
+    Raises:
+        RunInUseError: in every process, if another one than these is at work there.
+    """
+    refused = None
+    if is_main_process():
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            claims.enter_context(_locks.locked(folder))
+        except _locks.RunInUseError as error:
+            refused = error
+    if agree(refused is not None):
+        raise refused or _locks.RunInUseError(f"{folder} is in use by another process")
+
+
 class Journal:
     """The records of one run or several, and their common checkpoints.
 
@@ -203,11 +224,9 @@ class Journal:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Keeps other processes out of the folder, which it makes."""
-        if self._folder is None or not is_main_process():
-            yield
-            return
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with _locks.locked(self._folder):
+        with contextlib.ExitStack() as claims:
+            if self._folder is not None:
+                claim(claims, self._folder)
             yield
 
     def open(

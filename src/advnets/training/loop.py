@@ -1,7 +1,7 @@
 """The training loop: advance, look, record, and now and then evaluate and save."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import jax
@@ -29,7 +29,7 @@ EvaluatePlayers: TypeAlias = Callable[[int, int, Players, Players | None], Mappi
 Advance: TypeAlias = Callable[[State, int, int], Any]
 
 
-def chunks(start: int, stops: list[int], most: int) -> Iterator[tuple[int, int]]:
+def chunks(start: int, stops: Iterable[int], most: int) -> Iterator[tuple[int, int]]:
     """Ranges of iterations, none longer than a program, none across a stop.
 
     Between two stops they are of one length where that is possible: each length is a compilation.
@@ -55,10 +55,10 @@ def loop(
     journal: Journal,
     progress: Progress,
     evaluate: EvaluatePlayers | None,
-    ranges: list[tuple[int, int]],
+    ranges: Iterator[tuple[int, int]],
     *,
     iterations: int,
-    stops: set[int],
+    is_stop: Callable[[int], bool],
     norms_every: int,
     k: int,
     names: list[str],
@@ -74,7 +74,7 @@ def loop(
         evaluate: what to measure at each stop.
         ranges: the iterations of each call.
         iterations: the number of iterations in an epoch.
-        stops: the epochs after which to evaluate and save.
+        is_stop: whether to evaluate and save after an epoch.
         norms_every: how often gradient norms are computed.
         k: discriminator updates in an iteration.
         names: of the games.
@@ -87,17 +87,20 @@ def loop(
     """
     rates: list[float] = []
     games = len(names)
-    call = feed(*ranges[0]) if ranges else None
-    for number, (start, end) in enumerate(ranges):
+    upcoming = next(ranges, None)
+    call = feed(*upcoming) if upcoming else None
+    while upcoming is not None:
         assert call is not None
+        start, end = upcoming
         began = time.perf_counter()
         state, info = call(state)
         # While the device works on this call, the host gathers what the next one needs.
-        call = feed(*ranges[number + 1]) if number + 1 < len(ranges) else None
+        upcoming = next(ranges, None)
+        call = feed(*upcoming) if upcoming else None
         seen = _by_game(info, games)
         rates.append((end - start) * k / (time.perf_counter() - began))
         epoch = end // iterations
-        stopped = epoch in stops and end == epoch * iterations
+        stopped = end == epoch * iterations and is_stop(epoch)
         asked = agree(_asked(journal))
         saving = stopped or asked != GO_ON
         sound = finite(seen, start, norms_every)

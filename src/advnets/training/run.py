@@ -6,7 +6,7 @@ function of the run's key and the iteration's number, so a resumed run continues
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -35,6 +35,8 @@ from advnets.training.watch import Progress
 
 # Gradient norms are taken in one iteration of this many: each is a pass over memory.
 NORMS_EVERY = 10
+# Iterations are counted in the state, in 32 bits.
+MOST_ITERATIONS = 2**31 - 1
 
 Evaluate: TypeAlias = Callable[[int, Model], Mapping[str, Any]]
 EvaluateRun: TypeAlias = Callable[[int, int, Model], Mapping[str, Any]]
@@ -368,20 +370,24 @@ class _Plan:
                 f"{batch_size}); got {n} (lower batch_size or k)"
             )
         check_data(source)
-        return _Plan(n, epochs, n // (batch_size * k), k, batch_size, evaluate_every)
+        iterations = n // (batch_size * k)
+        check_epochs(epochs, iterations)
+        return _Plan(n, epochs, iterations, k, batch_size, evaluate_every)
 
     def settle(self, algorithm: Algorithm) -> Algorithm:
         """An algorithm for epochs of this length, in each of which it takes some norms."""
         settled = algorithm.for_epochs_of(self.iterations)
         return dataclasses.replace(settled, norms_every=min(NORMS_EVERY, self.iterations))
 
-    def stops(self, first: int) -> list[int]:
-        """The epochs after which to evaluate and save."""
-        return [
-            epoch
-            for epoch in range(first + 1, self.epochs + 1)
-            if epoch % self.evaluate_every == 0 or epoch == self.epochs
-        ]
+    def is_stop(self, epoch: int) -> bool:
+        """Whether to evaluate and save after an epoch."""
+        return epoch % self.evaluate_every == 0 or epoch == self.epochs
+
+    def stops(self, first: int) -> Iterator[int]:
+        """The iterations after which to evaluate and save, after those of some epochs."""
+        for epoch in range(first + 1, self.epochs + 1):
+            if self.is_stop(epoch):
+                yield epoch * self.iterations
 
 
 def _run(
@@ -474,14 +480,11 @@ def _advance(
         chunk = source.chunk(rows(start, end), mesh, minibatch_axis)
         return lambda state: program.advance(step_keys, state, placed, chunk)
 
-    stops = plan.stops(first // plan.iterations)
     most = source.iterations_per_chunk(plan.batch_size * plan.k * len(names))
-    ranges = list(
-        chunks(
-            first,
-            [epoch * plan.iterations for epoch in stops],
-            min(most or ITERATIONS_PER_CALL, ITERATIONS_PER_CALL),
-        )
+    ranges = chunks(
+        first,
+        plan.stops(first // plan.iterations),
+        min(most or ITERATIONS_PER_CALL, ITERATIONS_PER_CALL),
     )
     per_iteration = plan.k * len(names)
     bar = Progress(
@@ -500,13 +503,22 @@ def _advance(
             evaluate,
             ranges,
             iterations=plan.iterations,
-            stops=set(stops),
+            is_stop=plan.is_stop,
             norms_every=min(NORMS_EVERY, plan.iterations),
             k=plan.k,
             names=names,
         )
     finally:
         bar.close()
+
+
+def check_epochs(epochs: int, iterations: int) -> None:
+    """Refuses more iterations than can be counted; `iterations` are those of an epoch."""
+    if epochs * iterations > MOST_ITERATIONS:
+        raise ValueError(
+            f"epochs must be at most {MOST_ITERATIONS // iterations}, as iterations are counted "
+            f"in 32 bits and an epoch has {iterations}; got {epochs}"
+        )
 
 
 def _path(folder: str | os.PathLike[str] | None) -> Path | None:

@@ -10,6 +10,8 @@ from tqdm import tqdm
 
 from advnets.training.devices import is_main_process
 
+# No cost is as large, in nats, while the players still learn.
+LEAPT = 1e8
 # What each player's steps saw, by name, with leading axes of games and iterations.
 Seen = Mapping[str, Mapping[str, Float[np.ndarray, " games iterations"]]]
 
@@ -87,6 +89,27 @@ def _first_bad(seen: Seen, game: int, start: int, norms_every: int) -> tuple[int
     return min(found, key=lambda one: one[0], default=None)
 
 
+def _what(seen: Seen, game: int, start: int, norms_every: int) -> str:
+    """When a game diverged, what was not finite first, and what to try."""
+    bad = _first_bad(seen, game, start, norms_every)
+    if bad is None:
+        last = start + next(iter(next(iter(seen.values())).values())).shape[1]
+        when, whose, what = (
+            f"by iteration {last}",
+            "the learning rates",
+            "a parameter is not finite",
+        )
+    else:
+        iteration, player, what = bad
+        when, whose = f"at iteration {iteration + 1}", f"the {player}'s learning rate"
+        cost = seen[player]["cost"][game, iteration - start] if "cost" in seen[player] else 0.0
+        if LEAPT < abs(cost) < np.inf and "discriminator" in seen:
+            # Its own parameters are those of before; it is D's logits that are as large.
+            what += f" where its cost is {cost:.1e}"
+            whose = "the discriminator's learning rate"
+    return f"{when}: {what} (lower {whose}, clip gradients, or scale data to about [0, 1])"
+
+
 def report_divergence(
     names: Sequence[str],
     running: Bool[np.ndarray, " games"],
@@ -113,20 +136,8 @@ def report_divergence(
         return
     said = []
     for game in lost:
-        bad = _first_bad(seen, game, start, norms_every)
         who = f"training of {names[game]}" if names[game] else "training"
-        if bad is None:
-            last = start + next(iter(next(iter(seen.values())).values())).shape[1]
-            said.append(
-                f"{who} diverged by iteration {last}: a parameter is not finite (lower the "
-                "learning rates, or clip gradients)"
-            )
-        else:
-            iteration, player, what = bad
-            said.append(
-                f"{who} diverged at iteration {iteration + 1}: {what} (lower the {player}'s "
-                "learning rate, clip its gradients, or scale data to about [0, 1])"
-            )
+        said.append(f"{who} diverged {_what(seen, game, start, norms_every)}")
     left = int((running & sound).sum())
     if not left:
         raise TrainingDiverged("; ".join(said))

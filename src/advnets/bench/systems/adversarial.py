@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -30,6 +31,7 @@ from advnets.paper_figures import Sampler
 from advnets.training.devices import is_main_process
 from advnets.training.identity import changeable
 from advnets.training.journal import holds_run
+from advnets.training.run import check_epochs
 
 
 def _stage_keys(seed: int, *, second: bool) -> Key[Array, " keys"]:
@@ -63,9 +65,16 @@ class Adversarial(System):
                 f"{recipe.dataset} has {len(data.train)} training rows, too few for {recipe.k} "
                 f"minibatches of {recipe.batch_size}; lower the batch size or k"
             )
-        like = self._like(data.train.shape[1:])
+        iterations = len(data.train) // (recipe.batch_size * recipe.k)
+        check_epochs(max(recipe.epochs, recipe.second_stage.epochs), iterations)
+        try:
+            players = self._shapes(data.train.shape[1:])
+        except (TypeError, OverflowError) as error:  # a size that no array can have
+            first = str(error).splitlines()[0]
+            raise ValueError(f"a layer is too large ({first}); make it smaller") from None
+        check_memory(players)
         if first_stage is not None:
-            _load(Path(first_stage.folder) / LAST, like)
+            _load(Path(first_stage.folder) / LAST, advnets.model.model_of(players))
 
     def check_together(self) -> None:
         if self.two_stages:
@@ -100,11 +109,16 @@ class Adversarial(System):
 
     def _like(self, shape: tuple[int, ...]) -> advnets.Model:
         """The structure of the model, of the first stage where there are two."""
+        like: advnets.Model = eqx.filter_eval_shape(advnets.model.model_of, self._shapes(shape))
+        return like
+
+    def _shapes(self, shape: tuple[int, ...]) -> advnets.Players:
+        """The structure of the players, of the first stage where there are two."""
         blank = np.zeros((1, *shape), np.uint8)
-        return eqx.filter_eval_shape(
-            lambda key: advnets.model.model_of(build_players(key, self.recipe, blank)),
-            jax.random.key(0),
+        players: advnets.Players = eqx.filter_eval_shape(
+            lambda key: build_players(key, self.recipe, blank), jax.random.key(0)
         )
+        return players
 
     def fit(self, run: Run, watch: Watch, *, progress: bool) -> Fitted:
         recipe, images = self.recipe, run.data.train
@@ -207,6 +221,30 @@ class Adversarial(System):
             progress=progress,
         )
         return [None if one is None else _fitted(one) for one in trained]
+
+
+def check_memory(players: advnets.Players) -> None:
+    """Refuses players that this machine can't hold, before they are made.
+
+    Args:
+        players: their shapes.
+
+    Raises:
+        ValueError: if parameters, gradients and velocities take more memory than there is.
+    """
+    of_arrays = (x.size * x.dtype.itemsize for x in jax.tree.leaves(players) if hasattr(x, "size"))
+    needed = 3 * sum(of_arrays)
+    device = jax.local_devices()[0]
+    if device.platform == "cpu":
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    else:
+        there = (device.memory_stats() or {}).get("bytes_limit", needed)
+    if needed > there:
+        raise ValueError(
+            f"the players need {needed / 2**30:,.1f} GiB, with gradients and velocities, and "
+            f"{'this machine' if device.platform == 'cpu' else 'the device'} has "
+            f"{there / 2**30:,.1f}; make their layers smaller"
+        )
 
 
 def _resumed(run: Run, held: bool) -> bool | Literal["changed"]:
