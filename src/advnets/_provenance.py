@@ -46,6 +46,8 @@ def _commit() -> str | None:
 
     try:
         # A repository may surround an installation without having anything to do with it.
+        if Path(git("rev-parse", "--show-toplevel")) / "src" / "advnets" != here:
+            return _commit_of_wheel()
         git("ls-files", "--error-unmatch", "--", Path(__file__).name)
         commit = git("rev-parse", "HEAD")
         changed = git("status", "--porcelain", "--", str(here))
