@@ -147,6 +147,9 @@ class Resident(Source):
         data: a batch of all rows.
         preprocess: what minibatches go through; uint8 pixels become floats in [0, 1] unless given.
 
+    Raises:
+        ValueError: for a list; if arrays have different lengths.
+
     Example:
         >>> import numpy as np
         >>> from advnets.training import Resident
@@ -155,6 +158,12 @@ class Resident(Source):
     """
 
     def __init__(self, data: Batch, preprocess: Preprocess = scale_pixels) -> None:
+        for part in batches.parts(data):
+            if isinstance(part, list):  # as a pytree, so many arrays, and an image's rows examples
+                raise ValueError(
+                    f"data must be an array, not a list of {len(part)} (np.stack makes images one "
+                    "array, np.asarray numbers)"
+                )
         self.data = data
         self.preprocess = preprocess
         self._length = batches.length(data)
