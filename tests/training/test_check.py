@@ -7,12 +7,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from helpers.games import LATENT, SHAPE, Dense, images, plain, train
 
 import advnets
-from advnets import layers, networks, objectives, preprocessing, priors
+from advnets import layers, networks, preprocessing, priors
 from advnets.layers import Labelled
 from advnets.objectives import Costs, Objective
 from advnets.players import Frozen, Stateful
@@ -94,6 +93,11 @@ def test_settings_data_and_players(settings, message):
             {"data": (images(), LABELS.astype(np.float32))} | labelled(),
             "labels must be integers; got float32",
         ),
+        (
+            {"data": (images(), np.stack([LABELS, LABELS], 1))} | labelled(),
+            r"one label for each example; got shape \(53, 2\)",
+        ),
+        ({"data": (images(), LABELS.astype(str))}, "data must be numbers; got <U"),
     ],
 )  # fmt: skip
 def test_conditions(settings, message):
@@ -101,25 +105,37 @@ def test_conditions(settings, message):
         train(1, **settings)
 
 
-class Shaped(objectives.Objective):
+class NoMean(Objective):
     def costs(self, draws, D, real, fake):
-        return objectives.Costs(D(None, real), -D(None, fake).mean())
+        return Costs(D(None, real), -D(None, fake).mean())
 
 
-class Broken(objectives.Objective):
+class OnColumns(Objective):
     def costs(self, draws, D, real, fake):
-        return objectives.Costs(D(None, real).mean(), D(None, fake[:, 0]).mean())
+        return Costs(D(None, real).mean(), D(None, fake[:, 0]).mean())
+
+
+class NoCosts(Objective):
+    def costs(self, draws, D, real, fake):
+        return D(None, real).mean(), D(None, fake).mean()
+
+
+class NoArray(Objective):
+    def costs(self, draws, D, real, fake):
+        return Costs(0.0, D(None, fake).mean())
 
 
 @pytest.mark.parametrize(
     ("objective", "message"),
     [
-        (Shaped(), r"cost of the discriminator must be a scalar; got shape \(2,\) \(take its mean"),
-        (Broken(), "an update can't be computed"),
+        (NoMean(), r"cost of the discriminator must be a scalar; got shape \(2,\) \(take its mean"),
+        (OnColumns(), ""),
+        (NoCosts(), "must return advnets.objectives.Costs; got tuple"),
+        (NoArray(), "parameter 'discriminator'. Actual value: 0.0"),
     ],
 )
 def test_objectives(objective, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=rf"an update can't be computed \(.*{message}"):
         train(1, algorithm=advnets.Algorithm1(objective=objective))
 
 
@@ -157,119 +173,65 @@ def test_nothing_is_written_before_the_checks(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-# A game on vectors, without noise inside.
-RULES = {"generator_updates": optax.sgd(0.1), "discriminator_updates": optax.sgd(0.1)}
-FOUR = np.arange(40) % 4
+def test_layers_with_a_state_have_to_be_wrapped():
+    def build(key):
+        norm = eqx.nn.BatchNorm(6, layers.MINIBATCH, mode="batch")
+        return eqx.nn.Sequential([eqx.nn.Linear(LATENT, 6, key=key), norm, networks.Reshape(SHAPE)])
 
-
-class Inner(eqx.Module):
-    """A layer that takes no key."""
-
-    linear: eqx.nn.Linear
-
-    def __call__(self, x):
-        return self.linear(x)
-
-
-def vectors():
-    return np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
-
-
-def small(classes=0):
-    def player(inputs, outputs):
-        inner = Inner(eqx.nn.Linear(inputs + classes, outputs, key=KEY))
-        return Labelled(inner, classes) if classes else inner
-
-    return advnets.Players(player(2, 3), player(3, 1), priors.Uniform(2))
-
-
-def train_small(players, data, **settings):
-    algorithm = advnets.Algorithm1(**RULES | settings)
-    return advnets.train(
-        KEY, players, data, epochs=1, batch_size=10, algorithm=algorithm, progress=False
-    )
+    unwrapped, _ = eqx.nn.make_with_state(build)(KEY)
+    with pytest.raises(ValueError, match=r"wrap it and its state.*advnets\.players\.Stateful"):
+        train(1, **changed(generator=unwrapped))
 
 
 class Rows:
     """A table that is streamed: rows are dictionaries."""
 
     def __len__(self):
-        return 40
+        return 53
 
     def __getitem__(self, rows):
-        return {"label": FOUR[rows], "image": vectors()[rows]}
+        return {"label": LABELS[rows], "image": images()[rows]}
 
 
 def pairs(batch):
-    return batch["image"], batch["label"]
+    return preprocessing.to_unit_interval(batch["image"]), batch["label"]
+
+
+def halved(batch):
+    images, labels = batch
+    return preprocessing.to_unit_interval(images), labels // 2
 
 
 def test_labels_are_those_that_preprocessing_gives():
-    trained = train_small(small(4), Streamed(Rows(), pairs))
-    assert trained.model.condition.frequencies == (0.25,) * 4
-    with pytest.raises(ValueError, match="labels must be from 0 to 2; got 0 to 3"):
-        train_small(small(3), Streamed(Rows(), pairs))
-    merged = Streamed((vectors(), FOUR), lambda batch: (batch[0], batch[1] // 2))
-    assert train_small(small(2), merged).model.condition.frequencies == (0.5, 0.5)
-
-
-@pytest.mark.parametrize(
-    ("labels", "message"),
-    [
-        (np.stack([FOUR, FOUR], 1), "one label for each example; got shape"),
-    ],
-)
-def test_labels_of_another_kind_are_refused(labels, message):
-    with pytest.raises(ValueError, match=message):
-        train_small(small(4), (vectors(), labels))
-
-
-class NoCosts(Objective):
-    def costs(self, draws, D, real, fake):
-        return jnp.mean(D(draws.real, real)), jnp.mean(D(draws.fake, fake))
-
-
-class NoArray(Objective):
-    def costs(self, draws, D, real, fake):
-        return Costs(0.0, jnp.mean(D(draws.fake, fake)))
-
-
-@pytest.mark.parametrize(
-    ("objective", "message"),
-    [
-        (NoCosts(), "must return advnets.objectives.Costs; got tuple"),
-        (NoArray(), "parameter 'discriminator'. Actual value: 0.0"),
-    ],
-)
-def test_an_objective_that_returns_something_else_is_refused(objective, message):
-    with pytest.raises(ValueError, match=f"an update can't be computed .*{message}"):
-        train_small(small(), vectors(), objective=objective)
-
-
-def test_layers_with_a_state_have_to_be_wrapped():
-    def build(key):
-        norm = eqx.nn.BatchNorm(3, advnets.layers.MINIBATCH, mode="batch")
-        return eqx.nn.Sequential([eqx.nn.Linear(2, 3, key=key), norm])
-
-    unwrapped, _ = eqx.nn.make_with_state(build)(KEY)
-    with pytest.raises(ValueError, match=r"wrap it and its state.*advnets\.players\.Stateful"):
-        train_small(dataclasses.replace(small(), generator=unwrapped), vectors())
-
-
-class Pairs(Objective):
-    """D judges a pair of an example and where it came from."""
-
-    def costs(self, draws, D, real, fake):
-        examples, latents = fake
-        on_real, on_fake = D(draws.real, (real, real[:, :2])), D(draws.fake, (examples, latents))
-        return Costs(jnp.mean(on_fake) - jnp.mean(on_real), -jnp.mean(on_fake))
+    streamed = Streamed(Rows(), pairs)
+    trained = train(1, labelled()["players"], streamed)
+    assert trained.model.condition.frequencies == (18 / 53, 18 / 53, 17 / 53)
+    with pytest.raises(ValueError, match="labels must be from 0 to 1; got 0 to 2"):
+        train(1, labelled(2)["players"], streamed)
+    merged = Streamed((images(), LABELS), halved)
+    assert train(1, labelled(2)["players"], merged).model.condition.frequencies == (
+        36 / 53,
+        17 / 53,
+    )
 
 
 class OfTwo(eqx.Module):
-    linear: eqx.nn.Linear
+    """A layer on two arrays."""
+
+    inner: Dense
 
     def __call__(self, a, b):
-        return self.linear(jnp.concatenate([a, b]))
+        return self.inner(jnp.concatenate([a.ravel(), b.ravel()]))
+
+
+class Pairs(Objective):
+    """D judges a pair of an example and a latent vector."""
+
+    def costs(self, draws, D, real, fake):
+        examples, latents = fake
+        on_real = D(draws.real, (real, real.reshape(-1, 6)[:, :LATENT]))
+        on_fake = D(draws.fake, (examples, latents))
+        return Costs(jnp.mean(on_fake) - jnp.mean(on_real), -jnp.mean(on_fake))
 
 
 def test_an_objective_may_call_the_discriminator_on_other_things_than_data():
@@ -277,9 +239,9 @@ def test_an_objective_may_call_the_discriminator_on_other_things_than_data():
         latents = prior(draws.latents, len(real))
         return generator(draws.generator, latents), latents
 
-    judge = OfTwo(eqx.nn.Linear(5, 1, key=KEY))
-    of_pairs = dataclasses.replace(small(), discriminator=judge)
-    train_small(of_pairs, vectors(), objective=Pairs(), fake=with_latents)
+    judge = OfTwo(Dense(eqx.nn.Linear(6 + LATENT, 1, key=KEY), ()))
+    algorithm = advnets.Algorithm1(objective=Pairs(), fake=with_latents)
+    train(1, algorithm=algorithm, **changed(discriminator=judge))
 
 
 def test_a_generator_may_take_what_fake_gives_it():
@@ -288,14 +250,16 @@ def test_a_generator_may_take_what_fake_gives_it():
         latents = prior(draws.latents, len(real))
         return jnp.where(mask, real, generator(draws.generator, latents, jnp.where(mask, real, 0)))
 
-    fills = OfTwo(eqx.nn.Linear(5, 3, key=KEY))
-    train_small(dataclasses.replace(small(), generator=fills), vectors(), fake=filled)
+    fills = OfTwo(Dense(eqx.nn.Linear(LATENT + 6, 6, key=KEY), SHAPE))
+    train(1, algorithm=advnets.Algorithm1(fake=filled), **changed(generator=fills))
 
 
 def test_a_player_may_be_frozen_as_a_whole():
-    given = small()
+    given = plain(KEY)
     frozen = dataclasses.replace(given, generator=Frozen(given.generator))
-    trained = train_small(frozen, vectors())
+    trained = train(1, frozen)
     assert eqx.tree_equal(trained.generator, frozen.generator)
     assert not eqx.tree_equal(trained.discriminator, frozen.discriminator)
-    assert trained.model.sample(KEY, 3).shape == (3, 3)
+    assert trained.model.sample(KEY, 3).shape == (3, *SHAPE)
+    latent = jnp.ones(LATENT)
+    assert (trained.generator(latent) == given.generator(latent)).all()

@@ -102,7 +102,7 @@ STACKED = eqx.filter_vmap(build)(PLAYER_KEYS, SHIFTS)
     [
         (KEYS, build(PLAYER_KEYS[0], SHIFTS[0]), {}, "arrays must have a leading axis of 3 runs"),
         (KEYS[:2], STACKED, {}, "leading axis of 2 runs"),
-        (KEYS, STACKED, {"names": ["a", "b"]}, "needs a name of its own; got 3 keys"),
+        (KEYS, STACKED, {"names": ["a", "b", "c", "c"]}, "needs a name of its own; got 3 keys"),
         (KEYS, STACKED, {"names": ["a", "a", "b"]}, "needs a name of its own; got 3 keys"),
         (
             KEYS, STACKED, {"vary": RATES[:2], "algorithm": of_rate},

@@ -67,6 +67,13 @@ def test_pixels_are_scaled_and_nothing_else():
     assert scale_pixels({"image": pixels})["image"] is pixels
 
 
+def test_labels_of_more_rows_than_are_read_at_once():
+    labels = np.arange(2500) % 7
+    data = np.zeros((2500, 1), np.uint8), labels
+    source = Resident(data, lambda batch: (batch[0], batch[1] + 1))
+    assert (source.labels() == labels + 1).all()
+
+
 def test_a_fingerprint_is_that_of_every_row_however_it_is_read(monkeypatch):
     whole = Streamed(images()).fingerprint()
     seams.bytes_per_look(monkeypatch, 50)
