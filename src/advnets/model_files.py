@@ -356,8 +356,3 @@ def _filled(like: PyTree, file: _File) -> PyTree:
     for name in file.tensors.keys() - there.keys():
         file.read(name)  # only to verify it: `like` has its own
     return eqx.combine(jax.tree.unflatten(structure, arrays), rest)
-
-
-def verify_model(path):
-    with safe_open(path, framework="numpy"):
-        return False

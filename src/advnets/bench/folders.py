@@ -243,7 +243,7 @@ def check_best(folder: Path) -> None:
             f"{path}, the best model so far, is missing; restore it from a copy, or start again in "
             "another folder with --out"
         )
-    advnets.model_files.verify_model(path)
+    advnets.model_files.digest_of(path)
 
 
 def newest_manifest(folder: Path) -> tuple[Path, str, Manifest] | None:
