@@ -22,7 +22,7 @@ def test_others_go_on():
     with pytest.warns(RuntimeWarning, match="training of b diverged .* the other 1 go on"):
         report_divergence(["a", "b", "c"], RUNNING, sound, 0, 10)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # what had diverged before is no news
+        warnings.simplefilter("error")  # what diverged before is not reported again
         report_divergence(["a", "b", "c"], RUNNING, np.array([False, True, True]), 0, 10)
 
 
@@ -32,7 +32,7 @@ def test_one_game_has_no_name():
 
 
 def test_norms_count_where_they_were_computed():
-    """Every third iteration; the calls begin at iteration 4, whose norms are those of 6 and 9."""
+    """Of every third iteration: a call that begins at iteration 4 has the norms of 6 and 9."""
     norms = np.full((3, 6), np.nan)
     norms[:, [2, 5]] = 1.0
     norms[1, 5] = np.inf
