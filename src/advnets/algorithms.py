@@ -123,7 +123,8 @@ def averaged(players: Players, state: State) -> Players | None:
         state: a state.
 
     Returns:
-        The players; None if the state holds no average.
+        The players; None if the state holds no average. What the generator's layers keep in an
+        `eqx.nn.State`, such as running statistics, is not averaged.
     """
     if state.average is None:
         return None
@@ -142,7 +143,8 @@ class Algorithm(abc.ABC):
         discriminator_updates: the discriminator's.
         other_updates: those of further players, by name.
         average: the decay of an exponential moving average of the generator's parameters over its
-            updates, in [0, 1); none is kept unless given.
+            updates, in [0, 1); none is kept unless given. Inside a compiled program an array, which
+            is not checked.
         fake: how generated examples are made.
         norms_every: gradient norms are computed in one iteration of `norms_every`, and are NaN in
             the others: they take a pass over every gradient, some 2 % of an update of the MNIST
@@ -160,7 +162,8 @@ class Algorithm(abc.ABC):
     def __post_init__(self) -> None:
         if self.norms_every < 1:
             raise ValueError(f"norms_every must be at least 1; got {self.norms_every}")
-        if isinstance(self.average, float | int) and not 0 <= self.average < 1:
+        decay = 0 if isinstance(self.average, jax.core.Tracer) else self.average
+        if decay is not None and not 0 <= decay < 1:
             raise ValueError(
                 f"the average's decay must be at least 0 and below 1; got {self.average} (leave it "
                 "out for no average)"
@@ -194,6 +197,9 @@ class Algorithm(abc.ABC):
 
         Returns:
             The algorithm, with an Optax transformation for every player.
+
+        Raises:
+            ValueError: if an epoch has no iteration.
         """
         if iterations < 1:
             raise ValueError(f"an epoch must have at least 1 iteration; got {iterations}")
@@ -332,6 +338,9 @@ class Algorithm(abc.ABC):
 
         Returns:
             The state after the update; the number of iterations is not changed.
+
+        Raises:
+            ValueError: if a rule needs to know the length of an epoch.
         """
         moved, updates = dict(state.players), dict(state.updates)
         for name, gradient in gradients.items():

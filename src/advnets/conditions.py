@@ -15,7 +15,7 @@ class Condition(eqx.Module):
 
     @abc.abstractmethod
     def __call__(self, key: Key[Array, ""], n: int) -> tuple[PyTree, ...]:
-        """Draws `n` independent conditions, as the generator's arguments after the latent."""
+        """Draws `n` independent conditions, as the generator's arguments after z."""
 
     @abc.abstractmethod
     def check(self, condition: tuple[PyTree, ...]) -> None:

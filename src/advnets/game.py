@@ -1,4 +1,4 @@
-"""The game: Eq. 1 and the generator's objectives, on logits.
+"""The game: Eq. 1 and the players' costs, on logits.
 
 A discriminator's logit `l` stands for `D(x) = sigmoid(l)`, so `log D = -softplus(-l)` and
 `log(1 - D) = -softplus(l)`, which neither overflow nor cancel for any finite logit.
@@ -83,7 +83,7 @@ def minimax_cost(fake_logits: Float[Array, "*fake"]) -> Float[Array, ""]:
     $$E_z[\log(1 - D(G(z)))]$$
 
     Its gradient in a logit is `-D(G(z))`, which vanishes where D rejects with confidence: the
-    objective saturates early in learning.
+    cost saturates early in learning.
 
     Args:
         fake_logits: the discriminator's logits on generated examples.
@@ -129,7 +129,7 @@ def non_saturating_cost(fake_logits: Float[Array, "*fake"]) -> Float[Array, ""]:
 
 
 class BlendedCost(eqx.Module):
-    r"""The released code's blend of the two generator objectives.
+    r"""The released code's blend of the generator's two costs.
 
     $$\frac{z\,(-E_z[\log D(G(z))]) + m\,\tfrac12\,E_z[\log(1 - D(G(z)))]}{z + m}$$
 
@@ -137,8 +137,8 @@ class BlendedCost(eqx.Module):
     the part of `d` that comes from data does not depend on G and is left out here.
 
     Attributes:
-        minimax: the weight m of the minimax objective; at least 0.
-        non_saturating: the weight z of the non-saturating objective; at least 0, not both 0.
+        minimax: the weight m of the minimax cost; at least 0.
+        non_saturating: the weight z of the non-saturating cost; at least 0, not both 0.
 
     Raises:
         ValueError: for a negative weight, or if both are 0.

@@ -77,8 +77,9 @@ class Model(eqx.Module):
         Args:
             key: a typed random key.
             n: the number of examples, at least 1.
-            condition: what each example is conditioned on: n rows, or one for all of them. Drawn
-                from the model's own distribution unless given, where it has one.
+            condition: what each example is conditioned on: n rows, or a scalar, such as a label,
+                for all of them. Drawn from the model's own distribution unless given, where it
+                has one.
 
         Returns:
             The examples, as a NumPy array on the host.
@@ -153,7 +154,8 @@ class Model(eqx.Module):
             same all along a line.
 
         Raises:
-            ValueError: if there is no line, or a line has less than two points.
+            ValueError: if there is no line, or a line has fewer than two points; and, for a
+                condition, as `sample`.
 
         Example:
             >>> import jax
@@ -203,7 +205,7 @@ class Model(eqx.Module):
             same all along a line.
 
         Raises:
-            ValueError: if a line has less than two points.
+            ValueError: if a line has fewer than two points.
 
         Example:
             >>> import jax
@@ -252,8 +254,8 @@ class Model(eqx.Module):
         given = jax.tree.map(lambda c: np.broadcast_to(c, (n,)) if c.ndim == 0 else c, given)
         if length(given) != n:
             raise ValueError(
-                f"there must be a condition for each of the {n} samples, or one for all; got "
-                f"{length(given)}"
+                f"there must be a condition for each of the {n} samples, or a scalar for all; got "
+                f"{length(given)} rows"
             )
         classes = classes_taken(self.generator)
         if classes is not None and len(given) == 1:

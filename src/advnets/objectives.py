@@ -32,7 +32,7 @@ class Costs(eqx.Module):
     Attributes:
         discriminator: the discriminator's cost.
         generator: the generator's.
-        seen: what else to report of the discriminator, by name; its cost unless given.
+        seen: what to report of the discriminator, by name; its cost unless given.
         others: the costs of further players, by name.
     """
 

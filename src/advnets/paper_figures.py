@@ -120,7 +120,7 @@ def figure_3(
         picture: takes all images to what is shown, in [0, 1]; nothing is changed unless given.
 
     Raises:
-        ValueError: if there is no line, or a line has less than two points.
+        ValueError: if there is no line, or a line has fewer than two points.
 
     Example:
         >>> import jax

@@ -21,6 +21,13 @@ from advnets.priors import Prior, Uniform
 
 # Any Equinox module that maps one example (and takes `key=`, if it likes).
 Player: TypeAlias = Callable[..., Any]
+# What no further player can be called: the other players, the other arguments of an objective's
+# `costs`, and what a row of metrics holds beside the players.
+TAKEN = (
+    *("generator", "discriminator"),
+    *("self", "draws", "D", "real", "fake"),
+    *("epoch", "updates", "average", "validation"),
+)
 
 
 class Frozen(eqx.Module):
@@ -92,6 +99,9 @@ class Players(eqx.Module):
         others: further players by name, such as an inference net; an objective gets each under its
             name.
 
+    Raises:
+        ValueError: for a further player with a name that something else has.
+
     Example:
         >>> import jax
         >>> import advnets
@@ -114,9 +124,12 @@ class Players(eqx.Module):
     others: dict[str, Player] = eqx.field(default_factory=dict)
 
     def __check_init__(self) -> None:
-        taken = sorted({"generator", "discriminator"} & self.others.keys())
+        taken = sorted(self.others.keys() & set(TAKEN))
         if taken:
-            raise ValueError(f"a further player needs a name of its own; got {taken[0]!r}")
+            raise ValueError(
+                f"a further player needs a name of its own, none of {', '.join(TAKEN)}; got "
+                f"{taken[0]!r}"
+            )
 
     @property
     def named(self) -> dict[str, Player]:

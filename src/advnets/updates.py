@@ -154,7 +154,7 @@ def momentum_ramp(
         A schedule of the player's update count.
 
     Raises:
-        ValueError: if a momentum leaves [0, 1), an epoch has no update, or `saturate` does not
+        ValueError: if a momentum is outside [0, 1), an epoch has no update, or `saturate` does not
             follow `start`.
 
     Example:
@@ -389,7 +389,7 @@ def released_updates(
 
 @dataclasses.dataclass(frozen=True)
 class Released:
-    """The released recipes' update rule, for a training run whose epochs give it its length.
+    """The released recipes' update rule, before the length of an epoch is known.
 
     [`advnets.train`][] knows how many updates an epoch has, and makes of this what
     [`advnets.updates.released_updates`][] makes of that number.
@@ -438,6 +438,9 @@ class Released:
 
         Returns:
             An Optax gradient transformation.
+
+        Raises:
+            ValueError: if an epoch has no update, or the stride is below 1.
         """
         return released_updates(
             self.learning_rate,

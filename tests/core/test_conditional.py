@@ -134,7 +134,11 @@ def test_a_line_has_one_condition():
         (MODEL, np.array([0, 1, 3]), "labels must be from 0 to 2; got 0 to 3"),
         (MODEL, -1, "labels must be from 0 to 2; got -1 to -1"),
         (MODEL, np.array([0.0, 1.0, 2.0]), "labels must be integers; got float64"),
-        (MODEL, np.array([0, 1]), "a condition for each of the 3 samples, or one for all; got 2"),
+        (
+            MODEL,
+            np.array([0, 1]),
+            "a condition for each of the 3 samples, or a scalar for all; got 2",
+        ),
         (advnets.Model(MODEL.generator, MODEL.prior), None, "give condition=..., a row for each"),
         (advnets.Model(MODEL.generator, MODEL.prior), np.array([0, 1, 3]), "from 0 to 2"),
         (

@@ -43,6 +43,17 @@ def noisy(key):
     return dataclasses.replace(players, discriminator=discriminator)
 
 
+def with_batch_norm(key, axis_name=advnets.layers.MINIBATCH):
+    """A generator with batch normalisation, for examples of SHAPE: a module and its state."""
+
+    def build(key):
+        norm = eqx.nn.BatchNorm(6, axis_name=axis_name, mode="batch")
+        reshape = advnets.networks.Reshape(SHAPE)
+        return eqx.nn.Sequential([eqx.nn.Linear(LATENT, 6, key=key), norm, reshape])
+
+    return eqx.nn.make_with_state(build)(key)
+
+
 def wide(key):
     """Layers with axes that two devices divide, and one whose first axis they do not."""
     keys = jax.random.split(key, 3)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.games import LATENT, SHAPE, Dense, images, plain, train
+from helpers.games import LATENT, SHAPE, Dense, images, plain, train, with_batch_norm
 
 import advnets
 from advnets import layers, networks, preprocessing, priors
@@ -139,12 +139,8 @@ def test_objectives(objective, message):
         train(1, algorithm=advnets.Algorithm1(objective=objective))
 
 
-def test_a_stateful_layer_that_looks_across_another_axis():
-    def build(key):
-        norm = eqx.nn.BatchNorm(6, axis_name="batch", mode="batch")
-        return eqx.nn.Sequential([eqx.nn.Linear(LATENT, 6, key=key), norm, networks.Reshape(SHAPE)])
-
-    generator = Stateful(*eqx.nn.make_with_state(build)(KEY))
+def test_a_layer_that_looks_across_another_axis():
+    generator = Stateful(*with_batch_norm(KEY, axis_name="batch"))
     with pytest.raises(
         ValueError, match=f"name its axis advnets.layers.MINIBATCH, '{layers.MINIBATCH}'"
     ):
@@ -174,11 +170,7 @@ def test_nothing_is_written_before_the_checks(tmp_path):
 
 
 def test_layers_with_a_state_have_to_be_wrapped():
-    def build(key):
-        norm = eqx.nn.BatchNorm(6, layers.MINIBATCH, mode="batch")
-        return eqx.nn.Sequential([eqx.nn.Linear(LATENT, 6, key=key), norm, networks.Reshape(SHAPE)])
-
-    unwrapped, _ = eqx.nn.make_with_state(build)(KEY)
+    unwrapped, _ = with_batch_norm(KEY)
     with pytest.raises(ValueError, match=r"wrap it and its state.*advnets\.players\.Stateful"):
         train(1, **changed(generator=unwrapped))
 

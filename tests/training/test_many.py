@@ -7,11 +7,20 @@ import numpy as np
 import optax
 import pytest
 from helpers import seams
-from helpers.games import LATENT, SHAPE, assert_close, images, leaves, noisy, plain, same
+from helpers.games import (
+    LATENT,
+    assert_close,
+    images,
+    leaves,
+    noisy,
+    plain,
+    same,
+    with_batch_norm,
+)
 from helpers.many import COMMON, KEYS, PLAYER_KEYS, RATES, RUNS, SHIFTS, alone, build, many, of_rate
 
 import advnets
-from advnets import layers, priors
+from advnets import priors
 from advnets.players import Frozen, Stateful
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -23,7 +32,7 @@ def with_dropout(key, _):
 
 
 def assert_alike(one, other):
-    """By rounding alone, over an epoch."""
+    """The same up to rounding."""
     assert_close(one.players, other.players)
     for ours, theirs in zip(one.metrics, other.metrics, strict=True):
         for player in ("discriminator", "generator"):
@@ -67,14 +76,8 @@ def test_each_run_has_its_settings(monkeypatch, vary, algorithm, in_a_loop):
 
 
 def stateful(key, shift):
-    """Batch normalisation in G, whose bias is frozen; each run has its own."""
-
-    def build(key):
-        norm = eqx.nn.BatchNorm(6, axis_name=layers.MINIBATCH, mode="batch")
-        reshape = advnets.networks.Reshape(SHAPE)
-        return eqx.nn.Sequential([eqx.nn.Linear(LATENT, 6, key=key), norm, reshape])
-
-    generator = Stateful(*eqx.nn.make_with_state(build)(key))
+    """Batch normalisation in G, and a frozen bias; each run has its own."""
+    generator = Stateful(*with_batch_norm(key))
     frozen = Frozen(jnp.full(6, jnp.where(shift, 2.0, 1.0)))
     generator = eqx.tree_at(lambda g: g.module.layers[0].bias, generator, frozen)
     return advnets.Players(generator, plain(key).discriminator, priors.Uniform(LATENT))
@@ -134,6 +137,6 @@ STACKED = eqx.filter_vmap(build)(PLAYER_KEYS, SHIFTS)
         ),
     ],
 )  # fmt: skip
-def test_what_makes_no_set_of_runs_is_refused(keys, players, settings, message):
+def test_runs_that_do_not_fit_together_are_refused(keys, players, settings, message):
     with pytest.raises(ValueError, match=message):
         advnets.train_many(keys, players, images(), epochs=1, **COMMON | settings)

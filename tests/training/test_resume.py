@@ -18,6 +18,7 @@ from helpers.games import (
     plain,
     same,
     train,
+    with_batch_norm,
 )
 
 import advnets
@@ -32,21 +33,14 @@ def normalised(key):
     """Batch and spectral normalisation, whose states are part of the run."""
     g_key, d_key = jax.random.split(key)
 
-    def build_generator(key):
-        norm = eqx.nn.BatchNorm(6, axis_name=layers.MINIBATCH, mode="batch")
-        shape = advnets.networks.Reshape((2, 3))
-        return eqx.nn.Sequential([eqx.nn.Linear(LATENT, 6, key=key), norm, shape])
-
-    def build_discriminator(key):
+    def build(key):
         linear = eqx.nn.Linear(6, 1, key=key)
         flat, scalar = (advnets.networks.Reshape(shape) for shape in ((6,), ()))
         norm = eqx.nn.SpectralNorm(linear, "weight", key=key)
         return eqx.nn.Sequential([flat, norm, scalar])
 
-    generator, discriminator = (
-        Stateful(*eqx.nn.make_with_state(build)(one))
-        for build, one in ((build_generator, g_key), (build_discriminator, d_key))
-    )
+    generator = Stateful(*with_batch_norm(g_key))
+    discriminator = Stateful(*eqx.nn.make_with_state(build)(d_key))
     return advnets.Players(generator, discriminator, priors.Uniform(LATENT))
 
 

@@ -13,7 +13,7 @@ class Benchmark:
     name: str
     recipe: Settings
     system: type[System]
-    """What is fitted; made of the recipe."""
+    """The class of what is fitted; it is built from the recipe."""
     summary: str
     """What it does."""
     needs: str

@@ -53,7 +53,7 @@ class GeneratorSpec:
     """Fully connected hidden layers, then pixels."""
 
     hidden_sizes: tuple[int, ...] = (1200, 1200)
-    """Units of each hidden layer; all are rectified linear but perhaps the last."""
+    """Units of each hidden layer, rectified linear but for `last_hidden`."""
     last_hidden: Activation = "relu"
     """Activation of the last hidden layer."""
     sigmoid_bias: float = 0.0
@@ -109,7 +109,7 @@ class Recipe(Settings):
     """
 
     epochs: int = 250
-    """Epochs to train; the released recipe never stops, its momentum stops rising at 250."""
+    """Epochs to train; the released recipe never stops; its momentum stops rising at 250."""
     order: Order = "simultaneous"
     """simultaneous: as the released code; alternating: as the paper's Algorithm 1."""
     objective: Literal["non-saturating", "minimax", "blend"] = "non-saturating"
@@ -137,8 +137,8 @@ class Recipe(Settings):
     norm_limit: float | None = None
     """The greatest norm of a unit's incoming weights or of a kernel, if there is a limit."""
     precision: Literal["float32", "tensorfloat32", "bfloat16"] = "float32"
-    """Of the numbers that the players' matrix products multiply; sums, parameters and Parzen
-    windows stay float32. A CPU takes float32 whatever is said here."""
+    """Of the inputs of the players' matrix products; sums, parameters and Parzen windows stay
+    float32. A CPU always computes in float32."""
     generator: GeneratorSpec = GeneratorSpec()
     discriminator: DiscriminatorSpec = DiscriminatorSpec()
     second_stage: SecondStage = SecondStage()

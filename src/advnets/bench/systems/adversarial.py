@@ -269,7 +269,7 @@ def _fitted(trained: advnets.Trained) -> Fitted:
 
 
 def _load(path: Path, like: advnets.Model) -> advnets.Model:
-    """A model of a known structure; of runs of before files held models, the generator alone."""
+    """A model of a known structure. Older runs' files hold the generator alone."""
     try:
         return advnets.load_model(path, like=like)
     except ValueError as error:

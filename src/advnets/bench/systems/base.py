@@ -22,7 +22,7 @@ from advnets.training.journal import Metrics
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run that is ready to start: settings checked, data loaded, folder claimed.
+    """A run that is ready to start: settings checked, data loaded, folder made.
 
     Attributes:
         name: the benchmark's.
