@@ -38,8 +38,10 @@ EXPERIMENTS = {
 
 def main():
     parser = argparse.ArgumentParser(prog="python -m faults", description=__doc__)
-    parser.add_argument("experiment", nargs="+", choices=[*EXPERIMENTS], metavar="EXPERIMENT",
-                        help="; ".join(f"{name}: {what}" for name, (_, what) in EXPERIMENTS.items()))  # fmt: skip
+    listing = "; ".join(f"{name}: {what}" for name, (_, what) in EXPERIMENTS.items())
+    parser.add_argument(
+        "experiment", nargs="+", choices=[*EXPERIMENTS], metavar="EXPERIMENT", help=listing
+    )
     parser.add_argument("--trials", type=int, default=20, help="of each experiment")
     parser.add_argument("--first", type=int, default=0, help="the number of the first trial")
     parser.add_argument("--workers", type=int, default=1, help="trials at once")

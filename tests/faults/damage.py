@@ -1,6 +1,7 @@
 """Flipped bits, and files that are cut, emptied, deleted or another run's: detected, or harmless."""
 
 import functools
+import json
 import random
 import shutil
 
@@ -13,23 +14,21 @@ HARMS = ("cut", "emptied", "deleted", "swapped")
 
 @functools.cache
 def bases(place):
-    """A finished run of fewer epochs, to be damaged, and another run's folder to swap files with."""
+    """A finished run of fewer epochs, to be damaged; another run, to swap files with; a score."""
     folder, other = place.root / "base", place.root / "other"
     for one, more in ((folder, []), (other, ["--seed", "1"])):
         if not (one / "results.json").exists():
             shutil.rmtree(one, ignore_errors=True)
-            assert run(place, place.command("one run", one, *more, epochs=4), one).code == 0
+            assert run(place.command("one run", one, *more, epochs=4), one).code == 0
     scored = place.root / "scored"
     if not scored.exists():
         shutil.copytree(folder, scored)
-        assert run(place, ["parzen", str(scored), "--num-samples", "300"], scored).code == 0
+        assert run(["parzen", str(scored), "--num-samples", "300"], scored).code == 0
     return folder, other, (scored / "parzen-300.json").read_bytes()
 
 
 def score(content):
     """The numbers of a second scoring."""
-    import json
-
     return json.loads(content)["parzen"]
 
 
@@ -68,7 +67,7 @@ def trial(place, seed, harm=None):
         command = place.command("one run", folder, "--resume", epochs=EPOCHS)
     else:
         command = ["parzen", str(folder), "--num-samples", "300"]
-    done = run(place, command, folder)
+    done = run(command, folder)
     found = {"file": str(name), "harm": what, "action": action, "code": done.code}
     newest = name.parts[0] == CHECKPOINTS and name.parts[1] == newest_of(base)
     if done.traceback:

@@ -9,7 +9,7 @@ import signal
 import time
 
 from advnets.training.checkpoints import CHECKPOINTS, numbers, read_manifest
-from faults.subjects import INTERVAL, SUBJECTS, ended, launch, numbers_of, resumed, run
+from faults.subjects import INTERVAL, SUBJECTS, launch, numbers_of, resumed, run
 
 
 @functools.cache
@@ -18,10 +18,10 @@ def reference(place, subject):
     folder = place.root / f"reference-{subject.replace(' ', '-')}"
     if not (folder.parent / f"{folder.name}.json").exists():
         shutil.rmtree(folder, ignore_errors=True)
-        run(place, place.command(subject, folder), folder)  # compiles
+        run(place.command(subject, folder), folder)  # compiles
         shutil.rmtree(folder)
         began, count = time.monotonic(), folder.parent / f"{folder.name}.count"
-        done = run(place, place.command(subject, folder), folder, count=count)
+        done = run(place.command(subject, folder), folder, count=count)
         assert done.code == 0, done.said
         about = {"seconds": time.monotonic() - began, "operations": int(count.read_text())}
         (folder.parent / f"{folder.name}.json").write_text(json.dumps(about))
@@ -61,14 +61,11 @@ def trial(place, seed):
         arguments = place.command(subject, folder, *resume)
         if draw.random() < 0.5:
             at = draw.randint(1, operations if attempt == 0 else operations // 2)
-            done, what = run(place, arguments, folder, at=at), f"operation {at}"
+            done, what = run(arguments, folder, at=at), f"operation {at}"
         else:
             moment = draw.uniform(0.05, seconds if attempt == 0 else seconds / 2)
-            process, what = launch(place, arguments, folder), f"{moment:.2f} s"
-            with contextlib.suppress(Exception):
-                process.wait(moment)
-            process.send_signal(signal.SIGKILL)
-            done = ended(process)
+            started, what = launch(arguments, folder), f"{moment:.2f} s"
+            done = started.wait(moment) or started.kill()
         if done.code == 0:
             break
         if done.code != -signal.SIGKILL:

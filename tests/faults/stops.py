@@ -18,11 +18,10 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 STARTED = 0.15
 
 
-def start(place, arguments):
+def start(arguments):
     """Starts the command as a user does."""
     return subprocess.Popen(
         [sys.executable, "-m", "advnets.bench", *arguments],
-        env=place.environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -37,7 +36,7 @@ def signalled(place, seed):
     expected, seconds, _ = reference(place, subject)
     folder, number = place.new(), draw.choice(SIGNALS)
     moment = draw.uniform(STARTED, seconds)
-    process = start(place, place.command(subject, folder))
+    process = start(place.command(subject, folder))
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(moment)
     process.send_signal(number)
@@ -66,15 +65,15 @@ def paired(place, seed):
     expected, *_ = reference(place, "one run")
     folder, gap = place.new(), draw.uniform(0, 2)
     arguments = place.command("one run", folder)
-    first = start(place, arguments)
+    first = start(arguments)
     time.sleep(gap)
-    second = start(place, arguments)
+    second = start(arguments)
     both = [Ended(p.wait(600), p.stderr.read()) for p in (first, second)]
     found = {"gap": round(gap, 2), "codes": [one.code for one in both]}
     refused = [one for one in both if one.code == 2]
     if sorted(one.code for one in both) != [0, 2] or any(one.traceback for one in both):
         return found | {"outcome": "not one", "said": [one.said[-800:] for one in both]}
-    whole = run(place, ["check", str(folder)], folder)
+    whole = run(["check", str(folder)], folder)
     same = numbers_of(folder) == expected and whole.code == 0
     shutil.rmtree(folder.parent)
     return found | {
@@ -95,7 +94,7 @@ def full_disk(place, seed):
         return {"outcome": "mounts are not allowed here"}
     try:
         folder = disk / "run"
-        done = run(place, place.command("one run", folder), folder)
+        done = run(place.command("one run", folder), folder)
         found = {"bytes": size, "code": done.code, "said": " ".join(done.sentences)[:300]}
         if done.code == 0:
             return found | {"outcome": "it had room"}

@@ -1,16 +1,16 @@
-"""Small runs to attack, of each kind: one run, seeds, a sweep, two stages; and how they are compared."""
+"""Small runs to attack: one run, seeds, a sweep, two stages; and how two of a kind are compared."""
 
 import dataclasses
 import hashlib
 import json
+import multiprocessing
 import os
 import re
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 from advnets.training.checkpoints import CHECKPOINTS, check_whole, numbers
+from faults import preloaded
 
 TINY = [
     "--evaluate-every", "2", "--num-samples", "100", "--generator.hidden-sizes", "16",
@@ -32,6 +32,20 @@ SUBJECTS = {
 OF_THE_OCCASION = ("provenance", "updates_per_second", "files", "format", "sha256", "data")
 
 
+# Of every process: programs are compiled once, and small players need one core.
+ENVIRONMENT = {
+    "JAX_PLATFORMS": "cpu",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
+    "OMP_NUM_THREADS": "1",
+    "HF_DATASETS_OFFLINE": "1",
+}
+# Processes are forked from one that has imported the package and begun nothing.
+forks = multiprocessing.get_context("forkserver")
+forks.set_forkserver_preload(["faults.preloaded"])
+
+
 @dataclasses.dataclass(frozen=True)
 class Place:
     """Where trials are made.
@@ -42,18 +56,10 @@ class Place:
 
     root: Path
 
-    @property
-    def environment(self):
-        """That of every process: programs are compiled once, of small players on one core."""
-        return os.environ | {
-            "JAX_PLATFORMS": "cpu",
-            "JAX_COMPILATION_CACHE_DIR": str(self.root / "programs"),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-            "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
-            "OMP_NUM_THREADS": "1",
-            "HF_DATASETS_OFFLINE": "1",
-        }
+    def prepare(self):
+        """Makes the folder, and the environment of all processes."""
+        self.root.mkdir(exist_ok=True)
+        os.environ.update(ENVIRONMENT, JAX_COMPILATION_CACHE_DIR=str(self.root / "programs"))
 
     @property
     def data(self):
@@ -102,29 +108,47 @@ class Ended:
         return [line for line in lines if line.startswith("error: ")]
 
 
-def launch(place, arguments, folder, **settings):
-    """Starts the benchmark command; settings go to the launcher."""
-    environment = place.environment | {"FAULTS_FOLDER": str(folder)}
-    environment |= {f"FAULTS_{name.upper()}": str(value) for name, value in settings.items()}
-    return subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("launcher.py")), *arguments],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
+@dataclasses.dataclass(frozen=True)
+class Started:
+    """A process at work.
+
+    Attributes:
+        process: it.
+        log: where its standard error goes.
+    """
+
+    process: multiprocessing.Process
+    log: Path
+
+    def wait(self, seconds=600):
+        """Waits until it has ended, at most that long; what came of it, if it has."""
+        self.process.join(seconds)
+        if self.process.exitcode is None:
+            return None
+        return Ended(self.process.exitcode, self.log.read_text(errors="replace"))
+
+    def kill(self):
+        """Kills it; what came of it."""
+        self.process.kill()
+        return self.wait()
+
+
+def launch(arguments, folder, **settings):
+    """Starts the benchmark command on a run's folder; settings go to the process."""
+    descriptor, log = tempfile.mkstemp(dir=folder.parent, suffix=".log")
+    os.close(descriptor)
+    process = forks.Process(
+        target=preloaded.command, args=(arguments, str(folder), log), kwargs=settings
     )
+    process.start()
+    return Started(process, Path(log))
 
 
-def ended(process, timeout=600):
-    """Waits for a process."""
-    _, said = process.communicate(timeout=timeout)
-    return Ended(process.returncode, said)
-
-
-def run(place, arguments, folder, **settings):
-    """Runs the benchmark command."""
-    return ended(launch(place, arguments, folder, **settings))
+def run(arguments, folder, **settings):
+    """Runs the benchmark command to its end."""
+    done = launch(arguments, folder, **settings).wait()
+    assert done is not None, f"{arguments} takes too long"
+    return done
 
 
 def numbers_of(folder):
@@ -154,4 +178,4 @@ def resumed(place, subject, folder, *more):
     """Brings a run to its end, from whatever is in its folder."""
     began = (folder / "config.json").exists()
     arguments = place.command(subject, folder, *(["--resume"] if began else []), *more)
-    return run(place, arguments, folder)
+    return run(arguments, folder)

@@ -1,0 +1,49 @@
+"""The benchmark command in a process that kills itself at a chosen file operation."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot
+import orbax.checkpoint
+import scipy.stats
+import sklearn.datasets
+
+from advnets.bench.cli import main
+
+# Imported here, once for all.
+_ = matplotlib.pyplot, orbax.checkpoint, scipy.stats, sklearn.datasets
+WATCHED = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.utime"}
+
+
+def command(arguments, folder, log, *, at=0, count=None):
+    """Runs the command in this process, which ends with its exit code.
+
+    Args:
+        arguments: its arguments.
+        folder: the run's folder.
+        log: where its standard error goes.
+        at: the file operation within the folder, from 1 on, at which to die by SIGKILL.
+        count: a file that is given the number of operations in the end.
+    """
+    opened = os.open(log, os.O_WRONLY | os.O_TRUNC)
+    os.dup2(opened, 2)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    done = 0
+
+    def watch(event, given):
+        nonlocal done
+        if event not in WATCHED or not given:
+            return
+        path = os.fsdecode(given[0]) if isinstance(given[0], bytes) else given[0]
+        if isinstance(path, str | os.PathLike) and os.fspath(path).startswith(folder):
+            done += 1
+            if done == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(watch)
+    code = main(arguments)
+    if count is not None:
+        Path(count).write_text(f"{done}")
+    sys.exit(code)
