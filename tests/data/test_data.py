@@ -1,8 +1,12 @@
 """The data sets: splits, and refusals before any work."""
 
 import dataclasses
+import hashlib
+import sys
+import warnings
 
 import datasets
+import huggingface_hub
 import numpy as np
 import pytest
 from helpers.synthetic import write_mirror
@@ -27,7 +31,9 @@ def test_digits_are_split_without_overlap_or_loss():
 
 
 def test_real_mnist_is_split_as_in_the_paper(data_dir):
-    mnist = data.load("mnist", data_dir)
+    with warnings.catch_warnings(action="error"):  # its SHA-256 is the one that is known
+        mnist = data.load("mnist", data_dir)
+    assert mnist.source == "local mirror of ylecun/mnist"
     assert mnist.train.shape == (50_000, 28, 28)
     assert mnist.validation.shape == (10_000, 28, 28)
     assert mnist.test.shape == (10_000, 28, 28)
@@ -93,6 +99,27 @@ def test_a_lossy_copy_says_so(tmp_path, monkeypatch, kinds):
     assert cifar10.source == "local mirror of uoft-cs/cifar10, lossy copy (not PNG)"
 
 
+@pytest.mark.parametrize("change", ["none", "pixel", "rows", "parts", "lossy"])
+def test_a_set_of_known_digest_says_when_it_is_another(tmp_path, monkeypatch, change):
+    rows = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
+    sha256 = hashlib.sha256(rows.tobytes()).hexdigest()
+    small = dataclasses.replace(hub.HUB["cifar10"], train_rows=4, rows=(6, 2), sha256=sha256)
+    monkeypatch.setitem(hub.HUB, "cifar10", small)
+    if change == "pixel":
+        rows[7, 31, 31, 2] ^= 1
+    elif change != "none":
+        rows = rows[{"rows": [1, 0, 2, 3, 4, 5, 6, 7], "parts": [6, *range(6), 7]}.get(change, ...)]
+    kind = "JPEG" if change == "lossy" else "PNG"
+    splits = {"train": rows[:6], "test": rows[6:]}
+    write_mirror(tmp_path / CIFAR10, splits, column="img", kind=kind)
+    with warnings.catch_warnings(record=True, action="always") as warned:
+        source = data.load("cifar10", tmp_path).source
+    said = {"none": "", "lossy": ", lossy copy (not PNG)"}.get(change, ", not the original images")
+    assert source == f"local mirror of uoft-cs/cifar10{said}"
+    expected = ["holds other images than uoft-cs/cifar10"] * (change not in ("none", "lossy"))
+    assert [expected[0] in str(warning.message) for warning in warned] == [True] * len(expected)
+
+
 def test_real_cifar10_is_split_as_in_the_paper(data_dir):
     cifar10 = data.load("cifar10", data_dir)
     assert cifar10.train.shape == (40_000, 32, 32, 3)
@@ -134,7 +161,7 @@ def test_a_missing_split_is_named(tmp_path):
 
 def test_an_empty_folder_is_refused(tmp_path):
     (tmp_path / "ylecun" / "mnist").mkdir(parents=True)
-    with pytest.raises(data.DataError, match="could not be read"):
+    with pytest.raises(data.DataError, match="the folder is empty; get the repository's files"):
         data.load("mnist", tmp_path)
 
 
@@ -143,7 +170,8 @@ def test_no_network_and_no_mirror_is_said_in_a_sentence(monkeypatch):
         raise ConnectionError("Couldn't reach 'ylecun/mnist' on the Hub")
 
     monkeypatch.delenv("ADVNETS_DATA", raising=False)
-    monkeypatch.setattr(datasets, "load_dataset", unreachable)
+    monkeypatch.setattr(datasets, "load_dataset_builder", unreachable)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", unreachable)
     with pytest.raises(data.DataError, match="connect to the network, or give a local mirror"):
         data.load("mnist")
 
@@ -151,3 +179,79 @@ def test_no_network_and_no_mirror_is_said_in_a_sentence(monkeypatch):
 def test_an_unknown_name_is_refused():
     with pytest.raises(data.DataError, match="unknown data set 'nosuch'"):
         data.load("nosuch")
+
+
+@pytest.mark.parametrize(
+    ("name", "missing"), [("digits", "sklearn.datasets"), ("mnist", "pyarrow"), ("mnist", "PIL")]
+)
+def test_a_missing_extra_is_named_with_the_remedy(tmp_path, monkeypatch, name, missing):
+    write_mirror(tmp_path / MNIST, {"train": GREY, "test": GREY})
+    # What Python finds where a package is not installed.
+    for module in [m for m in sys.modules if m == missing or m.startswith(f"{missing}.")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, missing, None)
+    message = rf"{name} is read with {missing}.*, which is missing; pip install 'advnets\[bench\]'"
+    with pytest.raises(ModuleNotFoundError, match=message):
+        data.load(name, tmp_path)
+
+
+def made_up(folds=2):
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (3, 2, 2), np.uint8) for _ in range(2 * folds + 1)]
+    pairs = zip(images[1::2], images[2::2], strict=True)
+    return data.Dataset("name", images[0], tuple(data.Fold(*pair) for pair in pairs), "source")
+
+
+def test_the_fingerprint_is_the_documented_digest():
+    small = made_up()
+    parts = [("train", small.train)]
+    for number, fold in enumerate(small.folds):
+        parts += [(f"validation {number}", fold.validation), (f"test {number}", fold.test)]
+    text = b"".join(f"{name} uint8 [3, 2, 2]\n".encode() + x.tobytes() for name, x in parts)
+    assert small.fingerprint() == hashlib.sha256(text).hexdigest()
+    assert dataclasses.replace(small, name="other", source="other").fingerprint() == (
+        small.fingerprint()
+    )
+    # Not how the numbers lie in memory.
+    turned = dataclasses.replace(small, train=np.asfortranarray(small.train))
+    assert turned.fingerprint() == small.fingerprint()
+
+
+def changed(images):
+    """One pixel changed, for each; a row less; two rows exchanged."""
+    for place in np.ndindex(images.shape):
+        other = images.copy()
+        other[place] ^= 1
+        yield other
+    yield from (images[:-1], images[[1, 0, 2]])
+
+
+def reshaped(dataset, shape):
+    def of(images):
+        return images.reshape(-1, *shape)
+
+    folds = tuple(data.Fold(of(fold.validation), of(fold.test)) for fold in dataset.folds)
+    return dataclasses.replace(dataset, train=of(dataset.train), folds=folds)
+
+
+def test_the_fingerprint_changes_with_anything_in_any_part():
+    small = made_up()
+    others = [dataclasses.replace(small, train=images) for images in changed(small.train)]
+    for number, fold in enumerate(small.folds):
+        for part in ("validation", "test"):
+            for images in changed(getattr(fold, part)):
+                folds = list(small.folds)
+                folds[number] = dataclasses.replace(fold, **{part: images})
+                others.append(dataclasses.replace(small, folds=tuple(folds)))
+    others += [
+        dataclasses.replace(small, folds=folds) for folds in (small.folds[::-1], small.folds[:1])
+    ]
+    # A row that moves from one part to the next, other shapes, another type.
+    both = np.concatenate([small.folds[0].validation, small.folds[0].test])
+    moved = (data.Fold(both[:2], both[2:]), *small.folds[1:])
+    others.append(dataclasses.replace(small, folds=moved))
+    others += [reshaped(small, shape) for shape in ((4,), (1, 4), (4, 1))]
+    signed = made_up()
+    object.__setattr__(signed, "train", signed.train.view(np.int8))
+    found = {dataset.fingerprint() for dataset in [small, *others, signed]}
+    assert len(found) == len(others) + 2

@@ -4,6 +4,7 @@ import inspect
 from pathlib import Path
 
 import datasets
+import huggingface_hub
 import numpy as np
 import pytest
 from helpers.synthetic import encoded, write_mirror
@@ -81,19 +82,49 @@ def test_the_environment_names_the_mirror_of_any_repository(tmp_path, monkeypatc
     assert not list((tmp_path / "cache").rglob("*.arrow"))  # read as it is
 
 
-def test_the_hub_is_asked_without_a_mirror(monkeypatch):
-    asked = {}
+class FakeBuilder:
+    """What `datasets` would open on the Hub."""
 
-    def load_dataset(path, **options):
-        asked.update(options, path=path)
+    def __init__(self, rows, name="parquet", data_files=None):
+        self.rows, self.name = rows, name
+        self.config = datasets.BuilderConfig(data_files=data_files)
+
+    def download_and_prepare(self):
+        pass
+
+    def as_dataset(self):
         column = datasets.Features({"image": datasets.Image()})
-        images = [{"bytes": encoded(x), "path": None} for x in pictures(10)]
-        table = datasets.Dataset.from_dict({"image": images}, features=column)
+        table = datasets.Dataset.from_dict({"image": self.rows}, features=column)
         return datasets.DatasetDict({"train": table})
 
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+
+def put_on_hub(monkeypatch, builder, card=None):
+    """Stands in for the Hub; gives the list of what is asked of it."""
+    asked = []
+
+    def download(hub_id, name, *, repo_type):
+        asked.append(name)
+        if card is None or name != "README.md":
+            raise huggingface_hub.errors.EntryNotFoundError("none")
+        return str(card)
+
+    def load_dataset_builder(path):
+        asked.append(path)
+        return builder
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    monkeypatch.setattr(datasets, "load_dataset_builder", load_dataset_builder)
+    return asked
+
+
+def in_rows(images):
+    return [{"bytes": encoded(image), "path": None} for image in images]
+
+
+def test_the_hub_is_asked_without_a_mirror(monkeypatch):
+    asked = put_on_hub(monkeypatch, FakeBuilder(in_rows(pictures(10))))
     loaded = data.load(NAME)
-    assert asked == {"path": NAME, "streaming": False}
+    assert asked == ["README.md", ".huggingface.yaml", NAME]
     assert parts(loaded) == ([*range(8)], [8], [9])
     assert loaded.source == "Hugging Face Hub, someone/pictures, column 'image'"
 
@@ -120,13 +151,15 @@ def test_a_folders_rows_are_in_the_order_of_the_paths(tmp_path):
     assert (loaded.name, loaded.source) == ("imagefolder", "folder of images, faces")
 
 
-def test_a_folders_order_is_not_left_to_the_library(tmp_path, monkeypatch):
-    write_folder(tmp_path, [f"{x}.png" for x in range(10)], pictures(10))
-    column = datasets.Features({"image": datasets.Image()})
-    backwards = [str(tmp_path / f"{x}.png") for x in range(9, -1, -1)]
-    table = datasets.Dataset.from_dict({"image": backwards}, features=column)
-    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: {"train": table})
-    assert parts(data.load("imagefolder", tmp_path)) == ([*range(8)], [8], [9])
+def test_a_folders_order_is_that_of_the_paths_as_text(tmp_path):
+    names = [*(f"a/{x}.png" for x in range(11)), "a-1/0.png", "B.png", "é.png"]
+    order = ["B.png", "a-1/0.png", "a/0.png", "a/1.png", "a/10.png"]
+    order += [*(f"a/{x}.png" for x in range(2, 10)), "é.png"]
+    images = dict(zip(order, pictures(14), strict=True))
+    write_folder(tmp_path, names[::-1], [images[name] for name in names[::-1]])
+    train, validation, test = parts(data.load("imagefolder", tmp_path))
+    assert sorted(train + validation + test) == [*range(14)]
+    assert train == [x for x in range(14) if x not in (8, 9)]
 
 
 def test_a_folders_own_splits_are_used(tmp_path):
@@ -148,7 +181,7 @@ def test_colour_is_that_of_the_images(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("mode", "channels"), [("1", 0), ("LA", 0), ("P", 3), ("RGBA", 3), ("RGB", 3), ("L", 0)]
+    ("mode", "channels"), [("1", 0), ("LA", 0), ("P", 0), ("RGBA", 3), ("RGB", 3), ("L", 0)]
 )
 def test_other_modes_of_8_bits_become_grey_or_rgb(tmp_path, mode, channels):
     images = [np.full((6, 6), 255 * (row % 2), np.uint8) for row in range(10)]
@@ -260,7 +293,7 @@ def test_a_missing_folder_is_named(tmp_path, monkeypatch):
         data.load("imagefolder", tmp_path / "nowhere")
     with pytest.raises(data.DataError, match=r"there is no folder .*someone/pictures; --data-dir"):
         data.load(NAME, tmp_path)
-    with pytest.raises(data.DataError, match="could not be read"):
+    with pytest.raises(data.DataError, match="there is no image file"):
         data.load("imagefolder", tmp_path)  # empty
     monkeypatch.setenv("ADVNETS_DATA", str(tmp_path))  # a mirror, not a folder of images
     with pytest.raises(data.DataError, match="imagefolder needs the folder of the images"):

@@ -141,7 +141,19 @@ def test_a_missing_file_is_said_not_to_be_public(tmp_path):
         data.load("tfd")
 
 
-@pytest.mark.parametrize("content", [b"", b"no MATLAB file", b"\x89HDF\r\n\x1a\n" + bytes(600)])
+HDF5 = b"\x89HDF\r\n\x1a\n"
+
+
+@pytest.mark.parametrize("start", [b"", b"MATLAB 7.3 MAT-file".ljust(124) + b"\0\2IM" + bytes(384)])
+def test_a_file_of_format_7_3_is_to_be_saved_as_v7(tmp_path, start):
+    (tmp_path / FILE).write_bytes(start + HDF5 + bytes(600))
+    with pytest.raises(
+        data.DataError, match=r"format 7\.3, which is not read; save it as v7, .*-v7"
+    ):
+        data.load("tfd", tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"no MATLAB file", bytes(600)])
 def test_other_files_are_refused(tmp_path, content):
     (tmp_path / FILE).write_bytes(content)
     with pytest.raises(data.DataError, match="could not be read as a MATLAB file"):

@@ -1,37 +1,55 @@
-"""Repositories opened and images decoded with Hugging Face `datasets`; no code of theirs is run."""
+"""What is read, whatever it is read from: encoded images in splits, and how messages name them."""
 
 import contextlib
-import itertools
-import os
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import Any
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
 
 from advnets.data.dataset import DataError
 
-# Encoded images held at a time; those of photographs are large.
-BATCH = 100
+# A row's name for a message, and its image file's bytes.
+Encoded: TypeAlias = tuple[str, bytes]
+
+# What messages show of a text from a file.
+SHOWN = 200
 
 
-def repository(hub_id: str, data_dir: str | os.PathLike[str] | None) -> tuple[str, str]:
-    """The path that a Hub repository is read from, and how a result's record names it."""
-    if data_dir is None:
-        return hub_id, f"Hugging Face Hub, {hub_id}"
-    folder = Path(data_dir) / hub_id
-    if not folder.is_dir():
-        raise DataError(
-            f"there is no folder {folder}; --data-dir (or ADVNETS_DATA) must name a folder that "
-            f"holds {hub_id} as on the Hub"
-        )
-    return str(folder), f"local mirror of {hub_id}"
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Rows that hold image files.
+
+    Attributes:
+        columns: the names of all columns.
+        images: those that hold images.
+        rows: the rows of a column, in order.
+        count: how many there are, if that is known before they are read.
+    """
+
+    columns: tuple[str, ...]
+    images: tuple[str, ...]
+    rows: Callable[[str], Iterator[Encoded]]
+    count: int | None = None
 
 
-def open_splits(path: str, *, local: bool, **options: Any) -> Mapping[str, Any]:
-    """The splits of a repository, of a local mirror of one, or of what a builder reads."""
-    import datasets
+def content_of(value: Any, row: int) -> tuple[str, bytes | None, str | None]:
+    """A row's name, its bytes, and the path beside them, as a data set stores an image."""
+    name = f"row {row}"
+    if value is None:
+        raise DataError(f"{name} has no image")
+    if isinstance(value, bytes):
+        return name, value, None
+    if not isinstance(value, dict):
+        raise DataError(f"{name} holds no image file but {type(value).__name__}; save it as PNG")
+    path = value.get("path")
+    return f"{name} ({shown(path)})" if path else name, value.get("bytes"), path
 
-    # What is local is read as it is: the library's cache would hide a file that changed.
-    return datasets.load_dataset(path, streaming=local, **options)
+
+def no_bytes(name: str) -> DataError:
+    """The refusal of a row that names a file or an address, which may be any of this machine's."""
+    return DataError(
+        f"{name} has no bytes but the name of a file, which is not opened; the images must be in "
+        "the rows"
+    )
 
 
 @contextlib.contextmanager
@@ -41,6 +59,8 @@ def explained(path: str) -> Iterator[None]:
         yield
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
+    except ModuleNotFoundError:
+        raise  # nothing is wrong with the data
     except ConnectionError as error:
         raise DataError(
             f"{path} could not be fetched from the Hub; connect to the network, or give a local "
@@ -54,30 +74,11 @@ def explained(path: str) -> Iterator[None]:
 
 def reason(error: Exception) -> str:
     """An error in one line."""
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return shown(str(error).splitlines()[0]) if str(error) else type(error).__name__
 
 
-def decoded(split: Any, column: str, *, by_path: bool = False) -> Iterator[tuple[str, Any]]:
-    """Each row's name for a message, and its image as Pillow decodes it."""
-    import datasets
-
-    if column not in (split.column_names or []):
-        raise DataError(f"there is no column {column!r}")
-    decoder = datasets.Image()
-    encoded = split.cast_column(column, datasets.Image(decode=False)).select_columns([column])
-    batches = encoded.iter(batch_size=BATCH)
-    values: Iterable[Any] = itertools.chain.from_iterable(batch[column] for batch in batches)
-    if by_path:
-        # A row of a folder is no more than a path here.
-        values = sorted(values, key=lambda value: value["path"])
-    for row, value in enumerate(values):
-        name = f"row {row}"
-        if value is None:
-            raise DataError(f"{name} has no image")
-        if value["path"]:
-            name += f" ({value['path']})"
-        try:
-            picture = decoder.decode_example(value)
-        except Exception as error:  # Pillow raises many kinds
-            raise DataError(f"{name} could not be decoded: {reason(error)}") from error
-        yield name, picture
+def shown(text: object) -> str:
+    """A text from a file as a message may show it: short, without control characters."""
+    line = str(text)
+    line = line if len(line) <= SHOWN else f"{line[:SHOWN]}..."
+    return line if line.isprintable() else ascii(line)[1:-1]

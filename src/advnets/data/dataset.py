@@ -1,6 +1,8 @@
 """What a data set is once it is loaded."""
 
 import dataclasses
+import hashlib
+from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import UInt8
@@ -40,6 +42,25 @@ class Dataset:
     train: UInt8[np.ndarray, " train *shape"]
     folds: tuple[Fold, ...]
     source: str
+
+    def fingerprint(self) -> str:
+        """What identifies the images of every part: SHA-256 in hexadecimal.
+
+        It differs if any pixel, row, shape or type does, or the order of rows or folds; `name` and
+        `source` are not in it. Each part is hashed as a line such as `"test 0 uint8 [256, 8, 8]"`
+        (the name, for a fold's its number, the type, the shape), then its pixels row by row.
+        """
+        digest = hashlib.sha256()
+        for name, images in self._parts():
+            digest.update(f"{name} {images.dtype.name} {list(images.shape)}\n".encode())
+            digest.update(np.ascontiguousarray(images).data)
+        return digest.hexdigest()
+
+    def _parts(self) -> Iterator[tuple[str, np.ndarray]]:
+        yield "train", self.train
+        for number, fold in enumerate(self.folds):
+            yield f"validation {number}", fold.validation
+            yield f"test {number}", fold.test
 
     @property
     def validation(self) -> UInt8[np.ndarray, " validation *shape"]:

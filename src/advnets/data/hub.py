@@ -1,13 +1,16 @@
 """The paper's data sets that are on the Hugging Face Hub."""
 
 import dataclasses
+import hashlib
 import os
-from typing import Any
+import warnings
 
 import numpy as np
 from jaxtyping import UInt8
 
-from advnets.data._reading import decoded, explained, open_splits, repository
+from advnets.data._decoding import pictures
+from advnets.data._reading import Split, explained
+from advnets.data._repositories import open_splits, repository
 from advnets.data.dataset import DataError, Dataset, Fold
 
 
@@ -21,6 +24,7 @@ class HubImages:
         shape: the shape of an image.
         train_rows: how many of the train split's rows are trained on; the rest validate.
         rows: how many rows the train and the test split must have.
+        sha256: that of the pixels of both, train before test, row by row; None if it is not known.
     """
 
     hub_id: str
@@ -28,10 +32,20 @@ class HubImages:
     shape: tuple[int, ...]
     train_rows: int
     rows: tuple[int, int]
+    sha256: str | None = None
 
 
 HUB = {
-    "mnist": HubImages("ylecun/mnist", "image", (28, 28), 50_000, (60_000, 10_000)),
+    # The pixels of train-images-idx3-ubyte (MD5 6bbc9ace898e44ae57da46a324031adb) and of
+    # t10k-images-idx3-ubyte (MD5 2646ac647ad5339dbf082846283269ea).
+    "mnist": HubImages(
+        "ylecun/mnist",
+        "image",
+        (28, 28),
+        50_000,
+        (60_000, 10_000),
+        "5b92582eb909c82a9bfefcd44acbe9233be3eb5b419a44cf211022ad2bf4bf96",
+    ),
     "cifar10": HubImages("uoft-cs/cifar10", "img", (32, 32, 3), 40_000, (50_000, 10_000)),
 }
 
@@ -41,7 +55,9 @@ def load_hub(name: str, data_dir: str | os.PathLike[str] | None = None) -> Datas
 
     A mirror may hold JPEG images where the Hub has PNG, which is lossless. They are loaded, but
     `source` then ends in "lossy copy (not PNG)": a number computed on them isn't comparable with
-    one computed on the originals.
+    one computed on the originals. MNIST's pixels and their order are known by their SHA-256; if
+    they differ there is a warning, and `source` ends in "not the original images". CIFAR-10 is
+    known by the size, number and type of its images only.
 
     Args:
         name: a key of `HUB`.
@@ -63,27 +79,44 @@ def load_hub(name: str, data_dir: str | os.PathLike[str] | None = None) -> Datas
                 raise DataError(f"there is no split {split!r}")
         train, lossy_train = _images(splits["train"], "train", spec, spec.rows[0])
         test, lossy_test = _images(splits["test"], "test", spec, spec.rows[1])
+    if lossy_train or lossy_test:
+        source += ", lossy copy (not PNG)"
+    elif spec.sha256 not in (None, _sha256(train, test)):
+        source += ", not the original images"
+        warnings.warn(
+            f"{path} holds other images than {spec.hub_id}, or in another order (their SHA-256 "
+            "differs): numbers computed on them are not comparable; get it afresh",
+            stacklevel=2,
+        )
     return Dataset(
         name=name,
         train=train[: spec.train_rows],
         folds=(Fold(validation=train[spec.train_rows :], test=test),),
-        source=source + (", lossy copy (not PNG)" if lossy_train or lossy_test else ""),
+        source=source,
     )
 
 
+def _sha256(*parts: np.ndarray) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.data)
+    return digest.hexdigest()
+
+
 def _images(
-    split: Any, split_name: str, spec: HubImages, rows: int
+    split: Split, split_name: str, spec: HubImages, rows: int
 ) -> tuple[UInt8[np.ndarray, " n *shape"], bool]:
     """A split's images, and whether any of them was in another format than PNG."""
     mode = "L" if len(spec.shape) == 2 else "RGB"
     images = np.empty((rows, *spec.shape), np.uint8)
     count, lossy = 0, False
-    for name, picture in decoded(split, spec.column):
-        image = np.asarray(picture)
-        if picture.mode != mode or image.shape != spec.shape:
+    for picture in pictures(split, spec.column):
+        image = np.asarray(picture.image)
+        if picture.image.mode != mode or image.shape != spec.shape:
             raise DataError(
                 f"the images must be uint8 of shape {spec.shape}; got {image.dtype} of shape "
-                f"{image.shape} (Pillow's mode {picture.mode}) in {name} of the {split_name} split"
+                f"{image.shape} (Pillow's mode {picture.image.mode}) in {picture.name} of the "
+                f"{split_name} split"
             )
         if count < rows:
             images[count] = image

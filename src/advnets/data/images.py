@@ -1,13 +1,19 @@
 """Any data set of images: a repository of the Hub, or a folder."""
 
+import math
 import os
+import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from advnets.data._reading import decoded, explained, open_splits, repository
+from advnets.data._decoding import Picture, pictures
+from advnets.data._local import image_folder
+from advnets.data._reading import Split, explained, shown
+from advnets.data._repositories import open_splits, repository
 from advnets.data.dataset import DataError, Dataset, Fold
 
 PARTS = ("train", "validation", "test")
@@ -16,24 +22,52 @@ VALIDATION = ("validation", "valid", "val", "dev")
 GREY = ("1", "L", "LA")
 COLOUR = ("P", "RGB", "RGBA", "CMYK", "YCbCr")
 
+# The most pixels that an image has without `image_size`, or with it: 4096×4096.
+PIXELS = 2**24
+
+
+def _memory() -> int:
+    """The machine's, in bytes, where Python can tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return 2**34
+
+
+# The most bytes that all images take together: half of the machine's memory.
+BYTES = _memory() // 2
+
 
 def load_images(
     name: str, data_dir: str | os.PathLike[str] | None = None, *, image_size: int | None = None
 ) -> Dataset:
     """Any image data set, by its Hub id or as a folder of image files.
 
-    Images: 8 bits for each of one channel if all images are grey, of three (RGB) otherwise;
-    transparency is dropped. With `image_size`, each image is cropped to the square in its middle,
-    and that is resized with Pillow's LANCZOS filter, which averages over the pixels it merges. Of
-    several columns of images the first is read. A repository with several configurations must have
-    a default one.
+    Images: 8 bits for each of one channel if all images are grey (also by their palette), of three
+    (RGB) otherwise. Images of more bits are refused. Transparency is dropped and of several pages
+    or frames the first is read, both with a warning that counts the images. With `image_size`, each
+    image is cropped to the square in its middle, and that is resized with Pillow's LANCZOS filter,
+    which averages over the pixels it merges. An image may have 4096×4096 pixels (with `image_size`,
+    some 179 million), and all together half of the machine's memory. Of several columns of images
+    the first is read. A repository with several configurations must have a default one.
 
     Splits: those of the data set, where it has `train` and `test`, and `validation` (or `valid`,
     `val`, `dev`). Without a split to validate, row i of `train` validates if i mod 10 = 9. Without
     one to test, the split that would validate tests. A data set with a single split validates row
     i if i mod 10 = 8, and tests it if i mod 10 = 9. So the order of the rows doesn't matter where
-    they are sorted by class. A folder's splits are what `datasets` takes them for (it goes by the
-    names of folders and files, such as `train/` and `test/`), its rows in the order of the paths.
+    they are sorted by class.
+
+    Files: a folder's images, and those of a mirror of image files, are all files in it, at any
+    depth, with an extension of Pillow's, in the order of their paths in it as text (`a-1/0.png`,
+    `a/0.png`, `a/1.png`, `a/10.png`). Names that begin with a dot, and folders that begin with two
+    underscores, are skipped. The first word for a split in a path names it, in any case, between
+    separators (`-._ `, digits, `/`): train, training; validation, valid, val, dev; test, testing,
+    eval, evaluation. Without such a word in any path there is one split. If some paths have one
+    and others don't, that is an error, as files would be left out. A mirror's Parquet files are
+    read row by row, in the order that its README.md lists or else that of their paths.
+
+    Data that are not yours: no code is run, no row or list of a repository opens a file outside of
+    it or an address, and no pipe or device is opened.
 
     Args:
         name: `"imagefolder"`, or the repository as `owner/name`.
@@ -46,25 +80,30 @@ def load_images(
         The images, split.
 
     Raises:
-        ValueError: if `image_size` is below 1.
-        DataError: if the data can't be had, if an image can't be decoded or differs in size from
-            the first, or if a part has no rows.
+        ValueError: if `image_size` is below 1 or above 4096.
+        DataError: if the data can't be had, if files would be left out, if an image can't be
+            decoded, is too large or differs in size from the first, or if a part has no rows.
     """
     if image_size is not None and image_size < 1:
         raise ValueError(f"image_size must be at least 1 pixel; got {image_size}")
+    if image_size is not None and image_size**2 > PIXELS:
+        raise ValueError(
+            f"image_size must be at most {math.isqrt(PIXELS)} pixels; got {image_size}"
+        )
     if name == "imagefolder":
         path, source = _folder(data_dir)
     else:
         path, source = repository(name, data_dir)
     with explained(path):
         if name == "imagefolder":
-            splits = open_splits(
-                name, local=True, data_dir=path, drop_labels=True, drop_metadata=True
-            )
+            splits = image_folder(Path(path))
         else:
             splits = open_splits(path, local=data_dir is not None)
         column = _column(splits)
-        parts = _parts(_dealt(splits, column, by_path=name == "imagefolder"), image_size)
+        read = _deal(list(splits))
+        counts = [splits[split].count for split in read]
+        count = sum(filter(None, counts)) if None not in counts else None
+        parts = _parts(_dealt(splits, read, column, image_size), count, image_size)
     details = f", column {column!r}" if name != "imagefolder" else ""
     if image_size is not None:
         details += f", cropped and resized to {image_size}×{image_size}"
@@ -85,14 +124,12 @@ def _folder(data_dir: str | os.PathLike[str] | None) -> tuple[str, str]:
     return str(folder), f"folder of images, {folder.name}"
 
 
-def _column(splits: Mapping[str, Any]) -> str:
-    import datasets
-
-    features = next(iter(splits.values())).features or {}
-    for name, feature in features.items():
-        if isinstance(feature, datasets.Image):
-            return name
-    raise DataError(f"no column holds images; the columns are {', '.join(features) or 'unknown'}")
+def _column(splits: Mapping[str, Split]) -> str:
+    first = next(iter(splits.values()))
+    if not first.images:
+        columns = ", ".join(map(shown, first.columns)) or "unknown"
+        raise DataError(f"no column holds images; the columns are {columns}")
+    return first.images[0]
 
 
 def _deal(names: list[str]) -> dict[str, tuple[str, ...]]:
@@ -102,7 +139,8 @@ def _deal(names: list[str]) -> dict[str, tuple[str, ...]]:
     spare = next((name for name in VALIDATION if name in names), None)
     if "train" not in names or not (spare or "test" in names):
         raise DataError(
-            f"the splits are {', '.join(names)}; there must be train and test, or a single one"
+            f"the splits are {shown(', '.join(names))}; there must be train and test, or a single "
+            "one"
         )
     if spare and "test" in names:
         return {"train": ("train",), spare: ("validation",), "test": ("test",)}
@@ -110,55 +148,96 @@ def _deal(names: list[str]) -> dict[str, tuple[str, ...]]:
 
 
 def _dealt(
-    splits: Mapping[str, Any], column: str, *, by_path: bool
-) -> Iterator[tuple[str, str, Any]]:
+    splits: Mapping[str, Split],
+    read: Mapping[str, tuple[str, ...]],
+    column: str,
+    image_size: int | None,
+) -> Iterator[tuple[str, str, Picture]]:
     """The part of each row, its name for a message, and its image."""
-    for split, parts in _deal(list(splits)).items():
-        for row, (name, picture) in enumerate(decoded(splits[split], column, by_path=by_path)):
-            yield parts[row % len(parts)], f"{name} of the {split} split", picture
+    most = PIXELS if image_size is None else None
+    for split, parts in read.items():
+        for row, picture in enumerate(pictures(splits[split], column, most)):
+            yield parts[row % len(parts)], f"{picture.name} of the {shown(split)} split", picture
 
 
-def _parts(rows: Iterator[tuple[str, str, Any]], image_size: int | None) -> dict[str, np.ndarray]:
+def _parts(
+    rows: Iterator[tuple[str, str, Picture]], count: int | None, image_size: int | None
+) -> dict[str, np.ndarray]:
     """Each part's images in one array, which grows with them: no second copy is needed."""
     pixels = {part: bytearray() for part in PARTS}
     mode, size, first = "L", None, ""
-    for part, name, picture in rows:
-        picture = _prepared(picture, name, image_size)
+    lost: Counter[str] = Counter()
+    for number, (part, name, picture) in enumerate(rows, start=1):
+        lost.update(_lost(picture))
+        image = _prepared(picture.image, name, image_size)
         if size is None:
-            size, first = picture.size, name
-        if picture.size != size:
+            size, first = image.size, name
+        if image.size != size:
             raise DataError(
-                f"{first} has {size[0]}×{size[1]} pixels and {name} has {picture.size[0]}×"
-                f"{picture.size[1]}; give --image-size (image_size) to make them one size"
+                f"{first} has {size[0]}×{size[1]} pixels and {name} has {image.size[0]}×"
+                f"{image.size[1]}; give --image-size (image_size) to make them one size"
             )
-        if picture.mode == "RGB" and mode == "L":
+        channels = 3 if "RGB" in (mode, image.mode) else 1
+        _check_room(max(number, count or 0), size, channels)
+        if channels == 3 and mode == "L":
             mode = "RGB"
             pixels = {part: _coloured(grey) for part, grey in pixels.items()}
-        pixels[part] += picture.convert(mode).tobytes()
+        pixels[part] += image.convert(mode).tobytes()
     for part in PARTS:
         if not pixels[part]:
             raise DataError(f"there are too few rows: none is left for the {part} part")
     assert size is not None  # no part is empty
+    for loss, images in lost.items():
+        warnings.warn(f"{images} of {number} images {loss}", stacklevel=3)
     width, height = size
     shape = (height, width) if mode == "L" else (height, width, 3)
     return {part: np.frombuffer(pixels[part], np.uint8).reshape(-1, *shape) for part in PARTS}
 
 
-def _prepared(picture: Any, name: str, image_size: int | None) -> Any:
+def _check_room(count: int, size: tuple[int, int], channels: int) -> None:
+    """Refuses images that the memory doesn't hold, once so many are known to be there."""
+    needed = count * size[0] * size[1] * channels
+    if needed > BYTES:
+        raise DataError(
+            f"{count} images of {size[0]}×{size[1]} pixels take {needed} bytes, more than half of "
+            f"the machine's memory ({BYTES}); give a smaller --image-size (image_size)"
+        )
+
+
+def _lost(picture: Picture) -> Iterator[str]:
+    """What is not read of an image."""
+    if picture.several:
+        yield "have more than one page or frame, and the first is read; save each as a file"
+    image = picture.image
+    alpha = image.mode in ("LA", "RGBA") or "transparency" in image.info
+    if alpha and image.convert("RGBA").getextrema()[3][0] < 255:
+        yield (
+            "are transparent in places, where their hidden colours are read; paste them on a ground"
+        )
+
+
+def _prepared(image: Any, name: str, image_size: int | None) -> Any:
     from PIL.Image import Resampling
 
-    if picture.mode not in GREY + COLOUR:
+    if image.mode not in GREY + COLOUR:
         raise DataError(
             f"{name} must be grey or RGB of 8 bits for each channel; got Pillow's mode "
-            f"{picture.mode}, so convert the images"
+            f"{image.mode}, so convert the images"
         )
-    picture = picture.convert("L" if picture.mode in GREY else "RGB")
+    grey = image.mode in GREY or (image.mode == "P" and _grey(image.convert("RGB")))
+    image = image.convert("L" if grey else "RGB")
     if image_size is None:
-        return picture
-    side = min(picture.size)
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    square = picture.crop((left, top, left + side, top + side))
+        return image
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    square = image.crop((left, top, left + side, top + side))
     return square.resize((image_size, image_size), Resampling.LANCZOS)
+
+
+def _grey(image: Any) -> bool:
+    """Whether the channels of an RGB image are equal."""
+    pixels = np.asarray(image)
+    return bool((pixels == pixels[..., :1]).all())
 
 
 def _coloured(grey: bytearray) -> bytearray:

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from advnets.data.dataset import DataError, Dataset
 from advnets.data.digits import load_digits
-from advnets.data.hub import load_hub
+from advnets.data.hub import HUB, load_hub
 from advnets.data.images import load_images
 from advnets.data.tfd import load_tfd
 
@@ -49,6 +49,7 @@ def load(
         ValueError: for an option that the data set doesn't have, or an `image_size` below 1.
         DataError: if the name is unknown, or if the data can't be had, can't be read, or differ in
             size, number or type from what the data set is known to hold.
+        ModuleNotFoundError: if a package of the extra `bench` is missing that reads the data.
 
     Example:
         >>> import advnets
@@ -66,14 +67,28 @@ def load(
         raise ValueError(f"only tfd has folds to make proper; leave proper_folds out for {name}")
     if known and image_size is not None:
         raise ValueError(f"{name} has images of one size; leave image_size out")
-    if name == FOLDER:
-        return load_images(name, data_dir, image_size=image_size)
-    data_dir = data_dir or os.environ.get("ADVNETS_DATA")
+    if name != FOLDER:
+        data_dir = data_dir or os.environ.get("ADVNETS_DATA")
+    try:
+        return _load(name, data_dir, image_size, proper_folds)
+    except ModuleNotFoundError as missing:
+        raise ModuleNotFoundError(
+            f"{name} is read with {missing.name}, which is missing; pip install 'advnets[bench]'",
+            name=missing.name,
+        ) from None
+
+
+def _load(
+    name: str,
+    data_dir: str | os.PathLike[str] | None,
+    image_size: int | None,
+    proper_folds: bool,
+) -> Dataset:
     if name == "digits":
         return load_digits()
     if name == "tfd":
         return load_tfd(data_dir, proper_folds=proper_folds)
-    if known:
+    if name in HUB:
         return load_hub(name, data_dir)
     return load_images(name, data_dir, image_size=image_size)
 

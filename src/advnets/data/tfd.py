@@ -11,6 +11,8 @@ from advnets.data.dataset import DataError, Dataset, Fold
 
 FILE = "TFD_48x48.mat"
 FOLDS = 5
+# What HDF5 begins with, perhaps after a block of MATLAB's.
+HDF5 = b"\x89HDF\r\n\x1a\n"
 # The codes of `folds`; 1 is a fold's labelled training rows, which nothing here uses.
 UNLABELLED, VALIDATION, TEST = 0, 2, 3
 # Of the labelled rows, every tenth validates in proper folds: as many as in a standard fold.
@@ -22,6 +24,9 @@ def load_tfd(data_dir: str | os.PathLike[str] | None, *, proper_folds: bool = Fa
 
     Trained on: the rows that are unlabelled in all five folds. A fold's validation and test rows
     are those that the file gives to it.
+
+    The data are not public, so there is no digest to compare them with, and a file that MATLAB did
+    not compress has no checksums; [`advnets.data.Dataset.fingerprint`][] tells two copies apart.
 
     The standard folds share rows: one fold's validation rows are among the test rows of others, so
     what is chosen over several folds has seen test rows. In proper folds they do not. There, the
@@ -86,6 +91,13 @@ def _find(data_dir: str | os.PathLike[str] | None) -> Path:
 def _read(path: Path) -> tuple[UInt8[np.ndarray, "n 48 48"], Real[np.ndarray, "n 5"]]:
     import scipy.io
 
+    with open(path, "rb") as file:
+        start = file.read(520)
+    if HDF5 in (start[:8], start[512:]):
+        raise DataError(
+            f"{path} is of MATLAB's format 7.3, which is not read; save it as v7, in MATLAB with "
+            f"save('{FILE}', 'images', 'folds', '-v7')"
+        )
     try:
         fields = scipy.io.loadmat(path, appendmat=False, variable_names=["images", "folds"])
     except Exception as error:  # whatever the reader of a damaged file raises
