@@ -64,7 +64,7 @@ def exact_jensen_shannon(p, q):
 def test_rounding_takes_no_value_out_of_its_range(apart):
     # scipy#20083: half of the Jensen-Shannon divergences were below 0, and their roots NaN.
     for p, q in near_pairs(apart):
-        assert 0 <= verify.jensen_shannon(p, q) < 1e-15
+        assert 0 <= verify.jensen_shannon(p, q) < 2e-15
         assert 0 <= verify.kullback_leibler(p, q) < 1e-14
         assert -np.log(4) <= verify.virtual_criterion(p, q) < -np.log(4) + 1e-14
     for n in range(2, 60):  # and apart as far as can be
