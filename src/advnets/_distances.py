@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Real
 
 # Up to this many columns, sums of squared differences are as fast as a matrix product.
 DIRECT_COLUMNS = 32
@@ -36,7 +36,7 @@ def is_traced(*arrays: Any) -> bool:
     return any(isinstance(array, jax.core.Tracer) for array in arrays)
 
 
-def check_finite(name: str, rows: Float[Array | np.ndarray, " rows *data"]) -> None:
+def check_finite(name: str, rows: Real[Array | np.ndarray, " rows *data"]) -> None:
     """Refuses rows with a value that is not finite."""
     usable = (jnp if isinstance(rows, jax.Array) else np).isfinite(rows)
     if not usable.all():

@@ -1,19 +1,33 @@
 """The paper's figures from plain arrays, and a run's curves. Needs the `bench` extra."""
 
+import functools
+import io
+import math
 import os
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from jaxtyping import Float, Real
+from jaxtyping import Array, Float, Real
 
+from advnets import _files
+from advnets._distances import check_finite
 from advnets.memorisation import Memorisation
 
 StrPath = str | os.PathLike[str]
+# Grey of shape (height, width) or (height, width, 1), or coloured of shape (height, width, 3).
+Images: TypeAlias = Real[Array | np.ndarray, " n *data"]
 INK, GREEN, BLUE, GREY = "#222222", "#2a7f3f", "#2457a6", "#777777"
 # How wide an image is drawn, to a whole multiple of its own pixels.
 CELL_PIXELS = 84
+# The largest picture, and the longest chart: more is a slip, and would fill the memory.
+MOST_PIXELS = 100_000_000
+MOST_ROWS = 500
+# The part of an array's pixels that may lie outside of [0, 1], and be clipped, without a word.
+CLIPPED = 0.25
 
 Group = Literal["published", "here", "reference"]
 GROUP_COLOURS = {"published": INK, "here": GREEN, "reference": BLUE}
@@ -39,8 +53,8 @@ class Row:
 
 def samples_with_neighbours(
     path: StrPath,
-    samples: Real[np.ndarray, " n *data"],
-    neighbours: Real[np.ndarray, " rows *data"],
+    samples: Images,
+    neighbours: Real[Array | np.ndarray, " rows *data"],
     *,
     columns: int = 5,
 ) -> None:
@@ -51,14 +65,17 @@ def samples_with_neighbours(
 
     Args:
         path: the PNG file to write.
-        samples: fair random draws, `rows * columns` of them, row by row, in [0, 1]; each of shape
-            (height, width) or (height, width, 3).
+        samples: fair random draws, `rows * columns` of them, row by row, in [0, 1], or uint8 pixels
+            in 0..255; each of shape (height, width), (height, width, 1) or (height, width, 3).
         neighbours: the training image nearest to the last sample of each row.
         columns: the number of samples in a row; 5 in the paper's MNIST figure, with 4 rows.
 
     Raises:
-        ValueError: if the number of samples is not rows times columns, or an image has another
-            shape.
+        ValueError: if the number of samples is not rows times columns, or there are none; if an
+            image has another shape or type, or a pixel that is not finite; for a picture of more
+            than 100 million pixels.
+
+    A `RuntimeWarning` says so where a quarter of the pixels lie outside of [0, 1], and are clipped.
 
     Example:
         >>> import pathlib, tempfile
@@ -73,25 +90,29 @@ def samples_with_neighbours(
         Figure 2; released code, `show_samples_mnist_paper.py`.
     """
     rows = len(neighbours)
+    if rows < 1 or columns < 1:
+        raise ValueError(f"got {rows} rows of {columns} columns; draw at least 1 each")
     if len(samples) != rows * columns:
         raise ValueError(
             f"{rows} rows of {columns} samples need {rows * columns} samples; got {len(samples)}"
         )
-    _save_mosaic(
-        path, samples.reshape(rows, columns, *samples.shape[1:]), np.expand_dims(neighbours, 1)
-    )
+    _check_picture(rows, columns + 1, samples.shape[1:])
+    drawn, beside = _pixels("samples", samples), _pixels("neighbours", neighbours)
+    _save_mosaic(path, drawn.reshape(rows, columns, *drawn.shape[1:]), beside[:, None])
 
 
-def interpolations(path: StrPath, images: Real[np.ndarray, " lines steps *data"]) -> None:
+def interpolations(path: StrPath, images: Real[Array | np.ndarray, " lines steps *data"]) -> None:
     """Figure 3: examples along straight lines in z space, one row per line.
 
     Args:
         path: the PNG file to write.
-        images: the examples along each line, as from [`advnets.Model.interpolate`][], in [0, 1];
-            each of shape (height, width) or (height, width, 3).
+        images: the examples along each line, as from [`advnets.Model.interpolate`][], in [0, 1], or
+            uint8 pixels in 0..255; each of shape (height, width), (height, width, 1) or (height,
+            width, 3).
 
     Raises:
-        ValueError: if an image has another shape.
+        ValueError: if there is no image, or one has another shape or type, or a pixel that is not
+            finite; for a picture of more than 100 million pixels.
 
     Example:
         >>> import pathlib, tempfile
@@ -105,18 +126,86 @@ def interpolations(path: StrPath, images: Real[np.ndarray, " lines steps *data"]
     References:
         Figure 3.
     """
-    _save_mosaic(path, images)
+    lines, steps, *shape = images.shape
+    if lines < 1 or steps < 1:
+        raise ValueError(f"got {lines} lines of {steps} images; draw at least 1 each")
+    _check_picture(lines, steps, tuple(shape))
+    drawn = _pixels("images", images.reshape(lines * steps, *shape))
+    _save_mosaic(path, drawn.reshape(lines, steps, *drawn.shape[1:]))
+
+
+def _check_count(rows: int, columns: int) -> None:
+    """Refuses more images than a picture has room for, perhaps before they are made."""
+    if rows * columns > MOST_PIXELS // CELL_PIXELS**2:
+        raise ValueError(
+            f"got {rows:,} rows of {columns:,} images; a picture has room for some "
+            f"{MOST_PIXELS // CELL_PIXELS**2:,}"
+        )
+
+
+def _check_picture(rows: int, columns: int, shape: tuple[int, ...]) -> None:
+    """Refuses a grid of images that can't be drawn."""
+    _check_count(rows, columns)
+    coloured_or_grey = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3))
+    if not coloured_or_grey or 0 in shape:
+        raise ValueError(
+            "an image must have the shape (height, width), (height, width, 1) or (height, width, "
+            f"3); got {shape}"
+        )
+    height, width, *_ = shape
+    pixels = rows * height * columns * width * _scale(width) ** 2
+    if pixels > MOST_PIXELS:
+        raise ValueError(
+            f"{rows:,} rows of {columns:,} images of shape {shape} make a picture of {pixels:.2g} "
+            f"pixels; draw at most {MOST_PIXELS:,}"
+        )
+
+
+def _pixels(name: str, images: Images) -> Real[np.ndarray, " n height width *channels"]:
+    """Images as they are drawn: floats, grey ones without an axis of channels."""
+    check_finite(name, images)
+    pixels = np.asarray(images)
+    if pixels.dtype == np.uint8:
+        pixels = pixels / np.float32(255)
+    elif pixels.dtype.kind in "iu":
+        raise ValueError(
+            f"{name} are {pixels.dtype}; give floats in [0, 1], or uint8 pixels in 0..255"
+        )
+    elif pixels.dtype.kind != "f":  # half precision that NumPy doesn't know
+        pixels = pixels.astype(np.float32)
+    outside = np.mean((pixels < 0) | (pixels > 1))
+    if outside > CLIPPED:
+        warnings.warn(
+            f"{outside:.0%} of the pixels of {name} lie outside of [0, 1], where they are clipped "
+            f"(they go from {pixels.min():.3g} to {pixels.max():.3g})",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return pixels[..., 0] if pixels.ndim == 4 and pixels.shape[-1] == 1 else pixels
+
+
+def _gap(width: int) -> int:
+    """The white between images, in pixels of theirs."""
+    return max(1, width // 14)
+
+
+def _scale(width: int) -> int:
+    """How many times as large as it is an image is drawn."""
+    return max(1, round(CELL_PIXELS / width))
+
+
+def _save(path: StrPath, save: Callable[..., None], **settings: Any) -> None:
+    """Writes a picture, whole or not at all."""
+    content, place = io.BytesIO(), Path(path)
+    save(content, format=place.suffix[1:] or "png", **settings)
+    _files.replace(place, content.getvalue())
 
 
 def _save_mosaic(path: StrPath, *blocks: Real[np.ndarray, " rows _ *data"]) -> None:
     """Writes blocks of images side by side, each rows by columns, with white between them."""
     shape = blocks[0].shape[2:]
-    if len(shape) != 2 and not (len(shape) == 3 and shape[2] == 3):
-        raise ValueError(
-            f"an image must have the shape (height, width) or (height, width, 3); got {shape}"
-        )
     height, width, *channels = shape
-    gap = max(1, width // 14)
+    gap = _gap(width)
 
     def tiles(block: Real[np.ndarray, " rows columns *data"]) -> Real[np.ndarray, " y x *channels"]:
         margins = [(0, 0), (0, 0), (0, gap), (0, gap), *[(0, 0)] * len(channels)]
@@ -129,9 +218,13 @@ def _save_mosaic(path: StrPath, *blocks: Real[np.ndarray, " rows _ *data"]) -> N
 
     mosaic = np.concatenate([tiles(block) for block in blocks], axis=1)
     mosaic = np.pad(mosaic, [(gap, 0), (0, 0), *[(0, 0)] * len(channels)], constant_values=1)
-    scale = max(1, round(CELL_PIXELS / width))
+    scale = _scale(width)
     picture = mosaic.repeat(scale, axis=0).repeat(scale, axis=1).clip(0, 1)
-    matplotlib.image.imsave(path, picture, cmap="gray", vmin=0, vmax=1)
+
+    def save(content: io.BytesIO, **settings: Any) -> None:
+        matplotlib.image.imsave(content, picture, cmap="gray", vmin=0, vmax=1, **settings)
+
+    _save(path, save)
 
 
 def memorisation(path: StrPath, report: Memorisation) -> None:
@@ -144,6 +237,9 @@ def memorisation(path: StrPath, report: Memorisation) -> None:
         path: the PNG file to write.
         report: the distances, and the statistics for the title.
 
+    Raises:
+        ValueError: if there are no distances, or one is not finite.
+
     Example:
         >>> import jax
         >>> import advnets
@@ -154,6 +250,13 @@ def memorisation(path: StrPath, report: Memorisation) -> None:
     References:
         Section 5 and Figure 2, whose last column is to show the same.
     """
+    for name, distances in (
+        ("samples", report.sample_distances),
+        ("held-out images", report.held_out_distances),
+    ):
+        if len(distances) == 0:
+            raise ValueError(f"the report has no distances of {name}; measure at least 1")
+        check_finite(f"the distances of {name}", distances)
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.2), layout="constrained")
@@ -177,7 +280,7 @@ def memorisation(path: StrPath, report: Memorisation) -> None:
     axis.title.set_fontsize(10)
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False, fontsize=9)
-    figure.savefig(path, dpi=110)
+    _save(path, figure.savefig, dpi=110)
 
 
 def table_1(path: StrPath, rows: Sequence[Row]) -> None:
@@ -188,7 +291,7 @@ def table_1(path: StrPath, rows: Sequence[Row]) -> None:
         rows: what to show, from top to bottom; all on the same data.
 
     Raises:
-        ValueError: if there is no row.
+        ValueError: if there is no row or more than 500, or a number is not finite.
 
     Example:
         >>> import advnets
@@ -202,8 +305,13 @@ def table_1(path: StrPath, rows: Sequence[Row]) -> None:
     References:
         Table 1.
     """
-    if not rows:
-        raise ValueError("a table needs at least 1 row; got none")
+    if not 1 <= len(rows) <= MOST_ROWS:
+        raise ValueError(f"a table needs at least 1 row and at most {MOST_ROWS}; got {len(rows)}")
+    for row in rows:
+        errors = [] if row.standard_error is None else [row.standard_error]
+        _check_numbers(f"row {row.label!r}", [row.mean, *errors])
+        if errors and errors[0] < 0:
+            raise ValueError(f"row {row.label!r} has a standard error of {errors[0]}, below 0")
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.5, 1.2 + 0.34 * len(rows)), layout="constrained")
@@ -230,7 +338,7 @@ def table_1(path: StrPath, rows: Sequence[Row]) -> None:
     )
     _rows_of_dots(axis, [row.label for row in rows])
     figure.legend(loc="outside upper right", ncols=3, frameon=False, fontsize=9)
-    figure.savefig(path, dpi=110)
+    _save(path, figure.savefig, dpi=110)
 
 
 def seeds(
@@ -251,7 +359,8 @@ def seeds(
             None for data without one.
 
     Raises:
-        ValueError: if there are no scores, or none under a name.
+        ValueError: if there are no scores or none under a name, more than 500 names, or a number is
+            not finite.
 
     Example:
         >>> import advnets
@@ -263,6 +372,12 @@ def seeds(
     """
     if not scores or not all(scores.values()):
         raise ValueError(f"each row needs at least 1 score; got {dict(scores)}")
+    if len(scores) > MOST_ROWS:
+        raise ValueError(f"a chart has at most {MOST_ROWS} rows; got {len(scores)}")
+    for name, values in scores.items():
+        _check_numbers(repr(name), values)
+    if published is not None:
+        _check_numbers("published", published)
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.5, 1.3 + 0.8 * len(scores)), layout="constrained")
@@ -289,7 +404,7 @@ def seeds(
     _rows_of_dots(axis, list(scores))
     if published is not None:
         figure.legend(loc="outside upper right", frameon=False, fontsize=9)
-    figure.savefig(path, dpi=110)
+    _save(path, figure.savefig, dpi=110)
 
 
 def learning_rates(
@@ -306,18 +421,22 @@ def learning_rates(
         chosen: the learning rate to mark, if there is one.
 
     Raises:
-        ValueError: if there are no scores at all, or a learning rate is not above 0.
+        ValueError: if there are no scores at all, a learning rate is not above 0, or a number is
+            not finite.
 
     Example:
         >>> import advnets
         >>> scores = {0.03: [150.0, 148.5], 0.1: [176.0, 173.5], 0.3: [120.3, 131.0]}
         >>> advnets.figures.learning_rates("learning-rates.png", scores, chosen=0.1)
     """
-    drawn = {rate: values for rate, values in sorted(scores.items()) if values}
+    drawn = {rate: values for rate, values in sorted(scores.items()) if len(values) > 0}
     if not drawn:
         raise ValueError(f"a sweep needs at least 1 score; got {dict(scores)}")
+    _check_numbers("the learning rates", [*scores, *([] if chosen is None else [chosen])])
     if min(scores) <= 0:
         raise ValueError(f"learning rates must be above 0; got {min(scores)}")
+    for rate, values in drawn.items():
+        _check_numbers(f"learning rate {rate:g}", values)
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.5, 4.2), layout="constrained")
@@ -338,7 +457,13 @@ def learning_rates(
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside upper right", ncols=3, frameon=False, fontsize=9)
-    figure.savefig(path, dpi=110)
+    _save(path, figure.savefig, dpi=110)
+
+
+def _check_numbers(name: str, numbers: Iterable[float]) -> None:
+    for number in numbers:
+        if not math.isfinite(number):
+            raise ValueError(f"{name} holds {number}; leave out what is not finite")
 
 
 def _with_error(mean: float, error: float | None) -> str:
@@ -351,7 +476,7 @@ def _beside(axis: Any, height: int, text: str, colour: str) -> None:
 
 
 def _rows_of_dots(axis: Any, labels: Sequence[str]) -> None:
-    axis.set_yticks(-np.arange(len(labels)), labels)
+    axis.set_yticks(-np.arange(len(labels)), labels, parse_math=False)  # a $ in a name is a $
     axis.tick_params(axis="y", length=0)
     axis.grid(axis="x", color=GREY, alpha=0.2, lw=0.8)
     axis.set_axisbelow(True)
@@ -369,6 +494,9 @@ def curves(path: StrPath, metrics: Sequence[Mapping[str, Any]], *, title: str = 
         metrics: one row for each epoch, as in `Trained.metrics`.
         title: a line above the panels.
 
+    Raises:
+        ValueError: if there is no row, or what the first has is not a number in each.
+
     Example:
         >>> import pathlib, tempfile
         >>> import advnets
@@ -383,6 +511,9 @@ def curves(path: StrPath, metrics: Sequence[Mapping[str, Any]], *, title: str = 
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     advnets.figures.curves(pathlib.Path(folder) / "curves.png", [row])
     """
+    if not metrics:
+        raise ValueError("curves need the metrics of at least 1 epoch; got none")
+    _series(metrics, "epoch")
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 6.4), layout="constrained")
@@ -395,9 +526,9 @@ def curves(path: StrPath, metrics: Sequence[Mapping[str, Any]], *, title: str = 
     scored = [row for row in metrics if "validation" in row]
     if scored:
         likelihood.errorbar(
-            [row["epoch"] for row in scored],
-            [row["validation"]["mean"] for row in scored],
-            [row["validation"]["standard_error"] for row in scored],
+            _series(scored, "epoch"),
+            _series(scored, "validation", "mean"),
+            _series(scored, "validation", "standard_error"),
             color=BLUE,
             marker="o",
             ms=3,
@@ -412,17 +543,29 @@ def curves(path: StrPath, metrics: Sequence[Mapping[str, Any]], *, title: str = 
     for axis in axes[1]:
         axis.set_xlabel("epoch")
         axis.xaxis.get_major_locator().set_params(integer=True)
-    figure.suptitle(title)
-    figure.savefig(path, dpi=110)
+    figure.suptitle(title, parse_math=False)
+    _save(path, figure.savefig, dpi=110)
+
+
+def _series(metrics: Sequence[Mapping[str, Any]], *names: str) -> Float[np.ndarray, " epochs"]:
+    """A number of each epoch."""
+    found = np.zeros(len(metrics))
+    for number, row in enumerate(metrics):
+        try:
+            value: Any = row
+            for name in names:
+                value = value[name]
+            found[number] = value
+        except (KeyError, TypeError, ValueError):
+            raise ValueError(
+                f"row {number} of the metrics has no number {'.'.join(names)}; draw rows of one run"
+            ) from None
+    return found
 
 
 def _game_panels(axes: Any, metrics: Sequence[Mapping[str, Any]]) -> None:
     """The panels of a game in which D(x) is a probability: V and G's cost, outputs, errors."""
-    epochs = np.array([row["epoch"] for row in metrics])
-
-    def series(player: str, name: str) -> Float[np.ndarray, " epochs"]:
-        return np.array([row[player][name] for row in metrics])
-
+    epochs, series = _series(metrics, "epoch"), functools.partial(_series, metrics)
     (objectives, outputs), (errors, _) = axes
     objectives.plot(epochs, series("discriminator", "value"), color=BLUE, label="V(D, G)")
     objectives.plot(epochs, series("generator", "cost"), color=GREEN, label="G's cost")
@@ -446,8 +589,8 @@ def _player_panels(axes: Any, metrics: Sequence[Mapping[str, Any]]) -> None:
     ]
     for axis, part in zip(axes.flat, parts[:3], strict=False):
         for name in metrics[0][part]:
-            axis.plot([row["epoch"] for row in metrics], [row[part][name] for row in metrics])
-            axis.lines[-1].set_label(name.replace("_", " "))
-        axis.set_ylabel(part)
+            axis.plot(_series(metrics, "epoch"), _series(metrics, part, name))
+            axis.lines[-1].set_label(name.replace("_", " ").replace("$", r"\$"))
+        axis.set_ylabel(part, parse_math=False)
     for axis in axes.flat[len(parts) : 3]:
         axis.set_visible(False)

@@ -44,7 +44,7 @@ def figure_2(
     path: figures.StrPath,
     key: Key[Array, ""],
     model: Sampler,
-    images: Real[np.ndarray, " n *data"],
+    images: Real[Array | np.ndarray, " n *data"],
     *,
     rows: int = 4,
     columns: int = 5,
@@ -59,8 +59,8 @@ def figure_2(
     Args:
         path: the PNG file to write.
         key: a typed random key.
-        model: p_g, of images of shape (height, width) or (height, width, 3), or any other model
-            that draws such images.
+        model: p_g, of images of shape (height, width), (height, width, 1) or (height, width, 3), or
+            any other model that draws such images.
         images: the training images, as the data set has them.
         rows: the number of rows; 4 in the paper's MNIST figure.
         columns: the number of samples in a row, to which a column of neighbours is added; 5 there.
@@ -70,8 +70,9 @@ def figure_2(
             nothing is changed unless given.
 
     Raises:
-        ValueError: if there are no rows or columns, or the generator's images do not have the shape
-            of the data's.
+        ValueError: if there are no rows or columns, or too many to draw; if the generator's images
+            do not have the shape of the data's, or a value is not finite; if `picture` does not
+            give as many images as it gets.
 
     Example:
         >>> import jax
@@ -85,6 +86,7 @@ def figure_2(
     """
     if rows < 1 or columns < 1:
         raise ValueError(f"got {rows} rows of {columns} columns; ask for at least 1 each")
+    figures._check_count(rows, columns + 1)  # before so many are made
     samples = model.sample(key, rows * columns)
     train = jax.jit(preprocess)(jnp.asarray(images))  # in one pass over the data, not several
     if samples.shape[1:] != train.shape[1:]:
@@ -94,7 +96,7 @@ def figure_2(
         )
     indices, _ = nearest(samples[columns - 1 :: columns], train)
     # Together, so that one scale serves all.
-    shown = np.asarray(picture(jnp.concatenate([jnp.asarray(samples), train[indices]])))
+    shown = _shown(picture, jnp.concatenate([jnp.asarray(samples), train[indices]]))
     figures.samples_with_neighbours(
         path, shown[: len(samples)], shown[len(samples) :], columns=columns
     )
@@ -114,13 +116,14 @@ def figure_3(
     Args:
         path: the PNG file to write.
         key: a typed random key.
-        model: p_g, of images of shape (height, width) or (height, width, 3).
+        model: p_g, of images of shape (height, width), (height, width, 1) or (height, width, 3).
         lines: the number of lines, at least 1.
         steps: the number of images on a line, both ends included; at least 2.
         picture: takes all images to what is shown, in [0, 1]; nothing is changed unless given.
 
     Raises:
-        ValueError: if there is no line, or a line has fewer than two points.
+        ValueError: if there is no line, or a line has fewer than two points; if there are too many
+            to draw, or a value is not finite; if `picture` does not give as many images as it gets.
 
     Example:
         >>> import jax
@@ -131,6 +134,18 @@ def figure_3(
     References:
         Figure 3.
     """
+
+    figures._check_count(lines, steps)  # before so many are made
     found = eqx.filter_jit(lambda model, key: model.interpolate(key, lines, steps))(model, key)
-    shown = np.asarray(picture(found.reshape(-1, *found.shape[2:])))
-    figures.interpolations(path, shown.reshape(found.shape))
+    shown = _shown(picture, found.reshape(-1, *found.shape[2:]))
+    figures.interpolations(path, shown.reshape(lines, steps, *shown.shape[1:]))
+
+
+def _shown(picture: Picture, images: Float[Array, " n *data"]) -> Real[np.ndarray, " n *data"]:
+    shown = np.asarray(picture(images))
+    if shown.shape[:1] != images.shape[:1]:
+        raise ValueError(
+            f"picture must give as many images as it gets; of {len(images)} it made an array of "
+            f"shape {shown.shape}"
+        )
+    return shown

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import jax.numpy as jnp
 import matplotlib.figure
 import matplotlib.image
 import numpy as np
@@ -54,10 +55,96 @@ def test_every_line_is_a_row(tmp_path, channels):
     assert (picture[~inside] == 1).all()
 
 
-@pytest.mark.parametrize("shape", [(4,), (4, 4, 1), (3, 4, 4, 3)])
+@pytest.mark.parametrize("shape", [(4,), (4, 4, 2), (3, 4, 4, 3), (0, 4)])
 def test_an_image_is_grey_or_coloured(tmp_path, shape):
-    with pytest.raises(ValueError, match="or \\(height, width, 3\\); got"):
+    with pytest.raises(ValueError, match=r"or \(height, width, 3\); got"):
         figures.interpolations(tmp_path / "l.png", np.zeros((2, 3, *shape)))
+
+
+def drawn_pixels(path, samples):
+    """The upper left pixels of a row of samples as they are drawn."""
+    figures.samples_with_neighbours(path, samples, samples[:1], columns=len(samples))
+    picture = matplotlib.image.imread(path)[..., :3]
+    return picture[figures.CELL_PIXELS // 14, [90 * n + 9 for n in range(len(samples))]]
+
+
+def test_uint8_pixels_are_parts_of_255(tmp_path):
+    greys = np.array([0, 1, 100, 200, 255], np.uint8)
+    samples = np.broadcast_to(greys[:, None, None], (5, 14, 14))
+    found = drawn_pixels(tmp_path / "s.png", samples)
+    np.testing.assert_allclose(found, np.repeat(greys[:, None] / 255, 3, axis=1), atol=0.5 / 255)
+    figures.interpolations(tmp_path / "bytes.png", samples[None])
+    figures.interpolations(tmp_path / "floats.png", samples[None] / 255)
+    bytes_, floats = (matplotlib.image.imread(tmp_path / f"{n}.png") for n in ("bytes", "floats"))
+    np.testing.assert_array_equal(bytes_, floats)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16, jnp.uint8])
+def test_jax_arrays_and_images_of_one_channel_are_drawn(tmp_path, dtype):
+    greys = np.array([0, 64, 128, 255])
+    scaled = jnp.asarray(greys if dtype == jnp.uint8 else greys / 255, dtype)
+    samples = jnp.broadcast_to(scaled[:, None, None, None], (4, 14, 14, 1))
+    found = drawn_pixels(tmp_path / "s.png", samples)
+    np.testing.assert_allclose(found[:, 0], greys / 255, atol=2 / 255)
+    assert (found == found[:, :1]).all()
+    figures.interpolations(tmp_path / "l.png", samples[None])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_pixel_that_is_not_finite_is_refused(tmp_path, bad):
+    images = np.zeros((2, 4, 4))
+    images[1, 2, 3] = bad
+    good, path = np.zeros((1, 4, 4)), tmp_path / "s.png"
+    for draw, message in (
+        (lambda: figures.samples_with_neighbours(path, images, good, columns=2), "samples has 1"),
+        (lambda: figures.samples_with_neighbours(path, good, images[1:], columns=1), "neighb.* 1"),
+        (lambda: figures.interpolations(path, images[None]), "images has 1 value .* in row 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            draw()
+        assert not path.exists()
+
+
+def test_other_integers_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"images are int64; give floats in \[0, 1\], or uint8"):
+        figures.interpolations(tmp_path / "l.png", np.full((1, 2, 4, 4), 200))
+
+
+def test_pixels_out_of_range_are_clipped_with_a_word(tmp_path):
+    images = np.zeros((1, 4, 4, 4))
+    images[0, 0] = 1.2  # a quarter: what a generator with a linear output may do
+    figures.interpolations(tmp_path / "l.png", images)
+    with pytest.warns(RuntimeWarning, match=r"50% .* clipped \(they go from 0 to 255\)"):
+        figures.interpolations(tmp_path / "l.png", np.float32([[[[0, 255]]]]))
+
+
+def test_a_picture_beyond_measure_is_refused_before_it_is_made(tmp_path):
+    image = np.zeros((28, 28), np.float32)
+    images = np.broadcast_to(image, (1000, 1000, 28, 28))  # of one image's memory
+    with pytest.raises(ValueError, match="1,000 rows of 1,000 images; a picture has room for some"):
+        figures.interpolations(tmp_path / "l.png", images)
+    vast = np.broadcast_to(np.float32(0), (2, 2, 2, 10_000, 10_000))
+    with pytest.raises(ValueError, match=r"make a picture of 4e\+08 pixels"):
+        figures.interpolations(tmp_path / "l.png", vast[0])
+    with pytest.raises(ValueError, match="1 rows of 0 columns; draw at least 1 each"):
+        figures.samples_with_neighbours(tmp_path / "s.png", image[None], image[None], columns=0)
+    with pytest.raises(ValueError, match="0 rows of 5 columns"):
+        figures.samples_with_neighbours(tmp_path / "s.png", images[0, :0], images[0, :0])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_picture_that_can_not_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+    path = tmp_path / "l.png"
+    figures.interpolations(path, np.zeros((1, 2, 4, 4)))
+    before = path.read_bytes()
+
+    def fails(*_, **__):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(matplotlib.image, "imsave", fails)
+    with pytest.raises(OSError, match="no space left"):
+        figures.interpolations(path, np.ones((1, 2, 4, 4)))
+    assert path.read_bytes() == before
 
 
 def test_curves_are_drawn_with_and_without_scores(tmp_path):
@@ -173,6 +260,54 @@ def test_charts_of_nothing_are_refused(tmp_path):
     for scores in ({}, {"alternating": []}):
         with pytest.raises(ValueError, match="at least 1 score"):
             figures.seeds(tmp_path / "s.png", scores)
+
+
+ROW = figures.Row("a", 1.0, None, "here")
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda p: figures.table_1(p, [ROW] * 501), "at most 500; got 501"),
+        (
+            lambda p: figures.table_1(p, [figures.Row("a", np.nan, None, "here")]),
+            "row 'a' holds nan; leave out",
+        ),
+        (
+            lambda p: figures.table_1(p, [figures.Row("a", 1.0, np.inf, "here")]),
+            "row 'a' holds inf",
+        ),
+        (
+            lambda p: figures.table_1(p, [figures.Row("a", 1.0, -2.0, "here")]),
+            "row 'a' has a standard error of -2.0",
+        ),
+        (lambda p: figures.seeds(p, {"a": [1.0, np.nan]}), "'a' holds nan"),
+        (lambda p: figures.seeds(p, {"a": [1.0]}, published=(np.nan, 1.0)), "published holds nan"),
+        (lambda p: figures.seeds(p, {str(n): [1.0] for n in range(501)}), "at most 500 rows"),
+        (lambda p: figures.learning_rates(p, {0.1: [np.inf]}), "learning rate 0.1 holds inf"),
+        (lambda p: figures.learning_rates(p, {np.nan: [1.0]}), "the learning rates holds nan"),
+        (lambda p: figures.curves(p, []), "at least 1 epoch; got none"),
+        (lambda p: figures.curves(p, [{"loss": 1.0}]), "row 0 of the metrics has no number epoch"),
+        (
+            lambda p: figures.curves(
+                p, [{"epoch": 1, "d": {"cost": 1.0}}, {"epoch": 2, "d": {"cost": "low"}}]
+            ),
+            "row 1 of the metrics has no number d.cost",
+        ),
+    ],
+)
+def test_what_can_not_be_drawn_is_refused(tmp_path, draw, message):
+    with pytest.raises(ValueError, match=message):
+        draw(tmp_path / "c.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_dollar_in_a_name_is_a_dollar(tmp_path):
+    # Between two, Matplotlib reads mathematics, and fails on what is none.
+    name = r"$\no such$"
+    figures.table_1(tmp_path / "t.png", [figures.Row(name, 1.0, None, "here")])
+    figures.seeds(tmp_path / "s.png", {name: [1.0]})
+    figures.curves(tmp_path / "c.png", [{"epoch": 1, name: {name: 1.0}}], title=name)
 
 
 def test_drawing_does_not_touch_the_users_plots():

@@ -91,6 +91,46 @@ def test_figure_3_shows_the_lines(tmp_path, key):
     np.testing.assert_allclose(cells(path, 3, (9, 14), [4]), expected, atol=2 / 255)
 
 
+def test_images_of_one_channel(tmp_path, key):
+    model = advnets.Model(Scaled((8, 8, 1)), advnets.priors.Normal(7))
+    images = jnp.asarray(np.random.default_rng(0).integers(0, 256, (9, 8, 8, 1)), jnp.uint8)
+    path = tmp_path / "figure.png"
+    advnets.paper_figures.figure_2(path, key, model, images, rows=1, columns=2, picture=largest)
+    samples = np.float64(model.sample(key, 2)) / 20
+    scale = np.abs(samples * 20).max()
+    found = cells(path, 1, (8, 8), [2, 1])[0, :2]
+    np.testing.assert_allclose(found, (samples[..., 0] * 20 / scale + 1) / 2, atol=2 / 255)
+    advnets.paper_figures.figure_3(path, key, model, lines=1, steps=2, picture=largest)
+
+
+class Untouched:
+    """A model of which nothing may be drawn."""
+
+    def sample(self, key, n, /):
+        raise AssertionError(f"{n} were drawn")
+
+
+def test_pictures_beyond_measure_are_refused_before_anything_is_drawn(tmp_path, key):
+    images = np.zeros((3, 8, 8), np.uint8)
+    with pytest.raises(ValueError, match="1,000,000 rows of 6 images; a picture has room for"):
+        advnets.paper_figures.figure_2(tmp_path / "2.png", key, Untouched(), images, rows=10**6)
+    model = advnets.Model(Scaled((8, 8)), advnets.priors.Normal(7))
+    with pytest.raises(ValueError, match="5 rows of 1,000,000,000 images; a picture has"):
+        advnets.paper_figures.figure_3(tmp_path / "3.png", key, model, steps=10**9)
+
+
+def test_what_a_picture_makes_of_images_is_looked_at(tmp_path, key):
+    model = advnets.Model(Scaled((8, 8)), advnets.priors.Normal(7))
+    for picture, message in (
+        (lambda images: images[:3], r"of 20 it made an array of shape \(3, 8, 8\)"),
+        (lambda images: images / 0, "images has .* values that are not finite"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            advnets.paper_figures.figure_3(
+                tmp_path / "3.png", key, model, lines=4, steps=5, picture=picture
+            )
+
+
 def test_refusals(tmp_path, key):
     images = np.zeros((3, 4, 4), np.uint8)
     model = advnets.Model(Scaled((4, 5)), advnets.priors.Normal(7))

@@ -48,6 +48,39 @@ def test_known_values_by_hand():
     assert verify.optimal_discriminator([1, 0, 0], [0, 1, 0]).tolist() == [1.0, 0.0, 0.5]
 
 
+def near_pairs(apart):
+    rng = np.random.default_rng(0)
+    for p in rng.uniform(0.01, 0.99, 1000):
+        yield [p, 1 - p], [p + apart, 1 - p - apart]
+
+
+def exact_jensen_shannon(p, q):
+    """By its series in u = (p - q) / (p + q), here below 1e-6: sum of (p + q) u² / 4."""
+    p, q = np.asarray(p), np.asarray(q)
+    return np.sum((p - q) ** 2 / (p + q)) / 4
+
+
+@pytest.mark.parametrize("apart", [0.0, 1e-16, 1e-9, 1e-8])
+def test_rounding_takes_no_value_out_of_its_range(apart):
+    # scipy#20083: half of the Jensen-Shannon divergences were below 0, and their roots NaN.
+    for p, q in near_pairs(apart):
+        assert 0 <= verify.jensen_shannon(p, q) < 2e-15
+        assert 0 <= verify.kullback_leibler(p, q) < 1e-14
+        assert -np.log(4) <= verify.virtual_criterion(p, q) < -np.log(4) + 1e-14
+    for n in range(2, 60):  # and apart as far as can be
+        p, q = np.eye(2).repeat(n, axis=1) / n
+        assert np.log(2) - 1e-15 <= verify.jensen_shannon(p, q) <= np.log(2)
+
+
+def test_the_pointer_for_near_densities_holds():
+    p, q = [0.54, 0.46], [0.54 + 1e-9, 0.46 - 1e-9]
+    assert verify.suboptimality(p, q) / 2 == pytest.approx(5.03e-19, rel=1e-3)
+    for p, q in near_pairs(1e-6):
+        exact = exact_jensen_shannon(p, q)
+        assert verify.suboptimality(p, q) / 2 == pytest.approx(exact, rel=1e-6)
+        assert verify.jensen_shannon(p, q) == pytest.approx(exact, abs=3e-16)
+
+
 @pytest.mark.parametrize("criterion", CRITERIA)
 def test_a_cell_volume_turns_densities_into_masses(criterion):
     p, q = random_density(0), random_density(1, zeros=0)

@@ -51,6 +51,22 @@ def test_a_small_gap_is_not_lost(dtype):
     assert found == pytest.approx(criterion.suboptimality(p, q), rel=rtol)
 
 
+def test_a_divergence_of_near_densities_is_not_below_0(dtype):
+    apart = 1e-4 if dtype == np.float32 else 1e-9
+    p = np.random.default_rng(0).uniform(0.01, 0.99, 1000)
+    p, q = on(dtype, np.stack([p, 1 - p], axis=1), np.stack([p + apart, 1 - p - apart], axis=1))
+    found = jax.jit(jax.vmap(traceable.jensen_shannon))(p, q)
+    assert (found >= 0).all()
+    halves = jax.jit(jax.vmap(traceable.suboptimality))(p, q) / 2
+    # As arrays hold them.
+    exact = np.sum((np.float64(p) - np.float64(q)) ** 2 / (np.float64(p) + np.float64(q)), axis=1)
+    np.testing.assert_allclose(halves, exact / 4, rtol=1e-4)
+    # The gradient is the divergence's where it is cut to 0, too.
+    slopes = jax.jit(jax.vmap(jax.grad(traceable.jensen_shannon)))(p, q)
+    np.testing.assert_allclose(slopes, np.log(2 * p / (p + q)) / 2, rtol=1e-2, atol=1e-7)
+    assert (slopes != 0).any(axis=1).all()
+
+
 def test_half_precision_stays_half():
     p, q, logits = on(jnp.bfloat16, P, Q, LOGITS)
     assert traceable.value_on_grid(p, q, logits).dtype == jnp.bfloat16
