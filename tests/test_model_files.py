@@ -1,9 +1,12 @@
 """Saved models: open, whole, exact, and refused when they are not what is asked for."""
 
 import functools
+import hashlib
 import json
+import os
 import struct
 import sys
+import tracemalloc
 
 import equinox as eqx
 import jax
@@ -131,10 +134,11 @@ def assert_same(a, b):
 
 
 def contents(path):
-    """A file's description, parsed, and its tensors."""
+    """A file's description, parsed, in the format without digests; and its tensors."""
     with safe_open(path, framework="numpy") as file:
-        text = (file.metadata() or {}).get("advnets", "null")
-        return json.loads(text), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        note = json.loads((file.metadata() or {}).get("advnets", "{}"))
+        description = {"format": 1, "model": note.get("model")}
+        return description, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
 def write(path, description, tensors):
@@ -406,8 +410,8 @@ def deep(d, layer, tensors):
 
 
 def other_format(d, layer, tensors):
-    d["format"] = 2
-    return "format 2, and this version of advnets reads format 1"
+    d["format"] = 3
+    return "format 3, and this version of advnets reads formats 1 and 2"
 
 
 def no_format(d, layer, tensors):
@@ -456,17 +460,179 @@ def test_a_damaged_file_is_refused(path):
             with pytest.raises(ValueError, match="not a readable safetensors file"):
                 advnets.load_model(path, like=like)
     path.write_bytes(struct.pack("<Q", 2**40) + whole[8:])
-    with pytest.raises(ValueError, match="header of more than"):
+    with pytest.raises(ValueError, match="a header of more than"):
         advnets.load_model(path)
     with pytest.raises(FileNotFoundError):
         advnets.load_model(path.parent / "none")
 
 
-def test_a_type_that_is_not_read_is_refused(path):
-    header = b'{"x":{"dtype":"F8_E5M2","shape":[2],"data_offsets":[0,2]}}'
-    path.write_bytes(struct.pack("<Q", len(header)) + header + b"00")
-    with pytest.raises(ValueError, match=r"x is of type F8_E5M2, which advnets doesn't read"):
+def with_header(path, header, size):
+    """A file of a made-up header and of zeros that take no room."""
+    text = json.dumps(header).encode()
+    with open(path, "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        file.truncate(8 + len(text) + size)
+
+
+@pytest.mark.parametrize("kind", ["F8_E5M2", "F8_E4M3", "F8_E8M0", "F4"])
+def test_a_type_that_is_not_read_is_refused(path, kind):
+    with_header(path, {"x": {"dtype": kind, "shape": [2], "data_offsets": [0, 2]}}, 2)
+    if kind == "F4":  # two to a byte
+        with_header(path, {"x": {"dtype": kind, "shape": [2], "data_offsets": [0, 1]}}, 1)
+    with pytest.raises(ValueError, match=rf"x is of type {kind}, which advnets doesn't read; conv"):
         advnets.load_model(path, like={"x": jnp.zeros(2)})
+
+
+def flipped(content):
+    """A file's content with one bit of each byte changed in turn, every bit's turn coming."""
+    for place in range(len(content)):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << (place * 3) % 8
+        yield bytes(damaged)
+
+
+def refused(path, load, *allowed):
+    """Whether a damaged file is refused, in a sentence; if not, it says what is allowed."""
+    message = str(path)
+    try:
+        loaded = load()
+    except ValueError as error:
+        message = str(error)
+    else:
+        assert_same(loaded, allowed[-1] if loaded is None else allowed[0])
+    assert message.startswith(str(path))
+    assert "\n" not in message
+    return message != str(path)
+
+
+def test_no_flipped_bit_is_silent(path):
+    # Every kind of array, and one that JAX does not see.
+    model = {
+        "kept": jnp.arange(3.0),
+        "sizes": np.arange(2, dtype=np.int8),
+        "fn": functools.partial(jax.nn.leaky_relu, negative_slope=np.float32(2)),
+    }
+    advnets.save_model(path, model)
+    whole, digest = path.read_bytes(), advnets.model_files.digest_of(path)
+    ways = (
+        (lambda: advnets.load_model(path), model),
+        (lambda: advnets.load_model(path, like=model), model),
+        # Without its name the note is another program's.
+        (lambda: advnets.model_files.digest_of(path), digest, None),
+    )
+    count = 0
+    for content in flipped(whole):
+        path.write_bytes(content)
+        count += sum(refused(path, *way) for way in ways)
+    assert count > 0.98 * 3 * len(whole)
+    for place in range(len(whole) - 18, len(whole)):  # the numbers
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        for load, *_ in ways:
+            with pytest.raises(ValueError, match="is damaged: its content does not match its SHA"):
+                load()
+
+
+def test_the_digest_is_that_of_the_documented_text(path):
+    model = advnets.Model(scaled(), priors.Uniform(3))
+    advnets.save_model(path, model)
+    content = path.read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    note = json.loads(header.pop("__metadata__")["advnets"])
+    assert note["format"] == 2
+    digest = note.pop("sha256")
+    assert advnets.model_files.digest_of(path) == digest
+    assert digest == hashlib.sha256(json.dumps(note, sort_keys=True).encode()).hexdigest()
+    assert note["tensors"].keys() == header.keys()
+    for name, tensor in header.items():
+        begin, end = tensor["data_offsets"]
+        numbers = content[start + begin : start + end]
+        assert note["tensors"][name][1] == hashlib.sha256(numbers).hexdigest()
+    # The same model is the same file; another has another digest.
+    advnets.save_model(path, model)
+    assert path.read_bytes() == content
+    others = [
+        eqx.tree_at(lambda m: m.generator.scale, model, jnp.asarray(0.2)),
+        eqx.tree_at(lambda m: m.generator.scale, model, jnp.asarray([0.1])),
+        eqx.tree_at(lambda m: m.generator.scale, model, np.float32(0.1)),
+        advnets.Model(scaled(), priors.Uniform(4)),
+    ]
+    digests = set()
+    for other in others:
+        advnets.save_model(path, other)
+        digests.add(advnets.model_files.digest_of(path))
+    assert len(digests | {digest}) == 5
+
+
+def test_a_file_without_digests_loads(path):
+    model = mlp()
+    advnets.save_model(path, model)
+    write(path, *contents(path))
+    assert advnets.model_files.digest_of(path) is None
+    assert_same(model, advnets.load_model(path))
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.complex64])
+def test_numbers_that_are_not_finite_are_neither_saved_nor_loaded(path, number, dtype):
+    good = eqx.tree_at(lambda g: g.layers[0].bias, mlp(), jnp.zeros(5, dtype))
+    bad = eqx.tree_at(lambda g: g.layers[0].bias, mlp(), jnp.zeros(5, dtype).at[3].set(number))
+    message = r"layers\[0\]\.bias holds 1 of 5 numbers that are NaN or infinite"
+    for arrays_only in (True, False):
+        with pytest.raises(ValueError, match=message):
+            advnets.save_model(path, bad, arrays_only=arrays_only)
+    assert not path.exists()
+    advnets.save_model(path, good)
+    description, tensors = contents(path)
+    write(path, description, tensors | {"layers[0].bias": np.asarray(bad.layers[0].bias)})
+    for load in (
+        lambda: advnets.load_model(path),
+        lambda: advnets.load_model(path, like=good),
+        lambda: advnets.model_files.digest_of(path),
+    ):
+        with pytest.raises(ValueError, match=rf"model\.safetensors: {message}"):
+            load()
+
+
+def test_big_endian_arrays_keep_their_numbers(path):
+    advnets.save_model(path, [np.array([1.5, 2], ">f4")])
+    np.testing.assert_array_equal(advnets.load_model(path)[0], np.float32([1.5, 2]))
+
+
+def test_what_the_model_has_no_place_for_is_not_read(path):
+    size = 2**38  # more than any machine holds
+    tensor = {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, size]}
+    with_header(path, {"layers[0].bias": tensor}, size)
+    with pytest.raises(ValueError, match=rf"bias is float32\[{size // 4}\] there and float32\[5\]"):
+        advnets.load_model(path, like=mlp())
+    advnets.save_model(path, priors.Normal(2))
+    note = json.dumps(contents(path)[0])
+    with_header(path, {"__metadata__": {"advnets": note}, "more": tensor}, size)
+    with pytest.raises(ValueError, match="the model has no place for the tensor 'more'"):
+        advnets.load_model(path)
+
+
+def test_an_array_is_in_memory_once_while_it_is_read(path):
+    model = [np.zeros(2**18) for _ in range(4)]
+    advnets.save_model(path, model)
+    tracemalloc.start()
+    loaded = advnets.load_model(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert_same(model, loaded)
+    assert peak < 1.2 * path.stat().st_size
+
+
+def test_what_is_no_file_is_not_opened(path):
+    os.mkfifo(path)
+    for name, message in (
+        (path, "is a pipe, a socket or a device, which is not opened"),
+        (os.devnull, "is a pipe, a socket or a device, which is not opened"),
+        (path.parent, "is a folder; name a file in it"),
+    ):
+        for load in (advnets.load_model, advnets.model_files.digest_of):
+            with pytest.raises(ValueError, match=message):
+                load(name)
 
 
 def test_a_failed_write_leaves_the_old_file(path, monkeypatch):

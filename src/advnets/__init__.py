@@ -9,6 +9,13 @@ off.
 
 import contextlib
 import os
+import sys
+
+from advnets import _signals
+
+if sys.argv[:1] == ["-m"] and "advnets.bench" in sys.orig_argv:
+    # The command line, which is to be stopped well from here on: the imports take a while.
+    _signals.install()
 
 from jaxtyping import install_import_hook
 

@@ -1,5 +1,225 @@
-"""The type checker behind the import hook: beartype, with an int wherever a float is asked for."""
+"""The type checker behind the import hook: beartype's tests, and one sentence where one fails.
 
-from beartype import BeartypeConf, beartype
+An int will do wherever a float is asked for. What fails is described by its kind, type and shape,
+never printed: a list of a million numbers takes as long as one of two.
+"""
 
-checked = beartype(conf=BeartypeConf(is_pep484_tower=True))
+import functools
+import inspect
+import re
+import reprlib
+import types
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+import beartype.door
+import jax
+import jaxtyping
+import numpy as np
+from beartype import BeartypeConf
+
+CONFIGURATION = BeartypeConf(is_pep484_tower=True)
+# jaxtyping's words, where they are not those of a sentence.
+DTYPES = {
+    "Float": "floating-point",
+    "Inexact": "floating-point",
+    "Int": "integer",
+    "Integer": "integer",
+    "UInt8": "uint8",
+    "Bool": "boolean",
+    "Real": "real",
+    "Num": "numeric",
+}
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class TypeCheckError(jaxtyping.TypeCheckError, jaxtyping.AnnotationError):
+    """An argument, or what a function gives, of the wrong type or shape; in one sentence.
+
+    It is an `AnnotationError` too since those alone pass through jaxtyping as they are. Of any
+    other, jaxtyping makes a text that holds all arguments in full.
+    """
+
+
+def checked(function: Function) -> Function:
+    """A function whose arguments and result are checked against its annotations.
+
+    Args:
+        function: what jaxtyping's hook makes of a function: one with its signature.
+
+    Returns:
+        The function. It raises a `TypeCheckError` that names the argument, what it has to be, what
+        it is and, for common slips, what to write instead.
+    """
+    signature = inspect.signature(function)
+    parameters = list(signature.parameters.values())
+    in_order = [p for p in parameters if p.kind <= p.VAR_POSITIONAL]
+    by_name = {p.name: p for p in parameters}
+    of_rest = next((p for p in parameters if p.kind is p.VAR_KEYWORD), None)
+    result_is_checked = _says_something(signature.return_annotation)
+
+    def arguments(
+        args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Iterator[tuple[inspect.Parameter, Any]]:
+        """Those that have an annotation, beside its parameter. That they fit was seen before."""
+        for number, value in enumerate(args):
+            parameter = in_order[min(number, len(in_order) - 1)]  # the last one may be *args
+            if _says_something(parameter.annotation):
+                yield parameter, value
+        for name, value in kwargs.items():
+            named = by_name.get(name, of_rest)
+            if named is not None and _says_something(named.annotation):
+                yield named, value
+
+    @functools.wraps(function)
+    def check(*args: Any, **kwargs: Any) -> Any:
+        for parameter, value in arguments(args, kwargs):
+            if not _is(value, parameter.annotation):
+                beside = [(p, x) for p, x in arguments(args, kwargs) if p is not parameter]
+                raise TypeCheckError(_refusal(function, parameter, value, beside))
+        result = function(*args, **kwargs)
+        if result_is_checked and not _is(result, signature.return_annotation):
+            expected = _expected(signature.return_annotation)
+            raise TypeCheckError(
+                f"{_name(function)} must give {expected}; it gave {_described(result)}"
+            )
+        return result
+
+    return check  # type: ignore[return-value]
+
+
+def _says_something(annotation: Any) -> bool:
+    return annotation is not Any and annotation is not inspect.Parameter.empty
+
+
+def _is(value: Any, annotation: Any) -> bool:
+    return beartype.door.is_bearable(value, annotation, conf=CONFIGURATION)
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return function.__qualname__.removesuffix(".__init__")
+
+
+def _refusal(
+    function: Callable[..., Any],
+    parameter: inspect.Parameter,
+    value: Any,
+    beside: list[tuple[inspect.Parameter, Any]],
+) -> str:
+    name, annotation = parameter.name, parameter.annotation
+    sentence = f"{_name(function)}: {name} must be {_expected(annotation)}; got {_described(value)}"
+    remedy = _remedy(name, annotation, value)
+    if remedy is not None:
+        return f"{sentence} ({remedy})"
+    # So its shape is wrong, perhaps beside another's.
+    shared = [
+        f"{other.name} of shape {_shape(x)}"
+        for other, x in beside
+        if _is_array(value) and _is_array(x) and _axes(other.annotation) & _axes(annotation)
+    ]
+    return sentence + (f" beside {' and '.join(shared)}" if shared else "")
+
+
+def _remedy(name: str, annotation: Any, value: Any) -> str | None:
+    """What to write instead, of the common slips."""
+    if "GradientTransformation" in str(annotation) and hasattr(value, "gradient_transformation"):
+        return f"pass {name}.gradient_transformation()"
+    if isinstance(value, np.generic) and _is(value.item(), annotation):
+        return f"pass {name}.item()"
+    arrays = [x for x in _alternatives(annotation) if _of_arrays(x)]
+    if not arrays:
+        return f"pass an instance, {value.__name__}(...)" if isinstance(value, type) else None
+    kinds = {_kind(x) for x in arrays}
+    if "Key" in kinds:
+        if isinstance(value, int):
+            return f"pass jax.random.key({value})"
+        raw = getattr(value, "dtype", None) == np.uint32
+        return "make keys by jax.random.key, not PRNGKey" if raw else None
+    floating = kinds <= {"Float", "Inexact"}
+    if isinstance(value, list | tuple) and len(value) > 0 and _is_array(value[0]):
+        return f"pass np.stack({name})"
+    if isinstance(value, list | tuple) or (hasattr(value, "__array__") and not _is_array(value)):
+        return f"pass np.asarray({name}{', float' * floating})"
+    if not _is_array(value):
+        return None
+    if floating and value.dtype == np.uint8:
+        return f"pixels in [0, 1] are {name} / np.float32(255)"
+    to_float = floating and value.dtype.kind in "biu"
+    if not isinstance(value, tuple(x.array_type for x in arrays)):
+        library = "np" if isinstance(value, jax.Array) else "jnp"
+        return f"pass {library}.asarray({name}{', float' * to_float})"
+    return f"pass {name}.astype(float)" if to_float else None
+
+
+def _expected(annotation: Any) -> str:
+    """What an annotation asks for, as a noun."""
+    alternatives = _alternatives(annotation)
+    libraries = {x.array_type for x in alternatives if _of_arrays(x)}
+    either = len(libraries) > 1
+    nouns = [_array(x, either=either) if _of_arrays(x) else _plain(x) for x in alternatives]
+    return " or ".join(dict.fromkeys(nouns))
+
+
+def _array(annotation: Any, *, either: bool) -> str:
+    kind, axes = _kind(annotation), annotation.dim_str.split()
+    shape = f"({', '.join(axes)})"
+    if kind == "Key":
+        return f"typed keys of shape {shape}" if axes else "a typed key"
+    library = "" if either else "NumPy " if annotation.array_type is np.ndarray else "JAX "
+    noun = f"{DTYPES.get(kind, '')} {library}array".lstrip()
+    article = "an" if noun[0] in "aeiou" else "a"
+    return f"{article} {noun}" + ("" if axes == ["..."] else f" of shape {shape}")
+
+
+def _plain(annotation: Any) -> str:
+    if annotation is None or annotation is types.NoneType:
+        return "None"
+    name = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    # Without the modules that names are from.
+    return re.sub(r"\b[A-Za-z_][\w.]*\.(?=\w)", "", name)
+
+
+def _described(value: Any) -> str:
+    """What a value is, at a cost that doesn't depend on its size."""
+    if value is None or isinstance(value, bool | int | float | complex | str | np.generic):
+        return reprlib.repr(value)
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    if _is_array(value):
+        traced = isinstance(value, jax.core.Tracer)
+        kind = "traced" if traced else "JAX" if isinstance(value, jax.Array) else "NumPy"
+        return f"a {kind} array, {value.dtype} of shape {_shape(value)}"
+    name = type(value).__name__
+    article = "an" if name[0] in "AEIOUaeiou" else "a"
+    if isinstance(value, list | tuple | dict | set | frozenset):
+        return f"{article} {name} of {len(value)}"
+    return f"{article} {name}"
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray | jax.Array)
+
+
+def _shape(array: Any) -> str:
+    return str(tuple(array.shape))
+
+
+def _alternatives(annotation: Any) -> tuple[Any, ...]:
+    union = get_origin(annotation) in (Union, types.UnionType)
+    return get_args(annotation) if union else (annotation,)
+
+
+def _of_arrays(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, jaxtyping.AbstractArray)
+
+
+def _kind(annotation: Any) -> str:
+    """The word before the bracket: Float, Key."""
+    return annotation.__name__.partition("[")[0]
+
+
+def _axes(annotation: Any) -> set[str]:
+    """The names of axes, which two arguments may share."""
+    found = [x.dim_str.split() for x in _alternatives(annotation) if _of_arrays(x)]
+    return {axis.lstrip("*#?") for axes in found for axis in axes if axis[-1].isidentifier()}

@@ -110,14 +110,35 @@ def stored(array: jax.Array | np.ndarray | np.generic, place: Place) -> np.ndarr
         The array on the host, contiguous.
 
     Raises:
-        ValueError: if a file can't hold its type.
+        ValueError: if a file can't hold its type, or it is not finite.
     """
     if array.dtype.name not in DTYPES.values():
         raise ValueError(
             f"{_where(place)} is an array of {array.dtype.name}, which a file can't hold; convert "
             "it first (a random key with jax.random.key_data)"
         )
-    return np.asarray(array, order="C")
+    host = np.asarray(array, order="C")
+    check_finite(host, _where(place))
+    return host.astype(host.dtype.newbyteorder("<"), copy=False)
+
+
+def check_finite(array: np.ndarray, name: str) -> None:
+    """Refuses an array that no training leaves.
+
+    Args:
+        array: the array.
+        name: what a message calls it.
+
+    Raises:
+        ValueError: if a number in it is NaN or infinite.
+    """
+    if jnp.issubdtype(array.dtype, jnp.inexact):
+        count = array.size - np.count_nonzero(np.isfinite(array))
+        if count:
+            raise ValueError(
+                f"{name} holds {count} of {array.size} numbers that are NaN or infinite; all of a "
+                "model's arrays must be finite"
+            )
 
 
 def kind_of(array: jax.Array | jax.ShapeDtypeStruct | np.ndarray | np.generic) -> str:

@@ -1,11 +1,44 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and their SHA-256."""
 
+import hashlib
 import os
 from pathlib import Path
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Writes a file beside its place and moves it there, over what there was."""
+    """Writes a file beside its place and moves it there, over what there was.
+
+    It is on disk, not only in memory, when this returns. If it fails, what there was is untouched.
+    """
     partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)
+    partial.unlink(missing_ok=True)  # of a killed process; or a link, which must not be followed
+    try:
+        with open(partial, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Waits until the names in a folder are on disk, where the system can."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def sha256(path: Path, *, sync: bool = False) -> str:
+    """The SHA-256 of a file's content; with `sync`, the content is on disk when this returns."""
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if sync:
+            os.fsync(file.fileno())
+    return digest

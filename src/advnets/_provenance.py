@@ -2,6 +2,7 @@
 
 import datetime
 import importlib.metadata
+import json
 import os
 import platform
 import shlex
@@ -33,19 +34,36 @@ def _command() -> str:
 
 
 def _commit() -> str | None:
-    """The checkout's commit, marked if the working tree differs; None for an installed wheel."""
-    here = Path(__file__).parent
+    """The commit of the package's own checkout or of the wheel's source; None if neither is known.
+
+    That of a checkout is marked if the working tree differs.
+    """
+    here = Path(__file__).resolve().parent
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(here), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
+        # A repository may surround an installation without having anything to do with it.
+        if Path(git("rev-parse", "--show-toplevel")) / "src" / "advnets" != here:
+            return _commit_of_wheel()
+        git("ls-files", "--error-unmatch", "--", Path(__file__).name)
         commit = git("rev-parse", "HEAD")
         changed = git("status", "--porcelain", "--", str(here))
     except (OSError, subprocess.CalledProcessError):
-        return None
+        return _commit_of_wheel()
     return commit + "+changes" if changed else commit
+
+
+def _commit_of_wheel() -> str | None:
+    """What pip noted when it installed the package from a repository."""
+    try:
+        noted = importlib.metadata.distribution("advnets").read_text("direct_url.json")
+        commit = json.loads(noted or "{}").get("vcs_info", {}).get("commit_id")
+    except (importlib.metadata.PackageNotFoundError, ValueError, AttributeError):
+        return None
+    return str(commit) if commit else None
 
 
 def _device() -> dict[str, Any]:

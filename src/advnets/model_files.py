@@ -1,14 +1,34 @@
-"""Models in open files (safetensors): arrays as tensors, the structure as JSON beside them."""
+"""Models in open files (safetensors): arrays as tensors, the rest in a note beside them.
 
+The note is the entry `advnets` of the file's metadata, JSON with these members:
+
+- `format`: its version, 2;
+- `model`: the model's description (absent if only arrays were saved);
+- `tensors`: of each tensor by name what it is and the SHA-256 of its bytes, such as
+  `["float32[5,3]", "58a9..."]`;
+- `sha256`: that of the note itself without this member, as JSON in ASCII with sorted keys.
+
+So one flipped bit anywhere is noticed: the file is refused, or it says the same as before. In
+files of format 1 and those of other programs there are no digests; their arrays are only known to
+be finite, and of the right shapes and types.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import io
 import json
+import math
 import os
+import stat
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
 import equinox as eqx
 import jax
+import numpy as np
 from jaxtyping import PyTree
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
@@ -19,6 +39,7 @@ from advnets._descriptions import (
     STATIC,
     Node,
     build,
+    check_finite,
     describe,
     kind_of,
     loaded,
@@ -29,12 +50,13 @@ from advnets._descriptions import (
 
 T = TypeVar("T")
 
-# The entry of a file's metadata that describes its model, and the version of its form.
+# The entry of a file's metadata that holds the note, and the version of its form.
 ENTRY = "advnets"
-FORMAT = 1
+FORMAT = 2
+DAMAGED = "is damaged: its content does not match its SHA-256; get the file afresh"
 
-# A file's header must be smaller, in bytes, and a description have fewer brackets and commas: some
-# fifty thousand layers. Both are counted before anything is parsed.
+# A file's header must be smaller, in bytes, and a note have fewer brackets and commas: some forty
+# thousand layers. Both are counted before anything is parsed.
 HEADER = 2**24
 NODES = 10**6
 
@@ -43,8 +65,8 @@ def save_model(path: str | os.PathLike[str], model: PyTree, *, arrays_only: bool
     """Writes a model as safetensors: all that [`advnets.load_model`][] needs to build it again.
 
     Arrays are tensors, each under its place in the model. The file's metadata describe the
-    structure: classes and functions by name, other settings by value, never code. The file appears
-    whole or not at all.
+    structure: classes and functions by name, other settings by value, never code. They also hold
+    SHA-256 digests of all of it, which loading verifies. The file appears whole or not at all.
 
     Args:
         path: the file to write; its folder must exist.
@@ -54,7 +76,8 @@ def save_model(path: str | os.PathLike[str], model: PyTree, *, arrays_only: bool
             loaded with `like=`.
 
     Raises:
-        ValueError: for something that can't be described, or an array that a file can't hold.
+        ValueError: for something that can't be described, an array that a file can't hold, or one
+            that is not finite.
 
     Example:
         >>> import tempfile, pathlib, jax
@@ -70,12 +93,18 @@ def save_model(path: str | os.PathLike[str], model: PyTree, *, arrays_only: bool
     if arrays_only:
         leaves = jax.tree_util.tree_leaves_with_path(eqx.filter(model, eqx.is_array))
         arrays = {tensor_name(place): stored(leaf, place) for place, leaf in leaves}
-        content = save(arrays)
+        note: dict[str, Any] = {}
     else:
         node, arrays = describe(model)
-        text = json.dumps({"format": FORMAT, "model": node}, allow_nan=False)
-        _check_size(text)
-        content = save(arrays, {ENTRY: text})
+        note = {"model": node}
+    tensors = {
+        name: [summary(array.dtype.name, array.shape), _sha256(array)]
+        for name, array in arrays.items()
+    }
+    note = {"format": FORMAT, **note, "tensors": tensors}
+    text = json.dumps(note | {"sha256": _sha256_of_note(note)}, allow_nan=False)
+    _check_size(text)
+    content = save(arrays, {ENTRY: text})
     if _header_size(content) > HEADER:
         raise ValueError(f"the model has too many parts: a file's header is {HEADER} bytes at most")
     _files.replace(Path(path), content)
@@ -101,7 +130,12 @@ def load_model(
 
     A file from anyone is safe to load: no code is in it and none is imported or run for it, and
     what it names is looked up among the public modules of advnets and Equinox and the functions of
-    JAX. Your own classes and functions it finds only in `known`, so give what you trust.
+    JAX. Your own classes and functions it finds only in `known`, so give what you trust. An array
+    is read only where the model has a place for one of its shape and type.
+
+    A file with digests is verified: one flipped bit in it is an error, or changes nothing. That is
+    against accidents; whoever can write the file can write its digests too. In a file without (of
+    another program, or of before there were any), a changed number is not noticed.
 
     Args:
         path: the file.
@@ -114,8 +148,9 @@ def load_model(
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no safetensors file; describes no model, or one with a class or
-            function that is not known; or holds other arrays than the model.
+        ValueError: if it is no regular file, no safetensors file, or damaged; describes no model,
+            or one with a class or function that is not known; or holds other arrays than the model,
+            or any that is not finite.
 
     Example:
         >>> import tempfile, pathlib, jax
@@ -132,27 +167,150 @@ def load_model(
         >>> model.by.item()
         2.0
     """
-    with open(path, "rb") as file:
-        if _header_size(file.read(8)) > HEADER:
-            raise ValueError(f"{path} has a header of more than {HEADER} bytes")
+    with _opened(path) as file:
+        if like is not None:
+            return _filled(like, file)
+        return build(_description(file.note), file.tensors, file.read, known)
+
+
+def digest_of(path: str | os.PathLike[str]) -> str | None:
+    """Reads a file that [`advnets.save_model`][] wrote, and verifies it without building the model.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The SHA-256 of the description and the arrays, which is the same for equal models; None if
+        the file has none.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no regular file, no safetensors file, or damaged, or holds an array
+            that is not finite.
+
+    Example:
+        >>> import tempfile, pathlib, jax
+        >>> import advnets
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = pathlib.Path(folder) / "model.safetensors"
+        ...     advnets.save_model(file, advnets.priors.Normal(2))
+        ...     digest = advnets.model_files.digest_of(file)
+        >>> len(digest)
+        64
+    """
+    with _opened(path) as file:
+        for name in file.tensors:
+            file.read(name)
+        return file.note.get("sha256")
+
+
+@dataclasses.dataclass(frozen=True)
+class _File:
+    """What a file's header says, and its tensors one by one.
+
+    Attributes:
+        note: the note, whose digest has been compared; empty if there is none.
+        tensors: what each tensor is, by name, such as `"float32[5,3]"`, in the file's order.
+    """
+
+    note: dict[str, Any]
+    tensors: dict[str, str]
+    _file: io.BufferedReader
+    _places: dict[str, tuple[int, np.dtype, list[int]]]
+
+    def read(self, name: str) -> np.ndarray:
+        """A tensor, if it is whole and finite."""
+        start, dtype, shape = self._places[name]
+        # Not from the file mapped into memory, whose pages would count beside the array's.
+        array = np.empty(shape, dtype)
+        self._file.seek(start)
+        if self._file.readinto(_bytes(array)) != array.nbytes:
+            raise ValueError(f"{name} ends too early; the file has changed while it was read")
+        if "tensors" in self.note and _sha256(array) != self.note["tensors"][name][1]:
+            raise ValueError(f"{name} {DAMAGED}")
+        check_finite(array, name)
+        return array
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[_File]:
+    """A file whose header is whole; its path before any message."""
+    mode = os.stat(path).st_mode
+    if stat.S_ISDIR(mode):
+        raise ValueError(f"{path} is a folder; name a file in it")
+    if not stat.S_ISREG(mode):  # opening a pipe would wait for its writer
+        raise ValueError(
+            f"{path} is a pipe, a socket or a device, which is not opened; name a file"
+        )
+    with open(path, "rb") as content:
+        try:
+            yield _header(path, content)
+        except SafetensorError as error:
+            raise ValueError(f"{path} is not a readable safetensors file ({error})") from None
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error.__cause__
+
+
+def _header(path: str | os.PathLike[str], content: io.BufferedReader) -> _File:
+    size = _header_size(content.read(8))
+    if size > HEADER:
+        raise ValueError(f"a header of more than {HEADER} bytes is not read")
+    with safe_open(path, framework="numpy") as file:
+        metadata = file.metadata() or {}
+        places, tensors, start = {}, {}, 8 + size
+        # Tensors follow each other without a gap and end with the file, or it would not open.
+        for name in file.offset_keys():
+            tensor = file.get_slice(name)
+            dtype, shape = _dtype(name, tensor.get_dtype()), tensor.get_shape()
+            places[name] = (start, dtype, shape)
+            tensors[name] = summary(dtype.name, shape)
+            start += dtype.itemsize * math.prod(shape)
+    return _File(_note(metadata.get(ENTRY), tensors), tensors, content, places)
+
+
+def _note(text: str | None, tensors: dict[str, str]) -> dict[str, Any]:
+    """The note in a file's metadata, if it is whole; empty if there is none."""
+    if text is None:
+        return {}
+    _check_size(text)
     try:
-        with safe_open(path, framework="numpy") as file:
-            tensors = {name: _kind(name, file) for name in file.keys()}  # noqa: SIM118
-            if like is not None:
-                return _filled(like, tensors, file.get_tensor)
-            return build(_description(file.metadata()), tensors, file.get_tensor, known)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a readable safetensors file ({error})") from None
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error.__cause__
+        note = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"the model's description is not valid JSON ({error})") from None
+    if not isinstance(note, dict):
+        raise ValueError("the model's description must have a format and a model")
+    if note.keys() & {"sha256", "tensors"}:
+        try:
+            noted = {name: what for name, (what, _) in note["tensors"].items()}
+            whole = note["sha256"] == _sha256_of_note(note) and noted == tensors
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
+            whole = False
+        if not whole:
+            raise ValueError(f"the file {DAMAGED}")
+    return note
 
 
-def _kind(name: str, file: Any) -> str:
-    """What a stored tensor is, from the file's header."""
-    tensor = file.get_slice(name)
-    if tensor.get_dtype() not in DTYPES:
-        raise ValueError(f"{name} is of type {tensor.get_dtype()}, which advnets doesn't read")
-    return summary(DTYPES[tensor.get_dtype()], tensor.get_shape())
+def _dtype(name: str, stored_as: str) -> np.dtype:
+    if stored_as not in DTYPES:
+        raise ValueError(
+            f"{name} is of type {stored_as}, which advnets doesn't read; convert it to one of "
+            f"{', '.join(DTYPES)}"
+        )
+    return np.dtype(DTYPES[stored_as])
+
+
+def _sha256_of_note(note: dict[str, Any]) -> str:
+    rest = {name: value for name, value in note.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _sha256(array: np.ndarray) -> str:
+    return hashlib.sha256(_bytes(array)).hexdigest()
+
+
+def _bytes(array: np.ndarray) -> memoryview:
+    """A contiguous array's memory."""
+    return memoryview(array.reshape(-1).view(np.uint8))
 
 
 def _header_size(content: bytes) -> int:
@@ -165,26 +323,20 @@ def _check_size(description: str) -> None:
         raise ValueError(f"the model's description must have at most {NODES} parts")
 
 
-def _description(metadata: dict[str, str] | None) -> Node:
-    text = (metadata or {}).get(ENTRY)
-    if text is None:
+def _description(note: dict[str, Any]) -> Node:
+    if not note or ("tensors" in note and "model" not in note):
         raise ValueError("no description of a model beside the arrays; give like=")
-    _check_size(text)
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"the model's description is not valid JSON ({error})") from None
-    if not isinstance(content, dict) or content.keys() != {"format", "model"}:
+    if not {"format", "model"} <= note.keys():
         raise ValueError("the model's description must have a format and a model")
-    if content["format"] != FORMAT:
+    if note["format"] not in (1, FORMAT):
         raise ValueError(
-            f"the model's description has format {content['format']!r}, and this version of "
-            f"advnets reads format {FORMAT}; give like="
+            f"the model's description has format {note['format']!r}, and this version of advnets "
+            f"reads formats 1 and {FORMAT}; give like="
         )
-    return content["model"]
+    return note["model"]
 
 
-def _filled(like: PyTree, tensors: dict[str, str], read: Callable[[str], Any]) -> PyTree:
+def _filled(like: PyTree, file: _File) -> PyTree:
     """A model with the arrays of a file in the places of its own."""
 
     def is_array(x: Any) -> bool:
@@ -193,12 +345,14 @@ def _filled(like: PyTree, tensors: dict[str, str], read: Callable[[str], Any]) -
     slots, rest = eqx.partition(like, is_array)
     leaves, structure = jax.tree_util.tree_flatten_with_path(slots)
     here = {tensor_name(place): summary(leaf.dtype.name, leaf.shape) for place, leaf in leaves}
-    there = {name: what for name, what in tensors.items() if not name.startswith(STATIC)}
+    there = {name: what for name, what in file.tensors.items() if not name.startswith(STATIC)}
     for name in sorted(here.keys() | there.keys()):
         if here.get(name) != there.get(name):
             raise ValueError(
                 f"holds another model, {name} is {there.get(name, 'missing')} there and "
                 f"{here.get(name, 'missing')} here"
             )
-    arrays = [loaded(read(tensor_name(place)), kind_of(leaf), place) for place, leaf in leaves]
+    arrays = [loaded(file.read(tensor_name(place)), kind_of(leaf), place) for place, leaf in leaves]
+    for name in file.tensors.keys() - there.keys():
+        file.read(name)  # only to verify it: `like` has its own
     return eqx.combine(jax.tree.unflatten(structure, arrays), rest)

@@ -91,7 +91,8 @@ def test_an_interrupt_says_how_to_continue(pixels, tmp_path, monkeypatch, capsys
     monkeypatch.setattr(pixels.system, "fit", lambda *_, **__: signal.raise_signal(signal.SIGINT))
     folder = tmp_path / "stopped"
     assert main(["pixels", "--out", str(folder)]) == 130
-    assert f"the same command with --resume --out {folder} continues it" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"pixels --out {folder} --resume continues it" in said
 
 
 @pytest.mark.usefixtures("pixels")

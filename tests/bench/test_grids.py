@@ -49,7 +49,7 @@ def rates(tmp_path_factory):
 def test_each_run_leaves_what_it_leaves_alone(many, finished, request):
     folder = request.getfixturevalue(many)
     own = folder / {"seeds": "seed-2", "rates": "learning-rate-0.1-seed-2"}[many]
-    names = {path.name for path in finished.iterdir()} - {"checkpoints", "identity.json"}
+    names = {path.name for path in finished.iterdir()} - {"checkpoints", ".running.lock"}
     assert {path.name for path in own.iterdir()} == names
     assert content(own / "config.json") == content(finished / "config.json")
     ours, theirs = result_of(own), result_of(finished)

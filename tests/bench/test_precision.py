@@ -13,6 +13,7 @@ from jax import lax
 
 import advnets
 from advnets import bench
+from advnets.bench import results
 from advnets.bench.catalogue import BENCHMARKS
 from advnets.bench.cli import main
 from advnets.bench.recipes import PRECISIONS, algorithm_of, build_players, products_in
@@ -108,7 +109,7 @@ def test_a_run_is_scored_anew_in_its_precision(copied, monkeypatch):
     path = copied / "config.json"
     config = json.loads(path.read_text())
     config["recipe"]["precision"] = "bfloat16"
-    path.write_text(json.dumps(config))
+    results.write(path, config)
     seams.score_anew(monkeypatch, stopped)
     with pytest.raises(KeyboardInterrupt):
         bench.rescore(copied, 10)

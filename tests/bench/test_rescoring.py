@@ -61,7 +61,7 @@ def test_it_is_refused_in_one_sentence(copied, tmp_path, capsys):
     assert "devices must be from 1 to 2" in refused(copied, "--devices", 3)
     (copied / "parzen-7.json").write_text("")
     assert "exists already" in refused(copied, "--num-samples", 7)
-    changed = msgspec.structs.replace(result_of(copied), data="other images")
+    changed = msgspec.structs.replace(result_of(copied), data="other images", data_sha256="0" * 64)
     results.write(copied / "results.json", changed)
     assert "was scored on other images" in refused(copied)
 

@@ -86,7 +86,7 @@ def test_what_has_no_column_is_left_out_and_named(finished, tmp_path, capsys):
     faces.mkdir()
     content = json.loads((finished / "results.json").read_text())
     content = content | {"benchmark": "tfd", "recipe": content["recipe"] | {"dataset": "tfd"}}
-    (faces / "results.json").write_text(json.dumps(content))
+    results.write(faces / "results.json", content)
     arguments = ["table1", "--runs", str(finished), str(faces), "--out", str(tmp_path / "t")]
     assert main(arguments) == 0
     captured = capsys.readouterr()

@@ -1,10 +1,21 @@
 """The type-check hook: on unless switched off, and no part of the compiled program either way."""
 
 import os
+import re
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
+import jaxtyping
+import numpy as np
+import optax
 import pytest
+
+import advnets
+from advnets import neighbours, parzen
+
+switched_off = os.environ.get("ADVNETS_TYPECHECK") == "0"
 
 PROGRAM = """
 import jax, jax.numpy as jnp, advnets
@@ -45,12 +56,155 @@ def test_the_hook_can_be_switched_off_and_leaves_the_program_unchanged():
     assert checked == unchecked
 
 
+@pytest.mark.skipif(switched_off, reason="switched off in this environment")
 def test_the_package_is_checked_here():
-    if os.environ.get("ADVNETS_TYPECHECK") == "0":
-        pytest.skip("switched off in this environment")
-    import jaxtyping
-
-    import advnets
-
     with pytest.raises(jaxtyping.TypeCheckError):
         advnets.game.value_function("no array", "no array")
+
+
+FLOATS = np.zeros((20, 4, 4), np.float32)
+BYTES = np.zeros((20, 4, 4), np.uint8)
+LIST = FLOATS.tolist()
+
+
+class Frame:
+    """A table of another library, such as pandas: no array, but NumPy makes one of it."""
+
+    def __array__(self, dtype=None, copy=None):
+        return np.zeros((20, 3), dtype)
+
+
+def log_density(points, bandwidths):
+    return parzen.log_density(points, jnp.asarray(FLOATS), bandwidths)
+
+
+def network(key):
+    return advnets.networks.mlp_generator(key, 3, (4,), hidden_sizes=[5])
+
+
+def players():
+    judge = advnets.networks.maxout_discriminator(jax.random.key(0), (4,), units=[6])
+    return advnets.Players(network(jax.random.key(0)), judge)
+
+
+@pytest.mark.skipif(switched_off, reason="switched off in this environment")
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: neighbours.nearest(LIST, FLOATS),
+            "nearest: queries must be a floating-point array of shape (queries, *data); "
+            "got a list of 20 (pass np.asarray(queries, float))",
+        ),
+        (
+            lambda: neighbours.nearest(list(FLOATS), FLOATS),
+            "got a list of 20 (pass np.stack(queries))",
+        ),
+        (
+            lambda: neighbours.nearest(Frame(), FLOATS),
+            "got a Frame (pass np.asarray(queries, float))",
+        ),
+        (
+            lambda: neighbours.nearest(FLOATS, FLOATS[:, :3]),
+            "images must be a floating-point array of shape (images, *data); got a NumPy array, "
+            "float32 of shape (20, 3, 4) beside queries of shape (20, 4, 4)",
+        ),
+        (
+            lambda: neighbours.nearest(BYTES, FLOATS),
+            "got a NumPy array, uint8 of shape (20, 4, 4) "
+            "(pixels in [0, 1] are queries / np.float32(255))",
+        ),
+        (
+            lambda: parzen.evaluate(FLOATS, BYTES, None),
+            "(pixels in [0, 1] are validation / np.float32(255))",
+        ),
+        (
+            lambda: advnets.memorisation.memorisation(FLOATS, jnp.asarray(BYTES), FLOATS),
+            "(pixels in [0, 1] are train / np.float32(255))",
+        ),
+        (
+            lambda: parzen.evaluate(FLOATS, FLOATS, None, np.array([1, 2])),
+            "bandwidths must be a floating-point array of shape (bandwidths) or None; "
+            "got a NumPy array, int64 of shape (2,) (pass bandwidths.astype(float))",
+        ),
+        (
+            lambda: log_density(jnp.asarray(FLOATS), jnp.array([1, 2])),
+            "got a JAX array, int32 of shape (2,) (pass bandwidths.astype(float))",
+        ),
+        (
+            lambda: log_density(FLOATS, jnp.ones(2)),
+            "points must be a floating-point JAX array of shape (points, *data); got a NumPy "
+            "array, float32 of shape (20, 4, 4) (pass jnp.asarray(points))",
+        ),
+        (
+            lambda: log_density(jnp.asarray(FLOATS), np.array([1, 2])),
+            "(pass jnp.asarray(bandwidths, float))",
+        ),
+        (
+            lambda: network(jax.random.PRNGKey(0)),
+            "mlp_generator: key must be a typed key; got a JAX array, uint32 of shape (2,) "
+            "(make keys by jax.random.key, not PRNGKey)",
+        ),
+        (lambda: network(7), "key must be a typed key; got 7 (pass jax.random.key(7))"),
+        (
+            lambda: network(jax.random.split(jax.random.key(0))),
+            "key must be a typed key; got a JAX array, key<fry> of shape (2,)",
+        ),
+        (
+            lambda: advnets.Algorithm1(generator_updates=optax.MultiSteps(optax.sgd(0.1), 2)),
+            "Algorithm1: generator_updates must be GradientTransformation or Released; "
+            "got a MultiSteps (pass generator_updates.gradient_transformation())",
+        ),
+        (
+            lambda: advnets.train(jax.random.key(0), network(jax.random.key(0)), FLOATS, epochs=1),
+            "train: players must be Players; got a Sequential",
+        ),
+        (
+            lambda: advnets.train(jax.random.key(0), players(), FLOATS, epochs=np.int64(1)),
+            "train: epochs must be int; got np.int64(1) (pass epochs.item())",
+        ),
+        (
+            lambda: advnets.train(
+                jax.random.key(0), players(), FLOATS, epochs=1, algorithm=advnets.Algorithm1
+            ),
+            "got the class Algorithm1 (pass an instance, Algorithm1(...))",
+        ),
+    ],
+)
+def test_a_slip_is_answered_by_a_sentence(call, message):
+    with pytest.raises(jaxtyping.TypeCheckError, match=f"{re.escape(message)}$") as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+class Loud:
+    """An array's like, too long to be printed."""
+
+    def __repr__(self):
+        raise AssertionError("printed")
+
+
+@pytest.mark.skipif(switched_off, reason="switched off in this environment")
+def test_nothing_is_printed_in_full():
+    # A list of MNIST's images took half an hour to print.
+    with pytest.raises(jaxtyping.TypeCheckError, match=r"got a list of 3 \(pass np.asarray"):
+        neighbours.nearest([[Loud()]] * 3, FLOATS)
+    with pytest.raises(jaxtyping.TypeCheckError, match=r"players must be Players; got a Loud$"):
+        advnets.train(jax.random.key(0), Loud(), FLOATS, epochs=1)
+
+
+@pytest.mark.skipif(switched_off, reason="switched off in this environment")
+def test_a_result_of_another_type_is_named():
+    def undecided(example):
+        return jnp.zeros((), int)
+
+    message = "judge must give .*; it gave .*JAX array, int32 of shape"
+    with pytest.raises(jaxtyping.TypeCheckError, match=message):
+        advnets.players.judge(None, undecided, jnp.zeros((3, 4)))
+
+
+def test_a_list_of_images_is_no_data():
+    images = [np.zeros((28, 28), np.float32)] * 1000
+    for data in (images, (images, np.zeros(1000)), np.zeros((1000, 28)).tolist()):
+        with pytest.raises(ValueError, match=r"not a list of 1000 \(np.stack makes images one"):
+            advnets.train(jax.random.key(0), players(), data, epochs=1)

@@ -4,7 +4,7 @@ import jax
 
 import advnets
 from advnets import _distances, parzen
-from advnets.training import devices, program, run, sources
+from advnets.training import devices, loop, program, run, sources
 
 # The error that a distance is told to have at most, which no public function returns.
 squared_distances = _distances.squared_distances
@@ -101,3 +101,20 @@ def one_game(algorithm, players, data, batch_size, mesh, *, shard_layers=False):
     rows = jax.numpy.zeros((4, batch_size), int)
     key = game.place_keys(jax.random.key(0))
     return game, (key, game.init(players), source.place(mesh), rows)
+
+
+def after_programs(monkeypatch, actions):
+    """What happens after the first, second and so on compiled program of a run, counted from 0."""
+    advance, count = program.OneGame.advance, iter(range(10**6))
+
+    def watched(self, *inputs):
+        found = advance(self, *inputs)
+        actions.get(next(count), lambda: None)()
+        return found
+
+    monkeypatch.setattr(program.OneGame, "advance", watched)
+
+
+def seconds_between_checkpoints(monkeypatch, seconds):
+    """Checkpoints after every program, as a long run would leave."""
+    monkeypatch.setattr(loop, "SECONDS_BETWEEN_CHECKPOINTS", seconds)

@@ -24,6 +24,8 @@ from helpers.games import (
 
 import advnets
 from advnets import game, objectives, priors, updates
+from advnets.training import Streamed
+from advnets.training.checkpoints import numbers
 from advnets.training.sources import epoch_order
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -180,12 +182,50 @@ def test_a_last_update_that_overflows_is_neither_evaluated_nor_kept(tmp_path):
 
 def test_divergence_stops_the_run_and_keeps_its_checkpoints(tmp_path):
     rule = optax.sgd(lambda count: jnp.where(count < 25, 0.1, 1e38))
-    with pytest.raises(advnets.TrainingDiverged, match="lower the learning rate"):
+    with pytest.raises(advnets.TrainingDiverged, match=r"at iteration 2\d: .* learning rate"):
         train(4, folder=tmp_path, algorithm=both(rule))
-    assert (tmp_path / "checkpoints" / "2").is_dir()
+    assert numbers(tmp_path / "checkpoints") == [20]
     again = train(2, folder=tmp_path, algorithm=both(rule), resume=True)
     assert again.updates == 20
     assert [row["epoch"] for row in again.metrics] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("rates", "culprit"), [((1e30, 0.1), "generator"), ((0.1, 1e30), "discriminator")]
+)
+def test_divergence_names_the_player_whose_rate_is_too_high(rates, culprit):
+    generator, discriminator = map(optax.sgd, rates)
+    rules = advnets.Algorithm1(generator_updates=generator, discriminator_updates=discriminator)
+    with pytest.raises(advnets.TrainingDiverged, match=f"lower the {culprit}'s learning rate"):
+        train(4, algorithm=rules)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_data_that_are_not_finite_are_refused_by_row(streamed):
+    data = np.zeros((53, *SHAPE), np.float32)
+    data[[3, 17, 40], 0, 1] = np.nan, np.inf, -np.inf
+    source = Streamed(data) if streamed else data
+    rows = r"in rows \d+, \d+, \d+" if streamed else "3 values that are not finite .* 3, 17, 40;"
+    with pytest.raises(ValueError, match=rows):
+        train(1, data=source)
+    beyond = np.zeros((53, *SHAPE))
+    beyond[5] = 1e39
+    with pytest.raises(ValueError, match="6 values that are not finite as float32, in row 5"):
+        train(1, data=Streamed(beyond) if streamed else beyond)
+
+
+def test_what_an_evaluation_returns_is_checked(tmp_path):
+    for taken in ("epoch", "updates", "generator"):
+        with pytest.raises(ValueError, match=f"evaluate returned '{taken}'"):
+            train(2, evaluate=lambda *_, taken=taken: {taken: 99})
+    with pytest.raises(ValueError, match=r"evaluate returned a\.b of type object"):
+        train(2, evaluate=lambda *_: {"a": {"b": object()}})
+    found = {"x": jnp.array(jnp.nan), "y": [1.0, -np.inf], "z": np.float32(0.5)}
+    with pytest.warns(RuntimeWarning, match="evaluate returned x = nan, .* recorded as null"):
+        trained = train(2, folder=tmp_path, evaluate=lambda *_: found)
+    last = trained.metrics[-1]
+    assert (last["x"], last["y"], last["z"]) == (None, [1.0, None], 0.5)
+    assert "NaN" not in (tmp_path / "metrics.jsonl").read_text()
 
 
 def test_progress_goes_to_stderr_with_a_rate(capfd):

@@ -3,6 +3,8 @@
 import argparse
 import dataclasses
 import difflib
+import io
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,14 +13,17 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import tyro
 
-from advnets import CheckpointError, TrainingDiverged
+from advnets import _documents, _signals
 from advnets.bench import report, table1
 from advnets.bench.benchmark import Benchmark
 from advnets.bench.catalogue import BENCHMARKS
+from advnets.bench.checking import check_run
 from advnets.bench.experiment import Request, execute, prepare
+from advnets.bench.failures import Again, ExitCode, Refused, before_work, guarded
 from advnets.bench.processes import Processes, join
 from advnets.bench.recorded import recorded
 from advnets.bench.reference_rows import record
+from advnets.bench.replay import verify_replay
 from advnets.bench.rescoring import rescore
 from advnets.bench.results import Entry
 from advnets.bench.settings import Preprocessing, Settings
@@ -48,12 +53,18 @@ class Options(Generic[Recipe]):
     first_stage: Path | None = None
     """tfd: a finished first stage to build on, instead of training it."""
     resume: bool = False
-    """Continue the run in the folder, exactly."""
+    """Continue the run in the folder, exactly, from its newest whole checkpoint."""
     devices: int | None = None
     """Number of devices to spread the runs over, or to shard a single run's minibatches over; 1
     unless given, or all devices of several processes."""
     shard_layers: bool = False
     """Shard a single run's large layers over the devices too, where they do not fit on one."""
+    accept_changes: bool = False
+    """With --resume: go on with another learning rate, momentum, norm limit or objective than the
+    run began with. What was changed, and when, is recorded with its results."""
+    verify_replay: bool = False
+    """Write no run, but show on this machine that training repeats bit for bit: a short one twice,
+    and once interrupted and resumed."""
     together: Annotated[Processes, tyro.conf.arg(name="")] = dataclasses.field(
         default_factory=Processes
     )
@@ -103,6 +114,15 @@ class ParzenOptions:
     """Local mirror of the Hub's repositories, or the run's folder of images (or ADVNETS_DATA)."""
 
 
+@dataclasses.dataclass(frozen=True)
+class CheckOptions:
+    """What is checked."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Folder of a run, or of many runs that were trained together."""
+
+
+CHECK = "verify every file of a run's folder against its SHA-256, and say what it holds"
 PARZEN = "score a finished run again, with more samples"
 REFERENCES = "real training images, and k-means centroids of them, scored in the place of samples"
 TABLE1 = "Table 1 from recorded runs: the published rows, ours, and the reference rows"
@@ -126,6 +146,7 @@ def listing() -> str:
             f"    expect {benchmark.expected}",
         ]
     lines += ["references", f"    {REFERENCES}", "    needs the data set that it is given"]
+    lines += ["check", f"    {CHECK}", "    needs the run's folder"]
     lines += ["parzen", f"    {PARZEN}", "    needs the run's folder and its data"]
     lines += [
         "table1",
@@ -139,25 +160,33 @@ def listing() -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command line; returns its exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    """Runs the command line; returns its exit code, see [`advnets.bench.failures.ExitCode`][]."""
+    given = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal may lack ±
+    return guarded(lambda again: _dispatch(given, again))
+
+
+def _dispatch(arguments: list[str], again: Again) -> int:
+    _signals.check()
     if not arguments or arguments[0] in ("-h", "--help"):
         print(listing())
-        return 0
+        return ExitCode.DONE
     name, *rest = arguments
     if name in COMMANDS:
-        return COMMANDS[name](rest)
+        return COMMANDS[name](rest, again)
     if name in BENCHMARKS:
-        return _benchmark(BENCHMARKS[name], rest)
+        return _benchmark(BENCHMARKS[name], rest, again)
     known = [*BENCHMARKS, *COMMANDS]
     near = difflib.get_close_matches(name, known, 1)
     meant = f"; did you mean {near[0]}?" if near else ""
-    return _refuse(f"unknown benchmark {name!r}; choose one of {', '.join(known)}{meant}")
+    raise Refused(f"unknown benchmark {name!r}; choose one of {', '.join(known)}{meant}")
 
 
-def _benchmark(benchmark: Benchmark, arguments: list[str]) -> int:
+def _benchmark(benchmark: Benchmark, arguments: list[str], again: Again) -> int:
     """Runs a benchmark: reads its options, prepares, executes, reports."""
-    try:
+    with before_work():
         defaults = _defaults(benchmark, arguments)
         kind: Any = Options[type(benchmark.recipe)]  # type: ignore[misc]
         options: Options[Any] = tyro.cli(
@@ -168,29 +197,36 @@ def _benchmark(benchmark: Benchmark, arguments: list[str]) -> int:
             description=f"{benchmark.summary}: {benchmark.cost}; needs {benchmark.needs}; "
             f"expect {benchmark.expected}.",
         )
+        _signals.check()
         join(options.together)
         chosen = dataclasses.replace(benchmark, recipe=options.recipe)
-        grid = prepare(chosen, _request(options, defaults))
-    except (ValueError, OSError) as error:
-        return _refuse(str(error))
+        request = _request(options, defaults)
+    if options.verify_replay:
+        return _replay(chosen, request)
+    with before_work():
+        grid = prepare(chosen, request)
+    again.sentence = _continuing(benchmark, arguments, grid.folder)
     if is_main_process():
         print(f"{benchmark.name}: everything goes to {grid.folder}", file=sys.stderr)
-    try:
-        result = execute(grid)
-    except CheckpointError as error:
-        return _refuse(str(error))
-    except TrainingDiverged as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(
-            f"stopped; the same command with --resume --out {grid.folder} continues it",
-            file=sys.stderr,
-        )
-        return 130
+    _signals.check()
+    result = execute(grid)
     if is_main_process():
-        print(report.of(result, grid.folder))
-    return 0
+        print(_documents.printable(report.of(result, grid.folder)))
+    return ExitCode.DONE
+
+
+def _continuing(benchmark: Benchmark, arguments: list[str], folder: Path) -> str:
+    """How an interrupted run is continued: the same command, that resumes."""
+    more = [] if "--resume" in arguments else ["--resume"]
+    more += [] if "--out" in arguments else ["--out", str(folder)]
+    return f"{benchmark.command} {shlex.join([*arguments, *more])} continues it"
+
+
+def _replay(benchmark: Benchmark, request: Request) -> int:
+    found = verify_replay(benchmark, request)
+    for line in found.lines():
+        print(line)
+    return ExitCode.DONE if found.same else ExitCode.DIFFERENT
 
 
 def _request(options: Options[Any], defaults: Options[Any]) -> Request:
@@ -210,25 +246,27 @@ def _request(options: Options[Any], defaults: Options[Any]) -> Request:
         resume=options.resume,
         devices=options.devices,
         shard_layers=options.shard_layers,
+        accept_changes=options.accept_changes,
     )
 
 
 def _defaults(benchmark: Benchmark, arguments: list[str]) -> Options[Any]:
     """The settings that a command line starts from, which its preset decides."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--preset")
+    parser.add_argument("--preset", nargs="?")
     quick = parser.parse_known_args(arguments)[0].preset == "quick"
     return Options(benchmark.quick if quick and benchmark.quick else benchmark.recipe)
 
 
-def _parzen(arguments: list[str]) -> int:
+def _parzen(arguments: list[str], again: Again) -> int:
     options = tyro.cli(
         ParzenOptions,
         args=arguments,
         prog="python -m advnets.bench parzen",
         description=f"{PARZEN[0].upper()}{PARZEN[1:]}.",
     )
-    try:
+    again.sentence = "the same command continues it"
+    with before_work():
         result = rescore(
             options.run,
             options.num_samples,
@@ -236,26 +274,21 @@ def _parzen(arguments: list[str]) -> int:
             devices=options.devices,
             data_dir=options.data_dir,
         )
-    except (ValueError, OSError) as error:
-        return _refuse(str(error))
-    except KeyboardInterrupt:
-        print("stopped; the same command continues from here", file=sys.stderr)
-        return 130
     print("Parzen log-likelihood of the test set, nats:")
     label = f"{options.num_samples} samples, {result.generator} ({result.epoch})"
     print(report.scored(label, result.parzen))
     print(result.caveat)
-    return 0
+    return ExitCode.DONE
 
 
-def _references(arguments: list[str]) -> int:
+def _references(arguments: list[str], _: Again) -> int:
     options = tyro.cli(
         ReferenceOptions,
         args=arguments,
         prog="python -m advnets.bench references",
         description=f"The reference rows of Table 1: {REFERENCES}.",
     )
-    try:
+    with before_work():
         result = record(
             options.dataset,
             out=options.out,
@@ -264,31 +297,27 @@ def _references(arguments: list[str]) -> int:
             iterations=options.iterations,
             seed=options.seed,
         )
-    except (ValueError, OSError) as error:
-        return _refuse(str(error))
     print(f"Parzen log-likelihood of {options.dataset}'s test set, nats:")
     for label, found in (
         ("training images", result.training_images),
         ("centroids", result.centroids),
     ):
         print(report.scored(f"{found.num_samples} {label}", found))
-    return 0
+    return ExitCode.DONE
 
 
-def _table1(arguments: list[str]) -> int:
+def _table1(arguments: list[str], _: Again) -> int:
     options = tyro.cli(
         TableOptions,
         args=arguments,
         prog="python -m advnets.bench table1",
         description=f"{TABLE1}.",
     )
-    try:
+    with before_work():
         given = table1.read_runs(options.runs)
         rows = table1.rows([*recorded(), *given])
         table1.write(options.out, rows)
-    except (ValueError, OSError) as error:
-        return _refuse(str(error))
-    print(table1.markdown(rows), end="")
+    print(_documents.printable(table1.markdown(rows)), end="")
     others = sorted(
         {
             one.benchmark if isinstance(one, Entry) else one.dataset
@@ -299,24 +328,34 @@ def _table1(arguments: list[str]) -> int:
     if others:
         print(f"left out, as Table 1 has no column for it: {', '.join(others)}", file=sys.stderr)
     print(f"table1.md, table1.json and the pictures are in {options.out}", file=sys.stderr)
-    return 0
+    return ExitCode.DONE
 
 
-def _speed(arguments: list[str]) -> int:
+def _check(arguments: list[str], _: Again) -> int:
+    options = tyro.cli(
+        CheckOptions,
+        args=arguments,
+        prog="python -m advnets.bench check",
+        description=f"{CHECK[0].upper()}{CHECK[1:]}.",
+    )
+    with before_work():
+        found = check_run(options.run)
+    for line in found.lines():
+        print(_documents.printable(line))
+    return ExitCode.DONE if found.whole else ExitCode.DAMAGED
+
+
+def _speed(arguments: list[str], _: Again) -> int:
     if not SPEED_FOLDER.is_dir():
-        return _refuse(
+        raise Refused(
             "the speed comparisons are not installed with the package; call this in the root of a "
             f"clone, where {SPEED_FOLDER} is"
         )
     return subprocess.run([sys.executable, str(SPEED_FOLDER), *arguments]).returncode
 
 
-def _refuse(reason: str) -> int:
-    print(f"error: {reason}", file=sys.stderr)
-    return 2
-
-
-COMMANDS: dict[str, Callable[[list[str]], int]] = {
+COMMANDS: dict[str, Callable[[list[str], Again], int]] = {
+    "check": _check,
     "parzen": _parzen,
     "references": _references,
     "table1": _table1,

@@ -4,7 +4,9 @@
 the work: fit, score, draw. Seeds and settings are one grid, and a single run is a grid of one.
 """
 
+import contextlib
 import dataclasses
+import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +18,7 @@ from jaxtyping import Float
 from tqdm import tqdm
 
 import advnets
+from advnets import _signals
 from advnets.bench import results
 from advnets.bench.benchmark import Benchmark
 from advnets.bench.catalogue import BENCHMARKS
@@ -27,9 +30,14 @@ from advnets.bench.folders import (
     best_name,
     best_row,
     check_alone,
+    check_best,
+    check_checkpoints,
+    check_data,
     check_same,
     choose,
+    digests,
     identify_first_stage,
+    read_config,
 )
 from advnets.bench.grid import seeds_result, sweep_result
 from advnets.bench.protocol import Samples, first_fold, on_host, score
@@ -51,7 +59,9 @@ from advnets.bench.results import (
 from advnets.bench.settings import Settings
 from advnets.bench.systems import Fitted, Run
 from advnets.bench.watching import Watch, pictured
+from advnets.training.checkpoints import Change
 from advnets.training.devices import barrier, is_main_process, make_mesh
+from advnets.training.journal import claim
 
 # Figure 3: lines in z space, and points on each.
 LINES, STEPS = 8, 11
@@ -71,6 +81,7 @@ class Request:
         resume: continue the run in the folder.
         devices: how many devices to spread it over, see [`advnets.train`][].
         shard_layers: shard large layers over the devices too, likewise.
+        accept_changes: resume with other settings than the run began with, where that is possible.
     """
 
     seed: int = 0
@@ -82,6 +93,7 @@ class Request:
     resume: bool = False
     devices: int | None = None
     shard_layers: bool = False
+    accept_changes: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,12 +105,14 @@ class Grid:
         runs: the runs.
         together: whether they are several.
         learning_rates: of a sweep, those of its runs.
+        claims: what keeps other processes out of the folder.
     """
 
     folder: Path
     runs: tuple[Run, ...]
     together: bool
     learning_rates: tuple[float, ...]
+    claims: contextlib.ExitStack
 
 
 def prepare(benchmark: Benchmark, request: Request) -> Grid:
@@ -120,6 +134,29 @@ def prepare(benchmark: Benchmark, request: Request) -> Grid:
     origin = Provenance.here()  # before anything else: a checkout may move during a long run
     _check(benchmark, request)
     folder = choose(benchmark.name, request.out, request.resume)
+    with contextlib.ExitStack() as claims:
+        if request.resume:
+            claim(claims, folder)
+        runs, common = _checked(benchmark, request, folder, origin)
+        if not request.resume:
+            claim(claims, folder)
+            choose(benchmark.name, folder, request.resume)  # now that nobody else is at work there
+        if is_main_process():
+            for run in runs:
+                run.folder.mkdir(parents=True, exist_ok=True)
+                config = _config(run.name, run.system.settings, run.seed)
+                _write_config(config, run, run.folder, run.changes)
+            if request.seeds is not None:
+                _write_config(common, runs[0], folder, common.changes)
+        return Grid(
+            folder, runs, request.seeds is not None, request.learning_rates, claims.pop_all()
+        )
+
+
+def _checked(
+    benchmark: Benchmark, request: Request, folder: Path, origin: Provenance
+) -> tuple[tuple[Run, ...], Config]:
+    """The runs, once all is checked, and the settings that they have in common."""
     planned = _plan(benchmark, request, folder)
     system = benchmark.system(benchmark.recipe)
     common = _config(benchmark.name, benchmark.recipe, request.seed)
@@ -127,13 +164,21 @@ def prepare(benchmark: Benchmark, request: Request) -> Grid:
         common = msgspec.structs.replace(
             common, seeds=request.seeds, learning_rates=request.learning_rates
         )
+    changes: dict[Path, tuple[Change, ...]] = {}
     if request.resume:
         if request.seeds is None:
             check_alone(folder)
-        check_same(folder, common)
+        check_checkpoints(folder)
+        same = functools.partial(
+            check_same, changeable=system.changeable, accept=request.accept_changes
+        )
+        changes[folder] = same(folder, common)
+        common = msgspec.structs.replace(common, changes=changes[folder])
         for recipe, seed, own in planned:
             if request.seeds is not None and (own / CONFIG).exists():  # it may have been stopped
-                check_same(own, _config(benchmark.name, recipe, seed))
+                config = _config(benchmark.name, recipe, seed)
+                changes[own] = same(own, config)
+            check_best(own)
             _earlier_rate(own)  # which is needed at the end, from a file that may be damaged
     first_stage = identify_first_stage(folder, request.first_stage, request.resume)
     recipe = benchmark.recipe
@@ -143,10 +188,13 @@ def prepare(benchmark: Benchmark, request: Request) -> Grid:
         image_size=recipe.image_size,
         proper_folds=recipe.proper_folds,
     )
+    digest = data.fingerprint()
+    if request.resume:
+        check_data(folder, read_config(folder), digest, data.source)
     system.check(data, first_stage)
     _check_devices(request, recipe, len(planned))
+    _signals.check()
     barrier("every process has looked at the folder")
-    shape = data.train.shape[1:]
     runs = tuple(
         Run(
             name=benchmark.name,
@@ -156,21 +204,28 @@ def prepare(benchmark: Benchmark, request: Request) -> Grid:
             resume=request.resume,
             data=data,
             provenance=origin,
+            data_sha256=digest,
             first_stage=first_stage,
             devices=request.devices,
             shard_layers=request.shard_layers,
             published=benchmark.published,
+            changes=changes.get(own, ()),
         )
         for its_recipe, seed, own in planned
     )
-    if is_main_process():
-        for run in runs:
-            run.folder.mkdir(parents=True, exist_ok=True)
-            config = _config(run.name, run.system.settings, run.seed, shape, first_stage)
-            results.write(run.folder / CONFIG, config)
-        if request.seeds is not None:
-            results.write(folder / CONFIG, msgspec.structs.replace(common, image_shape=shape))
-    return Grid(folder, runs, request.seeds is not None, request.learning_rates)
+    return runs, common
+
+
+def _write_config(config: Config, run: Run, folder: Path, changes: tuple[Change, ...]) -> None:
+    """Writes the `config.json` of a run, or of the folder that has it among others."""
+    whole = msgspec.structs.replace(
+        config,
+        image_shape=run.data.train.shape[1:],
+        first_stage=run.first_stage,
+        data_sha256=run.data_sha256,
+        changes=changes,
+    )
+    results.write(folder / CONFIG, whole)
 
 
 def _check(benchmark: Benchmark, request: Request) -> None:
@@ -226,14 +281,8 @@ def _plan(benchmark: Benchmark, request: Request, folder: Path) -> list[tuple[Se
     ]
 
 
-def _config(
-    name: str,
-    recipe: Settings,
-    seed: int,
-    shape: tuple[int, ...] = (),
-    first_stage: results.FirstStage | None = None,
-) -> Config:
-    return Config(name, seed, shape, first_stage, results.as_json(recipe))
+def _config(name: str, recipe: Settings, seed: int) -> Config:
+    return Config(name, seed, (), None, results.as_json(recipe))
 
 
 def _check_devices(request: Request, recipe: Settings, runs: int) -> None:
@@ -253,6 +302,7 @@ def run(
     data_dir: str | os.PathLike[str] | None = None,
     first_stage: str | os.PathLike[str] | None = None,
     resume: bool = False,
+    accept_changes: bool = False,
     devices: int | None = None,
     shard_layers: bool = False,
     progress: bool = True,
@@ -271,6 +321,8 @@ def run(
         data_dir: where the data are, see [`advnets.data.load`][].
         first_stage: of a benchmark in two stages: a finished run of the first one to build on.
         resume: continue the run in the folder.
+        accept_changes: resume with another learning rate, momentum, norm limit or objective than
+            the run began with; what was changed, and when, is in the result.
         devices: how many devices to shard each minibatch over, see [`advnets.train`][].
         shard_layers: shard large layers over the devices too, likewise.
         progress: show progress.
@@ -306,6 +358,7 @@ def run(
         data_dir=data_dir,
         first_stage=first_stage,
         resume=resume,
+        accept_changes=accept_changes,
         devices=devices,
         shard_layers=shard_layers,
     )
@@ -397,6 +450,11 @@ def execute(grid: Grid, *, progress: bool = True) -> Result | SeedsResult | Swee
     Returns:
         What `results.json` of the grid's folder holds.
     """
+    with grid.claims:
+        return _execute(grid, progress=progress)
+
+
+def _execute(grid: Grid, *, progress: bool) -> Result | SeedsResult | SweepResult:
     runs = grid.runs
     system = runs[0].system
     with system.context():
@@ -406,8 +464,10 @@ def execute(grid: Grid, *, progress: bool = True) -> Result | SeedsResult | Swee
         ]
         if not grid.together:
             fitted = system.fit(runs[0], watches[0], progress=progress)
+            _signals.check()
             return finish(runs[0], watches[0], fitted, None, progress=progress)
         outcomes = system.fit_together(runs, watches, grid.folder, progress=progress)
+        _signals.check()
         real = score_training_images(runs[0])
         found = [
             None if one is None else finish(run, watch, one, real, progress=progress)
@@ -461,6 +521,7 @@ def finish(
     barrier("the best model is written")
     if is_main_process():
         _draw(run, watch, fitted)
+    _signals.check()
     best = best_row(msgspec.convert(fitted.metrics, list[Measured]))
     assert best is not None  # the last epoch is always evaluated
     best_model = system.load(folder / best_name(best.epoch), data.train.shape[1:])
@@ -468,6 +529,7 @@ def finish(
     bar = tqdm(total=3, desc="scoring", unit=" rows of the table", disable=not progress)
     last = score(samples, data, preprocess, progress=progress)
     bar.update()
+    _signals.check()
     of_best = score(
         watch.samples(best.epoch, best_model),
         first_fold(data, proper_folds=settings.proper_folds),
@@ -475,8 +537,10 @@ def finish(
         progress=progress,
     )
     bar.update()
+    _signals.check()
     real = training_images or score_training_images(run)
     bar.update()
+    _signals.check()
     bar.close()
     subject = Subject(
         fitted.model, watch.key, lambda rows: _first(samples, rows), data, preprocess, folder
@@ -500,6 +564,9 @@ def finish(
         data=data.source,
         provenance=run.provenance,
         evaluations=found,
+        data_sha256=run.data_sha256,
+        changes=(*run.changes, *fitted.changes),
+        files=digests(folder, best.epoch) if is_main_process() else {},
     )
     if is_main_process():
         results.write(folder / RESULTS, result)

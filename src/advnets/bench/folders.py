@@ -2,11 +2,23 @@
 
 import hashlib
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import advnets
+from advnets import _files, _locks
 from advnets.bench import results
 from advnets.bench.results import Config, FirstStage, Json, Measured
+from advnets.training.checkpoints import (
+    CHECKPOINTS,
+    Change,
+    Manifest,
+    newest_whole,
+    numbers,
+    read_log,
+    read_manifest,
+)
 
 CONFIG, METRICS, RESULTS = "config.json", "metrics.jsonl", "results.json"
 LAST = "generator.safetensors"
@@ -41,11 +53,17 @@ def choose(name: str, out: str | os.PathLike[str] | None, resume: bool) -> Path:
         raise FileNotFoundError(
             f"there is no run to resume in {folder}; name its folder with --out"
         )
-    if not resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not resume and folder.exists() and not _is_empty(folder):
         raise FileExistsError(
             f"{folder} is not empty; continue its run with --resume, or choose another with --out"
         )
     return folder
+
+
+def _is_empty(folder: Path) -> bool:
+    """Whether a folder holds nothing but what keeps others out of it."""
+    ours = {_locks.LOCK, _locks.NOTE}
+    return folder.is_dir() and {path.name for path in folder.iterdir()} <= ours
 
 
 def _default(name: str, number: int) -> Path:
@@ -132,26 +150,33 @@ def check_alone(folder: Path) -> None:
         )
 
 
-def check_same(folder: Path, config: Config) -> None:
-    """Refuses to resume with settings other than the run's own; only more epochs are allowed.
+def check_same(
+    folder: Path, config: Config, changeable: Sequence[str] = (), *, accept: bool = False
+) -> tuple[Change, ...]:
+    """Refuses to resume with settings other than the run's own, or fewer epochs than it has.
 
     Args:
         folder: the run's.
         config: what is to be continued.
+        changeable: the settings that may be changed.
+        accept: whether those are accepted if they differ.
+
+    Returns:
+        What was changed now and when it was resumed before.
 
     Raises:
         ValueError: if a setting differs, or fewer epochs are asked for than there are; or if a file
             of the run is damaged.
     """
-    old, new = (_compared(one) for one in (read_config(folder), config))
+    stored = read_config(folder)
+    old, new = _compared(stored), _compared(config)
     one, two = "a run in one stage", "a run in two stages"
     if bool(old.get("second_stage.epochs")) != bool(new.get("second_stage.epochs")):
         was, is_now = (two, one) if old.get("second_stage.epochs") else (one, two)
         raise ValueError(f"{folder} holds {was}, not {is_now}; choose another folder with --out")
     # The last stage's epochs may be more than they were; a first stage's are what it was built on.
     last = "second_stage.epochs" if new.get("second_stage.epochs") else "epochs"
-    logs = folder / METRICS, folder / FIRST_STAGE / METRICS
-    reached, _ = (len(read_rows(log)) if log.exists() else 0 for log in logs)
+    iteration, reached = progress(folder)
     wanted = new[last]
     assert isinstance(wanted, int)
     if wanted < reached:
@@ -160,12 +185,92 @@ def check_same(folder: Path, config: Config) -> None:
             f"--{last.replace('_', '-')} {wanted}"
         )
     differing = [key for key in old | new if key != last and old.get(key) != new.get(key)]
-    if differing:
-        key = differing[0]
+    refused = [key for key in differing if not (accept and key in changeable)]
+    if refused:
+        key = refused[0]
+        may = ", accept the change with --accept-changes" if key in changeable else ""
         raise ValueError(
             f"{folder} was run with {key} = {old.get(key)!r}, not {new.get(key)!r}; resume with "
-            "the settings that it began with, or choose another folder with --out"
+            f"the settings that it began with{may}, or choose another folder with --out"
         )
+    return stored.changes + tuple(
+        Change(iteration, key, repr(old.get(key)), repr(new.get(key))) for key in differing
+    )
+
+
+def check_data(folder: Path, config: Config, data_sha256: str, source: str) -> None:
+    """Refuses to resume on other data than the run began with, of any split.
+
+    Args:
+        folder: the run's.
+        config: its `config.json`.
+        data_sha256: of the data at hand.
+        source: where they came from.
+
+    Raises:
+        ValueError: if they differ.
+    """
+    if config.data_sha256 not in (None, data_sha256):
+        raise ValueError(
+            f"{folder} was run on other data than those of {source}: the SHA-256 of their "
+            "training, validation and test rows differ; name the run's data with --data-dir"
+        )
+
+
+def check_best(folder: Path) -> None:
+    """Checks the best model so far, which is needed in the end, before a run goes on.
+
+    Args:
+        folder: the run's.
+
+    Raises:
+        ValueError: if it is missing or damaged.
+    """
+    found = newest_manifest(folder)
+    if found is None:
+        return
+    place, name, _ = found
+    try:
+        rows = _rows(read_log(place, name), place)
+    except OSError:
+        return  # a damaged checkpoint, which is passed over
+    best = best_row(rows)
+    path = folder / best_name(best.epoch if best else 0)
+    if best is None:
+        return
+    if not path.exists():
+        raise ValueError(
+            f"{path}, the best model so far, is missing; restore it from a copy, or start again in "
+            "another folder with --out"
+        )
+    advnets.model_files.digest_of(path)
+
+
+def newest_manifest(folder: Path) -> tuple[Path, str, Manifest] | None:
+    """The newest checkpoint with a whole manifest, the name of the run in it, and the manifest.
+
+    Those of runs that were trained together are in the folder above.
+    """
+    for above, name in ((folder, ""), (folder.parent, folder.name)):
+        for number in numbers(above / CHECKPOINTS):
+            place = above / CHECKPOINTS / f"{number}"
+            try:
+                manifest = read_manifest(place)
+            except (ValueError, OSError):
+                continue
+            if name in manifest.runs:
+                return place, name, manifest
+    return None
+
+
+def progress(folder: Path) -> tuple[int, int]:
+    """How far a run is, in iterations and in epochs; without checkpoints, by its metrics."""
+    found = newest_manifest(folder)
+    if found is not None:
+        _, name, manifest = found
+        return manifest.iteration, manifest.runs[name].epochs
+    log = folder / METRICS
+    return 0, len(read_rows(log)) if log.exists() else 0
 
 
 def _compared(config: Config) -> dict[str, Json]:
@@ -183,12 +288,48 @@ def _compared(config: Config) -> dict[str, Json]:
 
 def read_rows(path: Path) -> list[Measured]:
     """The rows of a `metrics.jsonl`, without half a last one; a ValueError if it is damaged."""
-    whole = path.read_bytes().rpartition(b"\n")[0]
-    lines = whole.splitlines()
+    return _rows(path.read_bytes().rpartition(b"\n")[0], path)
+
+
+def _rows(content: bytes, source: Path) -> list[Measured]:
     return [
-        results.decode(line, Measured, f"{path}, line {number},")
-        for number, line in enumerate(lines, start=1)
+        results.decode(line, Measured, f"{source}, line {number},")
+        for number, line in enumerate(content.splitlines(), start=1)
     ]
+
+
+def digests(folder: Path, best_epoch: int) -> dict[str, str]:
+    """The SHA-256 of the files that a finished run has left, but of those that carry their own.
+
+    Args:
+        folder: the run's.
+        best_epoch: its best epoch.
+
+    Returns:
+        The digests of the models, the metrics and the pictures, those of a first stage included.
+    """
+    models = {LAST, best_name(best_epoch)}
+    return {
+        path.relative_to(folder).as_posix(): _files.sha256(path)
+        for above in (folder, folder / FIRST_STAGE)
+        for path in sorted(above.glob("*"))
+        if path.name in models or path.suffix in (".jsonl", ".png")
+    }
+
+
+def check_checkpoints(folder: Path) -> None:
+    """Refuses a run without a whole checkpoint before anything in its folder is changed.
+
+    Args:
+        folder: the run's, or that of many runs.
+
+    Raises:
+        CheckpointError: if there are checkpoints, and none is whole.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they come when the run goes on
+        for above in (folder, folder / FIRST_STAGE):
+            newest_whole(above / CHECKPOINTS)
 
 
 def best_name(epoch: int | str) -> str:

@@ -10,9 +10,10 @@ import jax
 import msgspec
 
 import advnets
+from advnets import _files, _locks
 from advnets.bench import results
 from advnets.bench.catalogue import BENCHMARKS
-from advnets.bench.folders import LAST, RESULTS, best_name, read_config
+from advnets.bench.folders import CONFIG, LAST, RESULTS, best_name, read_config
 from advnets.bench.protocol import first_fold, on_host, score
 from advnets.bench.recipes import Recipe
 from advnets.bench.results import CAVEAT, Config, Provenance, Rescored, Result
@@ -79,8 +80,21 @@ def _open(folder: Path, best: bool) -> tuple[Sampler, Config, System, Result]:
         raise FileNotFoundError(f"{folder} holds no {RESULTS}; name the folder of a finished run")
     result = results.read(folder / RESULTS, Result)
     config = read_config(folder)
+    if (config.benchmark, config.seed) != (result.benchmark, result.seed):
+        raise ValueError(
+            f"{folder / CONFIG} and {folder / RESULTS} are of different runs ({config.benchmark}, "
+            f"seed {config.seed}, and {result.benchmark}, seed {result.seed})"
+        )
     system = system_of(config)
     path = folder / (best_name(result.best.epoch) if best else LAST)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; resume the run to have it made again")
+    digest = result.files.get(path.name)
+    if digest is not None and _files.sha256(path) != digest:
+        raise ValueError(
+            f"{path} is not the model that {RESULTS} speaks of: its SHA-256 differs; it is "
+            "damaged, or the run went on and was stopped while it wrote (then resume it)"
+        )
     return system.load(path, config.image_shape), config, system, result
 
 
@@ -145,15 +159,18 @@ def rescore(
         image_size=settings.image_size,
         proper_folds=settings.proper_folds,
     )
-    if data.source != result.data:
+    if result.data_sha256 not in (None, data.fingerprint()) or (
+        result.data_sha256 is None and data.source != result.data
+    ):
         raise ValueError(
-            f"{folder} was scored on {result.data}, and this is {data.source}; name the run's data "
-            "with --data-dir"
+            f"{folder} was scored on {result.data}, and this is {data.source} with other rows; "
+            "name the run's data with --data-dir"
         )
     epoch = result.best.epoch if best else result.epochs
     watch = Watch(settings, data, folder, system.sample_key(config.seed))
     notes = folder / f"{out.stem}-unfinished"
-    with system.context():
+    notes.mkdir(exist_ok=True)
+    with _locks.locked(notes), system.context():
         scored = score(
             watch.samples(epoch, model, num_samples),
             first_fold(data, proper_folds=settings.proper_folds) if best else data,

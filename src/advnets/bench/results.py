@@ -2,24 +2,24 @@
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 import numpy as np
 
-from advnets import _files
+from advnets import _documents
+from advnets._documents import Json as Json
+from advnets._documents import decode as decode
 from advnets._provenance import provenance
 from advnets.parzen import GridEnd, LogLikelihood
+from advnets.training.checkpoints import Change
 
-# What JSON holds. Settings and evaluations are kept as such: their types are their system's.
-Json: TypeAlias = bool | int | float | str | list[Any] | dict[str, Any] | None
+# Kept as JSON holds them: their types are their system's.
 Settings: TypeAlias = dict[str, Any]
 Read = TypeVar("Read")
 
-# What nests deeper is refused, so that no reader runs out of stack.
-DEPTH = 100
 # The most pixels in a row or a column: no image's shape comes from a damaged file.
 LARGEST = 2**14
 
@@ -224,6 +224,9 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
         data: where the data came from.
         provenance: where all of it comes from.
         evaluations: further evaluations, by name.
+        data_sha256: of the data, all splits; None in results of earlier versions.
+        changes: what was changed when the run was resumed.
+        files: the SHA-256 of the files that the run has left, by name.
     """
 
     benchmark: str
@@ -242,6 +245,9 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
     data: str
     provenance: Provenance
     evaluations: dict[str, Json] = {}
+    data_sha256: str | None = None
+    changes: tuple[Change, ...] = ()
+    files: dict[str, str] = {}
 
 
 class Distribution(msgspec.Struct, frozen=True):
@@ -446,6 +452,8 @@ class Config(msgspec.Struct, frozen=True, omit_defaults=True):
         recipe: the settings.
         seeds: of runs that were trained together, the number of seeds.
         learning_rates: their learning rates, of a sweep.
+        data_sha256: of the data, all splits; None in runs of earlier versions.
+        changes: which settings were changed when the run was resumed.
     """
 
     benchmark: str
@@ -455,65 +463,30 @@ class Config(msgspec.Struct, frozen=True, omit_defaults=True):
     recipe: Settings
     seeds: int | None = None
     learning_rates: tuple[float, ...] = ()
+    data_sha256: str | None = None
+    changes: tuple[Change, ...] = ()
 
     def __post_init__(self) -> None:
         if not all(1 <= size <= LARGEST for size in self.image_shape):
             raise ValueError(f"Expected sizes from 1 to {LARGEST} - at `$.image_shape`")
 
 
-def decode(content: bytes, kind: type[Read], source: object) -> Read:
-    """JSON as a type.
+def read(path: Path, kind: type[Read]) -> Read:
+    """A JSON file as a type.
 
     Args:
-        content: the JSON.
-        kind: the type.
-        source: what it was read from, for error messages.
+        path: the file.
+        kind: the type. Fields that it does not have are ignored.
 
     Returns:
-        A value of the type. Fields that the type does not have are ignored.
+        A value of the type.
 
     Raises:
-        ValueError: if it is no JSON, or not of the type, or holds a number that is not finite; the
-            message names the field.
-
-    Example:
-        >>> from advnets.bench.results import Published, decode
-        >>> decode(b'{"mean": 225.0, "standard_error": 2.0}', Published, "a file").mean
-        225.0
+        ValueError: if the file can't be read, was changed after it was written, or is not of the
+            type; the message names file and field.
     """
-    try:
-        found = json.loads(content)
-        wrong = next(_wrong(found, "$", 0), None)
-        if wrong is not None:
-            raise ValueError(wrong)
-        return msgspec.convert(found, kind)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{source} can't be read ({error}); it is damaged") from None
-
-
-def _wrong(value: Json, path: str, depth: int) -> Iterator[str]:
-    """What is wrong with parsed JSON whatever its type."""
-    if isinstance(value, float) and not math.isfinite(value):
-        yield f"Expected a finite number - at `{path}`"
-    if not isinstance(value, dict | list):
-        return
-    if depth == DEPTH:
-        yield f"More than {DEPTH} levels - at `{path[:40]}...`"
-        return
-    inner = value.items() if isinstance(value, dict) else enumerate(value)
-    for key, part in inner:
-        yield from _wrong(
-            part, f"{path}.{key}" if isinstance(key, str) else f"{path}[{key}]", depth + 1
-        )
-
-
-def read(path: Path, kind: type[Read]) -> Read:
-    """A JSON file as a type; a ValueError that names file and field if it can't be read."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"{path} can't be read ({error}); the run is damaged") from None
-    return decode(content, kind, path)
+    found: Read = _documents.read_sealed(path, kind)
+    return found
 
 
 def encode(content: object) -> bytes:
@@ -550,8 +523,13 @@ def _plain(value: Any) -> Any:
 
 
 def write(path: Path, content: object) -> None:
-    """Writes JSON to a file that appears whole or not at all."""
-    _files.replace(path, encode(content))
+    """Writes a structure as JSON, with its own SHA-256, to a file that appears whole or not at all.
+
+    Args:
+        path: the file.
+        content: a structure, a dataclass or a dictionary.
+    """
+    _documents.write_sealed(path, as_json(content))
 
 
 def distribution(values: Sequence[float]) -> Distribution:

@@ -5,6 +5,8 @@ import math
 from collections.abc import Callable
 from typing import Any, Literal
 
+import numpy as np
+
 import advnets
 
 # What images go through before a model sees them.
@@ -13,6 +15,7 @@ PREPROCESSING: dict[str, Callable[..., Any]] = {
     "gcn": advnets.preprocessing.gcn,
 }
 Preprocessing = Literal["unit", "gcn"]
+FLOAT32 = np.finfo(np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Settings:
     """Samples that the Parzen window is fitted to."""
 
     def __post_init__(self) -> None:
+        _check_numbers("", dataclasses.asdict(self))
         check_counts(
             {
                 "epochs": self.epochs,
@@ -47,7 +51,6 @@ class Settings:
                 "the image size": 1 if self.image_size is None else self.image_size,
             }
         )
-        _check_finite("", dataclasses.asdict(self))
         check_choice("the preprocessing", self.preprocessing, PREPROCESSING)
 
 
@@ -58,12 +61,24 @@ def check_counts(counts: dict[str, int]) -> None:
             raise ValueError(f"{name} must be at least 1; got {value}")
 
 
-def _check_finite(name: str, value: Any) -> None:
-    """Refuses settings that are not finite, for which JSON has no number, by name."""
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{name} must be finite; got {value}")
+def _check_numbers(name: str, value: Any) -> None:
+    """Refuses numbers that the types of training can't hold, by name."""
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{name} must be finite; got {value}")
+        least, greatest = float(FLOAT32.tiny), float(FLOAT32.max)
+        if value and not least <= abs(value) <= greatest:
+            raise ValueError(
+                f"{name} must be 0 or from {least:.2g} to {greatest:.2g} in size, as float32 is; "
+                f"got {value}"
+            )
+    if isinstance(value, int) and not -(2**31) <= value < 2**31:
+        raise ValueError(f"{name} must be below 2**31; got {value}")
+    if isinstance(value, list | tuple):
+        for part in value:
+            _check_numbers(name, part)
     for key, part in value.items() if isinstance(value, dict) else ():
-        _check_finite(f"{name}.{key}".lstrip("."), part)
+        _check_numbers(f"{name}.{key}".lstrip("."), part)
 
 
 def check_choice(name: str, chosen: str, allowed: Any) -> None:

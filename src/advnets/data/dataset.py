@@ -48,3 +48,13 @@ class Dataset:
     @property
     def test(self) -> UInt8[np.ndarray, " test *shape"]:
         return self.folds[0].test
+
+    def fingerprint(self) -> str:
+        import hashlib
+
+        digest = hashlib.sha256()
+        for part in (self.train, *(x for fold in self.folds for x in (fold.validation, fold.test))):
+            digest.update(
+                f"{part.dtype}{part.shape}".encode() + np.ascontiguousarray(part).tobytes()
+            )
+        return digest.hexdigest()

@@ -1,7 +1,7 @@
 """The training driver: compiled programs over resident or streamed data, resumable bit for bit."""
 
+from advnets.training.checkpoints import CheckpointError as CheckpointError
 from advnets.training.devices import Devices as Devices
-from advnets.training.journal import CheckpointError as CheckpointError
 from advnets.training.run import Evaluate as Evaluate
 from advnets.training.run import EvaluateRun as EvaluateRun
 from advnets.training.run import Trained as Trained

@@ -18,13 +18,14 @@ from advnets.training.sources import Source
 
 
 def check_data(source: Source) -> None:
-    """Checks the type of the data.
+    """Checks the type of the data, and their values where they are at hand.
 
     Args:
         source: the data.
 
     Raises:
-        ValueError: for an array that is not uint8, integers beside an example, or floats.
+        ValueError: for an array that is not uint8, integers beside an example, or floats; or one
+            with a value that is not finite.
     """
     first, *rest = parts(source.gather(np.arange(1)))
     for leaf in jax.tree.leaves(first):
@@ -37,6 +38,7 @@ def check_data(source: Source) -> None:
     for leaf in jax.tree.leaves((first, rest)):
         if leaf.dtype.kind not in "biuf" and not jnp.issubdtype(leaf.dtype, np.floating):
             raise ValueError(f"data must be numbers; got {leaf.dtype}")
+    source.check_finite()
 
 
 def check_players(

@@ -150,3 +150,10 @@ def barrier(reason: str) -> None:
     """Waits until every process has come to the same call."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(f"advnets: {reason}")
+
+
+def agree(code: int) -> int:
+    """The greatest of the numbers that the processes give, each with the same call."""
+    if jax.process_count() == 1:
+        return code
+    return int(multihost_utils.process_allgather(np.array(code)).max())

@@ -1,16 +1,24 @@
-"""What tells one run from another: a description of all that decides its numbers, as text."""
+"""What tells one run from another: a description of all that decides its numbers, as text.
+
+The rule, when a run is resumed: a difference in its identity (data, settings, keys, types, random
+numbers) is refused; one in its environment (devices, versions, flags), by which numbers are rounded
+otherwise, is warned of and recorded.
+"""
 
 import dataclasses
 import functools
+import hashlib
+import importlib.metadata
 import inspect
+import os
 import types
-import zlib
 from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Key
 
 # Their functions and classes are known by name; others, which may change under one name, by what
 # is in them. The last three wrap functions of others, which are then described in their place.
@@ -20,6 +28,51 @@ LIBRARIES = (
 )
 # Arrays up to this many bytes that a function finds in its module are part of its description.
 BYTES_OF_GLOBALS = 2**26
+
+
+# What may be changed when a run is resumed, as it says nothing of the state's structure.
+CHANGEABLE = ("objective", "generator updates", "discriminator updates", "other updates")
+
+
+def changeable(name: str) -> bool:
+    """Whether a part of a run's identity may change when it is resumed, if that is asked for."""
+    return name in CHANGEABLE
+
+
+def numerics(keys: Key[Array, "*runs"]) -> dict[str, str]:
+    """What else decides a run's numbers, beyond rounding: types, and how random numbers are made.
+
+    Args:
+        keys: the run's keys.
+
+    Returns:
+        A part of its identity.
+    """
+    return {
+        "precision of new arrays": "float64" if jax.config.jax_enable_x64 else "float32",
+        "random numbers": f"{jax.random.key_impl(keys)}, partitionable="
+        f"{jax.config.jax_threefry_partitionable}",
+    }
+
+
+def environment(devices: int) -> dict[str, str]:
+    """What a run is computed with, which decides how its numbers are rounded.
+
+    Args:
+        devices: how many devices it is spread over.
+
+    Returns:
+        Texts by name.
+    """
+    device = jax.devices()[0]
+    return {
+        "the number of devices": str(devices),
+        "the kind of devices": device.device_kind if device.platform != "cpu" else "cpu",
+        "JAX": jax.__version__,
+        "jaxlib": importlib.metadata.version("jaxlib"),
+        "precision of products": str(jax.config.jax_default_matmul_precision or "default"),
+        "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
+    }
 
 
 def describe(value: Any) -> str:
@@ -88,7 +141,11 @@ def _of_array(value: Any) -> str:
     held = np.asarray(value)
     if held.size <= 16:
         return f"{held.dtype}{held.tolist()}"
-    return f"{held.dtype}{held.shape}#{zlib.crc32(np.ascontiguousarray(held).data):08x}"
+    return f"{held.dtype}{held.shape}#{_digest(np.ascontiguousarray(held).data)}"
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(content).hexdigest()[:32]
 
 
 def _in_library(value: Any) -> bool:
@@ -134,7 +191,7 @@ def _of_function(value: types.FunctionType, inner: Any) -> str:
             parts.append(f"{variable}=?")
     if not _in_library(value):
         parts += [f"{name}={inner(used)}" for name, used in _used(value).items()]
-        parts.append(f"source {zlib.crc32(_source(value).encode()):08x}")
+        parts.append(f"source {_digest(_source(value).encode())}")
     return f"{value.__module__}.{value.__qualname__}({', '.join(parts)})"
 
 

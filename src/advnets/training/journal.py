@@ -1,28 +1,44 @@
-"""What a run leaves in its folder: metrics, checkpoints, and what tells it from other runs."""
+"""What a run leaves in its folder: metrics and checkpoints, and how it is taken up again."""
 
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+import math
+import os
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import jax
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Bool, Float
 
-from advnets import _files
+from advnets import _documents, _files, _locks
 from advnets.algorithms import State
-from advnets.training.devices import barrier, is_main_process
+from advnets.training.checkpoints import (
+    CHECKPOINTS,
+    Change,
+    CheckpointError,
+    Manifest,
+    Progressed,
+    describe_arrays,
+    newest_whole,
+    numbers,
+    read_log,
+    read_unfinished,
+    restore,
+    save_checkpoint,
+)
+from advnets.training.devices import agree, barrier, is_main_process
+from advnets.training.identity import changeable
 
 Metrics: TypeAlias = dict[str, Any]
 # What a game's steps saw, by player and name, an entry for each iteration.
 Seen: TypeAlias = dict[str, dict[str, Float[np.ndarray, " _"]]]
-IDENTITY = "identity.json"
-# Of many runs, the epochs that each has recorded; fewer than the others' if it diverged.
-REACHED = "recorded epochs"
-
-
-class CheckpointError(ValueError):
-    """A checkpoint can't be restored: it is damaged, or another run's."""
+METRICS = "metrics.jsonl"
+# Between the names of a player and of what its steps saw, in a file.
+SEPARATOR = "/"
 
 
 class Record:
@@ -30,31 +46,42 @@ class Record:
 
     def __init__(self, folder: Path | None, iterations: int, k: int) -> None:
         self.metrics: list[Metrics] = []
-        self.log = None if folder is None else folder / "metrics.jsonl"
+        self.log = None if folder is None else folder / METRICS
         self._iterations = iterations
         self._k = k
         self._seen: list[Seen] = []
 
-    def restore(self, epochs: int) -> None:
-        """Takes up the first rows of the file."""
-        assert self.log is not None
-        # A killed run may leave half a last line; it is past the checkpoint, so it is made again.
-        lines = self.log.read_bytes().splitlines()[:epochs]
-        try:
-            self.metrics = [json.loads(line) for line in lines]
-            found = [row["epoch"] for row in self.metrics]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            found = []
-        if found != [*range(1, epochs + 1)]:
-            raise CheckpointError(
-                f"{self.log} does not hold the {epochs} epochs of the newest checkpoint; the run "
-                "is damaged"
-            )
+    def restore(self, log: bytes, unfinished: Mapping[str, np.ndarray], source: object) -> None:
+        """Takes up the rows of a checkpoint, and what its unfinished epoch saw."""
+        rows = log.splitlines()
+        self.metrics = [
+            _documents.decode(row, dict[str, Any], f"{source}, line {number},")
+            for number, row in enumerate(rows, start=1)
+        ]
+        seen: Seen = {}
+        for name, values in unfinished.items():
+            player, _, what = name.partition(SEPARATOR)
+            seen.setdefault(player, {})[what] = values
+        self._seen = [seen] if seen else []
+
+    def unfinished(self) -> dict[str, np.ndarray]:
+        """What the iterations since the end of an epoch saw, by player and name."""
+        if not self._seen:
+            return {}
+        return {
+            f"{player}{SEPARATOR}{what}": values
+            for player, seen in _merged(self._seen).items()
+            for what, values in seen.items()
+        }
+
+    def content(self) -> bytes:
+        """The rows as they are written."""
+        return "".join(map(_json_line, self.metrics)).encode()
 
     def rewrite(self) -> None:
         """Replaces the file by the rows that there are."""
         if self.log is not None and is_main_process():
-            _files.replace(self.log, "".join(map(_json_line, self.metrics)).encode())
+            _files.replace(self.log, self.content())
 
     def see(self, seen: Seen, epochs: int) -> list[Metrics]:
         """Takes what further iterations saw; gives rows of the epochs that they end.
@@ -88,67 +115,89 @@ def _means(seen: Seen) -> Metrics:
     return jax.tree.map(lambda x: float(np.nanmean(x, dtype=np.float64)), seen)
 
 
+def _merged(seen: list[Seen]) -> Seen:
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *seen)
+
+
 def _split(seen: list[Seen], n: int) -> tuple[Seen, list[Seen]]:
     """The first n iterations of what was seen, and the rest."""
-    merged = jax.tree.map(lambda *parts: np.concatenate(parts), *seen)
+    merged = _merged(seen)
     head, rest = jax.tree.map(lambda x: x[:n], merged), jax.tree.map(lambda x: x[n:], merged)
     return head, [rest] if jax.tree.leaves(rest)[0].size else []
 
 
 def _json_line(row: Mapping[str, Any]) -> str:
-    return json.dumps(row, default=float) + "\n"  # NumPy's and JAX's numbers as ours
+    return json.dumps(row, allow_nan=False) + "\n"
 
 
-class Checkpoints:
-    """A run's states, by epoch, kept by Orbax: atomic, and the newest two only."""
+def with_evaluation(row: Metrics, found: Mapping[str, Any]) -> Metrics:
+    """A row of metrics with what an evaluation found, as JSON holds it.
 
-    def __init__(self, folder: Path) -> None:
-        import orbax.checkpoint as ocp  # slow to import, and not needed without a folder
+    Args:
+        row: the row.
+        found: numbers by name; NumPy's and JAX's become Python's.
 
-        self._args = ocp.args
-        self._manager = ocp.CheckpointManager(
-            folder.absolute(), options=ocp.CheckpointManagerOptions(max_to_keep=2)
+    Returns:
+        Both. A number that is not finite becomes None, and a `RuntimeWarning` names it.
+
+    Raises:
+        ValueError: if a name is taken, or a value is no number, text or container of them.
+    """
+    taken = sorted(row.keys() & found.keys())
+    if taken:
+        raise ValueError(
+            f"evaluate returned {taken[0]!r}, which each row of metrics has already; choose "
+            "another name"
         )
+    return row | {f"{name}": _plain(value, f"{name}") for name, value in found.items()}
 
-    @staticmethod
-    def _arrays(state: State) -> dict[str, Array]:
-        leaves = jax.tree_util.tree_leaves_with_path(state)
-        return {jax.tree_util.keystr(path).lstrip("."): leaf for path, leaf in leaves}
 
-    def save(self, epoch: int, state: State, beside: dict[str, np.ndarray]) -> None:
-        """Writes a state, unless it is there."""
-        if epoch != self.latest():
-            content = self._arrays(state) | beside
-            self._manager.save(epoch, args=self._args.StandardSave(content))
+def _plain(value: Any, name: str) -> Any:
+    if isinstance(value, Mapping):
+        return {f"{key}": _plain(part, f"{name}.{key}") for key, part in value.items()}
+    if hasattr(value, "__array__"):
+        value = np.asarray(value).tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(part, f"{name}[{number}]") for number, part in enumerate(value)]
+    if isinstance(value, float) and not math.isfinite(value):
+        warnings.warn(
+            f"evaluate returned {name} = {value}, which is not finite; it is recorded as null",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+        return None
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise ValueError(
+        f"evaluate returned {name} of type {type(value).__name__}, which metrics can't hold; "
+        "return numbers and text"
+    )
 
-    def latest(self) -> int | None:
-        """The newest checkpoint's epoch."""
-        epoch = self._manager.latest_step()
-        return None if epoch is None else int(epoch)
 
-    def restore(
-        self, epoch: int, like: State, beside: dict[str, np.ndarray]
-    ) -> tuple[State, dict[str, np.ndarray]]:
-        """Reads a state of the structure of another."""
-        expected = self._arrays(like)
-        abstract = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), expected
-        ) | {name: np.zeros_like(value) for name, value in beside.items()}
+def holds_run(folder: str | os.PathLike[str]) -> bool:
+    """Whether a folder holds a run that can be resumed, from a checkpoint or from its start."""
+    return (Path(folder) / METRICS).exists() or bool(numbers(Path(folder) / CHECKPOINTS))
+
+
+def claim(claims: contextlib.ExitStack, folder: Path) -> None:
+    """Makes a folder and keeps others out of it; of several processes, the main one does.
+
+    Args:
+        claims: what gives it free in the end.
+        folder: the folder.
+
+    Raises:
+        RunInUseError: in every process, if another one than these is at work there.
+    """
+    refused = None
+    if is_main_process():
+        folder.mkdir(parents=True, exist_ok=True)
         try:
-            arrays = self._manager.restore(epoch, args=self._args.StandardRestore(abstract))
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(
-                f"the checkpoint of epoch {epoch} can't be restored: it is damaged, or holds "
-                "players or update rules of other shapes (resume with the settings that the run "
-                "began with)"
-            ) from error
-        structure = jax.tree.structure(like)
-        state: State = jax.tree.unflatten(structure, [arrays[name] for name in expected])
-        return state, {name: arrays[name] for name in beside}
-
-    def close(self) -> None:
-        """Waits for a save under way."""
-        self._manager.close()
+            claims.enter_context(_locks.locked(folder))
+        except _locks.RunInUseError as error:
+            refused = error
+    if agree(refused is not None):
+        raise refused or _locks.RunInUseError(f"{folder} is in use by another process")
 
 
 class Journal:
@@ -157,28 +206,49 @@ class Journal:
     Attributes:
         records: a record for each run.
         running: the runs that have not diverged; the others' rows end where they did.
+        changes: what was changed when the run was resumed.
     """
 
     def __init__(self, folder: Path | None, names: Sequence[str], iterations: int, k: int) -> None:
         self._folder = folder
-        self._many = names != [""]
+        self._names = names
+        self._iterations = iterations
         self.records = [Record(folder and folder / name, iterations, k) for name in names]
         self.running: Bool[np.ndarray, " runs"] = np.ones(len(names), bool)
-        self._checkpoints: Checkpoints | None = None
+        self.changes: tuple[Change, ...] = ()
+        self._identity: dict[str, str] = {}
+        self._environment: dict[str, str] = {}
+        self._saved = -1
+        self._saved_at = time.monotonic()
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes out of the folder, which it makes."""
+        with contextlib.ExitStack() as claims:
+            if self._folder is not None:
+                claim(claims, self._folder)
+            yield
 
     def open(
-        self, state: State, identity: Mapping[str, str], epochs: int, *, resume: bool
+        self,
+        state: State,
+        identity: Mapping[str, str],
+        environment: Mapping[str, str],
+        epochs: int,
+        *,
+        resume: bool | str,
     ) -> tuple[State, int]:
         """Makes the folder the run's own, or takes a run up where its newest checkpoint left it.
 
         Args:
             state: the state before the first iteration.
             identity: what tells the run from others, by name.
+            environment: what it is computed with, which may differ from before.
             epochs: how many epochs it is to have.
-            resume: whether to take up a run.
+            resume: whether to take up a run; `"changed"` if with other settings.
 
         Returns:
-            The state to go on from, and the epochs that it has.
+            The state to go on from, and the iterations that it has behind it.
 
         Raises:
             FileExistsError: if the folder holds another run and `resume` is false.
@@ -186,40 +256,37 @@ class Journal:
             CheckpointError: if the run is damaged, or another one.
             ValueError: if it has more epochs than it is to have.
         """
+        self._identity, self._environment = dict(identity), dict(environment)
         if self._folder is None:
             return state, 0
-        self._make_folders(resume)
-        self._checkpoints = Checkpoints(self._folder / "checkpoints")
-        first = self._checkpoints.latest()
-        if first is not None and not resume:
-            raise FileExistsError(
-                f"{self._folder} already holds checkpoints; choose another folder, or resume the "
-                "run"
-            )
-        if first is not None:
-            self._check_identity(identity)
-            if first > epochs:
+        self._claim(bool(resume))
+        found = newest_whole(self._folder / CHECKPOINTS)
+        iteration = 0
+        if found is not None:
+            place, manifest = found
+            self._compare(manifest, changed=resume == "changed")
+            reached = -(-manifest.iteration // self._iterations)
+            if reached > epochs:
                 raise ValueError(
-                    f"{self._folder} already holds {first} epochs; ask for more than that, got "
+                    f"{self._folder} already holds {reached} epochs; ask for more than that, got "
                     f"epochs={epochs}"
                 )
-            state, beside = self._checkpoints.restore(first, state, self._reached())
-            for run, record in enumerate(self.records):
-                epochs_of_run = int(beside[REACHED][run]) if beside else first
-                record.restore(epochs_of_run)
-                self.running[run] = epochs_of_run == first
+            state = restore(place, manifest, state)
+            iteration = self._saved = manifest.iteration
+            for run, (name, record) in enumerate(zip(self._names, self.records, strict=True)):
+                record.restore(read_log(place, name), read_unfinished(place, name), place)
+                self.running[run] = manifest.runs[name].running
         barrier("every process has read the folder")
-        if is_main_process():
-            content = json.dumps(dict(identity), indent=2) + "\n"
-            _files.replace(self._folder / IDENTITY, content.encode())
         for record in self.records:
             record.rewrite()
-        return state, first or 0
+        return state, iteration
 
-    def _make_folders(self, resume: bool) -> None:
-        """Makes the folders, unless another run has them."""
+    def _claim(self, resume: bool) -> None:
+        """Makes the runs' folders, unless another run has them."""
+        assert self._folder is not None
         logs = [record.log for record in self.records if record.log is not None]
-        held = any(log.exists() for log in logs)
+        checkpoints = self._folder / CHECKPOINTS
+        held = bool(numbers(checkpoints)) or any(log.exists() for log in logs)
         if held and not resume:
             raise FileExistsError(
                 f"{self._folder} already holds a run; choose another folder, or resume it"
@@ -229,43 +296,82 @@ class Journal:
         for log in logs:
             log.parent.mkdir(parents=True, exist_ok=True)
 
-    def _check_identity(self, identity: Mapping[str, str]) -> None:
-        assert self._folder is not None
-        path = self._folder / IDENTITY
-        if not path.exists():
+    def _compare(self, manifest: Manifest, *, changed: bool) -> None:
+        """Refuses another run, and records what differs where that is allowed."""
+        stored, given = manifest.identity, self._identity
+        if manifest.runs.keys() != set(self._names):
             raise CheckpointError(
-                f"{self._folder} holds no {IDENTITY}: an earlier version of advnets began this "
-                "run; finish it with that version, or start again in another folder"
+                f"{self._folder} holds the runs {', '.join(manifest.runs)}; resume them all"
             )
-        try:
-            stored = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{path} can't be read ({error}); the run is damaged") from None
         differing = sorted(
-            name for name in stored | dict(identity) if stored.get(name) != identity.get(name)
+            name for name in stored.keys() | given.keys() if stored.get(name) != given.get(name)
         )
-        if differing:
-            name = "order" if "order" in differing else differing[0]
+        refused = [name for name in differing if not (changed and changeable(name))]
+        if refused:
+            name = "order" if "order" in refused else refused[0]
+            may = (
+                ', or accept the change with resume="changed"'
+                if all(map(changeable, refused))
+                else ""
+            )
             raise CheckpointError(
                 f"{self._folder} holds a run with another {name}; resume with the settings that "
                 f"the run began with (it had {_shortened(stored.get(name))}, this is "
-                f"{_shortened(identity.get(name))})"
+                f"{_shortened(given.get(name))}){may}"
             )
+        before, now = manifest.environment, self._environment
+        elsewhere = [
+            name for name in before.keys() | now.keys() if before.get(name) != now.get(name)
+        ]
+        if elsewhere:
+            said = "; ".join(
+                f"{name} was {before.get(name)}, is {now.get(name)}" for name in sorted(elsewhere)
+            )
+            warnings.warn(
+                f"the run in {self._folder} goes on in another environment ({said}): its numbers "
+                "may differ by rounding from those of an uninterrupted run",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        pairs = [(name, stored, given) for name in differing]
+        pairs += [(name, before, now) for name in sorted(elsewhere)]
+        self.changes = manifest.changes + tuple(
+            Change(manifest.iteration, name, old.get(name, "nothing"), new.get(name, "nothing"))
+            for name, old, new in pairs
+        )
 
-    def _reached(self) -> dict[str, np.ndarray]:
-        if not self._many:
-            return {}
-        return {REACHED: np.array([len(record.metrics) for record in self.records])}
+    def save(self, iteration: int, state: State) -> None:
+        """Writes a checkpoint, unless it is there."""
+        if self._folder is None or iteration == self._saved:
+            return
+        runs = {
+            name: Progressed(len(record.metrics), bool(running))
+            for name, record, running in zip(self._names, self.records, self.running, strict=True)
+        }
+        save_checkpoint(
+            self._folder / CHECKPOINTS,
+            Manifest(
+                iteration,
+                runs,
+                describe_arrays(state),
+                self._identity,
+                self._environment,
+                self.changes,
+            ),
+            state,
+            {n: r.content() for n, r in zip(self._names, self.records, strict=True)},
+            {n: r.unfinished() for n, r in zip(self._names, self.records, strict=True)},
+        )
+        self._saved, self._saved_at = iteration, time.monotonic()
 
-    def save(self, epoch: int, state: State) -> None:
-        """Writes a checkpoint."""
-        if self._checkpoints is not None:
-            self._checkpoints.save(epoch, state, self._reached())
+    def seconds_since_save(self) -> float:
+        """How long ago the newest checkpoint was written, or the run began."""
+        return time.monotonic() - self._saved_at
 
-    def close(self) -> None:
-        """Waits for a checkpoint under way."""
-        if self._checkpoints is not None:
-            self._checkpoints.close()
+    @property
+    def folder(self) -> Path | None:
+        """Where the run's files go."""
+        return self._folder
 
 
 def _shortened(value: Any) -> str:

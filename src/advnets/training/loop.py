@@ -1,15 +1,17 @@
 """The training loop: advance, look, record, and now and then evaluate and save."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import jax
 import numpy as np
 
+from advnets import _signals
 from advnets.algorithms import State
 from advnets.players import Players
-from advnets.training.journal import Journal
+from advnets.training.devices import agree
+from advnets.training.journal import Journal, with_evaluation
 from advnets.training.program import Program
 from advnets.training.watch import Progress, finite, report_divergence
 
@@ -17,12 +19,17 @@ from advnets.training.watch import Progress, finite, report_divergence
 # short enough for a progress bar that moves.
 ITERATIONS_PER_CALL = 100
 
+# Seconds after which a checkpoint is written although no evaluation is due: what a crash costs.
+SECONDS_BETWEEN_CHECKPOINTS = 600
+# What processes agree on after each program; to heed a signal is this number and the signal's.
+GO_ON, SAVE, HEED = 0, 1, 2
+
 # Metrics of a run at an epoch, of its players and those with the averaged generator, if there is.
 EvaluatePlayers: TypeAlias = Callable[[int, int, Players, Players | None], Mapping[str, Any]]
 Advance: TypeAlias = Callable[[State, int, int], Any]
 
 
-def chunks(start: int, stops: list[int], most: int) -> Iterator[tuple[int, int]]:
+def chunks(start: int, stops: Iterable[int], most: int) -> Iterator[tuple[int, int]]:
     """Ranges of iterations, none longer than a program, none across a stop.
 
     Between two stops they are of one length where that is possible: each length is a compilation.
@@ -48,10 +55,10 @@ def loop(
     journal: Journal,
     progress: Progress,
     evaluate: EvaluatePlayers | None,
-    ranges: list[tuple[int, int]],
+    ranges: Iterator[tuple[int, int]],
     *,
     iterations: int,
-    stops: set[int],
+    is_stop: Callable[[int], bool],
     norms_every: int,
     k: int,
     names: list[str],
@@ -67,40 +74,69 @@ def loop(
         evaluate: what to measure at each stop.
         ranges: the iterations of each call.
         iterations: the number of iterations in an epoch.
-        stops: the epochs after which to evaluate and save.
+        is_stop: whether to evaluate and save after an epoch.
         norms_every: how often gradient norms are computed.
         k: discriminator updates in an iteration.
         names: of the games.
 
     Returns:
         The state, and the discriminator updates per second of each call, of one game.
+
+    Raises:
+        Stopped: if a signal asks to stop: after the program that is running, and a checkpoint.
     """
     rates: list[float] = []
     games = len(names)
-    call = feed(*ranges[0]) if ranges else None
-    for number, (start, end) in enumerate(ranges):
+    upcoming = next(ranges, None)
+    call = feed(*upcoming) if upcoming else None
+    while upcoming is not None:
         assert call is not None
+        start, end = upcoming
         began = time.perf_counter()
         state, info = call(state)
         # While the device works on this call, the host gathers what the next one needs.
-        call = feed(*ranges[number + 1]) if number + 1 < len(ranges) else None
+        upcoming = next(ranges, None)
+        call = feed(*upcoming) if upcoming else None
         seen = _by_game(info, games)
         rates.append((end - start) * k / (time.perf_counter() - began))
         epoch = end // iterations
-        stopped = epoch in stops and end == epoch * iterations
+        stopped = end == epoch * iterations and is_stop(epoch)
+        asked = agree(_asked(journal))
+        saving = stopped or asked != GO_ON
         sound = finite(seen, start, norms_every)
-        if stopped:
+        if saving:
             # Before anything is kept of a state: an update may overflow after finite costs.
             sound &= np.asarray(program.finite(state)).reshape(games)
-        report_divergence(names, journal.running, sound, start, end)
+        report_divergence(names, journal.running, sound, seen, start, norms_every)
         journal.running &= sound
         progress.advance((end - start) * k * games, seen, journal.running)
         for game in np.flatnonzero(journal.running).tolist():
             record = journal.records[game]
             rows = record.see(jax.tree.map(lambda x, game=game: x[game], seen), epoch)
             if stopped and evaluate is not None:
-                rows[-1] |= evaluate(game, epoch, *program.players(state, game))
+                found = evaluate(game, epoch, *program.players(state, game))
+                rows[-1] = with_evaluation(rows[-1], found)
             record.write(rows)
         if stopped:
-            journal.save(epoch, state)
+            asked = agree(_asked(journal))  # anew: evaluation may have taken long
+        if saving:
+            journal.save(end, state)
+        if asked >= HEED:
+            raise _signals.Stopped(asked - HEED, _saved(journal, end, iterations))
     return state, rates
+
+
+def _asked(journal: Journal) -> int:
+    """What this process wants after a program: to go on, to save, or to heed a signal."""
+    number = _signals.received()
+    if number is not None:
+        return HEED + number
+    due = journal.seconds_since_save() > SECONDS_BETWEEN_CHECKPOINTS
+    return SAVE if due and journal.folder is not None else GO_ON
+
+
+def _saved(journal: Journal, iteration: int, iterations: int) -> str:
+    if journal.folder is None:
+        return ""
+    epoch, beyond = divmod(iteration, iterations)
+    return f"{epoch} epochs and {beyond} iterations" if beyond else f"{epoch} epochs"

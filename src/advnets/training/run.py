@@ -6,9 +6,9 @@ function of the run's key and the iteration's number, so a resumed run continues
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import equinox as eqx
 import jax
@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
+from advnets import _signals
 from advnets.algorithms import Algorithm, Algorithm1, State
 from advnets.batches import Batch
 from advnets.conditions import frequencies
@@ -23,8 +24,9 @@ from advnets.model import Model, model_of
 from advnets.players import Player, Players, inputs_taken, partition
 from advnets.training import devices as device
 from advnets.training.check import check_data, check_players
+from advnets.training.checkpoints import CHECKPOINTS, Change
 from advnets.training.devices import Devices
-from advnets.training.identity import describe
+from advnets.training.identity import describe, environment, numerics
 from advnets.training.journal import Journal, Metrics
 from advnets.training.loop import ITERATIONS_PER_CALL, EvaluatePlayers, chunks, loop
 from advnets.training.program import ManyGames, OneGame, Program
@@ -33,6 +35,8 @@ from advnets.training.watch import Progress
 
 # Gradient norms are taken in one iteration of this many: each is a pass over memory.
 NORMS_EVERY = 10
+# Iterations are counted in the state, in 32 bits.
+MOST_ITERATIONS = 2**31 - 1
 
 Evaluate: TypeAlias = Callable[[int, Model], Mapping[str, Any]]
 EvaluateRun: TypeAlias = Callable[[int, int, Model], Mapping[str, Any]]
@@ -50,6 +54,7 @@ class Trained:
         updates: the number of discriminator updates, those before a resumption included.
         updates_per_second: the median over the compiled calls of this process; None if it had
             nothing left to do.
+        changes: what was changed when the run was resumed: settings, or what it is computed with.
     """
 
     model: Model
@@ -58,6 +63,7 @@ class Trained:
     metrics: list[Metrics]
     updates: int
     updates_per_second: float | None
+    changes: tuple[Change, ...] = ()
 
     @property
     def generator(self) -> Player:
@@ -81,7 +87,7 @@ def train(
     evaluate: Evaluate | None = None,
     evaluate_every: int = 10,
     folder: str | os.PathLike[str] | None = None,
-    resume: bool = False,
+    resume: bool | Literal["changed"] = False,
     devices: int | Devices | None = None,
     progress: bool = True,
 ) -> Trained:
@@ -107,9 +113,10 @@ def train(
             under `average`.
         evaluate_every: epochs between evaluations, and between checkpoints.
         folder: where `metrics.jsonl` and `checkpoints/` go; nothing is written unless given.
-        resume: continue from the newest checkpoint in the folder, or from the start if the run
-            was stopped before its first; what follows is what it would have been without the
-            interruption.
+        resume: continue from the newest whole checkpoint in the folder, or from the start if the
+            run was stopped before its first; what follows is what it would have been without the
+            interruption. `"changed"` accepts another objective and other update rules than the run
+            began with; what changed, and when, is in the result and in every later checkpoint.
         devices: how many devices to shard each minibatch over; the rows, noise and dropout are the
             same on any number. One unless given; of several processes
             (`jax.distributed.initialize`), which all make the same call, all of their devices. The
@@ -125,8 +132,13 @@ def train(
             that the players do not fit; or fewer epochs than the folder already holds.
         FileExistsError: if the folder holds another run and `resume` is false.
         FileNotFoundError: if there is nothing to resume.
-        CheckpointError: if the newest checkpoint is damaged, or another run's.
+        CheckpointError: if no checkpoint is whole, or they are another run's. A damaged one is
+            passed over with a `RuntimeWarning` for the one before it.
+        RunInUseError: if another process is at work in the folder.
         TrainingDiverged: if a cost, a gradient or a parameter stops being finite; checkpoints stay.
+        KeyboardInterrupt: if a signal asks to stop (SIGINT; SIGTERM and SIGHUP then end the process
+            as usual), after the program that is running and a checkpoint. A second one stops the
+            process at once.
 
     Example:
         >>> import jax
@@ -194,7 +206,7 @@ def train_many(
     evaluate_every: int = 10,
     folder: str | os.PathLike[str] | None = None,
     names: Sequence[str] | None = None,
-    resume: bool = False,
+    resume: bool | Literal["changed"] = False,
     devices: int | None = None,
     progress: bool = True,
 ) -> list[Trained | None]:
@@ -219,7 +231,7 @@ def train_many(
         evaluate_every: epochs between evaluations, and between checkpoints.
         folder: where `NAME/metrics.jsonl` of each run and their common `checkpoints/` go.
         names: each run's folder in the folder; `seed-0`, `seed-1` and so on unless given.
-        resume: continue from the newest checkpoint in the folder.
+        resume: continue from the newest whole checkpoint in the folder, likewise.
         devices: how many devices to spread the runs over, the same number on each; see
             [`advnets.train`][].
         progress: show a progress bar; its updates are those of all runs.
@@ -234,7 +246,8 @@ def train_many(
             function of them.
         FileExistsError: if the folder holds other runs and `resume` is false.
         FileNotFoundError: if there is nothing to resume.
-        CheckpointError: if the newest checkpoint is damaged, or of other runs.
+        CheckpointError: if no checkpoint is whole, or they are of other runs.
+        RunInUseError: if another process is at work in the folder.
         TrainingDiverged: if the last run that is left diverges. When others are left, a
             `RuntimeWarning` names the one that diverged; its rows end there.
 
@@ -272,6 +285,11 @@ def train_many(
     names = [f"seed-{number}" for number in range(runs)] if names is None else list(names)
     if len(set(names)) != runs or len(names) != runs:
         raise ValueError(f"each run needs a name of its own; got {runs} keys and names={names}")
+    for name in names:
+        if Path(name).name != name or name in ("", "..", CHECKPOINTS):
+            raise ValueError(
+                f"a run's name must be that of a folder within the folder; got {name!r}"
+            )
     vary = jax.tree.map(jnp.asarray, vary, is_leaf=lambda x: isinstance(x, list))
     _check_leading_axes(players, vary, runs)
     of_run, every = _algorithms(algorithm, vary, runs)
@@ -352,20 +370,24 @@ class _Plan:
                 f"{batch_size}); got {n} (lower batch_size or k)"
             )
         check_data(source)
-        return _Plan(n, epochs, n // (batch_size * k), k, batch_size, evaluate_every)
+        iterations = n // (batch_size * k)
+        check_epochs(epochs, iterations)
+        return _Plan(n, epochs, iterations, k, batch_size, evaluate_every)
 
     def settle(self, algorithm: Algorithm) -> Algorithm:
         """An algorithm for epochs of this length, in each of which it takes some norms."""
         settled = algorithm.for_epochs_of(self.iterations)
         return dataclasses.replace(settled, norms_every=min(NORMS_EVERY, self.iterations))
 
-    def stops(self, first: int) -> list[int]:
-        """The epochs after which to evaluate and save."""
-        return [
-            epoch
-            for epoch in range(first + 1, self.epochs + 1)
-            if epoch % self.evaluate_every == 0 or epoch == self.epochs
-        ]
+    def is_stop(self, epoch: int) -> bool:
+        """Whether to evaluate and save after an epoch."""
+        return epoch % self.evaluate_every == 0 or epoch == self.epochs
+
+    def stops(self, first: int) -> Iterator[int]:
+        """The iterations after which to evaluate and save, after those of some epochs."""
+        for epoch in range(first + 1, self.epochs + 1):
+            if self.is_stop(epoch):
+                yield epoch * self.iterations
 
 
 def _run(
@@ -380,57 +402,25 @@ def _run(
     identity: Mapping[str, str],
     names: list[str],
     evaluate: EvaluatePlayers | None,
-    resume: bool,
+    resume: bool | str,
     shown: Mapping[str, str] | None,
 ) -> list[Trained | None]:
     """Opens the journal, trains to the last epoch, and gathers what came of it."""
-    many = keys.ndim
-    split = jax.vmap(jax.random.split) if many else jax.random.split
-    step_keys, order_keys = jnp.moveaxis(split(keys), -1, 0)
-    state, first = journal.open(program.init(players), identity, plan.epochs, resume=resume)
-    step_keys = program.place_keys(step_keys)
-    replicate = (
-        (lambda x: x) if mesh is None else (lambda x: device.place(x, device.replicated(mesh)))
-    )
-    rows = Rows(replicate(order_keys), plan.n, plan.iterations, plan.k, plan.batch_size)
-    placed = source.place(mesh)
-    minibatch_axis = 0 if many else (1 if plan.k == 1 else 2)
-
-    def feed(start: int, end: int) -> Callable[[State], Any]:
-        chunk = source.chunk(rows(start, end), mesh, minibatch_axis)
-        return lambda state: program.advance(step_keys, state, placed, chunk)
-
-    stops = plan.stops(first)
-    most = source.iterations_per_chunk(plan.batch_size * plan.k * len(names))
-    ranges = list(
-        chunks(
-            first * plan.iterations,
-            [epoch * plan.iterations for epoch in stops],
-            min(most or ITERATIONS_PER_CALL, ITERATIONS_PER_CALL),
-        )
-    )
-    per_epoch = plan.iterations * plan.k * len(names)
-    bar = Progress(
-        plan.epochs * per_epoch, first * per_epoch, shown or {}, enabled=shown is not None
-    )
-    try:
-        state, rates = loop(
+    with _signals.noted(), journal.locked():
+        state, rates = _advance(
+            keys,
+            players,
             program,
-            state,
-            feed,
-            journal,
-            bar,
-            evaluate,
-            ranges,
-            iterations=plan.iterations,
-            stops=set(stops),
-            norms_every=min(NORMS_EVERY, plan.iterations),
-            k=plan.k,
+            source,
+            mesh,
+            plan,
+            journal=journal,
+            identity=identity,
             names=names,
+            evaluate=evaluate,
+            resume=resume,
+            shown=shown,
         )
-    finally:
-        bar.close()
-        journal.close()
     rate = float(np.median(rates)) if rates else None
     trained: list[Trained | None] = []
     for run, record in enumerate(journal.records):
@@ -446,9 +436,89 @@ def _run(
                 metrics=record.metrics,
                 updates=int(state.iteration) * plan.k,
                 updates_per_second=rate,
+                changes=journal.changes,
             )
         )
     return trained
+
+
+def _advance(
+    keys: Key[Array, "*runs"],
+    players: Players,
+    program: Program,
+    source: Source,
+    mesh: Any,
+    plan: _Plan,
+    *,
+    journal: Journal,
+    identity: Mapping[str, str],
+    names: list[str],
+    evaluate: EvaluatePlayers | None,
+    resume: bool | str,
+    shown: Mapping[str, str] | None,
+) -> tuple[State, list[float]]:
+    """Trains from where the journal left off to the last epoch."""
+    many = keys.ndim
+    split = jax.vmap(jax.random.split) if many else jax.random.split
+    step_keys, order_keys = jnp.moveaxis(split(keys), -1, 0)
+    state, first = journal.open(
+        program.init(players),
+        identity,
+        environment(1 if mesh is None else mesh.size),
+        plan.epochs,
+        resume=resume,
+    )
+    step_keys = program.place_keys(step_keys)
+    replicate = (
+        (lambda x: x) if mesh is None else (lambda x: device.place(x, device.replicated(mesh)))
+    )
+    rows = Rows(replicate(order_keys), plan.n, plan.iterations, plan.k, plan.batch_size)
+    placed = source.place(mesh)
+    minibatch_axis = 0 if many else (1 if plan.k == 1 else 2)
+
+    def feed(start: int, end: int) -> Callable[[State], Any]:
+        chunk = source.chunk(rows(start, end), mesh, minibatch_axis)
+        return lambda state: program.advance(step_keys, state, placed, chunk)
+
+    most = source.iterations_per_chunk(plan.batch_size * plan.k * len(names))
+    ranges = chunks(
+        first,
+        plan.stops(first // plan.iterations),
+        min(most or ITERATIONS_PER_CALL, ITERATIONS_PER_CALL),
+    )
+    per_iteration = plan.k * len(names)
+    bar = Progress(
+        plan.epochs * plan.iterations * per_iteration,
+        first * per_iteration,
+        shown or {},
+        enabled=shown is not None,
+    )
+    try:
+        return loop(
+            program,
+            state,
+            feed,
+            journal,
+            bar,
+            evaluate,
+            ranges,
+            iterations=plan.iterations,
+            is_stop=plan.is_stop,
+            norms_every=min(NORMS_EVERY, plan.iterations),
+            k=plan.k,
+            names=names,
+        )
+    finally:
+        bar.close()
+
+
+def check_epochs(epochs: int, iterations: int) -> None:
+    """Refuses more iterations than can be counted; `iterations` are those of an epoch."""
+    if epochs * iterations > MOST_ITERATIONS:
+        raise ValueError(
+            f"epochs must be at most {MOST_ITERATIONS // iterations}, as iterations are counted "
+            f"in 32 bits and an epoch has {iterations}; got {epochs}"
+        )
 
 
 def _path(folder: str | os.PathLike[str] | None) -> Path | None:
@@ -476,7 +546,8 @@ def _identity(
         "kind of players": describe({n: partition(p)[2] for n, p in players.named.items()}),
         "prior": describe(players.prior),
         "preprocessing": describe(source.preprocess),
-        "data": f"{source.fingerprint():08x}",
+        "data": source.fingerprint(),
+        **numerics(keys),
     }
 
 

@@ -5,8 +5,7 @@ once, in a fresh random order; rows that do not fill an iteration are left out, 
 """
 
 import abc
-import functools
-import zlib
+import hashlib
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -53,6 +52,40 @@ def scale_pixels(batch: Batch) -> Batch:
     return to_unit_interval(batch) if eqx.is_array(batch) else batch
 
 
+def check_finite(batch: Batch, rows: Int[np.ndarray, " n"]) -> None:
+    """Refuses data that are not finite, before or after they are cast to the type of training.
+
+    Args:
+        batch: rows of data.
+        rows: their numbers, for the error message.
+
+    Raises:
+        ValueError: if a value is not finite; the message names rows.
+
+    Example:
+        >>> import numpy as np
+        >>> from advnets.training import sources
+        >>> sources.check_finite(np.zeros((2, 3)), np.array([5, 6]))
+    """
+    for leaf in jax.tree.leaves(batch):
+        held = np.asarray(leaf)
+        if not jnp.issubdtype(held.dtype, jnp.floating):
+            continue
+        worked_in = jax.dtypes.canonicalize_dtype(held.dtype)
+        with np.errstate(over="ignore"):
+            sound = np.isfinite(held.astype(worked_in, copy=False))
+        if sound.all():
+            continue
+        bad = rows[~sound.reshape(len(held), -1).all(axis=1)]
+        several = len(bad) > 1
+        shown = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
+        raise ValueError(
+            f"the data hold {int((~sound).sum())} values that are not finite as {worked_in}, in "
+            f"row{'s' * several} {shown}; leave {'them' if several else 'it'} out or mend "
+            f"{'them' if several else 'it'}"
+        )
+
+
 class Source(abc.ABC):
     """Data to train on, and what minibatches of them go through.
 
@@ -82,8 +115,13 @@ class Source(abc.ABC):
         return np.concatenate([np.asarray(block) for block in blocks])
 
     @abc.abstractmethod
-    def fingerprint(self) -> int:
-        """A checksum of the data."""
+    def fingerprint(self) -> str:
+        """The SHA-256 of the data."""
+
+    @abc.abstractmethod
+    def check_finite(self) -> None:
+        """Raises a ValueError that names rows of the data which are not finite, where they are
+        at hand; other sources do so when they gather them."""
 
     @abc.abstractmethod
     def place(self, mesh: Mesh | None) -> Batch:
@@ -109,6 +147,9 @@ class Resident(Source):
         data: a batch of all rows.
         preprocess: what minibatches go through; uint8 pixels become floats in [0, 1] unless given.
 
+    Raises:
+        ValueError: for a list; if arrays have different lengths.
+
     Example:
         >>> import numpy as np
         >>> from advnets.training import Resident
@@ -117,6 +158,12 @@ class Resident(Source):
     """
 
     def __init__(self, data: Batch, preprocess: Preprocess = scale_pixels) -> None:
+        for part in batches.parts(data):
+            if isinstance(part, list):  # as a pytree, so many arrays, and an image's rows examples
+                raise ValueError(
+                    f"data must be an array, not a list of {len(part)} (np.stack makes images one "
+                    "array, np.asarray numbers)"
+                )
         self.data = data
         self.preprocess = preprocess
         self._length = batches.length(data)
@@ -132,12 +179,21 @@ class Resident(Source):
             return np.asarray(self.data[1])
         return super().labels()
 
-    def fingerprint(self) -> int:
-        return functools.reduce(
-            lambda crc, leaf: zlib.crc32(np.ascontiguousarray(leaf).data, crc),
-            jax.tree.leaves(self.data),
-            0,
-        )
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        for path, leaf in jax.tree_util.tree_leaves_with_path(self.data):
+            held = np.ascontiguousarray(leaf)
+            digest.update(f"{jax.tree_util.keystr(path)} {held.dtype} {held.shape}".encode())
+            digest.update(held.data)
+        return digest.hexdigest()
+
+    def check_finite(self) -> None:
+        step = 1_000
+        for start in range(0, len(self), step):
+            rows = np.arange(start, min(start + step, len(self)))
+            check_finite(
+                jax.tree.map(lambda x, rows=rows: x[rows[0] : rows[-1] + 1], self.data), rows
+            )
 
     def place(self, mesh: Mesh | None) -> Batch:
         if mesh is None:
@@ -218,19 +274,29 @@ class Streamed(Source):
             return np.asarray(self.data[1][np.arange(len(self))])  # without reading the examples
         return super().labels()
 
-    def fingerprint(self) -> int:
-        crc, step = self._length, max(1, BYTES_PER_LOOK // max(1, self._bytes_per_row))
+    def fingerprint(self) -> str:
+        digests: dict[str, Any] = {}  # of each leaf, so that it matters not how many rows at once
+        step = max(1, BYTES_PER_LOOK // max(1, self._bytes_per_row))
         for start in range(0, self._length, step):
             rows = np.arange(start, min(start + step, self._length))
-            for leaf in jax.tree.leaves(self._rows(rows)):
-                crc = zlib.crc32(np.ascontiguousarray(leaf).data, crc)
-        return crc
+            for path, leaf in jax.tree_util.tree_leaves_with_path(self._rows(rows)):
+                name = f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape[1:]}"
+                digests.setdefault(name, hashlib.sha256()).update(np.ascontiguousarray(leaf).data)
+        found = [f"{name} {digest.hexdigest()}" for name, digest in digests.items()]
+        return hashlib.sha256("\n".join([*found, f"{self._length}"]).encode()).hexdigest()
+
+    def check_finite(self) -> None:
+        return  # rows are checked when they are gathered: a pass over the data may take long
 
     def place(self, mesh: Mesh | None) -> Batch:
         return None
 
     def chunk(self, rows: Int[Array, "*shape"], mesh: Mesh | None, axis: int) -> PyTree:
-        found = self.gather(np.asarray(rows))
+        numbers = np.asarray(rows)
+        found = self.gather(numbers)
+        check_finite(
+            jax.tree.map(lambda x: x.reshape(-1, *x.shape[numbers.ndim :]), found), numbers.ravel()
+        )
         if mesh is None:
             return jax.tree.map(jnp.asarray, found)
         return devices.place(found, devices.sharded(mesh, axis))

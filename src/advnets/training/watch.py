@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -10,6 +10,8 @@ from tqdm import tqdm
 
 from advnets.training.devices import is_main_process
 
+# No cost is as large, in nats, while the players still learn.
+LEAPT = 1e8
 # What each player's steps saw, by name, with leading axes of games and iterations.
 Seen = Mapping[str, Mapping[str, Float[np.ndarray, " games iterations"]]]
 
@@ -48,6 +50,14 @@ class Progress:
         self._bar.close()
 
 
+def _computed(seen: Seen, start: int, norms_every: int) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Each player's and quantity's values; of gradient norms those that were computed."""
+    for player, values in seen.items():
+        for name, value in values.items():
+            every = norms_every if name == "gradient_norm" else 1
+            yield player, name, value[:, -start % every :: every]
+
+
 def finite(seen: Seen, start: int, norms_every: int) -> Bool[np.ndarray, " games"]:
     """Whether all that each game computed is finite.
 
@@ -59,43 +69,76 @@ def finite(seen: Seen, start: int, norms_every: int) -> Bool[np.ndarray, " games
     Returns:
         A truth value for each game.
     """
-    found: list[np.ndarray] = []
-    for values in seen.values():
-        for name, value in values.items():
-            computed = value[:, -start % norms_every :: norms_every]
-            kept = computed if name == "gradient_norm" else value
-            found.append(np.asarray(np.isfinite(kept).all(axis=1)))
+    found = [
+        np.asarray(np.isfinite(value).all(axis=1))
+        for _, _, value in _computed(seen, start, norms_every)
+    ]
     return np.logical_and.reduce(found)
+
+
+def _first_bad(seen: Seen, game: int, start: int, norms_every: int) -> tuple[int, str, str] | None:
+    """The first iteration of a game in which something is not finite, and what; None if all is."""
+    found = []
+    for player, name, values in _computed(seen, start, norms_every):
+        bad = np.flatnonzero(~np.isfinite(values[game]))
+        if bad.size:
+            every = norms_every if name == "gradient_norm" else 1
+            value = values[game][bad[0]]
+            what = f"the {player}'s {name.replace('_', ' ')} is {value}"
+            found.append((start + -start % every + int(bad[0]) * every, player, what))
+    return min(found, key=lambda one: one[0], default=None)
+
+
+def _what(seen: Seen, game: int, start: int, norms_every: int) -> str:
+    """When a game diverged, what was not finite first, and what to try."""
+    bad = _first_bad(seen, game, start, norms_every)
+    if bad is None:
+        last = start + next(iter(next(iter(seen.values())).values())).shape[1]
+        when, whose, what = (
+            f"by iteration {last}",
+            "the learning rates",
+            "a parameter is not finite",
+        )
+    else:
+        iteration, player, what = bad
+        when, whose = f"at iteration {iteration + 1}", f"the {player}'s learning rate"
+        cost = seen[player]["cost"][game, iteration - start] if "cost" in seen[player] else 0.0
+        if LEAPT < abs(cost) < np.inf and "discriminator" in seen:
+            # Its own parameters are those of before; it is D's logits that are as large.
+            what += f" where its cost is {cost:.1e}"
+            whose = "the discriminator's learning rate"
+    return f"{when}: {what} (lower {whose}, clip gradients, or scale data to about [0, 1])"
 
 
 def report_divergence(
     names: Sequence[str],
     running: Bool[np.ndarray, " games"],
     sound: Bool[np.ndarray, " games"],
+    seen: Seen,
     start: int,
-    end: int,
+    norms_every: int,
 ) -> None:
-    """Names the games that have just diverged.
+    """Names the games that have just diverged, and what of each was not finite first.
 
     Args:
         names: those of the games, or one empty name.
         running: the games that had not diverged before.
         sound: the games whose numbers are finite.
+        seen: what the iterations saw.
         start: the first of the iterations that were looked at.
-        end: the one after the last.
+        norms_every: gradient norms were computed in one iteration of this many.
 
     Raises:
         TrainingDiverged: if no game is left; else there is a `RuntimeWarning`.
     """
-    lost = [n for n, was, still in zip(names, running, sound, strict=True) if was and not still]
+    lost = np.flatnonzero(running & ~sound).tolist()
     if not lost:
         return
+    said = []
+    for game in lost:
+        who = f"training of {names[game]}" if names[game] else "training"
+        said.append(f"{who} diverged {_what(seen, game, start, norms_every)}")
     left = int((running & sound).sum())
-    who = f" of {', '.join(lost)}" if any(names) else ""
-    message = (
-        f"training{who} diverged between iterations {start} and {end}: a cost, a gradient or a "
-        "parameter is not finite (lower the learning rate)"
-    )
     if not left:
-        raise TrainingDiverged(message)
-    warnings.warn(f"{message}; the other {left} go on", RuntimeWarning, stacklevel=5)
+        raise TrainingDiverged("; ".join(said))
+    warnings.warn(f"{'; '.join(said)}; the other {left} go on", RuntimeWarning, stacklevel=5)

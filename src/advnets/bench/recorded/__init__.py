@@ -2,7 +2,8 @@
 
 import importlib.resources
 
-from advnets.bench.results import Entry, ReferenceRows, decode
+from advnets import _documents
+from advnets.bench.results import Entry, ReferenceRows
 
 
 def recorded() -> list[Entry | ReferenceRows]:
@@ -38,9 +39,11 @@ def entry_or_rows(content: bytes, source: object) -> Entry | ReferenceRows:
     Raises:
         ValueError: if it is neither.
     """
-    fields = decode(content, dict, source)
+    fields, _ = _documents.unseal(content, source)
     if "benchmark" in fields:
-        return decode(content, Entry, source)
+        entry: Entry = _documents.convert(fields, Entry, source)
+        return entry
     if "dataset" in fields:
-        return decode(content, ReferenceRows, source)
+        rows: ReferenceRows = _documents.convert(fields, ReferenceRows, source)
+        return rows
     raise ValueError(f"{source} holds neither a run's results nor reference rows")

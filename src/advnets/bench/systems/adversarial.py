@@ -3,9 +3,10 @@
 import contextlib
 import dataclasses
 import functools
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import equinox as eqx
 import jax
@@ -14,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Key
 
 import advnets
-from advnets.bench.folders import FIRST_STAGE, LAST, METRICS
+from advnets.bench.folders import FIRST_STAGE, LAST
 from advnets.bench.recipes import (
     Recipe,
     algorithm_of,
@@ -28,6 +29,9 @@ from advnets.bench.systems.base import Fitted, Run, System
 from advnets.bench.watching import Watch
 from advnets.paper_figures import Sampler
 from advnets.training.devices import is_main_process
+from advnets.training.identity import changeable
+from advnets.training.journal import holds_run
+from advnets.training.run import check_epochs
 
 
 def _stage_keys(seed: int, *, second: bool) -> Key[Array, " keys"]:
@@ -40,6 +44,10 @@ class Adversarial(System):
     """A generator trained against a discriminator, by a [`advnets.bench.Recipe`][]."""
 
     settings_type: ClassVar[type[Settings]] = Recipe
+    changeable: ClassVar[tuple[str, ...]] = (
+        *("objective", "learning_rate", "learning_rate_divisor", "learning_rate_floor"),
+        *("initial_momentum", "final_momentum", "momentum_saturates", "norm_limit"),
+    )
 
     def __init__(self, settings: Settings) -> None:
         assert isinstance(settings, Recipe)
@@ -57,9 +65,16 @@ class Adversarial(System):
                 f"{recipe.dataset} has {len(data.train)} training rows, too few for {recipe.k} "
                 f"minibatches of {recipe.batch_size}; lower the batch size or k"
             )
-        like = self._like(data.train.shape[1:])
+        iterations = len(data.train) // (recipe.batch_size * recipe.k)
+        check_epochs(max(recipe.epochs, recipe.second_stage.epochs), iterations)
+        try:
+            players = self._shapes(data.train.shape[1:])
+        except (TypeError, OverflowError) as error:  # a size that no array can have
+            first = str(error).splitlines()[0]
+            raise ValueError(f"a layer is too large ({first}); make it smaller") from None
+        check_memory(players)
         if first_stage is not None:
-            _load(Path(first_stage.folder) / LAST, like)
+            _load(Path(first_stage.folder) / LAST, advnets.model.model_of(players))
 
     def check_together(self) -> None:
         if self.two_stages:
@@ -94,11 +109,16 @@ class Adversarial(System):
 
     def _like(self, shape: tuple[int, ...]) -> advnets.Model:
         """The structure of the model, of the first stage where there are two."""
+        like: advnets.Model = eqx.filter_eval_shape(advnets.model.model_of, self._shapes(shape))
+        return like
+
+    def _shapes(self, shape: tuple[int, ...]) -> advnets.Players:
+        """The structure of the players, of the first stage where there are two."""
         blank = np.zeros((1, *shape), np.uint8)
-        return eqx.filter_eval_shape(
-            lambda key: advnets.model.model_of(build_players(key, self.recipe, blank)),
-            jax.random.key(0),
+        players: advnets.Players = eqx.filter_eval_shape(
+            lambda key: build_players(key, self.recipe, blank), jax.random.key(0)
         )
+        return players
 
     def fit(self, run: Run, watch: Watch, *, progress: bool) -> Fitted:
         recipe, images = self.recipe, run.data.train
@@ -156,7 +176,7 @@ class Adversarial(System):
             evaluate_every=recipe.evaluate_every,
             folder=folder,
             # A run may have been stopped before its training began.
-            resume=run.resume and (folder / METRICS).exists(),
+            resume=_resumed(run, holds_run(folder)),
             devices=advnets.training.Devices(run.devices, run.shard_layers),
             progress=progress,
         )
@@ -196,11 +216,41 @@ class Adversarial(System):
             folder=folder,
             names=[run.folder.name for run in runs],
             # They may have been stopped before their training began.
-            resume=first.resume and any((run.folder / METRICS).exists() for run in runs),
+            resume=_resumed(first, holds_run(folder) or any(holds_run(run.folder) for run in runs)),
             devices=first.devices,
             progress=progress,
         )
         return [None if one is None else _fitted(one) for one in trained]
+
+
+def check_memory(players: advnets.Players) -> None:
+    """Refuses players that this machine can't hold, before they are made.
+
+    Args:
+        players: their shapes.
+
+    Raises:
+        ValueError: if parameters, gradients and velocities take more memory than there is.
+    """
+    of_arrays = (x.size * x.dtype.itemsize for x in jax.tree.leaves(players) if hasattr(x, "size"))
+    needed = 3 * sum(of_arrays)
+    device = jax.local_devices()[0]
+    if device.platform == "cpu":
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    else:
+        there = (device.memory_stats() or {}).get("bytes_limit", needed)
+    if needed > there:
+        raise ValueError(
+            f"the players need {needed / 2**30:,.1f} GiB, with gradients and velocities, and "
+            f"{'this machine' if device.platform == 'cpu' else 'the device'} has "
+            f"{there / 2**30:,.1f}; make their layers smaller"
+        )
+
+
+def _resumed(run: Run, held: bool) -> bool | Literal["changed"]:
+    if not (run.resume and held):
+        return False
+    return "changed" if run.changes else True
 
 
 def _recipe_of(run: Run) -> Recipe:
@@ -209,7 +259,13 @@ def _recipe_of(run: Run) -> Recipe:
 
 
 def _fitted(trained: advnets.Trained) -> Fitted:
-    return Fitted(trained.model, trained.metrics, trained.updates, trained.updates_per_second)
+    return Fitted(
+        trained.model,
+        trained.metrics,
+        trained.updates,
+        trained.updates_per_second,
+        tuple(change for change in trained.changes if not changeable(change.name)),
+    )
 
 
 def _load(path: Path, like: advnets.Model) -> advnets.Model:

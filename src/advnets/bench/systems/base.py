@@ -16,6 +16,7 @@ from advnets.bench.results import FirstStage, Provenance
 from advnets.bench.settings import Settings
 from advnets.bench.watching import Watch
 from advnets.paper_figures import Sampler
+from advnets.training.checkpoints import Change
 from advnets.training.journal import Metrics
 
 
@@ -35,6 +36,8 @@ class Run:
         devices: how many devices to spread it over.
         shard_layers: whether large layers are sharded over them.
         published: the paper's number for it and its standard error, in nats.
+        data_sha256: of the data, all splits.
+        changes: which settings were changed when it was resumed.
     """
 
     name: str
@@ -48,6 +51,8 @@ class Run:
     devices: int | None = None
     shard_layers: bool = False
     published: tuple[float, float] | None = None
+    data_sha256: str | None = None
+    changes: tuple[Change, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,12 +64,14 @@ class Fitted:
         metrics: a row for each epoch, with what was measured between epochs.
         updates: the number of updates made.
         updates_per_second: their rate; None if there was nothing left to do.
+        changes: what was changed when it was resumed.
     """
 
     model: Sampler
     metrics: Sequence[Metrics]
     updates: int = 0
     updates_per_second: float | None = None
+    changes: tuple[Change, ...] = ()
 
 
 class System(abc.ABC):
@@ -75,10 +82,12 @@ class System(abc.ABC):
         settings_type: the type of its settings.
         model_types: your own classes and functions in what it becomes, by which
             [`advnets.load_model`][] opens that again.
+        changeable: the names of settings that may be changed when a run is resumed.
     """
 
     settings_type: ClassVar[type[Settings]] = Settings
     model_types: ClassVar[tuple[Callable[..., Any], ...]] = ()
+    changeable: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings

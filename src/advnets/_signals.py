@@ -1,0 +1,99 @@
+"""Signals that ask a process to stop: noted when they come, heeded where nothing is lost.
+
+Python would raise an exception wherever it happens to be, in the middle of a compilation too, where
+that can bring the process down. Here a handler only notes the signal, and work asks for it between
+two steps. A second signal stops the process at once.
+"""
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+# Those that ask a process to stop: Ctrl-C; schedulers and containers; a terminal that is closed.
+STOPPING = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+_received: int | None = None
+_heeded = False
+
+
+class Stopped(KeyboardInterrupt):
+    """Work was stopped by a signal, at a point where nothing is lost.
+
+    Attributes:
+        signal: the signal's number.
+        saved: from where it can be resumed, if that is known.
+    """
+
+    def __init__(self, number: int, saved: str = "") -> None:
+        global _heeded
+        _heeded = True
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.signal = number
+        self.saved = saved
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        os.write(2, text.encode())
+
+
+def _note(number: int, _: FrameType | None) -> None:
+    global _received
+    if _received is not None:
+        _say("\nstopped at once; the newest checkpoint stays\n")
+        os._exit(128 + number)
+    _received = number
+    _say("\nstopping as soon as nothing is lost by it; once more to stop at once\n")
+
+
+def install() -> None:
+    """Notes signals from now on, for the whole process."""
+    for number in STOPPING:
+        # `nohup` has one of them ignored, and so it stays.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _note)
+
+
+@contextlib.contextmanager
+def noted() -> Iterator[None]:
+    """Notes signals meanwhile, where they have their usual effect.
+
+    One that has come has its usual effect in the end, unless that was `Stopped` already.
+    """
+    global _received, _heeded
+    usual = {signal.SIG_DFL, signal.default_int_handler}
+    ours = [
+        number
+        for number in STOPPING
+        if threading.current_thread() is threading.main_thread()
+        and signal.getsignal(number) in usual
+    ]
+    before = {number: signal.signal(number, _note) for number in ours}
+    came, heeded = None, False
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if before:
+            came, heeded = _received, _heeded
+            _received, _heeded = None, False
+            if came is not None and before.get(came) is signal.SIG_DFL:
+                signal.raise_signal(came)
+    if came is not None and not heeded:
+        raise KeyboardInterrupt
+
+
+def received() -> int | None:
+    """The signal that asks to stop, if one has come."""
+    return _received
+
+
+def check() -> None:
+    """Raises `Stopped` if a signal has come; to be called where nothing is lost by it."""
+    if _received is not None:
+        raise Stopped(_received)

@@ -1,0 +1,130 @@
+"""The one boundary of the command line: whatever stops work becomes a sentence and an exit code."""
+
+import contextlib
+import dataclasses
+import enum
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+
+from advnets import TrainingDiverged, _documents, _signals
+
+
+class ExitCode(enum.IntEnum):
+    """What the command's exit code says. A signal's is 128 and its number, as a shell has it.
+
+    Attributes:
+        DONE: all that was asked for is done.
+        DIVERGED: training diverged: a cost, a gradient or a parameter is not finite.
+        REFUSED: a setting, a data set or a folder was refused; no work was begun.
+        DAMAGED: a file is damaged, or can't be read or written; what was saved before stays.
+        MEMORY: there is not enough memory, of the host or of a device.
+        DIFFERENT: of `--verify-replay`: training did not repeat bit for bit.
+        BUG: a fault of the library, shown with its traceback.
+    """
+
+    DONE = 0
+    DIVERGED = 1
+    REFUSED = 2
+    DAMAGED = 3
+    MEMORY = 4
+    DIFFERENT = 5
+    BUG = 70
+
+
+class Refused(Exception):
+    """A setting, a data set or a folder was refused before any work."""
+
+
+@dataclasses.dataclass
+class Again:
+    """How to go on after an interruption, which is known once work has begun.
+
+    Attributes:
+        sentence: it, as a sentence.
+    """
+
+    sentence: str = "the same command starts it again"
+
+
+@contextlib.contextmanager
+def before_work() -> Iterator[None]:
+    """Around what comes before work: errors there are refusals, and nothing has changed.
+
+    Raises:
+        Refused: for a ValueError or an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise Refused(_of_os(error)) from error
+    except ValueError as error:
+        raise Refused(str(error)) from error
+
+
+def guarded(work: Callable[[Again], int]) -> int:
+    """Does work, and says in a sentence what stopped it.
+
+    Args:
+        work: the work; its own exit code is kept. It is given an [`advnets.bench.failures.Again`][]
+            to say how to go on after an interruption.
+
+    Returns:
+        The exit code, an [`advnets.bench.failures.ExitCode`][] or 128 and a signal's number.
+    """
+    again = Again()
+    with _signals.noted():
+        return _sentence_of(work, again)
+
+
+def _sentence_of(work: Callable[[Again], int], again: Again) -> int:
+    try:
+        return work(again)
+    except Refused as error:
+        return _said(ExitCode.REFUSED, str(error))
+    except TrainingDiverged as error:
+        return _said(ExitCode.DIVERGED, str(error))
+    except BrokenPipeError:
+        # Who reads our output has seen enough; what Python still has of it goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.DONE
+    except OSError as error:
+        return _said(ExitCode.DAMAGED, f"{_of_os(error)}; when that is mended, {again.sentence}")
+    except MemoryError as error:
+        return _said(ExitCode.MEMORY, f"not enough memory ({error}); {SMALLER}")
+    except KeyboardInterrupt as stopped:
+        return _stopped(stopped, again.sentence)
+    except ValueError as error:
+        return _said(ExitCode.DAMAGED, str(error))
+    except Exception as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        if "RESOURCE_EXHAUSTED" in first or "Out of memory" in first:
+            return _said(ExitCode.MEMORY, f"not enough memory ({first}); {SMALLER}")
+        traceback.print_exc()
+        return _said(ExitCode.BUG, f"{first}: a fault of advnets; please report it")
+
+
+SMALLER = "take smaller players, a smaller batch size, or more devices"
+
+
+def _said(code: ExitCode, sentence: str) -> int:
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        print(f"error: {_documents.printable(sentence)}", file=sys.stderr)
+    return code
+
+
+def _of_os(error: OSError) -> str:
+    """What the system says of a file, without its number."""
+    if error.strerror is None:
+        return str(error)
+    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+
+
+def _stopped(stopped: KeyboardInterrupt, again: str) -> int:
+    number = stopped.signal if isinstance(stopped, _signals.Stopped) else 2
+    saved = getattr(stopped, "saved", "")
+    what = f"stopped after {saved}, which are saved" if saved else "stopped"
+    with contextlib.suppress(OSError):
+        print(f"{what}; {again}", file=sys.stderr)
+    return 128 + number

@@ -1,0 +1,108 @@
+"""Proof on one's own machine that training repeats bit for bit, whatever interrupts it."""
+
+import dataclasses
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from advnets.bench.benchmark import Benchmark
+from advnets.bench.experiment import Request, prepare
+from advnets.bench.failures import before_work
+from advnets.bench.watching import Watch
+from advnets.training.checkpoints import ARRAYS, CHECKPOINTS, RUNS, check_whole, numbers
+
+# The epochs of the runs that are compared; one is interrupted after the first.
+EPOCHS = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Replayed:
+    """The SHA-256 of what short runs of one recipe ended in, their states and metrics.
+
+    Attributes:
+        once: of a run.
+        again: of the same run with twice as many checkpoints.
+        resumed: of one that was stopped after its first epoch and resumed.
+    """
+
+    once: str
+    again: str
+    resumed: str
+
+    @property
+    def same(self) -> bool:
+        """Whether all are equal."""
+        return self.once == self.again == self.resumed
+
+    def lines(self) -> Iterator[str]:
+        """The comparison as text."""
+        yield f"SHA-256 of the state and the metrics after {EPOCHS} epochs:"
+        yield f"  in one go              {self.once}"
+        yield f"  with more checkpoints  {self.again}"
+        yield f"  stopped and resumed    {self.resumed}"
+        yield "equal, bit for bit" if self.same else "NOT equal: training does not repeat here"
+
+
+def verify_replay(benchmark: Benchmark, request: Request) -> Replayed:
+    """Trains a benchmark for two epochs three times, in folders that are removed afterwards.
+
+    Args:
+        benchmark: what to train.
+        request: how; its folder is not used.
+
+    Returns:
+        Digests of what each training ended in.
+
+    Raises:
+        Refused: for settings or data that can't be had.
+        TrainingDiverged: if a cost or a gradient stops being finite.
+
+    Example:
+        >>> from advnets import bench
+        >>> from advnets.bench.experiment import Request
+        >>> from advnets.bench.replay import verify_replay
+        >>> verify_replay(bench.BENCHMARKS["digits"], Request()).same  # doctest: +SKIP
+        True
+    """
+    with tempfile.TemporaryDirectory(prefix="advnets-replay-") as name:
+        folders = [Path(name) / part for part in ("once", "again", "resumed")]
+        _train(benchmark, request, folders[0], EPOCHS, every=EPOCHS)
+        _train(benchmark, request, folders[1], EPOCHS, every=1)
+        _train(benchmark, request, folders[2], 1, every=1)
+        _train(benchmark, request, folders[2], EPOCHS, every=1, resume=True)
+        return Replayed(*map(_digest, folders))
+
+
+def _train(
+    benchmark: Benchmark,
+    request: Request,
+    folder: Path,
+    epochs: int,
+    *,
+    every: int,
+    resume: bool = False,
+) -> None:
+    recipe = dataclasses.replace(benchmark.recipe, epochs=epochs, evaluate_every=every)
+    with before_work():
+        grid = prepare(
+            dataclasses.replace(benchmark, recipe=recipe),
+            dataclasses.replace(request, seeds=None, learning_rates=(), out=folder, resume=resume),
+        )
+    (run,) = grid.runs
+    key = run.system.sample_key(run.seed)
+    watch = Watch(run.system.settings, run.data, folder, key, measures=False)
+    with grid.claims, run.system.context():
+        run.system.fit(run, watch, progress=True)
+
+
+def _digest(folder: Path) -> str:
+    """The SHA-256 of the newest checkpoint's arrays and metrics."""
+    newest = folder / CHECKPOINTS / f"{numbers(folder / CHECKPOINTS)[0]}"
+    files = check_whole(newest).files
+    content = {
+        name: digest
+        for name, digest in files.items()
+        if name.startswith(f"{RUNS}/") or (name.split("/")[1].isdigit() and name.startswith(ARRAYS))
+    }
+    return hashlib.sha256(repr(sorted(content.items())).encode()).hexdigest()

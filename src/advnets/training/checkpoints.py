@@ -1,0 +1,346 @@
+"""A run's states on disk, each whole or not taken up.
+
+A checkpoint is a folder, `checkpoints/ITERATION`, that holds all that a run needs to go on from
+there: the arrays of its state (written by Orbax, each process its shards), the rows of its metrics,
+what the iterations of an unfinished epoch saw, and `manifest.json`, which names the SHA-256 of each
+of these files and carries its own. It is written beside its place and moved there.
+"""
+
+import contextlib
+import logging
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import msgspec
+import numpy as np
+from jaxtyping import Array
+from safetensors.numpy import load, save
+
+from advnets import _documents, _files
+from advnets.algorithms import State
+from advnets.training.devices import barrier, is_main_process
+
+CHECKPOINTS, MANIFEST, ARRAYS, RUNS = "checkpoints", "manifest.json", "arrays", "runs"
+# The newest ones that are kept: if one is damaged, there is another.
+KEPT = 2
+
+
+class CheckpointError(ValueError):
+    """A checkpoint can't be restored: it is damaged, or another run's."""
+
+
+class Change(msgspec.Struct, frozen=True):
+    """Something that was changed when a run was resumed.
+
+    Attributes:
+        iteration: the number of iterations that the run then had.
+        name: what was changed.
+        was: what it was.
+        now: what it became.
+    """
+
+    iteration: int
+    name: str
+    was: str
+    now: str
+
+
+class Progressed(msgspec.Struct, frozen=True):
+    """How far one of a checkpoint's runs has come.
+
+    Attributes:
+        epochs: its rows of metrics; fewer than the others' if it diverged.
+        running: whether it has not diverged.
+    """
+
+    epochs: int
+    running: bool
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What `manifest.json` holds.
+
+    Attributes:
+        iteration: the iterations that the state has behind it.
+        runs: how far each run is, by the name of its folder.
+        arrays: types and shapes of the state's arrays by name, in the order of their files.
+        identity: what tells the run from others.
+        environment: what the run is computed with, which may change on resuming.
+        changes: what was changed when it was resumed.
+        files: the SHA-256 of each file, by its path within the checkpoint.
+    """
+
+    iteration: int
+    runs: dict[str, Progressed]
+    arrays: dict[str, str]
+    identity: dict[str, str]
+    environment: dict[str, str]
+    changes: tuple[Change, ...] = ()
+    files: dict[str, str] = {}
+
+
+def _leaves(state: State) -> dict[str, Array]:
+    """The arrays of a state by name."""
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    return {jax.tree_util.keystr(path).lstrip("."): leaf for path, leaf in leaves}
+
+
+def describe_arrays(state: State) -> dict[str, str]:
+    """Types and shapes of a state's arrays by name."""
+    return {name: f"{leaf.dtype}{list(leaf.shape)}" for name, leaf in _leaves(state).items()}
+
+
+def _stored(state: State) -> dict[str, Array]:
+    """The arrays of a state as Orbax takes them: numbered, keys as numbers, none without a size."""
+    stored = {}
+    for number, leaf in enumerate(_leaves(state).values()):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
+        if leaf.size:
+            stored[f"{number}"] = leaf
+    return stored
+
+
+def _checkpointer() -> Any:
+    import orbax.checkpoint as ocp  # slow to import, and not needed without a folder
+
+    # Its databases, unlike plain files, can't be read back from folders with brackets in a name.
+    return ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_ocdbt=False, use_compression=False))
+
+
+@contextlib.contextmanager
+def _without_needless_warning() -> Iterator[None]:
+    """Orbax warns that there are no databases to merge, where it was told to write none."""
+    logger = logging.getLogger("absl")
+
+    def needed(record: logging.LogRecord) -> bool:
+        return "Skipping merge of OCDBT" not in str(record.msg)
+
+    logger.addFilter(needed)
+    try:
+        yield
+    finally:
+        logger.removeFilter(needed)
+
+
+def _log_of(place: Path, run: str) -> Path:
+    return place / RUNS / run / "metrics.jsonl"
+
+
+def _unfinished_of(place: Path, run: str) -> Path:
+    return place / RUNS / run / "unfinished-epoch.safetensors"
+
+
+def save_checkpoint(
+    folder: Path,
+    manifest: Manifest,
+    state: State,
+    logs: Mapping[str, bytes],
+    unfinished: Mapping[str, Mapping[str, np.ndarray]],
+) -> None:
+    """Writes a checkpoint, and removes those that are too old.
+
+    Args:
+        folder: the folder of checkpoints.
+        manifest: its manifest, still without files.
+        state: the state.
+        logs: the rows of each run's metrics, as they are on disk.
+        unfinished: what each run's iterations since the end of an epoch saw.
+
+    Raises:
+        OSError: if the disk is full, say; the checkpoints that there are stay.
+    """
+    import orbax.checkpoint as ocp
+
+    place = folder / f"{manifest.iteration}"
+    partial = folder / f"{manifest.iteration}.partial"
+    if is_main_process():
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+    barrier("the checkpoint's folder is there")
+    arrays = (partial / ARRAYS).absolute()
+    try:
+        with _without_needless_warning():
+            _checkpointer().save(arrays, args=ocp.args.PyTreeSave(_stored(state)))
+        if is_main_process():
+            for run, log in logs.items():
+                _log_of(partial, run).parent.mkdir(parents=True, exist_ok=True)
+                _log_of(partial, run).write_bytes(log)
+            for run, seen in unfinished.items():
+                if seen:
+                    _unfinished_of(partial, run).write_bytes(save(dict(seen)))
+            _finish(partial, place, manifest)
+            _remove_old(folder, manifest.iteration)
+    except BaseException:
+        if is_main_process():
+            shutil.rmtree(partial, ignore_errors=True)
+        raise
+    barrier("the checkpoint is written")
+
+
+def _finish(partial: Path, place: Path, manifest: Manifest) -> None:
+    """Writes the manifest of what lies in a folder, and moves the folder to its place."""
+    files = {
+        path.relative_to(partial).as_posix(): _files.sha256(path, sync=True)
+        for path in sorted(partial.rglob("*"))
+        if path.is_file()
+    }
+    sealed = msgspec.structs.replace(manifest, files=files)
+    _documents.write_sealed(partial / MANIFEST, msgspec.to_builtins(sealed))
+    for path in partial.rglob("*"):
+        if path.is_dir():
+            _files.sync_folder(path)
+    shutil.rmtree(place, ignore_errors=True)  # one that is damaged
+    partial.rename(place)
+    _files.sync_folder(place.parent)
+
+
+def _remove_old(folder: Path, newest: int) -> None:
+    kept = [number for number in numbers(folder) if number <= newest][:KEPT]
+    for number in numbers(folder):
+        if number not in kept:
+            shutil.rmtree(folder / f"{number}", ignore_errors=True)
+
+
+def numbers(folder: Path) -> list[int]:
+    """The iterations of the checkpoints in a folder, whole or not, the newest first."""
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return sorted((int(name) for name in names if name.isascii() and name.isdigit()), reverse=True)
+
+
+def read_manifest(place: Path) -> Manifest:
+    """The manifest of a checkpoint; a ValueError if it is damaged."""
+    content, sealed = _documents.unseal(_documents.read_bytes(place / MANIFEST), place / MANIFEST)
+    if not sealed:
+        raise ValueError(f"{place / MANIFEST} has no SHA-256; it is damaged")
+    manifest = _documents.convert(content, Manifest, place / MANIFEST)
+    if f"{manifest.iteration}" != place.name:
+        raise ValueError(f"{place} holds the checkpoint of iteration {manifest.iteration}")
+    return manifest
+
+
+def check_whole(place: Path) -> Manifest:
+    """Checks every file of a checkpoint against its manifest.
+
+    Args:
+        place: the checkpoint's folder.
+
+    Returns:
+        Its manifest.
+
+    Raises:
+        ValueError: if a file is missing, changed or not of the checkpoint.
+    """
+    manifest = read_manifest(place)
+    there = {
+        path.relative_to(place).as_posix(): path for path in place.rglob("*") if not path.is_dir()
+    }
+    for name in sorted((there.keys() | manifest.files.keys()) - {MANIFEST}):
+        if name not in manifest.files:
+            raise ValueError(f"{place / name} is not of the checkpoint")
+        if name not in there:
+            raise ValueError(f"{place / name} is missing")
+        if there[name].is_symlink() or not there[name].is_file():
+            raise ValueError(f"{place / name} is not a file")
+        if _files.sha256(there[name]) != manifest.files[name]:
+            raise ValueError(f"{place / name} does not match its SHA-256")
+    return manifest
+
+
+def newest_whole(folder: Path) -> tuple[Path, Manifest] | None:
+    """The newest checkpoint that is whole.
+
+    Args:
+        folder: the folder of checkpoints.
+
+    Returns:
+        Its folder and manifest. None if there is no checkpoint. A `RuntimeWarning` names each that
+        is passed over.
+
+    Raises:
+        CheckpointError: if there are checkpoints, and none is whole.
+    """
+    damaged: list[str] = []
+    for number in numbers(folder):
+        place = folder / f"{number}"
+        try:
+            manifest = check_whole(place)
+        except (ValueError, OSError) as error:
+            damaged.append(str(error))
+            continue
+        if damaged:
+            warnings.warn(
+                f"a checkpoint is damaged ({'; '.join(damaged)}); the run goes on from the one "
+                f"before it, of iteration {number}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return place, manifest
+    if not damaged:
+        return None
+    if not any((folder / f"{number}" / ARRAYS).exists() for number in numbers(folder)):
+        raise CheckpointError(
+            f"{folder} holds no checkpoint that this version reads: an earlier version of advnets "
+            "began this run, or they are damaged; finish it with that version, or start again in "
+            "another folder"
+        )
+    raise CheckpointError(
+        f"no checkpoint in {folder} is whole ({'; '.join(damaged)}); start again in another folder"
+    )
+
+
+def restore(place: Path, manifest: Manifest, like: State) -> State:
+    """The state of a checkpoint that is whole.
+
+    Args:
+        place: the checkpoint's folder.
+        manifest: its manifest.
+        like: a state of the same structure, on the devices where it is to be.
+
+    Returns:
+        The state.
+
+    Raises:
+        CheckpointError: if it is of another structure.
+    """
+    import orbax.checkpoint as ocp
+
+    expected = _leaves(like)
+    stored = _stored(like)
+    abstract = {
+        name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
+        for name, x in stored.items()
+    }
+    if [*describe_arrays(like).items()] != [*manifest.arrays.items()]:
+        raise CheckpointError(
+            f"the checkpoint in {place} is of players or update rules of other shapes; resume with "
+            "the settings that the run began with"
+        )
+    arguments = ocp.args.PyTreeRestore(
+        abstract, restore_args=ocp.checkpoint_utils.construct_restore_args(abstract)
+    )
+    arrays = _checkpointer().restore((place / ARRAYS).absolute(), args=arguments)
+    leaves = []
+    for number, leaf in enumerate(expected.values()):
+        found = arrays.get(f"{number}", leaf)
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) and leaf.size:
+            found = jax.random.wrap_key_data(found, impl=jax.random.key_impl(leaf))
+        leaves.append(found)
+    restored: State = jax.tree.unflatten(jax.tree.structure(like), leaves)
+    return restored
+
+
+def read_log(place: Path, run: str) -> bytes:
+    """The rows of a run's metrics at a checkpoint that is whole."""
+    return _log_of(place, run).read_bytes()
+
+
+def read_unfinished(place: Path, run: str) -> dict[str, np.ndarray]:
+    """What a run's iterations since the end of an epoch saw, at a checkpoint that is whole."""
+    path = _unfinished_of(place, run)
+    return load(path.read_bytes()) if path.exists() else {}
