@@ -131,7 +131,7 @@ class NoArray(Objective):
         (NoMean(), r"cost of the discriminator must be a scalar; got shape \(2,\) \(take its mean"),
         (OnColumns(), ""),
         (NoCosts(), "must return advnets.objectives.Costs; got tuple"),
-        (NoArray(), "parameter 'discriminator'. Actual value: 0.0"),
+        (NoArray(), "discriminator must be a floating-point JAX array; got 0.0"),
     ],
 )
 def test_objectives(objective, message):
