@@ -5,6 +5,10 @@ below `|x|` and `|s|`. So its values come with a bound on their rounding errors,
 caller can't use as they are it has recomputed from differences.
 """
 
+import contextlib
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -21,9 +25,64 @@ PIECE_COLUMNS = 128
 ROUNDINGS = 24.0
 # Values recomputed in one round: fewer rounds, but more memory.
 ROUND_VALUES = 2048
+# Distances in one block, whose places are counted in int32.
+BLOCK_VALUES = 2**31 - 1
+# Rows that are looked at at once on the host.
+ROWS_PER_LOOK = 1000
 
 
-def working_dtype(*arrays: Float[Array, "..."]) -> np.dtype:
+def is_traced(*arrays: Any) -> bool:
+    """Whether any is being traced: its values can't be looked at."""
+    return any(isinstance(array, jax.core.Tracer) for array in arrays)
+
+
+def check_finite(name: str, rows: Float[Array | np.ndarray, " rows *data"]) -> None:
+    """Refuses rows with a value that is not finite."""
+    usable = (jnp if isinstance(rows, jax.Array) else np).isfinite(rows)
+    if not usable.all():
+        bad = ~np.asarray(usable).reshape(len(rows), -1)
+        count, first = np.count_nonzero(bad), int(np.argmax(bad.any(axis=1)))
+        values = "value that is" if count == 1 else "values that are"
+        raise ValueError(
+            f"{name} has {count} {values} not finite, the first in row {first}; leave such rows out"
+        )
+
+
+def check_blocks(**blocks: int) -> None:
+    """Refuses blocks of rows whose distances can't be counted, let alone held."""
+    (name, rows), (other, others) = blocks.items()
+    if rows * others > BLOCK_VALUES:
+        raise ValueError(
+            f"{name} {rows:,} by {other} {others:,} makes too many distances at once; keep their "
+            f"product below 2^31 (1,000 by 1,000 is fast)"
+        )
+
+
+def largest(rows: Float[Array | np.ndarray, " rows *data"]) -> float:
+    """The largest size of a value."""
+    library = jnp if isinstance(rows, jax.Array) else np
+    return float(library.max(library.abs(rows), initial=0))
+
+
+def lost_in_float32(rows: Float[Array | np.ndarray, " rows *data"]) -> float:
+    """How far a row moves, at most, when it becomes float32; 0 for what JAX does not cut."""
+    if rows.dtype != np.float64 or jax.config.read("jax_enable_x64"):
+        return 0.0
+    most = 0.0
+    for start in range(0, len(rows), ROWS_PER_LOOK):
+        part = np.asarray(rows[start : start + ROWS_PER_LOOK])
+        with np.errstate(over="ignore"):  # to infinity, which is as far as can be
+            moved = (part - part.astype(np.float32)).reshape(len(part), -1)
+        most = max(most, float(np.max(np.linalg.norm(moved, axis=1), initial=0)))
+    return most
+
+
+def in_float64(yes: bool) -> contextlib.AbstractContextManager[Any]:
+    """Where JAX has float64 arrays, if that is asked for."""
+    return jax.enable_x64(True) if yes else contextlib.nullcontext()
+
+
+def working_dtype(*arrays: Float[Array | np.ndarray, "..."]) -> np.dtype:
     """Float64 if any array has it; otherwise float32, for half-precision arrays too."""
     return np.dtype(np.float64 if any(a.dtype == np.float64 for a in arrays) else np.float32)
 

@@ -5,10 +5,10 @@ Figure 2 shows a few neighbours; this compares the distances of many.
 
 from dataclasses import dataclass
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from advnets._distances import check_finite
 from advnets.neighbours import nearest
 
 
@@ -63,7 +63,9 @@ def memorisation(
     - The held-out images must come from the training images' distribution, and not be among them.
       A duplicate has distance 0 and makes `below_held_out` 0.
 
-    Memory beyond the arrays themselves is that of blocks of distances.
+    Memory beyond the arrays themselves is that of blocks of distances. Distances are those of
+    [`advnets.neighbours.nearest`][], so `copies` counts rows that are equal in the type they come
+    in, float64 included.
 
     Args:
         samples: fair random draws from the generator; at least one.
@@ -74,7 +76,8 @@ def memorisation(
         The distances, and what they say.
 
     Raises:
-        ValueError: if there are no samples, training images or held-out images.
+        ValueError: if there are no samples, training images or held-out images, or one holds a
+            value that is not finite; and as [`advnets.neighbours.nearest`][].
 
     Example:
         >>> import jax
@@ -93,10 +96,12 @@ def memorisation(
             f"got {len(samples)} samples, {len(train)} training images and {len(held_out)} "
             "held-out images; pass at least one each"
         )
+    for name, rows in (("samples", samples), ("train", train), ("held_out", held_out)):
+        check_finite(name, rows)
     import scipy.stats
 
-    # Both at once: one search, and one rounding for both.
-    queries = jnp.concatenate([jnp.asarray(samples), jnp.asarray(held_out)])
+    # Both at once: one search. On the host, where float64 stays float64.
+    queries = np.concatenate([np.asarray(samples), np.asarray(held_out)])
     # SciPy computes in its input's precision.
     distances = np.asarray(nearest(queries, train)[1], np.float64)
     ours, others = np.sort(distances[: len(samples)]), np.sort(distances[len(samples) :])

@@ -7,6 +7,7 @@ et al. 2016, "A note on the evaluation of generative models").
 """
 
 import contextlib
+import functools
 import hashlib
 import io
 import itertools
@@ -14,6 +15,7 @@ import math
 import os
 import sys
 import time
+import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,7 +31,12 @@ from tqdm import tqdm
 
 from advnets import _files
 from advnets._distances import (
+    check_blocks,
+    check_finite,
     flat_rows,
+    in_float64,
+    is_traced,
+    lost_in_float32,
     num_blocks,
     recompute,
     squared_distances,
@@ -40,6 +47,12 @@ from advnets._distances import (
 # The error that wrong distances may cause, as a part of 1 + |d log(sigma sqrt(2 pi))| +
 # r^2 / (2 sigma^2). Below the 2e-5 and 1e-10 promised, which must hold the other roundings too.
 TOLERANCE = {"float32": 1.5e-5, "float64": 7.5e-11}
+# The part of it that rounding float64 rows to float32 may cause.
+CAST_TOLERANCE = 2e-6
+# Bandwidths whose squares, and those of distances that count beside them, each type holds.
+RANGES = {"float32": (1e-15, 1e15), "float64": (1e-150, 1e150)}
+# The largest log density whose square float64 holds.
+MOST = 1e150
 
 # Samples that go to a device together: work enough to last while the host adds up what came back.
 GROUP_ROWS = 10_000
@@ -93,12 +106,14 @@ def log_density(
     Exact to `2e-5 * (1 + |d log(sigma sqrt(2 pi))| + r^2 / (2 sigma^2))` nats in float32, r being
     the distance to the nearest sample, also where a point equals a sample; to 1e-10 of that in
     float64. Memory is that of one block of distances, whatever the number of samples. To call it
-    repeatedly, put it under `jax.jit`.
+    repeatedly, put it under `jax.jit`; there values can't be refused, and arguments out of range
+    may give NaN.
 
     Args:
-        points: where to evaluate; at least one row.
+        points: where to evaluate; at least one row, all values finite.
         samples: the windows' centres; at least one row, in the same units.
-        bandwidths: the windows' standard deviations sigma, in the same units; positive.
+        bandwidths: the windows' standard deviations sigma, in the same units; from 1e-15 to 1e15,
+            in float64 from 1e-150 to 1e150.
         point_block: the number of points taken at once.
         sample_block: the number of samples taken at once.
 
@@ -106,7 +121,9 @@ def log_density(
         Log densities in nats; float64 if the points or the samples are, float32 otherwise.
 
     Raises:
-        ValueError: if points, samples or bandwidths are empty, or a block has less than one row.
+        ValueError: if points, samples or bandwidths are empty; if a block has less than one row, or
+            two blocks have 2^31 distances; if a value is not finite, a bandwidth is out of range,
+            or a log density is beyond the type.
 
     Example:
         >>> import jax.numpy as jnp
@@ -122,11 +139,35 @@ def log_density(
     for name, size in {**sizes, "point_block": point_block, "sample_block": sample_block}.items():
         if size < 1:
             raise ValueError(f"the size of {name} is {size}; make it at least 1")
+    point_block = min(point_block, points.shape[0])
+    sample_block = min(sample_block, samples.shape[0])
+    check_blocks(point_block=point_block, sample_block=sample_block)
+    if is_traced(points, samples, bandwidths):
+        return _log_density(points, samples, bandwidths, point_block, sample_block)
+    check_finite("points", points)
+    check_finite("samples", samples)
+    dtype = working_dtype(points, samples)
+    _checked_bandwidths(np.asarray(bandwidths, np.float64), dtype.name)
+    log_densities = _log_density(points, samples, bandwidths, point_block, sample_block)
+    if not jnp.isfinite(log_densities).all():
+        raise ValueError(
+            f"a log density is beyond {dtype}: points lie too far from all samples for these "
+            "bandwidths; widen them, scale the rows, or set jax_enable_x64"
+        )
+    return log_densities
+
+
+def _log_density(
+    points: Float[Array, " points *data"],
+    samples: Float[Array, " samples *data"],
+    bandwidths: Float[Array, " bandwidths"],
+    point_block: int,
+    sample_block: int,
+) -> Float[Array, " bandwidths points"]:
+    """The computation itself; a pure function."""
     dtype = working_dtype(points, samples)
     points, samples = flat_rows(points, dtype), flat_rows(samples, dtype)
     bandwidths = bandwidths.astype(dtype)
-    point_block = min(point_block, points.shape[0])
-    sample_block = min(sample_block, samples.shape[0])
     centre = jnp.mean(samples, axis=0)
     precisions = 0.5 / bandwidths**2
     log_normalisers = _log_normalisers(bandwidths, points.shape[1])
@@ -233,15 +274,15 @@ def select_bandwidth(
     Args:
         validation: the rows to score; at least one, all values finite.
         samples: the windows' centres; at least one row, all values finite.
-        bandwidths: the grid, in the data's units and any order; positive.
+        bandwidths: the grid, in the data's units and any order; from 1e-150 to 1e150.
 
     Returns:
         The bandwidth, of equals the first, and whether it is the lowest or the highest of the
         grid; for a grid of one, None.
 
     Raises:
-        ValueError: if an array is empty or holds a value that is not finite, a bandwidth is not
-            positive, or validation rows and samples differ in shape.
+        ValueError: if an array is empty or holds a value that is not finite, a bandwidth is out of
+            range, a log density is beyond 1e150, or validation rows and samples differ in shape.
 
     Example:
         >>> import numpy as np
@@ -272,17 +313,22 @@ def log_likelihood(
     Both are taken in float64. The standard error is over points, for these samples: it doesn't
     hold the variation from one set of samples to another.
 
+    Log densities are those of [`advnets.parzen.log_density`][], with its error. They are computed
+    in float32, also of float64 NumPy arrays where JAX has no float64 (`jax_enable_x64`); but in
+    float64 where rounding such rows to float32 might cost more than that error, as it does far from
+    0, and where a bandwidth or a log density is out of float32's range.
+
     Args:
         points: the rows to score; at least one, all values finite.
         samples: the windows' centres; at least one row, all values finite.
-        bandwidth: the windows' standard deviation, in the data's units; positive.
+        bandwidth: the windows' standard deviation, in the data's units; from 1e-150 to 1e150.
 
     Returns:
         Mean and standard error in nats, and the number of points.
 
     Raises:
-        ValueError: if an array is empty or holds a value that is not finite, the bandwidth is not
-            positive, or points and samples differ in shape.
+        ValueError: if an array is empty or holds a value that is not finite, the bandwidth is out
+            of range, a log density is beyond 1e150, or points and samples differ in shape.
 
     Example:
         >>> import numpy as np
@@ -296,6 +342,8 @@ def log_likelihood(
     """
     _check_rows("samples", samples, samples)
     _check_rows("points", points, samples)
+    if np.iscomplexobj(bandwidth):
+        raise ValueError(f"bandwidth is {bandwidth}; pass a real number")
     grid = _checked_bandwidths(np.asarray(bandwidth, np.float64).reshape(1))
     (log_densities,) = _host_log_density(points, samples, grid)
     return _mean(log_densities)
@@ -313,11 +361,14 @@ def evaluate(
     $$\sigma^* = \mathrm{argmax}_\sigma \tfrac1m \textstyle\sum_{i=1}^m \log p(v_i; \sigma),
     \qquad \bar\ell = \tfrac1n \textstyle\sum_i \log p(x_i; \sigma^*)$$
 
+    Of the precision, see [`advnets.parzen.log_likelihood`][].
+
     Args:
         samples: draws of the generator, 10,000 in the paper; at least one row, all values finite.
         validation: validation rows, in the same units. All are scored; pass a slice to score fewer.
         test: test rows in the same units; None leaves them alone, as one must during training.
-        bandwidths: the grid, positive, in the data's units; by default `bandwidth_grid()`.
+        bandwidths: the grid, in the data's units, from 1e-150 to 1e150; by default
+            `bandwidth_grid()`.
         validation_rows: the number m of rows, from the first, that choose sigma; at least 1.
 
     Returns:
@@ -325,8 +376,9 @@ def evaluate(
         or the highest of the grid.
 
     Raises:
-        ValueError: if an array is empty or holds a value that is not finite, a bandwidth or
-            validation_rows is not positive, or rows differ in shape from samples.
+        ValueError: if an array is empty or holds a value that is not finite, a bandwidth is out of
+            range, a log density is beyond 1e150, validation_rows is not positive, or rows differ in
+            shape from samples.
 
     Example:
         >>> import numpy as np
@@ -398,13 +450,16 @@ def evaluate_draws(
             [`advnets.Model.blocks`][] for those of a generator.
         validation: validation rows, in the same units. All are scored; pass a slice to score fewer.
         test: test rows in the same units; None leaves them alone, as one must during training.
-        bandwidths: the grid, positive, in the data's units; by default `bandwidth_grid()`.
+        bandwidths: the grid, in the data's units, from 1e-150 to 1e150; by default
+            `bandwidth_grid()`.
         validation_rows: the number m of rows, from the first, that choose sigma; at least 1.
         devices: where to compute; the groups go to them in turn, and so do the calls that make
             their blocks. The scores are the same, bit for bit, on equal devices. JAX's default
             device unless given.
         notes: a folder where it is noted, every minute, how far the evaluation has come: the same
-            call goes on from there, to the same scores. Remove it afterwards.
+            call goes on from there, to the same scores. A note that is damaged, or of another
+            evaluation, is not believed: a `RuntimeWarning` says so, and the evaluation starts
+            afresh. Remove the folder afterwards.
         progress: show a progress bar with the time left.
 
     Returns:
@@ -413,8 +468,8 @@ def evaluate_draws(
 
     Raises:
         ValueError: if there are no blocks or no devices, an array is empty or holds a value that is
-            not finite, a bandwidth or validation_rows is not positive, or rows differ in shape from
-            samples.
+            not finite, a bandwidth is out of range, a log density is beyond 1e150, validation_rows
+            is not positive, or rows differ in shape from samples.
 
     Example:
         >>> import numpy as np
@@ -446,8 +501,7 @@ def evaluate_draws(
     points = np.concatenate([np.asarray(part) for part in rows])
     note = None
     if notes is not None:
-        note = Path(notes) / f"{_identity(points, grid, first, blocks)}.npz"
-        note.parent.mkdir(parents=True, exist_ok=True)
+        note = _Note(Path(notes), _identity(points, grid, first, blocks, devices))
     log_densities, num_samples = _streamed_log_density(
         points, blocks, grid, devices=devices or (None,), note=note, progress=progress
     )
@@ -462,22 +516,53 @@ def evaluate_draws(
     )
 
 
+class _Note:
+    """How far an evaluation has come: a file that is believed if it is whole, and of that one."""
+
+    def __init__(self, folder: Path, identity: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / f"{identity[:32]}.note"
+        self._identity = identity
+
+    def _digest(self, content: bytes) -> bytes:
+        return hashlib.sha256(self._identity.encode() + content).digest()
+
+    def write(self, log_sums: Float[np.ndarray, "..."], num_samples: int, done: int) -> None:
+        content = io.BytesIO()
+        np.savez(content, log_sums=log_sums, num_samples=num_samples, done=done)
+        noted = content.getvalue()
+        _files.replace(self._path, self._digest(noted) + noted)
+
+    def read(self) -> tuple[Float[np.ndarray, "bandwidths points"], int, int] | None:
+        """The sums, the number of samples in them, and the block after those; None if none."""
+        if not self._path.exists():
+            return None
+        content = self._path.read_bytes()
+        size = hashlib.sha256().digest_size
+        digest, noted = content[:size], content[size:]
+        if digest != self._digest(noted):
+            warnings.warn(
+                f"{self._path} is damaged, or of another evaluation; the evaluation starts afresh",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            return None
+        with np.load(io.BytesIO(noted)) as found:
+            return found["log_sums"], int(found["num_samples"]), int(found["done"])
+
+
 def _streamed_log_density(
     points: Float[np.ndarray, " points ..."],
     blocks: Blocks,
     bandwidths: Float[np.ndarray, " bandwidths"],
     *,
     devices: Sequence[jax.Device | None] = (None,),
-    note: Path | None = None,
+    note: _Note | None = None,
     progress: bool = False,
 ) -> tuple[Float[np.ndarray, " bandwidths points"], int]:
     """Log densities of all blocks' samples, in float64, and how many samples there are."""
-    log_sums = np.full((len(bandwidths), len(points)), -np.inf)
-    num_samples = done = 0
-    if note is not None and note.exists():
-        with np.load(note) as noted:
-            log_sums, num_samples = noted["log_sums"], int(noted["num_samples"])
-            done = int(noted["done"])
+    nothing = np.full((len(bandwidths), len(points)), -np.inf), 0, 0
+    log_sums, num_samples, done = (None if note is None else note.read()) or nothing
     noted_at = time.monotonic()
     with tqdm(
         total=len(blocks),
@@ -499,9 +584,7 @@ def _streamed_log_density(
             done = end
             late = time.monotonic() - noted_at > SECONDS_BETWEEN_NOTES or done == len(blocks)
             if note is not None and late:
-                content = io.BytesIO()
-                np.savez(content, log_sums=log_sums, num_samples=num_samples, done=done)
-                _files.replace(note, content.getvalue())
+                note.write(log_sums, num_samples, done)
                 noted_at = time.monotonic()
     return log_sums - math.log(num_samples), num_samples
 
@@ -517,39 +600,57 @@ def _groups(
 
     When a group is given out, the devices are at work on those after it.
     """
-    placed = [jax.device_put(points, device) for device in devices]
-    turns = itertools.cycle(zip(devices, placed, strict=True))
-    under_way: deque[tuple[Array, Array, int, range]] = deque()
+    lost = lost_in_float32(points)
+
+    @functools.cache
+    def placed(device: jax.Device | None, wide: bool) -> Array:
+        return jax.device_put(points.astype(np.float64) if wide else points, device)
+
+    def give_out(
+        start: int, device: jax.Device | None, wide: bool = False
+    ) -> tuple[Array, Array, int, range, jax.Device | None]:
+        """Lets a device begin with the group of blocks from `start` on."""
+        with jax.default_device(device) if device else contextlib.nullcontext():
+            parts, end = _group(blocks, start, points)
+            wide = wide or _needs_float64(points, lost, parts, bandwidths)
+            with in_float64(wide):
+                # As float64 one by one: only then do their types agree.
+                parts = [jnp.asarray(part, np.float64) for part in parts] if wide else parts
+                samples = jax.device_put(jnp.concatenate(parts), device)
+                at = placed(device, wide)
+                found = _compiled_log_density(at, samples, jnp.asarray(bandwidths))
+                unusable = _compiled_unusable(samples)
+        return found, unusable, len(samples), range(start, end), device
+
+    turns = itertools.cycle(devices)
+    under_way: deque[tuple[Array, Array, int, range, jax.Device | None]] = deque()
     while start < len(blocks) or under_way:
         while start < len(blocks) and len(under_way) <= len(devices):
-            device, on_device = next(turns)
-            with jax.default_device(device) if device else contextlib.nullcontext():
-                samples, end = _group(blocks, start, points)
-                samples = jax.device_put(samples, device)
-                found = _compiled_log_density(on_device, samples, jnp.asarray(bandwidths))
-                unusable = _compiled_unusable(samples)
-            under_way.append((found, unusable, len(samples), range(start, end)))
-            start = end
-            del samples  # from here on only the computation holds them
-        found, unusable, size, numbers = under_way.popleft()
-        if unusable:
+            under_way.append(give_out(start, next(turns)))
+            start = under_way[-1][3].stop
+        found, unusable, size, numbers, device = under_way.popleft()
+        log_densities = np.asarray(found, np.float64)
+        if unusable or not _within(log_densities):
             for number in numbers:
                 _check_rows(f"block {number} of the samples", blocks[number], points)
-        yield np.asarray(found, np.float64), size, numbers.stop
+            found, *_ = give_out(numbers.start, device, wide=True)
+            log_densities = np.asarray(found, np.float64)
+            _check_within(log_densities, bandwidths)
+        yield log_densities, size, numbers.stop
 
 
 def _group(
     blocks: Blocks, start: int, points: Float[np.ndarray, " points ..."]
-) -> tuple[Float[Array, " samples ..."], int]:
+) -> tuple[list[Float[Array | np.ndarray, "_ ..."]], int]:
     """The blocks from `start` on that go to a device together, and the number of the next."""
-    parts: list[Float[Array | np.ndarray, " samples ..."]] = []
+    parts: list[Float[Array | np.ndarray, "_ ..."]] = []
     rows = 0
     while start < len(blocks) and rows < GROUP_ROWS:
         parts.append(blocks[start])
         _check_shape(f"block {start} of the samples", parts[-1], points)
         rows += len(parts[-1])
         start += 1
-    return jnp.concatenate(parts), start
+    return parts, start
 
 
 def _identity(
@@ -557,14 +658,20 @@ def _identity(
     bandwidths: Float[np.ndarray, " bandwidths"],
     first: Float[Array | np.ndarray, " samples ..."],
     blocks: Blocks,
+    devices: Sequence[jax.Device] | None,
 ) -> str:
-    """What tells an evaluation from others: its rows, its grid, its first block, its length."""
-    digest = hashlib.sha256(str(len(blocks)).encode())
+    """What tells an evaluation from others.
+
+    Its rows, its grid, its first block, its length, and where and in what precision it is done.
+    """
+    kinds = sorted({device.device_kind for device in devices or jax.devices()[:1]})
+    wide = jax.config.read("jax_enable_x64")
+    digest = hashlib.sha256(f"{len(blocks)} {GROUP_ROWS} {kinds} {wide}".encode())
     for array in (points, bandwidths, np.asarray(first)):
         digest.update(
             f"{array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes()
         )
-    return digest.hexdigest()[:32]
+    return digest.hexdigest()
 
 
 def _best(
@@ -591,8 +698,53 @@ def _host_log_density(
     bandwidths: Float[np.ndarray, " bandwidths"],
 ) -> Float[np.ndarray, " bandwidths points"]:
     """Log densities on the host, in float64, so that sums over points don't round."""
-    arrays = jnp.asarray(points), jnp.asarray(samples), jnp.asarray(bandwidths)
-    return np.asarray(_compiled_log_density(*arrays), np.float64)
+    if not _needs_float64(points, lost_in_float32(points), [samples], bandwidths):
+        arrays = jnp.asarray(points), jnp.asarray(samples), jnp.asarray(bandwidths)
+        log_densities = np.asarray(_compiled_log_density(*arrays), np.float64)
+        if _within(log_densities):
+            return log_densities
+    with in_float64(True):
+        wide = (jnp.asarray(array, np.float64) for array in (points, samples, bandwidths))
+        log_densities = np.asarray(_compiled_log_density(*wide))
+    _check_within(log_densities, bandwidths)
+    return log_densities
+
+
+def _needs_float64(
+    points: Float[Array | np.ndarray, " points ..."],
+    lost: float,
+    samples: Sequence[Float[Array | np.ndarray, "_ ..."]],
+    bandwidths: Float[np.ndarray, " bandwidths"],
+) -> bool:
+    r"""Whether float32 might not do. `lost` is what points lose by it.
+
+    Moving rows by $\delta$ in all changes $r^2 / 2\sigma^2$ by some $r\delta / \sigma^2$. As a part
+    of $1 + L + r^2 / 2\sigma^2$ that is at most $\delta / \sigma\sqrt{2(1 + L)}$, whatever r.
+    """
+    least, most = RANGES["float32"]
+    if bandwidths.min() < least or bandwidths.max() > most:
+        return True
+    lost += max(map(lost_in_float32, samples))
+    normalisers = points[0].size * np.log(bandwidths * math.sqrt(2 * math.pi))
+    parts = lost / (bandwidths * np.sqrt(2 * (1 + np.abs(normalisers))))
+    return bool(parts.max() > CAST_TOLERANCE)
+
+
+def _within(log_densities: Float[np.ndarray, " bandwidths points"]) -> bool:
+    """Whether they are numbers of which means and variances can be taken."""
+    return bool((np.abs(log_densities) < MOST).all())
+
+
+def _check_within(
+    log_densities: Float[np.ndarray, " bandwidths points"],
+    bandwidths: Float[np.ndarray, " bandwidths"],
+) -> None:
+    beyond = ~(np.abs(log_densities) < MOST).all(axis=1)
+    if beyond.any():
+        raise ValueError(
+            f"with bandwidth {bandwidths[beyond][0]:g} a log density is beyond {MOST:g}: points "
+            "lie too far from all samples; take wider bandwidths, or scale the rows"
+        )
 
 
 def _check_shape(
@@ -615,9 +767,7 @@ def _check_rows(
     samples: Float[Array | np.ndarray, " samples ..."],
 ) -> None:
     _check_shape(name, rows, samples)
-    unusable = np.count_nonzero(~np.isfinite(np.asarray(rows)))
-    if unusable:
-        raise ValueError(f"{name} has {unusable} values that are not finite; leave them out")
+    check_finite(name, rows)
 
 
 def _check_validation_rows(validation_rows: int) -> None:
@@ -629,11 +779,16 @@ def _check_validation_rows(validation_rows: int) -> None:
 
 def _checked_bandwidths(
     bandwidths: Float[Array | np.ndarray, " bandwidths"],
+    dtype: str = "float64",
 ) -> Float[np.ndarray, " bandwidths"]:
     grid = np.asarray(bandwidths, np.float64)
     if grid.size == 0:
         raise ValueError("bandwidths is empty; pass at least one")
+    least, most = RANGES[dtype]
     for bandwidth in grid:
-        if not 0 < bandwidth < math.inf:
-            raise ValueError(f"bandwidth is {bandwidth}; pass a positive, finite one")
+        if not least <= bandwidth <= most:
+            raise ValueError(
+                f"bandwidth is {bandwidth}; pass one from {least:g} to {most:g}, the range of "
+                f"{dtype}"
+            )
     return grid

@@ -132,3 +132,28 @@ def test_the_picture_shows_the_report(tmp_path):
     advnets.figures.memorisation(tmp_path / "far.png", far)
     pictures = [matplotlib.image.imread(tmp_path / f"{n}.png") for n in ("near", "far")]
     assert not np.array_equal(*pictures)
+
+
+def test_one_nan_hides_no_copies():
+    rng = np.random.default_rng(0)
+    rows = {"samples": rng.random((50, 64)), "train": rng.random((200, 64))}
+    rows["held_out"] = rng.random((40, 64))
+    rows["samples"][:] = rows["train"][100:150]
+    assert memorisation(**rows).copies == 1
+    for name, row in (("samples", 7), ("train", 3), ("held_out", 39)):
+        bad = {other: array.copy() for other, array in rows.items()}
+        bad[name][row, 5] = np.nan
+        message = f"{name} has 1 value that is not finite, the first in row {row}"
+        with pytest.raises(ValueError, match=message):
+            memorisation(**bad)
+
+
+def test_copies_are_equal_in_the_type_they_come_in():
+    train, held_out = np.array([[100000000.0, 100000001.0]]), np.array([[0.0, 0.0]])
+    near = np.array([[100000001.0, 100000000.0]])
+    report = memorisation(near, train, held_out)
+    assert report.copies == 0
+    assert report.sample_median == pytest.approx(np.sqrt(2), rel=1e-6)
+    assert memorisation(np.concatenate([near, train]), train, held_out).copies == 0.5
+    # Beside samples of JAX's, too.
+    assert memorisation(jax.numpy.float32(near), train, held_out).copies == 0

@@ -128,3 +128,94 @@ def test_memory_does_not_grow_with_the_images():
 def test_nearest_refuses(queries, images, blocks, message):
     with pytest.raises(ValueError, match=message):
         neighbours.nearest(jnp.zeros((queries, 3)), jnp.zeros((images, 3)), **blocks)
+
+
+NAN = np.array([[np.nan] * 40, [0.5] * 40])
+
+
+def test_rows_that_are_not_finite_are_refused_by_name_and_row():
+    for queries, images, message in (
+        (np.zeros((1, 40)), NAN, "images has 40 values that are not finite, the first in row 0"),
+        (NAN, np.zeros((1, 40)), "queries has 40 values that are not finite"),
+        (
+            jnp.zeros((1, 2)),
+            jnp.array([[0, 0], [0, np.inf]]),
+            "images has 1 value that .* in row 1",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            neighbours.nearest(queries, images)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("columns", [3, 40])
+def test_under_jit_they_hide_no_other(bad, columns):
+    # Values can't be refused there.
+    rng = np.random.default_rng(0)
+    images, queries = rng.random((70, columns), np.float32), rng.random((30, columns), np.float32)
+    queries[:20] = images[40:60]
+    images[[0, 5, 63]] = bad
+    images[[7, 33, 69], 1] = bad  # in each block, the first and the last among them
+    usable = np.isfinite(images).all(axis=1)
+    indices, distances = nearest(queries, images)
+    expected = brute_force(queries, np.where(usable[:, None], images, 1e6))
+    np.testing.assert_array_equal(indices, expected.argmin(axis=1))
+    np.testing.assert_allclose(distances, expected.min(axis=1), rtol=1e-5)
+    queries[3] = bad
+    assert nearest(queries, images)[1][3] == np.inf
+    assert (nearest(queries, np.full_like(images, bad))[1] == np.inf).all()
+
+
+def test_float64_far_from_0_is_not_rounded_away():
+    # cleanlab#1113: rows that agree to 8 digits.
+    query, image = np.array([[100000001.0, 100000000.0]]), np.array([[100000000.0, 100000001.0]])
+    assert neighbours.nearest(query, image)[1][0] == pytest.approx(np.sqrt(2), rel=1e-6)
+
+
+@pytest.mark.parametrize("columns", [3, 64])
+@pytest.mark.parametrize("offset", [0.0, 1e3, 1e6, 1e9])
+def test_float64_is_as_good_as_its_distances(columns, offset):
+    queries, images = (offset + a for a in problem(0, columns, dtype=np.float64))
+    images[1] = images[0] + 1e-9 * (1 + offset)  # as one they have to be told apart
+    queries[0], queries[1] = images[1], images[0]
+    indices, distances = neighbours.nearest(queries, images)
+    expected = brute_force(queries, images)
+    np.testing.assert_allclose(distances, expected.min(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(expected[np.arange(30), indices], expected.min(axis=1), rtol=1e-5)
+    assert indices[:2].tolist() == [1, 0]
+    np.testing.assert_array_equal(distances == 0, (queries == images[indices]).all(axis=1))
+
+
+@pytest.mark.parametrize(
+    ("query", "images", "index", "distance"),
+    [
+        ([3e19], [[0], [2e19]], 1, 1e19),  # squares beyond float32
+        ([3e19] * 64, [[0] * 64, [2e19] * 64], 1, 8e19),
+        ([1e-25, 0], [[0, 0], [2e-25, 0], [1.5e-25, 0]], 2, 5e-26),  # squares below it
+        ([1, 0], [[1, 1e-20], [1, 0.5]], 0, 1e-20),
+    ],
+)
+def test_squares_beyond_the_type_decide_nothing(query, images, index, distance):
+    for library in (np, jnp):
+        found = neighbours.nearest(
+            library.asarray([query], np.float32), library.asarray(images, np.float32)
+        )
+        assert found[0][0] == index
+        assert found[1][0] == pytest.approx(distance, rel=1e-5)
+        assert found[1].dtype == np.float32
+
+
+def test_distances_beyond_the_type_are_refused():
+    for query, image, message in (
+        (np.float32(3e38), np.float32(-3e38), r"a distance is 6e\+38, beyond float32; scale"),
+        (1e-60, 0.0, "a distance is 1e-60, beyond float32"),
+        (1e200, 0.0, r"a value is 1e\+200; scale the rows to at most 1e\+150"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            neighbours.nearest(np.reshape(query, (1, 1)), np.reshape(image, (1, 1)))
+
+
+def test_blocks_whose_distances_can_not_be_held_are_refused():
+    rows = jax.ShapeDtypeStruct((50_000, 1), np.float32)
+    with pytest.raises(ValueError, match="query_block 50,000 by image_block 50,000 makes too many"):
+        jax.eval_shape(jitted(query_block=10**9, image_block=10**9), rows, rows)

@@ -1,5 +1,6 @@
 """Samples in blocks: scored as in one array, in bounded memory, on several devices, resumable."""
 
+import io
 import os
 import subprocess
 import sys
@@ -175,6 +176,67 @@ def test_an_evaluation_that_was_stopped_goes_on(monkeypatch, tmp_path):
     for other, rows in ((Drawn(9), points[:50]), (Drawn(8), points)):
         fresh = parzen.evaluate_draws(other, rows, None, notes=tmp_path)
         assert fresh == parzen.evaluate_draws(other, rows, None)
+
+
+def scored(blocks, folder):
+    points, _ = problem(0, 3, "unit")
+    return parzen.evaluate_draws(blocks, points, points, validation_rows=20, notes=folder)
+
+
+@pytest.fixture
+def noted(monkeypatch, tmp_path):
+    """What an evaluation finds, and the note of one that was stopped half way."""
+    seams.group_rows(monkeypatch, 40)
+    seams.seconds_between_notes(monkeypatch, 0)
+    with pytest.raises(KeyboardInterrupt):
+        scored(Stopped(9, at=7), tmp_path)
+    (note,) = tmp_path.iterdir()
+    return scored(Drawn(9), tmp_path / "elsewhere"), note
+
+
+def test_a_damaged_note_is_not_believed(noted):
+    whole, note = noted
+    content = note.read_bytes()
+    flipped = [bytearray(content) for _ in range(3)]
+    for place, damaged in zip((0, len(content) // 2, -1), flipped, strict=True):
+        damaged[place] ^= 1
+    for damaged in (b"", content[:5], content[: len(content) // 2], content + b"\0", *flipped):
+        note.write_bytes(damaged)
+        blocks = Drawn(9)
+        with pytest.warns(
+            RuntimeWarning, match=f"{note.name} is damaged, or of another eval.*fresh"
+        ):
+            assert scored(blocks, note.parent) == whole
+        assert blocks.asked == [0, *range(9)]
+        # What it left is whole.
+        assert scored(blocks, note.parent) == whole
+    note.write_bytes(content)
+    blocks = Drawn(9)
+    assert scored(blocks, note.parent) == whole
+    assert blocks.asked == [0, *range(4, 9)]
+
+
+def test_another_evaluations_note_is_not_believed(noted, tmp_path):
+    whole, note = noted
+    other = tmp_path / "other"
+    scored(Drawn(12), other)
+    (foreign,) = other.iterdir()
+    impossible = io.BytesIO()
+    np.savez(impossible, log_sums=np.zeros((10, 120)), num_samples=100, done=99)
+    for content in (foreign.read_bytes(), impossible.getvalue()):
+        note.write_bytes(content)
+        with pytest.warns(RuntimeWarning, match="of another evaluation"):
+            assert scored(Drawn(9), note.parent) == whole
+
+
+def test_blocks_out_of_float32_are_scored(monkeypatch):
+    # One group of them, between others: its values, and what comes of them.
+    seams.group_rows(monkeypatch, 1)
+    points = np.array([[0.0], [1.0]])
+    blocks = [points, np.array([[1e39]]), points]
+    found = parzen.evaluate_draws(blocks, points, None, np.array([1.0]))
+    exact, _ = brute_force(points, np.concatenate(blocks), np.array([1.0]))
+    assert found.validation.mean == pytest.approx(exact.mean(), rel=1e-6)
 
 
 def test_two_devices_give_the_scores_of_one(monkeypatch):

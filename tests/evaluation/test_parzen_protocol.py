@@ -1,6 +1,7 @@
 """The protocol of the paper: which bandwidth, which mean and error, and what it refuses."""
 
 import dataclasses
+import functools
 import json
 
 import jax
@@ -205,3 +206,113 @@ def test_log_density_refuses(points, samples, bandwidths, blocks, message):
     arrays = [jnp.asarray(a, jnp.float32) for a in (points, samples, bandwidths)]
     with pytest.raises(ValueError, match=message):
         parzen.log_density(*arrays, **blocks)
+
+
+ONE = np.zeros((1, 1))
+
+
+@pytest.mark.parametrize("bandwidth", [1e-150, 1e-30, 1e-19, 1e-15, 1e15, 1e19, 1e150])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_any_bandwidth_gives_a_number(bandwidth, dtype):
+    # At a sample, minus the log normaliser; one bandwidth from it, half a nat less.
+    points = np.array([[0.0], [bandwidth]])
+    points = points.astype(dtype if 1e-30 <= bandwidth <= 1e30 else np.float64)
+    found = parzen.log_likelihood(points, ONE.astype(dtype), bandwidth)
+    at_sample = -np.log(bandwidth) - np.log(2 * np.pi) / 2
+    assert found.mean == pytest.approx(at_sample - 0.25, rel=1e-5)
+    assert found.standard_error == pytest.approx(0.25 / np.sqrt(2), rel=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_point_may_be_far_away(dtype):
+    far, near = np.array([[3e19]], dtype), ONE.astype(dtype)
+    expected = -(float(far[0, 0]) ** 2) / 2
+    assert parzen.log_likelihood(far, near, 1.0).mean == pytest.approx(expected, rel=1e-6)
+    found = parzen.evaluate_draws([near, near], far, near, np.array([0.5, 1.0]))
+    assert found.bandwidth == 1.0
+    assert found.validation.mean == pytest.approx(expected, rel=1e-6)
+    assert found.test.mean == pytest.approx(-np.log(2 * np.pi) / 2, rel=1e-6)
+
+
+def test_a_bandwidth_is_chosen_among_numbers():
+    # In float32 the log densities would be NaN, and of those the first is the greatest.
+    points = np.array([[2e-30]])
+    for score in (parzen.evaluate, lambda samples, *rest: parzen.evaluate_draws([samples], *rest)):
+        found = score(ONE, points, None, np.array([1e-31, 1e-30, 2e-30, 1e-29]))
+        assert (found.bandwidth, found.at_grid_end) == (2e-30, None)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: parzen.log_likelihood(ONE, ONE, 1e-151), "bandwidth is 1e-151; .* from 1e-150 to"),
+        (lambda: parzen.log_likelihood(ONE, ONE, 1e151), r"bandwidth is 1e\+151; .* to 1e\+150"),
+        (lambda: parzen.log_likelihood(ONE, ONE, 1j), "bandwidth is 1j; pass a real number"),
+        (
+            lambda: parzen.log_likelihood(ONE + 1e80, ONE, 1.0),
+            r"with bandwidth 1 a log density is beyond 1e\+150",
+        ),
+        (
+            lambda: parzen.evaluate_draws([ONE], ONE + 1e80, None),
+            "with bandwidth 0.1 a log density is beyond",
+        ),
+    ],
+)
+def test_what_float64_does_not_hold_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("points", "bandwidth", "message"),
+    [
+        ([[np.nan]], 1.0, "points has 1 value that is not finite"),
+        ([[0.0]], 1e-20, "bandwidth is 9.999.*e-21; pass one from 1e-15 .* the range of float32"),
+        ([[3e19]], 1.0, "a log density is beyond float32: points lie too far"),
+    ],
+)
+def test_log_density_gives_numbers_or_says_why_not(points, bandwidth, message):
+    with pytest.raises(ValueError, match=message):
+        parzen.log_density(jnp.array(points), jnp.zeros((1, 1)), jnp.array([bandwidth]))
+
+
+def test_blocks_whose_distances_can_not_be_held_are_refused():
+    rows = jax.ShapeDtypeStruct((50_000, 1), np.float32)
+    bandwidths = jax.ShapeDtypeStruct((1,), np.float32)
+    score = functools.partial(parzen.log_density, point_block=10**9, sample_block=10**9)
+    with pytest.raises(ValueError, match="point_block 50,000 by sample_block 50,000 makes too"):
+        jax.eval_shape(score, rows, rows, bandwidths)
+
+
+def test_two_rows_far_from_0():
+    # scikit-learn#9354: in float32 both are one.
+    found = parzen.log_likelihood(np.array([[1.7e9]]), np.array([[1.7e9 + 50]]), 10.0)
+    assert found.mean == pytest.approx(-15.7215, abs=1e-4)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e3, 1e4, 1e5, 1e6])
+@pytest.mark.parametrize("columns", [1, 40])
+def test_an_offset_of_float64_rows_is_nothing(offset, columns):
+    rng = np.random.default_rng(0)
+    points, samples = rng.normal(0, 30, (2, 200, columns))
+    exact, scale = brute_force(points, samples, np.array([0.1]))
+    points, samples = points + offset, samples + offset
+    together = parzen.log_likelihood(points, samples, 0.1).mean
+    # Blocks of the two types, the first of them shorter.
+    blocks = [samples[:80], samples[80:]]
+    apart = parzen.evaluate_draws(blocks, points, None, np.array([0.1])).validation.mean
+    for found in (together, apart):
+        assert abs(found - exact.mean()) <= 2e-5 * scale.mean() * (1e-3 if columns == 1 else 1)
+
+
+def test_what_rounding_costs_is_within_the_bound():
+    # Rows that float32 holds well enough are not computed in float64, and stay within the bound.
+    rng = np.random.default_rng(0)
+    for columns, bandwidths in ((1, [0.1, 0.4, 1.0]), (784, [0.1, 0.399, 0.4, 1.0])):
+        points, samples = rng.random((2, 60, columns))
+        points[:30] = samples[:30] + 0.4 / np.sqrt(columns) * rng.normal(size=(30, columns))
+        for bandwidth in bandwidths:
+            exact, scale = brute_force(points, samples, np.array([bandwidth]))
+            for row, expected, bound in zip(points[:, None], exact[0], scale[0], strict=True):
+                found = parzen.log_likelihood(row, samples, bandwidth).mean
+                assert abs(found - expected) <= 2e-5 * bound

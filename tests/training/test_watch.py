@@ -61,7 +61,7 @@ def test_others_go_on():
     with pytest.warns(RuntimeWarning, match="training of b diverged .* the other 1 go on"):
         report_divergence(["a", "b", "c"], RUNNING, sound, bad, 0, 1)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # what diverged before is not reported again
+        warnings.simplefilter("error")  # what had diverged before is no news
         report_divergence(["a", "b", "c"], RUNNING, np.array([False, True, True]), bad, 0, 1)
 
 
@@ -72,7 +72,7 @@ def test_a_parameter_may_be_all_that_is_not_finite():
 
 
 def test_norms_count_where_they_were_computed():
-    """Of every third iteration: a call that begins at iteration 4 has the norms of 6 and 9."""
+    """Every third iteration; the calls begin at iteration 4, whose norms are those of 6 and 9."""
     norms = np.full((3, 6), np.nan)
     norms[:, [2, 5]] = 1.0
     norms[1, 5] = np.inf

@@ -1,0 +1,1 @@
+"""What is promised of runs, attacked: `python -m faults EXPERIMENT` from the folder `tests`."""
