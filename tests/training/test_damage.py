@@ -117,7 +117,9 @@ def test_no_checkpoint_that_is_whole_is_refused(copied):
         run(6, copied)
     for number in (OLDER, NEWER):  # as an earlier version left it, without arrays of ours
         shutil.rmtree(copied / CHECKPOINTS / number / "arrays")
-    with pytest.raises(advnets.CheckpointError, match="an earlier version of advnets began this run"):
+    with pytest.raises(
+        advnets.CheckpointError, match="an earlier version of advnets began this run"
+    ):
         run(6, copied)
 
 
