@@ -53,7 +53,7 @@ def types_of(value, path="$"):
 @pytest.mark.parametrize("name", ["config.json", "results.json"])
 def test_files_have_the_keys_and_types_that_they_had(finished, name):
     ours, theirs = content(finished / name), content(OLDER / name)
-    added = {"data_sha256", "files", "format", "sha256"}
+    added = {"data_sha256", "evaluations", "files", "format", "sha256"}
     assert [key for key in ours if key not in added] == list(theirs)
     for key in added:
         ours.pop(key, None)

@@ -1,6 +1,6 @@
 """`python -m faults EXPERIMENT`: attacks runs, and counts what became of them.
 
-Trials are drawn by their number, so that each can be repeated, and appended to a file of JSON lines:
+Trials are drawn by their number, so that each can be repeated, and recorded as lines of JSON:
 the same command goes on where it was stopped.
 """
 

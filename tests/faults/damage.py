@@ -1,4 +1,4 @@
-"""Flipped bits, and files that are cut, emptied, deleted or another run's: detected, or harmless."""
+"""Flipped bits, and files cut, emptied, deleted or of another run: detected, or harmless."""
 
 import functools
 import json

@@ -2,6 +2,8 @@
 
 import abc
 import dataclasses
+import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +18,8 @@ from advnets.training.devices import is_main_process
 
 # Samples, and held-out images, whose nearest training images are looked up.
 MEMORISATION_ROWS = 1000
+# Samples that vary less, relative to the data, are nearly all alike.
+COLLAPSED = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,4 +77,32 @@ class Memorisation(Evaluation):
         )
 
 
-EVALUATIONS: dict[str, Evaluation] = {"memorisation": Memorisation()}
+class Spread(Evaluation):
+    """How much samples vary, relative to held-out images: next to nothing after a collapse."""
+
+    def measure(self, subject: Subject) -> Json:
+        samples = subject.first(MEMORISATION_ROWS)
+        images = subject.preprocess(subject.data.validation[:MEMORISATION_ROWS])
+        of_samples, of_images = (
+            float(np.var(rows, axis=0, dtype=np.float64).sum()) for rows in (samples, images)
+        )
+        spread = math.sqrt(of_samples / of_images) if of_images else None
+        if spread is not None and spread < COLLAPSED and is_main_process():
+            warnings.warn(
+                f"the samples are nearly all alike: they vary {spread:.2g} times as much as the "
+                "data; the generator has collapsed, or has hardly been trained",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return {"standard_deviation_ratio": spread}
+
+    def line(self, found: Json) -> str:
+        assert isinstance(found, dict)
+        ratio = found["standard_deviation_ratio"]
+        if ratio is None:
+            return "Spread: the data do not vary"
+        alike = ": nearly all are alike" if ratio < COLLAPSED else ""
+        return f"Spread: samples vary {ratio:.2f} times as much as held-out images{alike}"
+
+
+EVALUATIONS: dict[str, Evaluation] = {"memorisation": Memorisation(), "spread": Spread()}

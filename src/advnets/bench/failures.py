@@ -6,7 +6,9 @@ import enum
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
+from typing import TextIO
 
 from advnets import TrainingDiverged, _documents, _signals
 
@@ -74,8 +76,23 @@ def guarded(work: Callable[[Again], int]) -> int:
         The exit code, an [`advnets.bench.failures.ExitCode`][] or 128 and a signal's number.
     """
     again = Again()
-    with _signals.noted():
+    with _signals.noted(), warnings.catch_warnings():
+        warnings.showwarning = _warned
         return _sentence_of(work, again)
+
+
+def _warned(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A warning as a sentence, without the line of code that it came from."""
+    with contextlib.suppress(OSError):
+        sentence = _documents.printable(str(message))
+        print(f"warning: {sentence}", file=sys.stderr)
 
 
 def _sentence_of(work: Callable[[Again], int], again: Again) -> int:
