@@ -70,8 +70,11 @@ def test_large_layers_are_sharded_and_the_numbers_are_those_of_one_device(monkey
     sharded = train(1, devices=Devices(2, shard_layers=True), folder=tmp_path, **settings)
     assert_alike(sharded, whole)
     assert on_one_device(sharded.players)
-    again = train(1, folder=tmp_path, resume=True, **settings)  # a checkpoint knows nothing of it
+    with pytest.warns(RuntimeWarning, match="the number of devices was 2, is 1"):
+        again = train(1, folder=tmp_path, resume=True, **settings)
     assert same(again.players, sharded.players)
+    (change,) = again.changes
+    assert (change.name, change.was, change.now) == ("the number of devices", "2", "1")
 
 
 @pytest.mark.parametrize(

@@ -186,3 +186,36 @@ def test_a_run_stopped_before_its_first_checkpoint_starts_again(two_epochs, tmp_
     run(2, tmp_path)
     logs = [(folder / "metrics.jsonl").read_text() for folder in (two_epochs, tmp_path)]
     assert logs[0] == logs[1]
+
+
+def test_settings_may_be_changed_on_purpose(tmp_path):
+    """Rates of 0 from the second epoch on: what has been learned stays as it is."""
+    still = advnets.Algorithm1(
+        generator_updates=optax.sgd(0.0), discriminator_updates=optax.sgd(0.0)
+    )
+    moving = advnets.Algorithm1(
+        generator_updates=optax.sgd(0.1), discriminator_updates=optax.sgd(0.1)
+    )
+    run = functools.partial(train, players=plain(KEY), folder=tmp_path)
+    before = run(2, algorithm=moving)
+    with pytest.raises(advnets.CheckpointError, match='accept the change with resume="changed"'):
+        run(4, algorithm=still, resume=True)
+    after = run(4, algorithm=still, resume="changed")
+    assert same(before.players, after.players)
+    assert [(c.iteration, c.name) for c in after.changes] == [
+        (20, "discriminator updates"),
+        (20, "generator updates"),
+    ]
+    assert before.changes == ()
+    # It is the run's from then on, and stays on record.
+    assert run(5, algorithm=still, resume=True).changes == after.changes
+    with pytest.raises(advnets.CheckpointError, match="another batch size"):
+        run(6, algorithm=moving, batch_size=10, resume="changed")
+
+
+def test_types_and_random_numbers_are_compared(two_epochs, tmp_path):
+    with jax.enable_x64(True), pytest.raises(advnets.CheckpointError, match="another precision of"):
+        run(3, two_epochs)
+    with jax.threefry_partitionable(False):
+        with pytest.raises(advnets.CheckpointError, match="another random numbers"):
+            run(3, two_epochs)

@@ -1,0 +1,135 @@
+"""What a run's folder promises: verified, compared with what it began with, changed on record."""
+
+import dataclasses
+import re
+
+import numpy as np
+from helpers import synthetic
+from helpers.runs import SMALL, files_of, result_of, untimed
+
+from advnets import bench
+from advnets.bench import results
+from advnets.bench.cli import main
+from advnets.bench.experiment import Request
+from advnets.bench.replay import Replayed, verify_replay
+from advnets.bench.results import Config
+from advnets.training.checkpoints import CHECKPOINTS, Change, numbers
+
+
+def test_a_whole_run_is_said_to_be_whole(finished, capsys):
+    before = files_of(finished)
+    assert main(["check", str(finished)]) == 0
+    said = capsys.readouterr().out
+    assert "digits, seed 2; 4 epochs (48 iterations) are saved" in said
+    for name in ("config.json", "results.json", "generator.safetensors", "checkpoints/48"):
+        assert re.search(rf"^  {name} +whole", said, re.M)
+    assert "all that has a SHA-256 matches it" in said
+    assert files_of(finished) == before
+
+
+def test_every_damaged_file_is_named(copied, capsys):
+    checkpoint = f"{CHECKPOINTS}/48"
+    array = max((copied / checkpoint).rglob("*"), key=lambda path: path.stat().st_size)
+    for path in [*copied.glob("*.*"), array]:
+        if path.name.startswith("."):
+            continue
+        content = path.read_bytes()
+        path.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+        assert main(["check", str(copied)]) == 3
+        name = checkpoint if path == array else path.name
+        assert re.search(rf"^  {re.escape(name)} +damaged", capsys.readouterr().out, re.M)
+        path.write_bytes(content)
+    assert main(["check", str(copied)]) == 0
+    (copied / "samples.png").unlink()
+    assert main(["check", str(copied)]) == 3
+    assert "samples.png" in capsys.readouterr().out
+    assert main(["check", str(copied / "nothing")]) == 2
+
+
+def test_settings_are_changed_on_purpose_and_on_record(copied, capsys):
+    more = [*SMALL, "--epochs", "6", "--learning-rate", "0.05", "--out", str(copied), "--resume"]
+    assert main(more) == 2
+    assert "accept the change with --accept-changes" in capsys.readouterr().err
+    assert main([*more, "--accept-changes", "--prior", "normal"]) == 2
+    assert "prior = 'uniform', not 'normal'; resume with the settings" in capsys.readouterr().err
+    assert main([*more, "--accept-changes"]) == 0
+    change = Change(48, "learning_rate", "0.1", "0.05")
+    assert result_of(copied).changes == (change,)
+    assert results.read(copied / "config.json", Config).changes == (change,)
+    # What has been changed is what the run is from then on.
+    assert main(more) == 0
+    assert result_of(copied).changes == (change,)
+    plain = [*SMALL, "--epochs", "6", "--out", str(copied), "--resume"]
+    assert main(plain) == 2
+
+
+def small_recipe():
+    recipe = bench.BENCHMARKS["digits"].recipe
+    return dataclasses.replace(
+        recipe,
+        num_samples=256,
+        generator=dataclasses.replace(recipe.generator, hidden_sizes=(16,)),
+        discriminator=dataclasses.replace(recipe.discriminator, units=(8,)),
+    )
+
+
+def test_other_images_under_the_same_name_are_not_the_run_s(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (260, 8, 8), np.uint8)
+    darker = images.copy()
+    darker[images == 255] = 254  # in some row of some split
+    for name, shown in (("a", images), ("b", darker)):
+        folder = tmp_path / name / "images"
+        folder.mkdir(parents=True)
+        for number, image in enumerate(shown):
+            (folder / f"{number:03}.png").write_bytes(synthetic.encoded(image))
+    command = [*SMALL, "--dataset", "imagefolder", "--num-samples", "50", "--epochs", "2"]
+    run = ["--out", str(tmp_path / "run")]
+    a, b = (["--data-dir", str(tmp_path / name / "images")] for name in "ab")
+    assert main([*command, *run, *a]) == 0
+    before = files_of(tmp_path / "run")
+    assert main([*command, *run, *b, "--epochs", "4", "--resume"]) == 2
+    assert "was run on other data" in capsys.readouterr().err
+    assert main(["parzen", str(tmp_path / "run"), "--num-samples", "60", *b]) == 2
+    assert "with other rows" in capsys.readouterr().err
+    assert files_of(tmp_path / "run") == before
+    assert main(["parzen", str(tmp_path / "run"), "--num-samples", "60", *a]) == 0
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over_and_said(copied, finished, capsys):
+    array = max((copied / CHECKPOINTS / "48").rglob("*"), key=lambda path: path.stat().st_size)
+    array.write_bytes(array.read_bytes()[:-1] + b"x")
+    assert main([*SMALL, "--out", str(copied), "--resume"]) == 0
+    said = capsys.readouterr().err
+    assert "warning: a checkpoint is damaged" in said
+    assert "does not match its SHA-256" in said
+    assert untimed(result_of(copied)) == untimed(result_of(finished))
+    assert numbers(copied / CHECKPOINTS) == [48, 24]
+
+
+def test_the_best_model_is_needed_and_checked_before_work(copied, capsys):
+    best = copied / f"generator-epoch-{result_of(copied).best.epoch}.safetensors"
+    whole = best.read_bytes()
+    more = [*SMALL, "--epochs", "6", "--out", str(copied), "--resume"]
+    for change, message in (
+        (lambda: best.write_bytes(whole[:-1] + b"\x7f"), "SHA-256"),
+        (best.unlink, "the best model so far, is missing"),
+    ):
+        change()
+        assert main(more) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_training_repeats_bit_for_bit(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main([*SMALL, "--verify-replay"]) == 0
+    said = capsys.readouterr().out
+    assert "equal, bit for bit" in said
+    assert len(set(re.findall(r"[0-9a-f]{64}", said))) == 1
+    assert not list(tmp_path.iterdir())
+    # Another seed ends elsewhere, so the digests say something.
+    digits = dataclasses.replace(bench.BENCHMARKS["digits"], recipe=small_recipe())
+    other = verify_replay(digits, Request(seed=3))
+    assert other.same
+    assert other.once not in said
+    assert not Replayed("a", "a", "b").same
