@@ -49,15 +49,15 @@ def check_data(source: Source) -> None:
 def _warn_of_scale(example: Batch) -> None:
     """Says so if an array of floats looks like pixels from 0 to 255."""
     for leaf in jax.tree.leaves(example):
-        if jnp.issubdtype(leaf.dtype, jnp.floating) and LARGE_PIXELS < leaf.max() <= 255:
-            if leaf.min() >= 0:
-                warnings.warn(
-                    f"the first example goes from {leaf.min():g} to {leaf.max():g}, like pixels "
-                    "that are not scaled; divide them by 255, or give them as uint8, for a "
-                    "generator whose pixels are in [0, 1]",
-                    RuntimeWarning,
-                    stacklevel=5,
-                )
+        floats = jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.size > 0
+        if floats and leaf.min() >= 0 and LARGE_PIXELS < leaf.max() <= 255:
+            warnings.warn(
+                f"the first example goes from {leaf.min():g} to {leaf.max():g}, like pixels that "
+                "are not scaled; divide them by 255, or give them as uint8, for a generator whose "
+                "pixels are in [0, 1]",
+                RuntimeWarning,
+                stacklevel=5,
+            )
 
 
 def check_players(
