@@ -201,7 +201,7 @@ def test_float64_is_as_good_as_its_distances(columns, offset):
         ([3e19] * 64, [[0] * 64, [2e19] * 64], 1, 8e19),
         ([1e-25, 0], [[0, 0], [2e-25, 0], [1.5e-25, 0]], 2, 5e-26),  # squares below it
         ([1, 0], [[1, 1e-20], [1, 0.5]], 0, 1e-20),
-        ([0] * 20, [[1.2e-19] + [1e-19] * 19], 0, 4.5210e-19),  # all but one of them
+        ([0] * 20, [[1.2e-19] + [1e-19] * 19], 0, 4.52106e-19),  # all but one of them
     ],
 )
 def test_squares_beyond_the_type_decide_nothing(query, images, index, distance):
@@ -210,7 +210,7 @@ def test_squares_beyond_the_type_decide_nothing(query, images, index, distance):
             library.asarray([query], np.float32), library.asarray(images, np.float32)
         )
         assert found[0][0] == index
-        assert found[1][0] == pytest.approx(distance, rel=1e-5)
+        assert found[1][0] == pytest.approx(distance, rel=1e-5, abs=0)
         assert found[1].dtype == np.float32
 
 
