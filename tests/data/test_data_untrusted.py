@@ -310,12 +310,21 @@ def test_a_card_without_a_readme_is_read_too(tmp_path):
         ),
         ("---\na: !!python/object/apply:os.system [false]\n---\n", r"README\.md is not valid YAML"),
         ("---\n" + "[" * 5000 + "\n---\n", r"README\.md is not valid YAML"),
+        ("---\r\nconfigs: a\r\n---", "configs must be a list"),
+        ("---\n" + "\n" * 2**22, r"README\.md is no file, or of more than 4194304 bytes"),
     ],
 )
 def test_a_card_that_is_none_is_refused(tmp_path, card, message):
     folder = write_mirror(tmp_path / NAME, {"train": pictures(10)})
     (folder / "README.md").write_text(card)
     refused(message, lambda: load("m", tmp_path))
+
+
+def test_a_readme_without_a_card_is_none(tmp_path):
+    folder = write_mirror(tmp_path / NAME, {"train": pictures(10)})
+    for text in ("", "# Pictures\n---\n", "---\n" + "\n" * 2**20, "a\nconfigs: a\n---\n---\n"):
+        (folder / "README.md").write_text(text)
+        assert everything(load("m", tmp_path)) == [*range(10)]
 
 
 def test_the_cards_columns_are_images_where_the_file_does_not_say(tmp_path):

@@ -30,7 +30,7 @@ PARQUET = ".parquet"
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 # A repository's card, in its README or alone.
 CARDS = ("README.md", ".huggingface.yaml")
-CARD_SIZE = 2**24
+CARD_SIZE = 2**22
 
 # Rows of a Parquet file held at a time; encoded photographs are large.
 BATCH = 100
@@ -287,12 +287,17 @@ def read_card(paths: Iterable[Path]) -> dict[str, Any]:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode) or status.st_size > CARD_SIZE:
             raise DataError(f"{path.name} is no file, or of more than {CARD_SIZE} bytes; remove it")
-        text = path.read_text("utf-8-sig")
-        if path.suffix == ".md":
-            block = re.match(r"\s*---[\r\n]+(.*?)[\r\n]+---[ \t]*([\r\n]|$)", text, re.DOTALL)
-            text = block[1] if block else ""
-        card |= _yaml(path.name, text)
+        text = path.read_text("utf-8-sig")  # with any line end as "\n"
+        card |= _yaml(path.name, _front(text) if path.suffix == ".md" else text)
     return card
+
+
+def _front(text: str) -> str:
+    """The block of YAML that a README begins with."""
+    lines = text.lstrip().split("\n")
+    if lines[0] != "---" or "---" not in lines[1:]:
+        return ""
+    return "\n".join(lines[1 : lines.index("---", 1)])
 
 
 def _yaml(name: str, text: str) -> dict[str, Any]:
