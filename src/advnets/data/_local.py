@@ -59,7 +59,7 @@ def mirror(folder: Path) -> dict[str, Split] | None:
         DataError: if files are in no split beside others that are, or for a card or a link that
             leads out of the folder.
     """
-    files = _files(folder, root=_root(folder))
+    files = _files(folder, root=root_of(folder))
     card = read_card([folder / name for name in CARDS])
     configuration = chosen(card)
     within = configuration.get("data_dir")
@@ -161,7 +161,7 @@ def _other(name: str) -> bool:
     return PurePosixPath(name).stem == "metadata" or _suffix(name) in ARCHIVES
 
 
-def _root(folder: Path) -> Path:
+def root_of(folder: Path) -> Path:
     """What a mirror's links may lead into: the folder, or the repository in the Hub's cache."""
     real = folder.resolve()
     return real.parent.parent if real.parent.name == "snapshots" else real
