@@ -191,10 +191,10 @@ def save_checkpoint(
         try:
             for run, log in logs.items():
                 _log_of(partial, run).parent.mkdir(parents=True, exist_ok=True)
-                _log_of(partial, run).write_bytes(log)
+                _files.replace(_log_of(partial, run), log)
             for run, seen in unfinished.items():
                 if seen:
-                    _unfinished_of(partial, run).write_bytes(save(dict(seen)))
+                    _files.replace(_unfinished_of(partial, run), save(dict(seen)))
             _finish(partial, place, manifest)
             _remove_old(folder, manifest.iteration)
         except BaseException:

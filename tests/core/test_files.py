@@ -1,0 +1,43 @@
+"""Files that appear whole or not at all."""
+
+import errno
+import os
+import resource
+
+import pytest
+
+from advnets import _files
+
+
+def test_a_link_in_the_way_is_not_followed(tmp_path):
+    victim, path = tmp_path / "victim", tmp_path / "config.json"
+    victim.write_text("precious")
+    path.with_name("config.json.partial").symlink_to(victim)
+    _files.replace(path, b"{}")
+    assert victim.read_text() == "precious"
+    assert path.read_bytes() == b"{}"
+    assert sorted(os.listdir(tmp_path)) == ["config.json", "victim"]
+
+
+def test_a_file_that_finds_no_room_leaves_the_one_before_it(tmp_path):
+    path = tmp_path / "file"
+    _files.replace(path, b"before")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as error:
+            _files.replace(path, b"x" * 2000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert error.value.errno == errno.EFBIG
+    assert error.value.filename == str(path)
+    assert path.read_bytes() == b"before"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_digest_is_that_of_the_content(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"abc")
+    # FIPS 180-2, appendix B.1.
+    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert _files.sha256(path) == _files.sha256(path, sync=True) == expected
