@@ -612,6 +612,17 @@ def test_what_the_model_has_no_place_for_is_not_read(path):
         advnets.load_model(path)
 
 
+def test_arrays_larger_than_the_memory_are_refused(path, monkeypatch):
+    advnets.save_model(path, mlp())
+
+    def no_memory(*args):
+        raise MemoryError
+
+    monkeypatch.setattr(np, "empty", no_memory)
+    with pytest.raises(ValueError, match="holds arrays that are larger than the free memory"):
+        advnets.load_model(path)
+
+
 def test_an_array_is_in_memory_once_while_it_is_read(path):
     model = [np.zeros(2**18) for _ in range(4)]
     advnets.save_model(path, model)

@@ -150,7 +150,7 @@ def load_model(
         FileNotFoundError: if there is no such file.
         ValueError: if it is no regular file, no safetensors file, or damaged; describes no model,
             or one with a class or function that is not known; or holds other arrays than the model,
-            or any that is not finite.
+            any that is not finite, or more than the memory.
 
     Example:
         >>> import tempfile, pathlib, jax
@@ -247,6 +247,8 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[_File]:
             yield _header(path, content)
         except SafetensorError as error:
             raise ValueError(f"{path} is not a readable safetensors file ({error})") from None
+        except MemoryError:
+            raise ValueError(f"{path} holds arrays that are larger than the free memory") from None
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error.__cause__
 

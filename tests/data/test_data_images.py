@@ -1,6 +1,7 @@
 """Any image data set: its splits, sizes and colours, from a repository or a folder."""
 
 import inspect
+import types
 from pathlib import Path
 
 import datasets
@@ -87,7 +88,7 @@ class FakeBuilder:
 
     def __init__(self, rows, name="parquet", data_files=None):
         self.rows, self.name = rows, name
-        self.config = datasets.BuilderConfig(data_files=data_files)
+        self.config = types.SimpleNamespace(data_files=data_files)
 
     def download_and_prepare(self):
         pass

@@ -166,6 +166,14 @@ def test_under_jit_they_hide_no_other(bad, columns):
     assert (nearest(queries, np.full_like(images, bad))[1] == np.inf).all()
 
 
+def test_under_jit_squares_of_rows_that_overflow_hide_no_other():
+    # |x|^2 is beyond float32, |x - s|^2 is not.
+    images = np.repeat(np.float32([[0], [1e19], [-1e19]]), 64, axis=1)
+    indices, distances = nearest(images[1:] + np.float32(1e17), images)
+    assert indices.tolist() == [1, 2]
+    np.testing.assert_allclose(distances, 8e17, rtol=1e-4)
+
+
 def test_float64_far_from_0_is_not_rounded_away():
     # cleanlab#1113: rows that agree to 8 digits.
     query, image = np.array([[100000001.0, 100000000.0]]), np.array([[100000000.0, 100000001.0]])
@@ -193,6 +201,7 @@ def test_float64_is_as_good_as_its_distances(columns, offset):
         ([3e19] * 64, [[0] * 64, [2e19] * 64], 1, 8e19),
         ([1e-25, 0], [[0, 0], [2e-25, 0], [1.5e-25, 0]], 2, 5e-26),  # squares below it
         ([1, 0], [[1, 1e-20], [1, 0.5]], 0, 1e-20),
+        ([0] * 20, [[1.2e-19] + [1e-19] * 19], 0, 4.52106e-19),  # all but one of them
     ],
 )
 def test_squares_beyond_the_type_decide_nothing(query, images, index, distance):
@@ -201,7 +210,7 @@ def test_squares_beyond_the_type_decide_nothing(query, images, index, distance):
             library.asarray([query], np.float32), library.asarray(images, np.float32)
         )
         assert found[0][0] == index
-        assert found[1][0] == pytest.approx(distance, rel=1e-5)
+        assert found[1][0] == pytest.approx(distance, rel=1e-5, abs=0)
         assert found[1].dtype == np.float32
 
 

@@ -159,6 +159,7 @@ def test_evaluate_refuses(arguments, message):
         (([EMPTY], GOOD, GOOD), "block 0 of the samples has 0 rows"),
         (([GOOD, EMPTY], GOOD, GOOD), "block 1 of the samples has 0 rows"),
         (([GOOD, BAD], GOOD, GOOD), "block 1 of the samples has 2 values that are not finite"),
+        (([GOOD, GOOD + np.float32(np.inf)], GOOD, GOOD), "block 1 of .* has 12 values"),
         (([GOOD, GOOD[:, :2]], GOOD, GOOD), r"block 1 of the samples has rows of shape \(2,\)"),
         (([GOOD], EMPTY, GOOD), "validation has 0 rows"),
         (([GOOD], GOOD, BAD), "test has 2 values that are not finite"),
@@ -221,6 +222,11 @@ def test_any_bandwidth_gives_a_number(bandwidth, dtype):
     at_sample = -np.log(bandwidth) - np.log(2 * np.pi) / 2
     assert found.mean == pytest.approx(at_sample - 0.25, rel=1e-5)
     assert found.standard_error == pytest.approx(0.25 / np.sqrt(2), rel=1e-3)
+
+
+def test_squares_below_float32_count():
+    found = parzen.log_likelihood(np.float32([[1e-19]]), ONE, 1e-18)
+    assert found.mean == pytest.approx(-np.log(1e-18) - np.log(2 * np.pi) / 2 - 0.005, abs=1e-4)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -303,6 +309,18 @@ def test_an_offset_of_float64_rows_is_nothing(offset, columns):
     apart = parzen.evaluate_draws(blocks, points, None, np.array([0.1])).validation.mean
     for found in (together, apart):
         assert abs(found - exact.mean()) <= 2e-5 * scale.mean() * (1e-3 if columns == 1 else 1)
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_points_or_samples_alone_may_need_float64(swap):
+    exact_in_float32 = np.array([[1e6], [1e6 + 1]])
+    rows = exact_in_float32, exact_in_float32 + 0.01 * np.sqrt(2)
+    points, samples = rows[::-1] if swap else rows
+    expected, _ = brute_force(points, samples, np.array([0.01]))
+    together = parzen.log_likelihood(points, samples, 0.01).mean
+    blocks = [jnp.asarray(samples)] if swap else [samples]
+    apart = parzen.evaluate_draws(blocks, points, None, np.array([0.01])).validation.mean
+    np.testing.assert_allclose([together, apart], expected.mean(), rtol=1e-7)
 
 
 def test_what_rounding_costs_is_within_the_bound():

@@ -2,11 +2,13 @@
 
 import dataclasses
 import functools
+import warnings
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from helpers.games import LATENT, SHAPE, Dense, images, plain, train, with_batch_norm
 
@@ -255,3 +257,32 @@ def test_a_player_may_be_frozen_as_a_whole():
     assert trained.model.sample(KEY, 3).shape == (3, *SHAPE)
     latent = jnp.ones(LATENT)
     assert (trained.generator(latent) == given.generator(latent)).all()
+
+
+def test_a_rule_that_asks_for_the_cost_is_refused():
+    rule = optax.chain(optax.sgd(0.1), optax.contrib.reduce_on_plateau())
+    algorithm = advnets.Algorithm1(generator_updates=rule, discriminator_updates=rule)
+    with pytest.raises(ValueError, match=r"asks for the cost \(value=\), which it is not given"):
+        train(1, algorithm=algorithm)
+
+
+def test_slips_of_players_and_data_are_warned_of():
+    class Twice(eqx.Module):
+        """A discriminator whose logits have been through a sigmoid."""
+
+        inner: eqx.Module
+
+        def __call__(self, x):
+            return jax.nn.sigmoid(self.inner(x))
+
+    players = plain(KEY)
+    ended = dataclasses.replace(players, discriminator=Twice(players.discriminator))
+    with pytest.warns(RuntimeWarning, match="as if the discriminator ended in a sigmoid"):
+        train(1, ended)
+    pixels = images().astype(np.float32)
+    with pytest.warns(RuntimeWarning, match="divide them by 255, or give them as uint8"):
+        train(1, data=pixels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train(1)
+        train(1, data=pixels / 255)

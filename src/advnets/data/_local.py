@@ -30,7 +30,7 @@ PARQUET = ".parquet"
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 # A repository's card, in its README or alone.
 CARDS = ("README.md", ".huggingface.yaml")
-CARD_SIZE = 2**24
+CARD_SIZE = 2**22
 
 # Rows of a Parquet file held at a time; encoded photographs are large.
 BATCH = 100
@@ -59,7 +59,7 @@ def mirror(folder: Path) -> dict[str, Split] | None:
         DataError: if files are in no split beside others that are, or for a card or a link that
             leads out of the folder.
     """
-    files = _files(folder, root=_root(folder))
+    files = _files(folder, root=root_of(folder))
     card = read_card([folder / name for name in CARDS])
     configuration = chosen(card)
     within = configuration.get("data_dir")
@@ -161,7 +161,7 @@ def _other(name: str) -> bool:
     return PurePosixPath(name).stem == "metadata" or _suffix(name) in ARCHIVES
 
 
-def _root(folder: Path) -> Path:
+def root_of(folder: Path) -> Path:
     """What a mirror's links may lead into: the folder, or the repository in the Hub's cache."""
     real = folder.resolve()
     return real.parent.parent if real.parent.name == "snapshots" else real
@@ -287,12 +287,17 @@ def read_card(paths: Iterable[Path]) -> dict[str, Any]:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode) or status.st_size > CARD_SIZE:
             raise DataError(f"{path.name} is no file, or of more than {CARD_SIZE} bytes; remove it")
-        text = path.read_text("utf-8-sig")
-        if path.suffix == ".md":
-            block = re.match(r"\s*---[\r\n]+(.*?)[\r\n]+---[ \t]*([\r\n]|$)", text, re.DOTALL)
-            text = block[1] if block else ""
-        card |= _yaml(path.name, text)
+        text = path.read_text("utf-8-sig")  # with any line end as "\n"
+        card |= _yaml(path.name, _front(text) if path.suffix == ".md" else text)
     return card
+
+
+def _front(text: str) -> str:
+    """The block of YAML that a README begins with."""
+    lines = text.lstrip().split("\n")
+    if lines[0] != "---" or "---" not in lines[1:]:
+        return ""
+    return "\n".join(lines[1 : lines.index("---", 1)])
 
 
 def _yaml(name: str, text: str) -> dict[str, Any]:

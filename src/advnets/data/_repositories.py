@@ -51,8 +51,8 @@ def _open_mirror(folder: Path) -> dict[str, Split]:
 
     builder = datasets.load_dataset_builder(path)
     # What is local is read as it is: the library's cache would hide a file that changed.
-    opened = builder.as_streaming_dataset()
-    return {name: _split(split, builder.name, [folder]) for name, split in opened.items()}
+    opened, root = builder.as_streaming_dataset(), _local.root_of(folder)
+    return {name: _split(split, builder.name, [root]) for name, split in opened.items()}
 
 
 def _open_hub(hub_id: str) -> dict[str, Split]:

@@ -64,7 +64,8 @@ def load_images(
     separators (`-._ `, digits, `/`): train, training; validation, valid, val, dev; test, testing,
     eval, evaluation. Without such a word in any path there is one split. If some paths have one
     and others don't, that is an error, as files would be left out. A mirror's Parquet files are
-    read row by row, in the order that its README.md lists or else that of their paths.
+    read row by row, in the order that its README.md lists or else that of their paths. All else,
+    the Hub included, `datasets` reads, with its own order and splits.
 
     Data that are not yours: no code is run, no row or list of a repository opens a file outside of
     it or an address, and no pipe or device is opened.

@@ -1,5 +1,6 @@
 """Checks, before any work and without computing anything, that what training is given fits."""
 
+import warnings
 from typing import Any
 
 import equinox as eqx
@@ -15,6 +16,9 @@ from advnets.draws import Draws, discriminator_draws
 from advnets.layers import MINIBATCH
 from advnets.players import Player, Players, Stateful, apply, classes_taken, inputs_taken, judge
 from advnets.training.sources import Source
+
+# A float beyond this in an example without negative numbers is taken for a pixel up to 255.
+LARGE_PIXELS = 20.0
 
 
 def check_data(source: Source) -> None:
@@ -39,6 +43,21 @@ def check_data(source: Source) -> None:
         if leaf.dtype.kind not in "biuf" and not jnp.issubdtype(leaf.dtype, np.floating):
             raise ValueError(f"data must be numbers; got {leaf.dtype}")
     source.check_finite()
+    _warn_of_scale(first)
+
+
+def _warn_of_scale(example: Batch) -> None:
+    """Says so if an array of floats looks like pixels from 0 to 255."""
+    for leaf in jax.tree.leaves(example):
+        floats = jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.size > 0
+        if floats and leaf.min() >= 0 and LARGE_PIXELS < leaf.max() <= 255:
+            warnings.warn(
+                f"the first example goes from {leaf.min():g} to {leaf.max():g}, like pixels that "
+                "are not scaled; divide them by 255, or give them as uint8, for a generator whose "
+                "pixels are in [0, 1]",
+                RuntimeWarning,
+                stacklevel=5,
+            )
 
 
 def check_players(
@@ -184,6 +203,13 @@ def _evaluated(function: Any, failure: str, *inputs: Any) -> Any:
     """The shapes that a function gives; a ValueError that begins with `failure` if it fails."""
     try:
         return eqx.filter_eval_shape(function, *inputs)
+    except TypeError as error:
+        if "required keyword-only argument: 'value'" in str(error):
+            raise ValueError(
+                f"{failure}: an update rule asks for the cost (value=), which it is not given "
+                f"({_first_line(error)}); use one that needs gradients alone, such as a schedule"
+            ) from error
+        raise ValueError(f"{failure} ({_first_line(error)})") from error
     except NameError as error:
         if "unbound axis" in str(error):
             raise ValueError(

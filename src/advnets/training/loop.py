@@ -13,7 +13,7 @@ from advnets.players import Players
 from advnets.training.devices import agree
 from advnets.training.journal import Journal, with_evaluation
 from advnets.training.program import Program
-from advnets.training.watch import Progress, finite, report_divergence
+from advnets.training.watch import Progress, finite, report_divergence, warn_of_sigmoid
 
 # Iterations in one compiled program. Long enough to hide the host's part (a millisecond or two),
 # short enough for a progress bar that moves.
@@ -109,6 +109,8 @@ def loop(
             sound &= np.asarray(program.finite(state)).reshape(games)
         report_divergence(names, journal.running, sound, seen, start, norms_every)
         journal.running &= sound
+        if start == 0:
+            warn_of_sigmoid(seen)
         progress.advance((end - start) * k * games, seen, journal.running)
         for game in np.flatnonzero(journal.running).tolist():
             record = journal.records[game]

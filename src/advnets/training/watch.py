@@ -10,6 +10,8 @@ from tqdm import tqdm
 
 from advnets.training.devices import is_main_process
 
+SIGMOID_OF_ONE = 1 / (1 + np.exp(-1.0))
+FRESH = 0.02
 # No cost is as large, in nats, while the players still learn.
 LEAPT = 1e8
 # What each player's steps saw, by name, with leading axes of games and iterations.
@@ -108,6 +110,27 @@ def _what(seen: Seen, game: int, start: int, norms_every: int) -> str:
             what += f" where its cost is {cost:.1e}"
             whose = "the discriminator's learning rate"
     return f"{when}: {what} (lower {whose}, clip gradients, or scale data to about [0, 1])"
+
+
+def warn_of_sigmoid(seen: Seen) -> None:
+    """Says so if the first outputs of D are as if its logits went through a sigmoid before.
+
+    Args:
+        seen: what the first iterations saw.
+    """
+    values = seen.get("discriminator", {})
+    outputs = [values[name] for name in ("real_output", "fake_output") if name in values]
+    if len(outputs) < 2 or not all(np.isfinite(part).all() for part in outputs):
+        return
+    least, most = (float(f([f(part) for part in outputs])) for f in (np.min, np.max))
+    # The sigmoid of 0 is a half, that of 1 is SIGMOID_OF_ONE; a fresh D is close to a half.
+    if least > 0.5 + FRESH and most <= SIGMOID_OF_ONE:
+        warnings.warn(
+            f"D(x) and D(G(z)) are all from {least:.2f} to {most:.2f}, as if the discriminator "
+            "ended in a sigmoid; it must give logits, which the costs take through one",
+            RuntimeWarning,
+            stacklevel=5,
+        )
 
 
 def report_divergence(
