@@ -6,11 +6,12 @@ import matplotlib.image
 import numpy as np
 import pytest
 from helpers import synthetic
-from helpers.runs import result_of
+from helpers.runs import content, result_of
 
 import advnets
 from advnets import bench
 from advnets.bench.cli import main
+from advnets.bench.experiment import Request, prepare
 from advnets.convolutions import ConvolutionSpec
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -79,3 +80,19 @@ def test_images_that_do_not_fit_the_recipe_are_refused(mirror, tmp_path, capsys)
     assert main(["cifar10-conv", *arguments, "--generator.hidden-sizes", "700"]) == 2
     assert "700" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_grey_images_get_a_channel(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (60, 32, 32), np.uint8)
+    splits = {"train": images[:20], "validation": images[20:40], "test": images[40:]}
+    synthetic.write_mirror(tmp_path / "someone" / "greys", splits)
+    recipe = dataclasses.replace(CIFAR10_CONV.quick, dataset="someone/greys", batch_size=10)
+    benchmark = dataclasses.replace(CIFAR10_CONV, recipe=recipe)
+    grid = prepare(benchmark, Request(out=tmp_path / "run", data_dir=tmp_path))
+    with grid.claims:
+        (run,) = grid.runs
+    assert run.data.train.shape == (20, 32, 32, 1)
+    assert (run.data.test[..., 0] == images[40:]).all()
+    assert content(tmp_path / "run" / "config.json")["image_shape"] == [32, 32, 1]
+    # Its identity is that of the images as they are.
+    assert run.data_sha256 == advnets.data.load("someone/greys", tmp_path).fingerprint()

@@ -6,14 +6,13 @@ import sys
 from pathlib import Path
 
 import matplotlib.pyplot
-import orbax.checkpoint
 import scipy.stats
 import sklearn.datasets
 
 from advnets.bench.cli import main
 
 # Imported here, once for all.
-_ = matplotlib.pyplot, orbax.checkpoint, scipy.stats, sklearn.datasets
+_ = matplotlib.pyplot, scipy.stats, sklearn.datasets
 WATCHED = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.utime"}
 
 

@@ -165,12 +165,7 @@ def numbers_of(folder):
             found[name] = {k: v for k, v in content.items() if k not in OF_THE_OCCASION}
     for checkpoints in folder.rglob(CHECKPOINTS):
         newest = checkpoints / f"{numbers(checkpoints)[0]}"
-        files = check_whole(newest).files
-        found[checkpoints.relative_to(folder).as_posix()] = {
-            name: digest
-            for name, digest in files.items()
-            if name.startswith("runs/") or re.match(r"arrays/\d+/\d", name)
-        }
+        found[checkpoints.relative_to(folder).as_posix()] = check_whole(newest).files
     return found
 
 

@@ -45,7 +45,7 @@ def test_every_flipped_bit_is_found(copied):
     flips = silent = 0
     for path in files(checkpoints / NEWER):
         content = path.read_bytes()
-        for place in range(0, len(content), 1 + len(content) // 40):
+        for place in range(0, len(content), 1 + len(content) // 250):
             changed = bytearray(content)
             changed[place] ^= 1 << place % 8
             path.write_bytes(changed)
@@ -100,7 +100,7 @@ def test_every_harmed_file_is_found(copied, tmp_path, harm):
 
 
 def test_the_checkpoint_before_a_damaged_one_is_resumed_to_the_same_bits(copied, whole):
-    array = max(files(copied / CHECKPOINTS / NEWER), key=lambda path: path.stat().st_size)
+    array = copied / CHECKPOINTS / NEWER / "arrays-0.safetensors"
     content = bytearray(array.read_bytes())
     content[len(content) // 2] ^= 4
     array.write_bytes(content)
@@ -116,7 +116,7 @@ def test_no_checkpoint_that_is_whole_is_refused(copied):
     with pytest.raises(advnets.CheckpointError, match=r"no checkpoint in .* is whole"):
         run(6, copied)
     for number in (OLDER, NEWER):  # as an earlier version left it, without arrays of ours
-        shutil.rmtree(copied / CHECKPOINTS / number / "arrays")
+        (copied / CHECKPOINTS / number / "arrays-0.safetensors").unlink()
     with pytest.raises(
         advnets.CheckpointError, match="an earlier version of advnets began this run"
     ):
@@ -149,6 +149,6 @@ def test_what_is_left_of_a_killed_save_is_no_checkpoint(copied):
 
 
 def test_brackets_in_a_path_are_no_obstacle(tmp_path, whole):
-    folder = tmp_path / "run[1] *?"
+    folder = tmp_path / "run[1] *? \\ ::"
     run(4, folder, resume=False)
     assert_same_run(whole, run(6, folder))

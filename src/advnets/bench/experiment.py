@@ -189,6 +189,7 @@ def _checked(
         proper_folds=recipe.proper_folds,
     )
     digest = data.fingerprint()
+    data = system.adapted(data)
     if request.resume:
         check_data(folder, read_config(folder), digest, data.source)
     system.check(data, first_stage)

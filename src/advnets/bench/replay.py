@@ -10,7 +10,7 @@ from advnets.bench.benchmark import Benchmark
 from advnets.bench.experiment import Request, prepare
 from advnets.bench.failures import before_work
 from advnets.bench.watching import Watch
-from advnets.training.checkpoints import ARRAYS, CHECKPOINTS, RUNS, check_whole, numbers
+from advnets.training.checkpoints import CHECKPOINTS, check_whole, numbers
 
 # The epochs of the runs that are compared; one is interrupted after the first.
 EPOCHS = 2
@@ -99,10 +99,4 @@ def _train(
 def _digest(folder: Path) -> str:
     """The SHA-256 of the newest checkpoint's arrays and metrics."""
     newest = folder / CHECKPOINTS / f"{numbers(folder / CHECKPOINTS)[0]}"
-    files = check_whole(newest).files
-    content = {
-        name: digest
-        for name, digest in files.items()
-        if name.startswith(f"{RUNS}/") or (name.split("/")[1].isdigit() and name.startswith(ARRAYS))
-    }
-    return hashlib.sha256(repr(sorted(content.items())).encode()).hexdigest()
+    return hashlib.sha256(repr(sorted(check_whole(newest).files.items())).encode()).hexdigest()

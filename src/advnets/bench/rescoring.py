@@ -166,6 +166,7 @@ def rescore(
             f"{folder} was scored on {result.data}, and this is {data.source} with other rows; "
             "name the run's data with --data-dir"
         )
+    data = system.adapted(data)
     epoch = result.best.epoch if best else result.epochs
     watch = Watch(settings, data, folder, system.sample_key(config.seed))
     notes = folder / f"{out.stem}-unfinished"

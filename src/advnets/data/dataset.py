@@ -43,6 +43,13 @@ class Dataset:
     folds: tuple[Fold, ...]
     source: str
 
+    def with_channels(self) -> "Dataset":
+        """The same images with a last axis of channels, one for grey ones, as convolutions take."""
+        if self.train.ndim != 3:
+            return self
+        folds = tuple(Fold(f.validation[..., None], f.test[..., None]) for f in self.folds)
+        return dataclasses.replace(self, train=self.train[..., None], folds=folds)
+
     def fingerprint(self) -> str:
         """What identifies the images of every part: SHA-256 in hexadecimal.
 

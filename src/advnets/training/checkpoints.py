@@ -1,31 +1,33 @@
 """A run's states on disk, each whole or not taken up.
 
 A checkpoint is a folder, `checkpoints/ITERATION`, that holds all that a run needs to go on from
-there: the arrays of its state (written by Orbax, each process its shards), the rows of its metrics,
+there: the arrays of its state (each process writes its shards), the rows of its metrics,
 what the iterations of an unfinished epoch saw, and `manifest.json`, which names the SHA-256 of each
 of these files and carries its own. It is written beside its place and moved there.
 """
 
-import contextlib
-import logging
+import json
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 import msgspec
 import numpy as np
 from jaxtyping import Array
+from safetensors import safe_open
 from safetensors.numpy import load, save
 
 from advnets import _documents, _files
 from advnets.algorithms import State
-from advnets.training.devices import barrier, is_main_process
+from advnets.training.devices import agree, barrier, is_main_process
 
 CHECKPOINTS, MANIFEST, ARRAYS, RUNS = "checkpoints", "manifest.json", "arrays", "runs"
+# Where a shard begins in its array, and its shape.
+Place: TypeAlias = list[list[int]]
 # The newest ones that are kept: if one is damaged, there is another.
 KEPT = 2
 
@@ -68,7 +70,7 @@ class Manifest(msgspec.Struct, frozen=True):
     Attributes:
         iteration: the iterations that the state has behind it.
         runs: how far each run is, by the name of its folder.
-        arrays: types and shapes of the state's arrays by name, in the order of their files.
+        arrays: types and shapes of the state's arrays by name, in the order of their numbers.
         identity: what tells the run from others.
         environment: what the run is computed with, which may change on resuming.
         changes: what was changed when it was resumed.
@@ -96,36 +98,51 @@ def describe_arrays(state: State) -> dict[str, str]:
 
 
 def _stored(state: State) -> dict[str, Array]:
-    """The arrays of a state as Orbax takes them: numbered, keys as numbers, none without a size."""
-    stored = {}
-    for number, leaf in enumerate(_leaves(state).values()):
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            leaf = jax.random.key_data(leaf)
-        if leaf.size:
-            stored[f"{number}"] = leaf
-    return stored
+    """The arrays of a state by number, keys as numbers."""
+    return {
+        f"{number}": jax.random.key_data(leaf) if _is_key(leaf) else leaf
+        for number, leaf in enumerate(_leaves(state).values())
+    }
 
 
-def _checkpointer() -> Any:
-    import orbax.checkpoint as ocp  # slow to import, and not needed without a folder
-
-    # Its databases, unlike plain files, can't be read back from folders with brackets in a name.
-    return ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_ocdbt=False, use_compression=False))
+def _is_key(leaf: Array) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-@contextlib.contextmanager
-def _without_needless_warning() -> Iterator[None]:
-    """Orbax warns that there are no databases to merge, where it was told to write none."""
-    logger = logging.getLogger("absl")
+def _write_arrays(folder: Path, state: State) -> None:
+    """Writes this process's shards of a state, of replicated ones one: bytes, and their places."""
+    content: dict[str, np.ndarray] = {}
+    places: dict[str, Place] = {}
+    for number, leaf in _stored(state).items():
+        for shard in leaf.addressable_shards:
+            if shard.replica_id == 0:
+                name = f"{number}.{shard.device.id}"
+                held = np.ascontiguousarray(shard.data)
+                content[name] = held.reshape(-1).view(np.uint8)
+                places[name] = [[part.start or 0 for part in shard.index], list(shard.data.shape)]
+    path = folder / f"{ARRAYS}-{jax.process_index()}.safetensors"
+    _files.replace(path, save(content, {"places": json.dumps(places)}))
 
-    def needed(record: logging.LogRecord) -> bool:
-        return "Skipping merge of OCDBT" not in str(record.msg)
 
-    logger.addFilter(needed)
-    try:
-        yield
-    finally:
-        logger.removeFilter(needed)
+def _read_arrays(folder: Path, like: State) -> list[Array]:
+    """The arrays of a state from the shards of all processes, on the devices of another state."""
+    expected = _stored(like)
+    whole = {number: np.empty(leaf.shape, leaf.dtype) for number, leaf in expected.items()}
+    for path in sorted(folder.glob(f"{ARRAYS}-*.safetensors")):
+        with safe_open(path, framework="numpy") as file:
+            for name, (start, shape) in json.loads(file.metadata()["places"]).items():
+                array = whole[name.partition(".")[0]]
+                region = tuple(slice(a, a + n) for a, n in zip(start, shape, strict=True))
+                array[region] = file.get_tensor(name).view(array.dtype).reshape(shape)
+    found: list[Array] = []
+    for (number, leaf), original in zip(expected.items(), _leaves(like).values(), strict=True):
+        placed: Array = jax.make_array_from_callback(
+            leaf.shape, leaf.sharding, whole[number].__getitem__
+        )
+        if _is_key(original):
+            placed = jax.random.wrap_key_data(placed, impl=jax.random.key_impl(original))
+        found.append(placed)
+    return found
 
 
 def _log_of(place: Path, run: str) -> Path:
@@ -155,19 +172,23 @@ def save_checkpoint(
     Raises:
         OSError: if the disk is full, say; the checkpoints that there are stay.
     """
-    import orbax.checkpoint as ocp
-
     place = folder / f"{manifest.iteration}"
     partial = folder / f"{manifest.iteration}.partial"
     if is_main_process():
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
     barrier("the checkpoint's folder is there")
-    arrays = (partial / ARRAYS).absolute()
+    failed = None
     try:
-        with _without_needless_warning():
-            _checkpointer().save(arrays, args=ocp.args.PyTreeSave(_stored(state)))
+        _write_arrays(partial, state)
+    except OSError as error:
+        failed = error
+    if agree(failed is not None):
         if is_main_process():
+            shutil.rmtree(partial, ignore_errors=True)
+        raise failed or OSError(f"{partial}: another process could not write its part")
+    if is_main_process():
+        try:
             for run, log in logs.items():
                 _log_of(partial, run).parent.mkdir(parents=True, exist_ok=True)
                 _log_of(partial, run).write_bytes(log)
@@ -176,10 +197,9 @@ def save_checkpoint(
                     _unfinished_of(partial, run).write_bytes(save(dict(seen)))
             _finish(partial, place, manifest)
             _remove_old(folder, manifest.iteration)
-    except BaseException:
-        if is_main_process():
+        except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
-        raise
+            raise
     barrier("the checkpoint is written")
 
 
@@ -283,7 +303,8 @@ def newest_whole(folder: Path) -> tuple[Path, Manifest] | None:
         return place, manifest
     if not damaged:
         return None
-    if not any((folder / f"{number}" / ARRAYS).exists() for number in numbers(folder)):
+    arrays = f"{ARRAYS}-0.safetensors"
+    if not any((folder / f"{number}" / arrays).exists() for number in numbers(folder)):
         raise CheckpointError(
             f"{folder} holds no checkpoint that this version reads: an earlier version of advnets "
             "began this run, or they are damaged; finish it with that version, or start again in "
@@ -308,30 +329,12 @@ def restore(place: Path, manifest: Manifest, like: State) -> State:
     Raises:
         CheckpointError: if it is of another structure.
     """
-    import orbax.checkpoint as ocp
-
-    expected = _leaves(like)
-    stored = _stored(like)
-    abstract = {
-        name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
-        for name, x in stored.items()
-    }
     if [*describe_arrays(like).items()] != [*manifest.arrays.items()]:
         raise CheckpointError(
             f"the checkpoint in {place} is of players or update rules of other shapes; resume with "
             "the settings that the run began with"
         )
-    arguments = ocp.args.PyTreeRestore(
-        abstract, restore_args=ocp.checkpoint_utils.construct_restore_args(abstract)
-    )
-    arrays = _checkpointer().restore((place / ARRAYS).absolute(), args=arguments)
-    leaves = []
-    for number, leaf in enumerate(expected.values()):
-        found = arrays.get(f"{number}", leaf)
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) and leaf.size:
-            found = jax.random.wrap_key_data(found, impl=jax.random.key_impl(leaf))
-        leaves.append(found)
-    restored: State = jax.tree.unflatten(jax.tree.structure(like), leaves)
+    restored: State = jax.tree.unflatten(jax.tree.structure(like), _read_arrays(place, like))
     return restored
 
 

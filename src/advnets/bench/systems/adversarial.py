@@ -58,6 +58,13 @@ class Adversarial(System):
         """Whether the recipe has a second stage."""
         return self.recipe.second_stage.epochs > 0
 
+    def adapted(self, data: advnets.data.Dataset) -> advnets.data.Dataset:
+        convolutional = (
+            self.recipe.discriminator.convolutions
+            or self.recipe.generator.output == "deconvolution"
+        )
+        return data.with_channels() if convolutional else data
+
     def check(self, data: advnets.data.Dataset, first_stage: FirstStage | None) -> None:
         recipe = self.recipe
         if len(data.train) < recipe.batch_size * recipe.k:

@@ -135,6 +135,10 @@ class System(abc.ABC):
             raise advnets.TrainingDiverged("training diverged in each run")
         return found
 
+    def adapted(self, data: advnets.data.Dataset) -> advnets.data.Dataset:
+        """The data in the shape that the system takes them in; as they are unless it says so."""
+        return data
+
     def check(self, data: advnets.data.Dataset, first_stage: FirstStage | None) -> None:
         """Raises a ValueError, before any work, if the settings do not fit the data."""
         return  # any data, unless a system says otherwise
