@@ -29,7 +29,14 @@ def mirror(tmp_path_factory):
     return folder
 
 
-def test_it_runs_on_any_colour_images(mirror, tmp_path):
+def test_it_runs_on_any_colour_images(mirror, tmp_path, monkeypatch):
+    sources, train = [], advnets.train
+
+    def watched(key, players, source, **settings):
+        sources.append(source)
+        return train(key, players, source, **settings)
+
+    monkeypatch.setattr(advnets, "train", watched)
     quick = CIFAR10_CONV.quick
     recipe = dataclasses.replace(
         quick,
@@ -47,6 +54,9 @@ def test_it_runs_on_any_colour_images(mirror, tmp_path):
     benchmark = dataclasses.replace(CIFAR10_CONV, recipe=recipe)
     folder = tmp_path / "run"
     result = bench.run(benchmark, out=folder, data_dir=mirror, progress=False)
+    (source,) = sources  # contrast-normalised for the players too
+    seen = np.asarray(source.preprocess(source.gather(np.arange(5)))).reshape(5, -1)
+    np.testing.assert_allclose(np.linalg.norm(seen, axis=1), 55, rtol=1e-5)
     assert result == result_of(folder)
     assert (result.parzen.num_samples, result.updates) == (20, 2)
     assert result.references.paper is None

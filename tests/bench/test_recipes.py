@@ -106,13 +106,22 @@ def test_sigmoid_pixels_start_from_the_marginals_and_linear_ones_from_0():
 def test_a_deconvolution_takes_all_of_the_recipe_s_fields():
     quick = bench.BENCHMARKS["cifar10-conv"].quick
     spec = dataclasses.replace(
-        quick.generator, hidden_sizes=(7, 800), sigmoid_bias=-2.0, output_range=0.001
+        quick.generator,
+        hidden_sizes=(7, 98),  # 2 channels of 7 by 7 positions, from which 32 by 32 pixels are made
+        weight_range=0.002,
+        sigmoid_bias=-2.0,
+        output_range=0.001,
+        deconvolution=bench.DeconvolutionSpec(channels=2, kernel_size=8, stride=4),
     )
     recipe = dataclasses.replace(quick, generator=spec)
     images = np.zeros((1, 32, 32, 3), np.uint8)
     generator = build_players(jax.random.key(0), recipe, images).generator
     assert (generator.layers[2].bias == -2).all()
-    assert 0 < abs(generator.layers[-1].kernel).max() <= 0.001
+    assert 0.001 < abs(generator.layers[0].weight).max() <= 0.002
+    deconvolution = generator.layers[-1]
+    assert 0 < abs(deconvolution.kernel).max() <= 0.001
+    assert deconvolution.kernel.shape == (8, 8, 3, 2)
+    assert deconvolution.stride == 4
 
 
 def test_k_steps_ramp_and_decay_by_discriminator_updates():

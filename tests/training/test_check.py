@@ -51,7 +51,7 @@ def labelled(classes=3):
         ),
         ({"data": images()[:0]}, "needs 5 examples .* got 0"),
         ({"data": images().astype(np.int32)}, "uint8 in 0..255 or floats; got int32"),
-        ({"data": np.array(["a"] * 53)}, "got <U1"),
+        ({"data": np.array(["a"] * 53)}, "or floats; got <U1"),
         (changed(prior=priors.Uniform(9)), "latent vector of size 9"),
         ({"data": np.zeros((53, 3, 2), np.uint8)}, r"shape \(2, 3\) .* \(3, 2\)"),
         (
