@@ -89,7 +89,7 @@ def test_grey_images_get_a_channel(tmp_path):
     recipe = dataclasses.replace(CIFAR10_CONV.quick, dataset="someone/greys", batch_size=10)
     benchmark = dataclasses.replace(CIFAR10_CONV, recipe=recipe)
     grid = prepare(benchmark, Request(out=tmp_path / "run", data_dir=tmp_path))
-    with grid.claims:
+    with grid.locks:
         (run,) = grid.runs
     assert run.data.train.shape == (20, 32, 32, 1)
     assert (run.data.test[..., 0] == images[40:]).all()

@@ -1,6 +1,6 @@
 """An experiment: a system fitted to data, then scored and drawn by one protocol.
 
-`prepare` checks all that can be checked before work starts, and claims the folders; `execute` does
+`prepare` checks all that can be checked before work starts, and locks the folders; `execute` does
 the work: fit, score, draw. Seeds and settings are one grid, and a single run is a grid of one.
 """
 
@@ -61,7 +61,7 @@ from advnets.bench.systems import Fitted, Run
 from advnets.bench.watching import Watch, pictured
 from advnets.training.checkpoints import Change
 from advnets.training.devices import barrier, is_main_process, make_mesh
-from advnets.training.journal import claim
+from advnets.training.journal import lock_folder
 
 # Figure 3: lines in z space, and points on each.
 LINES, STEPS = 8, 11
@@ -105,18 +105,18 @@ class Grid:
         runs: the runs.
         together: whether they are several.
         learning_rates: of a sweep, those of its runs.
-        claims: what keeps other processes out of the folder.
+        locks: what keeps other processes out of the folder.
     """
 
     folder: Path
     runs: tuple[Run, ...]
     together: bool
     learning_rates: tuple[float, ...]
-    claims: contextlib.ExitStack
+    locks: contextlib.ExitStack
 
 
 def prepare(benchmark: Benchmark, request: Request) -> Grid:
-    """Checks everything that can be checked before work starts, and claims the runs' folders.
+    """Checks everything that can be checked before work starts, and locks the runs' folders.
 
     Args:
         benchmark: what to run.
@@ -134,12 +134,12 @@ def prepare(benchmark: Benchmark, request: Request) -> Grid:
     origin = Provenance.here()  # before anything else: a checkout may move during a long run
     _check(benchmark, request)
     folder = choose(benchmark.name, request.out, request.resume)
-    with contextlib.ExitStack() as claims:
+    with contextlib.ExitStack() as locks:
         if request.resume:
-            claim(claims, folder)
+            lock_folder(locks, folder)
         runs, common = _checked(benchmark, request, folder, origin)
         if not request.resume:
-            claim(claims, folder)
+            lock_folder(locks, folder)
             choose(benchmark.name, folder, request.resume)  # now that nobody else is at work there
         if is_main_process():
             for run in runs:
@@ -149,7 +149,7 @@ def prepare(benchmark: Benchmark, request: Request) -> Grid:
             if request.seeds is not None:
                 _write_config(common, runs[0], folder, common.changes)
         return Grid(
-            folder, runs, request.seeds is not None, request.learning_rates, claims.pop_all()
+            folder, runs, request.seeds is not None, request.learning_rates, locks.pop_all()
         )
 
 
@@ -451,7 +451,7 @@ def execute(grid: Grid, *, progress: bool = True) -> Result | SeedsResult | Swee
     Returns:
         What `results.json` of the grid's folder holds.
     """
-    with grid.claims:
+    with grid.locks:
         return _execute(grid, progress=progress)
 
 
@@ -474,6 +474,8 @@ def _execute(grid: Grid, *, progress: bool) -> Result | SeedsResult | SweepResul
             None if one is None else finish(run, watch, one, real, progress=progress)
             for run, watch, one in zip(runs, watches, outcomes, strict=True)
         ]
+    if not any(found):
+        raise advnets.TrainingDiverged("training diverged in each run")
     pairs = list(zip(runs, found, strict=True))
     if grid.learning_rates:
         return sweep_result(grid.folder, grid.learning_rates, pairs)
@@ -519,12 +521,16 @@ def finish(
     settings, preprocess = system.settings, on_host(system.settings.preprocessing)
     progress = progress and is_main_process()
     epochs = len(fitted.metrics)
+    best = best_row(msgspec.convert(fitted.metrics, list[Measured]))
+    if best is None:
+        raise ValueError(
+            f"{run.name}: no epoch has a validation likelihood; its system's fit must call its "
+            "watch with the model after the last epoch, and return the rows of metrics"
+        )
     barrier("the best model is written")
     if is_main_process():
         _draw(run, watch, fitted)
     _signals.check()
-    best = best_row(msgspec.convert(fitted.metrics, list[Measured]))
-    assert best is not None  # the last epoch is always evaluated
     best_model = system.load(folder / best_name(best.epoch), data.train.shape[1:])
     samples = watch.samples(epochs, fitted.model)
     bar = tqdm(total=3, desc="scoring", unit=" rows of the table", disable=not progress)
@@ -577,8 +583,14 @@ def finish(
 def _first(samples: Samples, rows: int) -> Float[np.ndarray, " n *shape"]:
     if isinstance(samples, np.ndarray):
         return samples[:rows]
-    first: Any = samples
-    return np.asarray(first.first(rows))
+    if hasattr(samples, "first"):
+        return np.asarray(samples.first(rows))
+    blocks: list[np.ndarray] = []
+    for number in range(len(samples)):
+        blocks.append(np.asarray(samples[number]))
+        if sum(map(len, blocks)) >= rows:
+            break
+    return np.concatenate(blocks)[:rows]
 
 
 def _draw(run: Run, watch: Watch, fitted: Fitted) -> None:

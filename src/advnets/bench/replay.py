@@ -92,7 +92,7 @@ def _train(
     (run,) = grid.runs
     key = run.system.sample_key(run.seed)
     watch = Watch(run.system.settings, run.data, folder, key, measures=False)
-    with grid.claims, run.system.context():
+    with grid.locks, run.system.context():
         run.system.fit(run, watch, progress=True)
 
 

@@ -179,11 +179,11 @@ def holds_run(folder: str | os.PathLike[str]) -> bool:
     return (Path(folder) / METRICS).exists() or bool(numbers(Path(folder) / CHECKPOINTS))
 
 
-def claim(claims: contextlib.ExitStack, folder: Path) -> None:
+def lock_folder(locks: contextlib.ExitStack, folder: Path) -> None:
     """Makes a folder and keeps others out of it; of several processes, the main one does.
 
     Args:
-        claims: what gives it free in the end.
+        locks: what releases it in the end.
         folder: the folder.
 
     Raises:
@@ -193,7 +193,7 @@ def claim(claims: contextlib.ExitStack, folder: Path) -> None:
     if is_main_process():
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            claims.enter_context(_locks.locked(folder))
+            locks.enter_context(_locks.locked(folder))
         except _locks.RunInUseError as error:
             refused = error
     if agree(refused is not None):
@@ -224,9 +224,9 @@ class Journal:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Keeps other processes out of the folder, which it makes."""
-        with contextlib.ExitStack() as claims:
+        with contextlib.ExitStack() as locks:
             if self._folder is not None:
-                claim(claims, self._folder)
+                lock_folder(locks, self._folder)
             yield
 
     def open(
@@ -259,7 +259,7 @@ class Journal:
         self._identity, self._environment = dict(identity), dict(environment)
         if self._folder is None:
             return state, 0
-        self._claim(bool(resume))
+        self._make_folders(bool(resume))
         found = newest_whole(self._folder / CHECKPOINTS)
         iteration = 0
         if found is not None:
@@ -281,7 +281,7 @@ class Journal:
             record.rewrite()
         return state, iteration
 
-    def _claim(self, resume: bool) -> None:
+    def _make_folders(self, resume: bool) -> None:
         """Makes the runs' folders, unless another run has them."""
         assert self._folder is not None
         logs = [record.log for record in self.records if record.log is not None]
