@@ -20,7 +20,7 @@ def replace(path: Path, content: bytes) -> None:
         os.replace(partial, path)
     except BaseException as error:
         partial.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:
+        if isinstance(error, OSError) and error.errno and error.filename is None:
             error.filename = str(path)  # a full disk does not say which file it has no room for
         raise
     sync_folder(path.parent)
