@@ -28,11 +28,13 @@ def key():
 def quick_compilation():
     """Without XLA's costlier passes: programs compile in half the time, for the same arithmetic.
 
-    For modules that compare with other means up to rounding. Bits are compared with all passes on.
+    For modules that compare with other means up to rounding, or bits with each other.
     """
     before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", True)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # of processes that tests start
+        yield
     jax.config.update("jax_disable_most_optimizations", before)
     jax.clear_caches()  # other modules' bits must not come from programs of this one
 

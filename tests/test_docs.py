@@ -14,6 +14,8 @@ import pytest
 import advnets
 import advnets.bench
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 DOCS = Path(__file__).parent.parent / "docs"
 DIRECTIVE = re.compile(r"^\.\. auto(?!module)\w+:: (\S+)$", re.MULTILINE)
 SECTIONS = "Args|Attributes|Returns|Raises|Example|References"

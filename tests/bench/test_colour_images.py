@@ -14,8 +14,6 @@ from advnets.bench.cli import main
 from advnets.bench.experiment import Request, prepare
 from advnets.convolutions import ConvolutionSpec
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 CIFAR10_CONV = bench.BENCHMARKS["cifar10-conv"]
 
 

@@ -15,8 +15,6 @@ from advnets.bench import cli
 from advnets.bench.cli import main
 from advnets.bench.protocol import on_host, score
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 TFD = [
     "tfd", "--preset", "quick", "--epochs", "1", "--batch-size", "10", "--num-samples", "40",
     "--generator.hidden-sizes", "20", "--generator.output-nonzero", "5",

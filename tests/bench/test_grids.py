@@ -14,8 +14,6 @@ from advnets.bench import experiment, grid, report, results, table1
 from advnets.bench.cli import main
 from advnets.bench.results import RateRow, SeedsResult, SweepResult, distribution
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 # With the finished run's seed among them.
 SEEDS = ["--seed", "1", "--seeds", "2"]
 # With its learning rate among them, and one at which training diverges.

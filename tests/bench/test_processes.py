@@ -16,8 +16,6 @@ from helpers.games import images, leaves, noisy
 import advnets
 from advnets.bench.cli import main
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 COMMAND = [
     "digits", "--epochs", "1", "--evaluate-every", "1", "--num-samples", "50",
     "--generator.hidden-sizes", "16", "--discriminator.units", "8",

@@ -1,17 +1,13 @@
 """What a run's folder promises: verified, compared with what it began with, changed on record."""
 
-import dataclasses
 import re
 
-import numpy as np
-from helpers import synthetic
 from helpers.runs import SMALL, files_of, result_of, untimed
 
-from advnets import bench
+import advnets
 from advnets.bench import results
 from advnets.bench.cli import main
-from advnets.bench.experiment import Request
-from advnets.bench.replay import Replayed, verify_replay
+from advnets.bench.replay import Replayed
 from advnets.bench.results import Config
 from advnets.training.checkpoints import CHECKPOINTS, Change, numbers
 
@@ -63,37 +59,16 @@ def test_settings_are_changed_on_purpose_and_on_record(copied, capsys):
     assert main(plain) == 2
 
 
-def small_recipe():
-    recipe = bench.BENCHMARKS["digits"].recipe
-    return dataclasses.replace(
-        recipe,
-        num_samples=256,
-        generator=dataclasses.replace(recipe.generator, hidden_sizes=(16,)),
-        discriminator=dataclasses.replace(recipe.discriminator, units=(8,)),
-    )
-
-
-def test_other_images_under_the_same_name_are_not_the_run_s(tmp_path, capsys):
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (260, 8, 8), np.uint8)
-    darker = images.copy()
-    darker[images == 255] = 254  # in some row of some split
-    for name, shown in (("a", images), ("b", darker)):
-        folder = tmp_path / name / "images"
-        folder.mkdir(parents=True)
-        for number, image in enumerate(shown):
-            (folder / f"{number:03}.png").write_bytes(synthetic.encoded(image))
-    command = [*SMALL, "--dataset", "imagefolder", "--num-samples", "50", "--epochs", "2"]
-    run = ["--out", str(tmp_path / "run")]
-    a, b = (["--data-dir", str(tmp_path / name / "images")] for name in "ab")
-    assert main([*command, *run, *a]) == 0
-    before = files_of(tmp_path / "run")
-    assert main([*command, *run, *b, "--epochs", "4", "--resume"]) == 2
-    assert "was run on other data" in capsys.readouterr().err
-    assert main(["parzen", str(tmp_path / "run"), "--num-samples", "60", *b]) == 2
-    assert "with other rows" in capsys.readouterr().err
-    assert files_of(tmp_path / "run") == before
-    assert main(["parzen", str(tmp_path / "run"), "--num-samples", "60", *a]) == 0
+def test_other_images_under_the_same_name_are_not_the_run_s(copied, monkeypatch, capsys):
+    before = files_of(copied)
+    with monkeypatch.context() as patch:
+        patch.setattr(advnets.data.Dataset, "fingerprint", lambda self: "0" * 64)
+        assert main([*SMALL, "--epochs", "6", "--out", str(copied), "--resume"]) == 2
+        assert "was run on other data" in capsys.readouterr().err
+        assert main(["parzen", str(copied), "--num-samples", "60"]) == 2
+        assert "with other rows" in capsys.readouterr().err
+    assert files_of(copied) == before
+    assert main(["parzen", str(copied), "--num-samples", "60"]) == 0
 
 
 def test_a_damaged_newest_checkpoint_is_passed_over_and_said(copied, finished, capsys):
@@ -127,9 +102,5 @@ def test_training_repeats_bit_for_bit(tmp_path, monkeypatch, capsys):
     assert "equal, bit for bit" in said
     assert len(set(re.findall(r"[0-9a-f]{64}", said))) == 1
     assert not list(tmp_path.iterdir())
-    # Another seed ends elsewhere, so the digests say something.
-    digits = dataclasses.replace(bench.BENCHMARKS["digits"], recipe=small_recipe())
-    other = verify_replay(digits, Request(seed=3))
-    assert other.same
-    assert other.once not in said
     assert not Replayed("a", "a", "b").same
+    assert not Replayed("a", "b", "a").same

@@ -22,7 +22,6 @@ from advnets.bench.recipes import algorithm_of, build_players, stack
 from advnets.bench.settings import PREPROCESSING
 from advnets.draws import discriminator_draws
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 FULL_SIZE = bool(os.environ.get("ADVNETS_FULL_SIZE"))
 SHAPES = {
     "digits": (8, 8),

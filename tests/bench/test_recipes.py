@@ -11,8 +11,6 @@ from advnets import bench
 from advnets.bench.recipes import algorithm_of, build_players
 from advnets.bench.systems import Adversarial
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SHARED = {
     "image_size": None, "proper_folds": False, "order": "simultaneous",
     "objective": "non-saturating", "k": 1, "latent_size": 100, "learning_rate_divisor": 1.000004,

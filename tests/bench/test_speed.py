@@ -18,8 +18,6 @@ from advnets.bench.cli import main
 from advnets.bench.recipes import build_players
 from advnets.priors import Prior
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SPEED = Path(__file__).parents[2] / "bench" / "speed"
 
 

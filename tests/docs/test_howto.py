@@ -9,6 +9,8 @@ import jax
 import pytest
 from helpers import pages
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 @pytest.mark.parametrize("name", [name for name in pages.NAMES if name not in pages.SCRIPTS])
 def test_an_example_runs_and_shows_something(name, tmp_path, monkeypatch, capsys):

@@ -10,6 +10,8 @@ from helpers.games import assert_same_run, plain, train
 import advnets
 from advnets.training.checkpoints import CHECKPOINTS, MANIFEST, check_whole, newest_whole
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 KEY = jax.random.key(0)
 OLDER, NEWER = "20", "40"  # iterations: ten in each epoch
 
