@@ -312,7 +312,7 @@ def _sha256(array: np.ndarray) -> str:
 
 def _bytes(array: np.ndarray) -> memoryview:
     """A contiguous array's memory."""
-    return memoryview(array.reshape(-1).view(np.uint8))
+    return array.reshape(-1).view(np.uint8).data
 
 
 def _header_size(content: bytes) -> int:

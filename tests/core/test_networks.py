@@ -12,6 +12,8 @@ from helpers.recipes import CIFAR10
 import advnets
 from advnets import layers, networks, priors
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 TFD = functools.partial(
     networks.mlp_generator,
     latent_size=100,

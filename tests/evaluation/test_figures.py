@@ -12,6 +12,8 @@ import pytest
 
 from advnets import figures
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 @pytest.mark.parametrize("channels", [(), (3,)])
 def test_every_sample_and_neighbour_is_in_its_place(tmp_path, channels):

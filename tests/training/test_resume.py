@@ -26,6 +26,8 @@ from advnets import game, layers, objectives, preprocessing, priors, updates
 from advnets.players import Frozen, Stateful
 from advnets.training import Resident
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 KEY = jax.random.key(0)
 
 

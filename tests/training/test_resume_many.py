@@ -11,6 +11,8 @@ from helpers.many import RATES, RUNS, build, many, of_rate
 
 import advnets
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def evaluate(run, epoch, model):
     return {"run": run, "at": epoch, "mean": float(model.sample(jax.random.key(0), 3).mean())}

@@ -14,6 +14,8 @@ from advnets import conditions, priors
 from advnets.layers import Labelled
 from advnets.training import Resident, Streamed
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 KEY = jax.random.key(0)
 LABELS = np.arange(53) % 3
 

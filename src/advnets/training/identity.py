@@ -39,6 +39,11 @@ def changeable(name: str) -> bool:
     return name in CHANGEABLE
 
 
+def _flag(name: str) -> Any:
+    """A setting of JAX's as it is in this thread; the types of some versions don't know them."""
+    return getattr(jax.config, name)
+
+
 def numerics(keys: Key[Array, "*runs"]) -> dict[str, str]:
     """What else decides a run's numbers, beyond rounding: types, and how random numbers are made.
 
@@ -49,9 +54,9 @@ def numerics(keys: Key[Array, "*runs"]) -> dict[str, str]:
         A part of its identity.
     """
     return {
-        "precision of new arrays": "float64" if jax.config.jax_enable_x64 else "float32",
+        "precision of new arrays": "float64" if _flag("jax_enable_x64") else "float32",
         "random numbers": f"{jax.random.key_impl(keys)}, partitionable="
-        f"{jax.config.jax_threefry_partitionable}",
+        f"{_flag('jax_threefry_partitionable')}",
     }
 
 
@@ -70,7 +75,7 @@ def environment(devices: int) -> dict[str, str]:
         "the kind of devices": device.device_kind if device.platform != "cpu" else "cpu",
         "JAX": jax.__version__,
         "jaxlib": importlib.metadata.version("jaxlib"),
-        "precision of products": str(jax.config.jax_default_matmul_precision or "default"),
+        "precision of products": str(_flag("jax_default_matmul_precision") or "default"),
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
     }
 
