@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import re
+import signal
 import tempfile
 from pathlib import Path
 
@@ -59,6 +60,9 @@ class Place:
     def prepare(self):
         """Makes the folder, and the environment of all processes."""
         self.root.mkdir(exist_ok=True)
+        # A shell has a job in the background ignore Ctrl-C, and what it starts with it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         os.environ.update(ENVIRONMENT, JAX_COMPILATION_CACHE_DIR=str(self.root / "programs"))
 
     @property
