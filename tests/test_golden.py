@@ -113,6 +113,8 @@ def play_command(folder):
     kept = ("parzen", "best", "memorisation", "epochs", "updates", "order", "recipe")
     weights = load_file(folder / "generator.safetensors")
     metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    for row in metrics:
+        row.pop("model_sha256", None)  # of a file, which has its own form
     numbered = {f"{number:02}": weights[name] for number, name in enumerate(sorted(weights))}
     return numbered, {"metrics": metrics, "results": {name: results[name] for name in kept}}
 

@@ -82,12 +82,15 @@ def test_a_damaged_newest_checkpoint_is_passed_over_and_said(copied, finished, c
     assert numbers(copied / CHECKPOINTS) == [48, 24]
 
 
-def test_the_best_model_is_needed_and_checked_before_work(copied, capsys):
+def test_the_best_model_is_needed_and_checked_before_work(copied, tmp_path, capsys):
+    other = tmp_path / "other.safetensors"
+    advnets.save_model(other, advnets.priors.Normal(2))  # whole, and of something else
     best = copied / f"generator-epoch-{result_of(copied).best.epoch}.safetensors"
     whole = best.read_bytes()
     more = [*SMALL, "--epochs", "6", "--out", str(copied), "--resume"]
     for change, message in (
         (lambda: best.write_bytes(whole[:-1] + b"\x7f"), "SHA-256"),
+        (lambda: best.write_bytes(other.read_bytes()), "is not the model that the run saved"),
         (best.unlink, "the best model so far, is missing"),
     ):
         change()

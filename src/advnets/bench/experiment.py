@@ -33,6 +33,7 @@ from advnets.bench.folders import (
     check_best,
     check_checkpoints,
     check_data,
+    check_model,
     check_same,
     choose,
     digests,
@@ -531,6 +532,7 @@ def finish(
     if is_main_process():
         _draw(run, watch, fitted)
     _signals.check()
+    check_model(folder, best)
     best_model = system.load(folder / best_name(best.epoch), data.train.shape[1:])
     samples = watch.samples(epochs, fitted.model)
     bar = tqdm(total=3, desc="scoring", unit=" rows of the table", disable=not progress)

@@ -226,24 +226,40 @@ def check_best(folder: Path) -> None:
     Raises:
         ValueError: if it is missing or damaged.
     """
-    found = newest_manifest(folder)
-    if found is None:
+    own = bool(numbers(folder / CHECKPOINTS))
+    above, name = (folder, "") if own else (folder.parent, folder.name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they come when the run goes on
+        found = newest_whole(above / CHECKPOINTS)
+    if found is None or name not in found[1].runs:
         return
-    place, name, _ = found
-    try:
-        rows = _rows(read_log(place, name), place)
-    except OSError:
-        return  # a damaged checkpoint, which is passed over
-    best = best_row(rows)
-    path = folder / best_name(best.epoch if best else 0)
-    if best is None:
-        return
+    best = best_row(_rows(read_log(found[0], name), found[0]))
+    if best is not None:
+        check_model(folder, best)
+
+
+def check_model(folder: Path, best: Measured) -> None:
+    """Checks that the file of the best model is whole, and of this run.
+
+    Args:
+        folder: the run's.
+        best: the best row of its metrics.
+
+    Raises:
+        ValueError: if it is missing, damaged, or another run's.
+    """
+    path = folder / best_name(best.epoch)
     if not path.exists():
         raise ValueError(
             f"{path}, the best model so far, is missing; restore it from a copy, or start again in "
             "another folder with --out"
         )
     advnets.model_files.digest_of(path)
+    if best.model_sha256 not in (None, _files.sha256(path)):
+        raise ValueError(
+            f"{path} is not the model that the run saved: its SHA-256 is not that on record; "
+            "restore it from a copy, or start again in another folder with --out"
+        )
 
 
 def newest_manifest(folder: Path) -> tuple[Path, str, Manifest] | None:

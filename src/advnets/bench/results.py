@@ -142,10 +142,12 @@ class Measured(msgspec.Struct, frozen=True):
     Attributes:
         epoch: which one.
         validation: its likelihood on validation rows, if it was measured.
+        model_sha256: of the file of its model, if that was kept as the best so far.
     """
 
     epoch: int
     validation: LogLikelihood | None = None
+    model_sha256: str | None = None
 
     @property
     def mean(self) -> float:

@@ -73,13 +73,15 @@ class Watch:
         estimate = validate(
             self.samples(epoch, model), self.data, on_host(self.settings.preprocessing)
         )
+        kept = {}
         if is_main_process():
-            self._keep_best(epoch, model, estimate.validation.mean)
+            kept = self._keep_best(epoch, model, estimate.validation.mean)
             self.draw(model)
         return {
             "validation": dataclasses.asdict(estimate.validation),
             "bandwidth": estimate.bandwidth,
             "at_grid_end": estimate.at_grid_end,
+            **kept,
         }
 
     def row(self, epoch: int, model: Sampler | None = None, **numbers: Any) -> Metrics:
@@ -104,18 +106,20 @@ class Watch:
             _files.replace(log, b"".join(lines[: epoch - 1]) + line.encode())
         return row
 
-    def _keep_best(self, epoch: int, model: Any, likelihood: float) -> None:
+    def _keep_best(self, epoch: int, model: Any, likelihood: float) -> dict[str, str]:
+        """Saves a model that is better than those before; its SHA-256 goes on record."""
         log = self.folder / METRICS
         earlier = [row for row in read_rows(log) if row.epoch < epoch] if log.exists() else []
         best = best_row(earlier)
         if best is not None and likelihood <= best.mean:
-            return
+            return {}
         # A file for each, and the best before it kept: a run may be resumed from there.
         advnets.save_model(self.folder / best_name(epoch), model)
         kept = {best_name(epoch)} | ({best_name(best.epoch)} if best else set())
         for path in self.folder.glob(best_name("*")):
             if path.name not in kept:
                 path.unlink()
+        return {"model_sha256": _files.sha256(self.folder / best_name(epoch))}
 
     def draw(self, model: Any) -> None:
         """Figure 2 of the model as it is."""
