@@ -8,7 +8,7 @@ import pytest
 from helpers.games import assert_same_run, plain, train
 
 import advnets
-from advnets.training.checkpoints import CHECKPOINTS, MANIFEST, check_whole, newest_whole
+from advnets.training.checkpoints import CHECKPOINTS, MANIFEST, check_whole, newest_whole, numbers
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -154,3 +154,13 @@ def test_brackets_in_a_path_are_no_obstacle(tmp_path, whole):
     folder = tmp_path / "run[1] *? \\ ::"
     run(4, folder, resume=False)
     assert_same_run(whole, run(6, folder))
+
+
+def test_a_damaged_checkpoint_does_not_take_the_place_of_a_whole_one(copied):
+    """What is kept beside the newest is the one that the run went on from."""
+    (copied / CHECKPOINTS / NEWER / MANIFEST).write_text("{}")
+    with pytest.warns(RuntimeWarning, match="of iteration 20"):
+        run(6, copied, evaluate_every=6)  # whose next checkpoint is that of iteration 60
+    assert numbers(copied / CHECKPOINTS) == [60, 20]
+    for number in ("60", "20"):
+        check_whole(copied / CHECKPOINTS / number)

@@ -28,8 +28,6 @@ from advnets.training.devices import agree, barrier, is_main_process
 CHECKPOINTS, MANIFEST, ARRAYS, RUNS = "checkpoints", "manifest.json", "arrays", "runs"
 # Where a shard begins in its array, and its shape.
 Place: TypeAlias = list[list[int]]
-# The newest ones that are kept: if one is damaged, there is another.
-KEPT = 2
 
 
 class CheckpointError(ValueError):
@@ -159,8 +157,9 @@ def save_checkpoint(
     state: State,
     logs: Mapping[str, bytes],
     unfinished: Mapping[str, Mapping[str, np.ndarray]],
+    before: int,
 ) -> None:
-    """Writes a checkpoint, and removes those that are too old.
+    """Writes a checkpoint, and removes all others but the one before it.
 
     Args:
         folder: the folder of checkpoints.
@@ -168,6 +167,7 @@ def save_checkpoint(
         state: the state.
         logs: the rows of each run's metrics, as they are on disk.
         unfinished: what each run's iterations since the end of an epoch saw.
+        before: the iteration of the checkpoint that the run last wrote, or went on from.
 
     Raises:
         OSError: if the disk is full, say; the checkpoints that there are stay.
@@ -196,7 +196,9 @@ def save_checkpoint(
                 if seen:
                     _files.replace(_unfinished_of(partial, run), save(dict(seen)))
             _finish(partial, place, manifest)
-            _remove_old(folder, manifest.iteration)
+            for number in numbers(folder):
+                if number not in (manifest.iteration, before):
+                    shutil.rmtree(folder / f"{number}", ignore_errors=True)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
@@ -218,13 +220,6 @@ def _finish(partial: Path, place: Path, manifest: Manifest) -> None:
     shutil.rmtree(place, ignore_errors=True)  # one that is damaged
     partial.rename(place)
     _files.sync_folder(place.parent)
-
-
-def _remove_old(folder: Path, newest: int) -> None:
-    kept = [number for number in numbers(folder) if number <= newest][:KEPT]
-    for number in numbers(folder):
-        if number not in kept:
-            shutil.rmtree(folder / f"{number}", ignore_errors=True)
 
 
 def numbers(folder: Path) -> list[int]:

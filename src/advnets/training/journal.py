@@ -361,6 +361,7 @@ class Journal:
             state,
             {n: r.content() for n, r in zip(self._names, self.records, strict=True)},
             {n: r.unfinished() for n, r in zip(self._names, self.records, strict=True)},
+            self._saved,
         )
         self._saved, self._saved_at = iteration, time.monotonic()
 
