@@ -58,6 +58,12 @@ def install() -> None:
             signal.signal(number, _note)
 
 
+def ignore() -> None:
+    """Ignores signals from now on: all that was asked for is done, and the process is ending."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
+
+
 @contextlib.contextmanager
 def noted() -> Iterator[None]:
     """Notes signals meanwhile, where they have their usual effect.

@@ -1,5 +1,7 @@
 """A finished run scored anew: as it was scored, with more samples, stopped and gone on with."""
 
+import errno
+
 import msgspec
 import pytest
 from helpers.runs import result_of
@@ -72,3 +74,17 @@ def test_a_run_of_a_benchmark_that_is_not_known_is_refused(tmp_path, monkeypatch
     monkeypatch.delitem(bench.BENCHMARKS, "pixels")
     assert main(["parzen", str(tmp_path / "run")]) == 2
     assert "there is no benchmark 'pixels'; add it to" in capsys.readouterr().err
+
+
+def test_what_fails_after_work_has_begun_is_no_refusal(copied, tmp_path, monkeypatch, capsys):
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(results, "write", full)
+    assert main(["parzen", str(copied), "--num-samples", "300"]) == 3
+    assert "parzen-300.json: No space left on device; when" in capsys.readouterr().err
+    out = tmp_path / "rows.json"
+    given = ["references", "--dataset", "digits", "--iterations", "1", "--out", str(out)]
+    assert main(given) == 3
+    out.touch()
+    assert main(given) == 2

@@ -14,14 +14,17 @@ import sys
 import tempfile
 from pathlib import Path
 
+import msgspec
 from tqdm import tqdm
 
+from advnets.bench.results import Provenance
 from faults import damage, kills, stops
 from faults.subjects import Place
 
 # What may come of a trial; anything else is a fault.
 GOOD = {
     *("same", "harmless", "refused in a sentence", "the checkpoint before was used"),
+    "the run was done before",
     *("one worked, the other was refused", "it had room"),
 }
 EXPERIMENTS = {
@@ -53,7 +56,9 @@ def main():
     out = options.out or Path(tempfile.mkdtemp(prefix="advnets-faults-"))
     out.mkdir(parents=True, exist_ok=True)
     place = Place((out / "trials").absolute())
-    place.root.mkdir(exist_ok=True)
+    place.prepare()
+    with (out / "provenance.jsonl").open("a") as file:
+        file.write(msgspec.json.encode(Provenance.here()).decode() + "\n")
     bad = 0
     for name in options.experiment:
         bad += attack(

@@ -6,15 +6,23 @@ import json
 import random
 import shutil
 import signal
+import threading
 import time
 
 from advnets.training.checkpoints import CHECKPOINTS, numbers, read_manifest
 from faults.subjects import INTERVAL, SUBJECTS, launch, numbers_of, resumed, run
 
+making = threading.Lock()
 
-@functools.cache
+
 def reference(place, subject):
     """The numbers of an uninterrupted run, its seconds and its file operations."""
+    with making:
+        return made_reference(place, subject)
+
+
+@functools.cache
+def made_reference(place, subject):
     folder = place.root / f"reference-{subject.replace(' ', '-')}"
     if not (folder.parent / f"{folder.name}.json").exists():
         shutil.rmtree(folder, ignore_errors=True)

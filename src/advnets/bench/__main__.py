@@ -2,6 +2,8 @@
 
 import sys
 
+from advnets import _signals
+
 try:
     from advnets.bench.cli import main
 except ModuleNotFoundError as missing:
@@ -9,4 +11,6 @@ except ModuleNotFoundError as missing:
     sys.exit(2)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    _signals.ignore()
+    sys.exit(code)

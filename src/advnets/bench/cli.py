@@ -14,7 +14,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 import tyro
 
 from advnets import _documents, _signals
-from advnets.bench import report, table1
+from advnets.bench import report, rescoring, table1
 from advnets.bench.benchmark import Benchmark
 from advnets.bench.catalogue import BENCHMARKS
 from advnets.bench.checking import check_run
@@ -22,9 +22,8 @@ from advnets.bench.experiment import Request, execute, prepare
 from advnets.bench.failures import Again, ExitCode, Refused, before_work, guarded
 from advnets.bench.processes import Processes, join
 from advnets.bench.recorded import recorded
-from advnets.bench.reference_rows import record
+from advnets.bench.reference_rows import prepare_record
 from advnets.bench.replay import verify_replay
-from advnets.bench.rescoring import rescore
 from advnets.bench.results import Entry
 from advnets.bench.settings import Preprocessing, Settings
 from advnets.training.devices import is_main_process
@@ -267,13 +266,14 @@ def _parzen(arguments: list[str], again: Again) -> int:
     )
     again.sentence = "the same command continues it"
     with before_work():
-        result = rescore(
+        score = rescoring.prepare(
             options.run,
             options.num_samples,
             best=options.best,
             devices=options.devices,
             data_dir=options.data_dir,
         )
+    result = score(True)
     print("Parzen log-likelihood of the test set, nats:")
     label = f"{options.num_samples} samples, {result.generator} ({result.epoch})"
     print(report.scored(label, result.parzen))
@@ -289,7 +289,7 @@ def _references(arguments: list[str], _: Again) -> int:
         description=f"The reference rows of Table 1: {REFERENCES}.",
     )
     with before_work():
-        result = record(
+        score = prepare_record(
             options.dataset,
             out=options.out,
             data_dir=options.data_dir,
@@ -297,6 +297,7 @@ def _references(arguments: list[str], _: Again) -> int:
             iterations=options.iterations,
             seed=options.seed,
         )
+    result = score()
     print(f"Parzen log-likelihood of {options.dataset}'s test set, nats:")
     for label, found in (
         ("training images", result.training_images),

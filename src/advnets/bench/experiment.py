@@ -535,22 +535,21 @@ def finish(
     check_model(folder, best)
     best_model = system.load(folder / best_name(best.epoch), data.train.shape[1:])
     samples = watch.samples(epochs, fitted.model)
-    bar = tqdm(total=3, desc="scoring", unit=" rows of the table", disable=not progress)
-    last = score(samples, data, preprocess, progress=progress)
-    bar.update()
+    with tqdm(total=3, desc="scoring", unit=" rows of the table", disable=not progress) as bar:
+        last = score(samples, data, preprocess, progress=progress)
+        bar.update()
+        _signals.check()
+        of_best = score(
+            watch.samples(best.epoch, best_model),
+            first_fold(data, proper_folds=settings.proper_folds),
+            preprocess,
+            progress=progress,
+        )
+        bar.update()
+        _signals.check()
+        real = training_images or score_training_images(run)
+        bar.update()
     _signals.check()
-    of_best = score(
-        watch.samples(best.epoch, best_model),
-        first_fold(data, proper_folds=settings.proper_folds),
-        preprocess,
-        progress=progress,
-    )
-    bar.update()
-    _signals.check()
-    real = training_images or score_training_images(run)
-    bar.update()
-    _signals.check()
-    bar.close()
     subject = Subject(
         fitted.model, watch.key, lambda rows: _first(samples, rows), data, preprocess, folder
     )

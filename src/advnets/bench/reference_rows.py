@@ -1,6 +1,7 @@
 """The reference rows of Table 1: what real images, and their centroids, score as samples."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -102,6 +103,42 @@ def record(
         FileExistsError: if the file is there.
         ValueError: for a setting out of range, or data that can't be had.
     """
+    return prepare_record(
+        name,
+        out=out,
+        data_dir=data_dir,
+        preprocessing=preprocessing,
+        iterations=iterations,
+        seed=seed,
+    )()
+
+
+def prepare_record(
+    name: str,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    preprocessing: Preprocessing = "unit",
+    iterations: int = 20,
+    seed: int = 0,
+) -> Callable[[], ReferenceRows]:
+    """What [`advnets.bench.reference_rows.record`][] does before any work.
+
+    Args:
+        name: see there, as the other arguments.
+        out: likewise.
+        data_dir: likewise.
+        preprocessing: likewise.
+        iterations: likewise.
+        seed: likewise.
+
+    Returns:
+        A function that does the rest.
+
+    Raises:
+        FileExistsError: see there.
+        ValueError: likewise.
+    """
     path = Path(out or f"runs/references-{name.replace('/', '-')}.json")
     if path.exists():
         raise FileExistsError(f"{path} exists; choose another file with --out")
@@ -111,18 +148,22 @@ def record(
     path.parent.mkdir(parents=True, exist_ok=True)
     origin = Provenance.here()
     dataset = advnets.data.load(name, data_dir)
-    rows = references(dataset, preprocessing=preprocessing, iterations=iterations, seed=seed)
-    result = ReferenceRows(
-        dataset=name,
-        preprocessing=preprocessing,
-        seed=seed,
-        training_images=rows["training_images"],
-        centroids=rows["centroids"],
-        data=dataset.source,
-        provenance=origin,
-    )
-    results.write(path, result)
-    return result
+
+    def work() -> ReferenceRows:
+        rows = references(dataset, preprocessing=preprocessing, iterations=iterations, seed=seed)
+        result = ReferenceRows(
+            dataset=name,
+            preprocessing=preprocessing,
+            seed=seed,
+            training_images=rows["training_images"],
+            centroids=rows["centroids"],
+            data=dataset.source,
+            provenance=origin,
+        )
+        results.write(path, result)
+        return result
+
+    return work
 
 
 def recorded_centroids(settings: Settings) -> Reference | None:

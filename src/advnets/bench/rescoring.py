@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,35 @@ def rescore(
         Section 5, Table 1. How the likelihood moves with the number of samples: Theis et al. 2016,
         "A note on the evaluation of generative models".
     """
+    work = prepare(folder, num_samples, best=best, devices=devices, data_dir=data_dir)
+    return work(progress)
+
+
+def prepare(
+    folder: str | os.PathLike[str],
+    num_samples: int,
+    *,
+    best: bool = False,
+    devices: int = 1,
+    data_dir: str | os.PathLike[str] | None = None,
+) -> Callable[[bool], Rescored]:
+    """What [`advnets.bench.rescore`][] does before any work: all that can be refused is, here.
+
+    Args:
+        folder: see there, as the other arguments.
+        num_samples: likewise.
+        best: likewise.
+        devices: likewise.
+        data_dir: likewise.
+
+    Returns:
+        A function that scores the samples, given whether to show progress.
+
+    Raises:
+        ValueError: see there.
+        FileNotFoundError: likewise.
+        FileExistsError: likewise.
+    """
     origin = Provenance.here()
     folder = Path(folder)
     if num_samples < 1:
@@ -170,27 +200,31 @@ def rescore(
     epoch = result.best.epoch if best else result.epochs
     watch = Watch(settings, data, folder, system.sample_key(config.seed))
     notes = folder / f"{out.stem}-unfinished"
-    notes.mkdir(exist_ok=True)
-    with _locks.locked(notes), system.context():
-        scored = score(
-            watch.samples(epoch, model, num_samples),
-            first_fold(data, proper_folds=settings.proper_folds) if best else data,
-            on_host(settings.preprocessing),
-            devices=jax.local_devices()[:devices],
-            notes=notes,
-            progress=progress,
+
+    def work(progress: bool) -> Rescored:
+        notes.mkdir(exist_ok=True)
+        with _locks.locked(notes), system.context():
+            scored = score(
+                watch.samples(epoch, model, num_samples),
+                first_fold(data, proper_folds=settings.proper_folds) if best else data,
+                on_host(settings.preprocessing),
+                devices=jax.local_devices()[:devices],
+                notes=notes,
+                progress=progress,
+            )
+        rescored = Rescored(
+            benchmark=config.benchmark,
+            seed=config.seed,
+            generator="best epoch on validation" if best else "last epoch",
+            epoch=epoch,
+            parzen=scored,
+            caveat=CAVEAT,
+            data=data.source,
+            run=result.provenance,
+            provenance=origin,
         )
-    rescored = Rescored(
-        benchmark=config.benchmark,
-        seed=config.seed,
-        generator="best epoch on validation" if best else "last epoch",
-        epoch=epoch,
-        parzen=scored,
-        caveat=CAVEAT,
-        data=data.source,
-        run=result.provenance,
-        provenance=origin,
-    )
-    results.write(out, rescored)
-    shutil.rmtree(notes, ignore_errors=True)
-    return rescored
+        results.write(out, rescored)
+        shutil.rmtree(notes, ignore_errors=True)
+        return rescored
+
+    return work
