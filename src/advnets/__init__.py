@@ -7,8 +7,6 @@ traced, so at no cost to a compiled step); `ADVNETS_TYPECHECK=0` in the environm
 off.
 """
 
-import contextlib
-import os
 import sys
 
 from advnets import _signals
@@ -17,15 +15,9 @@ if sys.argv[:1] == ["-m"] and "advnets.bench" in sys.orig_argv:
     # The command line, which is to be stopped well from here on: the imports take a while.
     _signals.install()
 
-from jaxtyping import install_import_hook
+from advnets import _checking
 
-from advnets import _checking  # before the hook, which it is part of
-
-with (
-    contextlib.nullcontext()
-    if os.environ.get("ADVNETS_TYPECHECK") == "0"
-    else install_import_hook("advnets", f"{_checking.__name__}.checked")
-):
+with _checking.of_modules("advnets"):
     from advnets import algorithms as algorithms
     from advnets import batches as batches
     from advnets import conditions as conditions

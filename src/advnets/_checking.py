@@ -4,13 +4,15 @@ An int will do wherever a float is asked for. What fails is described by its kin
 never printed: a list of a million numbers takes as long as one of two.
 """
 
+import contextlib
 import functools
 import inspect
+import os
 import re
 import reprlib
 import types
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import beartype.door
 import jax
@@ -40,6 +42,16 @@ class TypeCheckError(jaxtyping.TypeCheckError, jaxtyping.AnnotationError):
     It is an `AnnotationError` too since those alone pass through jaxtyping as they are. Of any
     other, jaxtyping makes a text that holds all arguments in full.
     """
+
+
+def of_modules(*names: str) -> contextlib.AbstractContextManager[Any]:
+    """Checks the signatures of modules of these names, and of those in them.
+
+    As a context, of the modules that are imported meanwhile; of all from now on otherwise.
+    """
+    if os.environ.get("ADVNETS_TYPECHECK") == "0":
+        return contextlib.nullcontext()
+    return jaxtyping.install_import_hook(names, f"{__name__}.checked")
 
 
 def checked(function: Function) -> Function:
@@ -175,6 +187,8 @@ def _array(annotation: Any, *, either: bool) -> str:
 def _plain(annotation: Any) -> str:
     if annotation is None or annotation is types.NoneType:
         return "None"
+    if get_origin(annotation) is Literal:
+        return "one of " + ", ".join(map(repr, get_args(annotation)))
     name = annotation.__name__ if isinstance(annotation, type) else str(annotation)
     # Without the modules that names are from.
     return re.sub(r"\b[A-Za-z_][\w.]*\.(?=\w)", "", name)

@@ -373,8 +373,8 @@ class Algorithm(abc.ABC):
         """What a step reports: what was seen of the discriminator, the others' costs, and norms.
 
         Args:
-            values: the costs of the players that moved.
-            gradients: their gradients.
+            values: the costs of the players that moved, by name.
+            gradients: their gradients, by the same names.
             seen: what was seen of the discriminator.
             state: the state, for the number of the iteration.
 

@@ -35,7 +35,7 @@ def uniform_range(
         An array of that shape.
 
     Raises:
-        ValueError: if the range is negative or not finite.
+        ValueError: if the range is negative or not finite in float32, or a size is not positive.
 
     Example:
         >>> import jax
@@ -47,9 +47,14 @@ def uniform_range(
     References:
         `irange` in the released recipes.
     """
-    if not 0 <= weight_range < math.inf:
-        raise ValueError(f"the weights' range must be at least 0 and finite; got {weight_range}")
-    return jax.random.uniform(key, shape, minval=-weight_range, maxval=weight_range)
+    bound = float(weight_range)
+    if not 0 <= 2 * bound <= float(jnp.finfo(jnp.float32).max):
+        raise ValueError(
+            f"the weights' range must be at least 0 and finite in float32; got {weight_range}"
+        )
+    if not all(1 <= size < 2**31 for size in shape):
+        raise ValueError(f"a layer's sizes must be at least 1 and below 2**31; got {shape}")
+    return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
 
 
 def linear(

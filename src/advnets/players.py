@@ -144,7 +144,13 @@ class Players(eqx.Module):
 
         Returns:
             The players, with the prior and the condition of these.
+
+        Raises:
+            ValueError: if a player is missing.
         """
+        missing = sorted(self.named.keys() - named.keys())
+        if missing:
+            raise ValueError(f"all players must be given by name; {', '.join(missing)} is missing")
         others = {name: named[name] for name in self.others}
         return Players(
             named["generator"], named["discriminator"], self.prior, self.condition, others

@@ -21,9 +21,14 @@ class Prior(eqx.Module):
         if self.size < 1:
             raise ValueError(f"a latent vector has at least 1 component; got {self.size}")
 
+    def _shape(self, n: int) -> tuple[int, int]:
+        if not 0 <= n < 2**31:
+            raise ValueError(f"the number of latent vectors must be from 0 to 2**31; got {n}")
+        return n, self.size
+
     @abc.abstractmethod
     def __call__(self, key: Key[Array, ""], n: int) -> Float[Array, " n size"]:
-        """Draws `n` independent latent vectors."""
+        """Draws `n` independent latent vectors; raises a ValueError if `n` is negative."""
 
 
 class Uniform(Prior):
@@ -31,6 +36,9 @@ class Uniform(Prior):
 
     Attributes:
         size: the number of components of z.
+
+    Raises:
+        ValueError: if the size is below 1.
 
     Example:
         >>> import jax
@@ -46,7 +54,7 @@ class Uniform(Prior):
 
     def __call__(self, key: Key[Array, ""], n: int) -> Float[Array, " n size"]:
         bound = 3**0.5
-        return jax.random.uniform(key, (n, self.size), minval=-bound, maxval=bound)
+        return jax.random.uniform(key, self._shape(n), minval=-bound, maxval=bound)
 
 
 class Normal(Prior):
@@ -54,6 +62,9 @@ class Normal(Prior):
 
     Attributes:
         size: the number of components of z.
+
+    Raises:
+        ValueError: if the size is below 1.
 
     Example:
         >>> import jax
@@ -68,7 +79,7 @@ class Normal(Prior):
     size: int = eqx.field(static=True, default=100)
 
     def __call__(self, key: Key[Array, ""], n: int) -> Float[Array, " n size"]:
-        return jax.random.normal(key, (n, self.size))
+        return jax.random.normal(key, self._shape(n))
 
 
 class Spherical(Prior):
@@ -76,6 +87,9 @@ class Spherical(Prior):
 
     Attributes:
         size: the number of components of z.
+
+    Raises:
+        ValueError: if the size is below 1.
 
     Example:
         >>> import jax
@@ -92,5 +106,5 @@ class Spherical(Prior):
     size: int = eqx.field(static=True, default=100)
 
     def __call__(self, key: Key[Array, ""], n: int) -> Float[Array, " n size"]:
-        normal = jax.random.normal(key, (n, self.size))
+        normal = jax.random.normal(key, self._shape(n))
         return normal / jnp.linalg.norm(normal, axis=1, keepdims=True)

@@ -66,11 +66,7 @@ def test_bad_input_is_refused_in_a_sentence_before_any_work(
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("ADVNETS_DATA", raising=False)
-    try:
-        code = main(arguments)
-    except SystemExit as stop:
-        code = stop.code
-    assert code == 2
+    assert main(arguments) == 2
     captured = capsys.readouterr()
     assert message in " ".join((captured.err + captured.out).replace("│", " ").split())
     assert not list(tmp_path.iterdir())

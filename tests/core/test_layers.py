@@ -174,7 +174,13 @@ def test_a_gradient_of_zero_has_no_floor():
         (lambda: layers.GaussianNoise(-1.0), "at least 0; got -1"),
         (lambda: layers.GradientFloor(0.0), "must be above 0 and finite; got 0.0"),
         (lambda: layers.Labelled(eqx.nn.Identity(), 0), "at least 1 class; got 0"),
-        (lambda: layers.linear(jax.random.key(0), 2, 3, -1.0), "at least 0 and finite; got -1.0"),
+        (
+            lambda: layers.linear(jax.random.key(0), 2, 3, -1.0),
+            "at least 0 and finite in float32; got -1.0",
+        ),
+        (lambda: layers.linear(jax.random.key(0), 2, 3, 2e38), "finite in float32; got 2e"),
+        (lambda: layers.linear(jax.random.key(0), 0, 3, 0.1), r"below 2\*\*31; got \(3, 0\)"),
+        (lambda: layers.linear(jax.random.key(0), 2, 2**31, 0.1), r"got \(2147483648, 2\)"),
     ],
 )
 def test_settings_out_of_range_are_refused(build, message):

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers.games import Dense, leaves, same
+from helpers.games import Dense, leaves, plain, same
 
 import advnets
 from advnets import layers, players, priors
@@ -138,6 +138,14 @@ def test_without_a_key_a_discriminator_has_no_dropout(key, layer):
     np.testing.assert_allclose(
         players.judge(None, discriminator, x), x.sum(axis=1), rtol=1e-5, atol=1e-5
     )
+
+
+def test_players_are_replaced_all_together():
+    ours = plain(jax.random.key(0))
+    other = plain(jax.random.key(1))
+    assert eqx.tree_equal(ours.replaced(other.named), other)
+    with pytest.raises(ValueError, match="discriminator is missing"):
+        ours.replaced({"generator": other.generator})
 
 
 def test_a_discriminator_must_give_one_logit(key):

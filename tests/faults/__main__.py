@@ -18,13 +18,14 @@ import msgspec
 from tqdm import tqdm
 
 from advnets.bench.results import Provenance
-from faults import damage, kills, stops
+from faults import calls, damage, kills, stops
 from faults.subjects import Place
 
 # What may come of a trial; anything else is a fault.
 GOOD = {
     *("same", "harmless", "refused in a sentence", "the checkpoint before was used"),
-    "the run was done before",
+    *("the run was done before", "a result", "a documented exception"),
+    "a NaN of what was not finite or overflows",
     *("one worked, the other was refused", "it had room"),
 }
 EXPERIMENTS = {
@@ -37,6 +38,7 @@ EXPERIMENTS = {
     "signals": (stops.signalled, "SIGINT, SIGTERM and SIGHUP at random moments"),
     "pairs": (stops.paired, "two processes in one folder within two seconds"),
     "disk": (stops.full_disk, "a full disk at random sizes"),
+    "calls": (calls.trial, "public functions called with extremes"),
 }
 
 

@@ -8,7 +8,14 @@ import pytest
 from helpers.games import assert_same_run, plain, train
 
 import advnets
-from advnets.training.checkpoints import CHECKPOINTS, MANIFEST, check_whole, newest_whole, numbers
+from advnets.training.checkpoints import (
+    CHECKPOINTS,
+    MANIFEST,
+    check_whole,
+    newest_whole,
+    numbers,
+    restore,
+)
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -148,6 +155,16 @@ def test_what_is_left_of_a_killed_save_is_no_checkpoint(copied):
     shutil.copytree(copied / CHECKPOINTS / NEWER, copied / CHECKPOINTS / "60.partial")
     (copied / CHECKPOINTS / "notes").mkdir()
     assert newest_whole(copied / CHECKPOINTS)[0].name == NEWER
+
+
+def test_an_array_with_a_part_missing_is_not_made_up(copied):
+    place = copied / CHECKPOINTS / NEWER
+    like = advnets.Algorithm1().for_epochs_of(10).init(plain(KEY))
+    manifest = check_whole(place)
+    (arrays,) = place.glob("arrays-*")
+    arrays.rename(place / "elsewhere")
+    with pytest.raises(advnets.CheckpointError, match="lacks parts of its arrays"):
+        restore(place, manifest, like)
 
 
 def test_brackets_in_a_path_are_no_obstacle(tmp_path, whole):

@@ -38,6 +38,15 @@ def test_epochs_have_orders_of_their_own_and_leave_out_other_rows():
     assert len({row for order in orders for row in set(range(53)) - set(order)}) > 40
 
 
+def test_training_may_be_followed_step_by_step_without_compilation():
+    compiled = train(1, plain(KEY))
+    with jax.disable_jit():
+        followed = train(1, plain(KEY))
+    for name in ("value", "real_output"):
+        one, other = (run.metrics[0]["discriminator"][name] for run in (compiled, followed))
+        assert one == pytest.approx(other, rel=1e-5)
+
+
 def test_training_sees_what_preprocessing_makes_of_each_image():
     inside = train(1, data=Resident(images(), preprocessing.gcn), algorithm=advnets.Algorithm1(k=2))
     before = train(

@@ -94,6 +94,18 @@ def test_the_projection_is_the_nearest_probability_vector():
         assert ((others - nearest) @ (values - nearest)).max() <= 1e-12
 
 
+@pytest.mark.parametrize("shift", [0.0, -7.5, 3e38, -1e300])
+def test_the_projection_is_the_same_for_numbers_shifted_alike(shift):
+    values = np.array([2.0, 1.5, 0.0]) + shift
+    expected = [0.75, 0.25, 0.0] if abs(shift) < 10 else [1 / 3] * 3  # where they are equal
+    np.testing.assert_allclose(descent.onto_simplex(values), expected, rtol=1e-12)
+
+
+def test_what_is_not_finite_has_no_projection():
+    with pytest.raises(ValueError, match="finite"):
+        descent.onto_simplex(np.array([0.5, np.inf]))
+
+
 def test_the_gradient_is_that_of_the_criterion():
     def value(model):
         return np.sum(DATA[:4] * np.log(DATA[:4] / (DATA + model)[:4])) + np.sum(

@@ -82,13 +82,17 @@ def test_random_pairs_are_probability_vectors(seed):
         (((1.0, 0.0),), (2,), "1.0, 0.0"),
         (((0.0, 1.0),), (0,), "0"),
         (((0.0, np.inf),), (2,), "inf"),
-        (((0.0, 1.0),), (4.5,), "4.5"),
         ((), (), "axis"),
     ],
 )
 def test_no_grid(bounds, cells, named):
     with pytest.raises(ValueError, match=named):
         Grid(bounds, cells)
+
+
+def test_cells_are_counted_in_whole_numbers():
+    with pytest.raises(TypeError, match="cells must be"):
+        Grid(((0.0, 1.0),), (4.5,))
 
 
 def test_no_cell_inside():

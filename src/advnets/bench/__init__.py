@@ -9,6 +9,10 @@ system of another kind is a subclass of [`advnets.bench.systems.System`][].
 with more samples.
 """
 
+from advnets import _checking
+
+_checking.of_modules("advnets.bench")
+
 from advnets.bench.benchmark import Benchmark as Benchmark
 from advnets.bench.catalogue import BENCHMARKS as BENCHMARKS
 from advnets.bench.experiment import run as run

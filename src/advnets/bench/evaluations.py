@@ -70,10 +70,9 @@ class Memorisation(Evaluation):
         return {name: float(value) for name, value in fields.items() if np.ndim(value) == 0}
 
     def line(self, found: Json) -> str:
-        assert isinstance(found, dict)
         return (
             f"Memorisation: a sample is nearer to its nearest training image than a held-out image "
-            f"to its own in {found['auc']:.0%} of pairs"
+            f"to its own in {_number(found, 'auc'):.0%} of pairs"
         )
 
 
@@ -97,12 +96,18 @@ class Spread(Evaluation):
         return {"standard_deviation_ratio": spread}
 
     def line(self, found: Json) -> str:
-        assert isinstance(found, dict)
-        ratio = found["standard_deviation_ratio"]
-        if ratio is None:
+        if found == {"standard_deviation_ratio": None}:
             return "Spread: the data do not vary"
+        ratio = _number(found, "standard_deviation_ratio")
         alike = ": nearly all are alike" if ratio < COLLAPSED else ""
         return f"Spread: samples vary {ratio:.2f} times as much as held-out images{alike}"
+
+
+def _number(found: Json, name: str) -> float:
+    number = found.get(name) if isinstance(found, dict) else None
+    if not isinstance(number, int | float):
+        raise ValueError(f"a result of this evaluation has a number {name!r}; got {found!r:.200}")
+    return number
 
 
 EVALUATIONS: dict[str, Evaluation] = {"memorisation": Memorisation(), "spread": Spread()}

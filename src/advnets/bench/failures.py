@@ -110,6 +110,8 @@ def _sentence_of(work: Callable[[Again], int], again: Again) -> int:
         return _said(ExitCode.DAMAGED, f"{_of_os(error)}; when that is mended, {again.sentence}")
     except MemoryError as error:
         return _said(ExitCode.MEMORY, f"not enough memory ({error}); {SMALLER}")
+    except SystemExit as ended:  # of the parser of options, which has said why
+        return ended.code if isinstance(ended.code, int) else ExitCode.REFUSED
     except KeyboardInterrupt as stopped:
         return _stopped(stopped, again.sentence)
     except ValueError as error:

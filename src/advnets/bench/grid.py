@@ -38,8 +38,13 @@ def seeds_result(folder: Path, outcomes: Outcomes) -> SeedsResult:
 
     Returns:
         What the folder's `results.json` holds.
+
+    Raises:
+        ValueError: if no run has a result.
     """
     found = [one for _, one in outcomes if one is not None]
+    if not found:
+        raise ValueError("no run has a result")
     first = outcomes[0][0]
     summary = SeedsResult(
         benchmark=first.name,
@@ -82,6 +87,8 @@ def sweep_result(folder: Path, learning_rates: Sequence[float], outcomes: Outcom
         for number, rate in enumerate(learning_rates)
     )
     found = [one for _, one in outcomes if one is not None]
+    if not found:
+        raise ValueError("no run has a result")
     first = outcomes[0][0]
     recipe = {name: value for name, value in found[0].recipe.items() if name != "learning_rate"}
     summary = SweepResult(

@@ -543,12 +543,17 @@ def distribution(values: Sequence[float]) -> Distribution:
     Returns:
         Their distribution.
 
+    Raises:
+        ValueError: if there is none.
+
     Example:
         >>> from advnets.bench.results import distribution
         >>> distribution([1.0, 3.0]).mean
         2.0
     """
     n = len(values)
+    if n == 0:
+        raise ValueError("there must be a value at least")
     mean = sum(values) / n
     deviation = (sum((value - mean) ** 2 for value in values) / (n - 1)) ** 0.5 if n > 1 else None
     return Distribution(mean, deviation, min(values), max(values), n, tuple(values))

@@ -82,6 +82,6 @@ def _check_numbers(name: str, value: Any) -> None:
 
 
 def check_choice(name: str, chosen: str, allowed: Any) -> None:
-    """Refuses what is not among the choices."""
+    """Raises a ValueError for what is not among the choices."""
     if chosen not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {chosen!r}")

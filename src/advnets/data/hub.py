@@ -67,9 +67,11 @@ def load_hub(name: str, data_dir: str | os.PathLike[str] | None = None) -> Datas
         The images, split.
 
     Raises:
-        DataError: if the data can't be had, can't be read, or differ in size, number or type from
-            what the data set is known to hold.
+        DataError: if the name is unknown, or the data can't be had, can't be read, or differ in
+            size, number or type from what the data set is known to hold.
     """
+    if name not in HUB:
+        raise DataError(f"unknown data set {name!r}; choose one of {', '.join(sorted(HUB))}")
     spec = HUB[name]
     path, source = repository(spec.hub_id, data_dir)
     with explained(path):

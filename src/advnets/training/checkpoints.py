@@ -126,12 +126,17 @@ def _read_arrays(folder: Path, like: State) -> list[Array]:
     """The arrays of a state from the shards of all processes, on the devices of another state."""
     expected = _stored(like)
     whole = {number: np.empty(leaf.shape, leaf.dtype) for number, leaf in expected.items()}
+    lacking = {number: array.size for number, array in whole.items()}
     for path in sorted(folder.glob(f"{ARRAYS}-*.safetensors")):
         with safe_open(path, framework="numpy") as file:
             for name, (start, shape) in json.loads(file.metadata()["places"]).items():
-                array = whole[name.partition(".")[0]]
+                number = name.partition(".")[0]
+                array = whole[number]
                 region = tuple(slice(a, a + n) for a, n in zip(start, shape, strict=True))
                 array[region] = file.get_tensor(name).view(array.dtype).reshape(shape)
+                lacking[number] -= array[region].size
+    if any(lacking.values()):
+        raise CheckpointError(f"the checkpoint in {folder} lacks parts of its arrays")
     found: list[Array] = []
     for (number, leaf), original in zip(expected.items(), _leaves(like).values(), strict=True):
         placed: Array = jax.make_array_from_callback(
@@ -181,7 +186,7 @@ def save_checkpoint(
     failed = None
     try:
         _write_arrays(partial, state)
-    except OSError as error:
+    except Exception as error:
         failed = error
     if agree(failed is not None):
         if is_main_process():
@@ -322,7 +327,7 @@ def restore(place: Path, manifest: Manifest, like: State) -> State:
         The state.
 
     Raises:
-        CheckpointError: if it is of another structure.
+        CheckpointError: if it is of another structure, or parts of its arrays are missing.
     """
     if [*describe_arrays(like).items()] != [*manifest.arrays.items()]:
         raise CheckpointError(

@@ -385,7 +385,7 @@ class Rows:
         found = []
         for epoch in range(first, last + 1):
             if epoch not in self._orders:
-                self._orders[epoch] = self._order(self._keys, epoch)
+                self._orders[epoch] = self._order(self._keys, jnp.asarray(epoch))
             low = max(start - epoch * self._iterations, 0)
             high = min(end - epoch * self._iterations, self._iterations)
             found.append(jax.lax.slice_in_dim(self._orders[epoch], low, high, axis=self._axis))

@@ -5,8 +5,16 @@ grid with a cell volume. `CLAIMS` holds each statement of the paper as a computa
 `python -m advnets.verify` runs them.
 """
 
+from advnets import _checking
+
+with _checking.of_modules(
+    "advnets.verify.families", "advnets.verify.report", "advnets.verify.traceable"
+):
+    from advnets.verify import families as families
+    from advnets.verify import report as report
+    from advnets.verify import traceable as traceable
+
 from advnets.verify import claims as claims
-from advnets.verify import traceable as traceable
 from advnets.verify.criterion import jensen_shannon as jensen_shannon
 from advnets.verify.criterion import kullback_leibler as kullback_leibler
 from advnets.verify.criterion import optimal_discriminator as optimal_discriminator

@@ -261,10 +261,13 @@ def onto_simplex(values: Float[np.ndarray, " cells"]) -> Float[np.ndarray, " cel
     """The nearest probability vector: what exceeds a level at which the excess sums to 1.
 
     Args:
-        values: any vector.
+        values: any vector of finite numbers.
 
     Returns:
         Probabilities.
+
+    Raises:
+        ValueError: if a number is not finite.
 
     Example:
         >>> import numpy as np
@@ -272,6 +275,10 @@ def onto_simplex(values: Float[np.ndarray, " cells"]) -> Float[np.ndarray, " cel
         >>> descent.onto_simplex(np.array([1.5, 0.5, 0.0])).tolist()
         [1.0, 0.0, 0.0]
     """
+    if not np.isfinite(values).all():
+        raise ValueError("a vector's numbers must be finite to be projected onto the simplex")
+    # The same for all numbers shifted alike; so the largest may be of any size.
+    values = np.asarray(values, np.float64) - np.max(values)
     ordered = np.sort(values)[::-1]
     levels = (np.cumsum(ordered) - 1) / np.arange(1, len(values) + 1)
     return np.maximum(values - levels[ordered > levels][-1], 0.0)

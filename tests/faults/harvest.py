@@ -1,0 +1,281 @@
+"""Calls of every public function, gathered while examples and small runs make them."""
+
+import collections
+import contextlib
+import doctest
+import enum
+import inspect
+import sys
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import msgspec
+import numpy as np
+from helpers import games, synthetic
+from helpers.interface import documented_callables, public_modules, resolve
+
+import advnets
+from advnets import bench, draws
+from advnets.bench import cli, reference_rows, systems
+from advnets.bench.cli import main
+from advnets.data import hub
+from advnets.training import devices, identity
+from advnets.verify import __main__ as verify
+from advnets.verify import registry, report, traceable
+from faults.subjects import DIGITS, SUBJECTS
+
+# As many different calls are kept of each function.
+KEPT = 4
+
+
+def functions():
+    """Every public function, class and method by name, calls of instances among them; each once.
+
+    Left out is what has no code of its own to call: protocols, abstract methods, and classes that
+    only hold fields.
+    """
+    found, names = {}, {}
+    for name, value in documented_callables():
+        methods = [(name, value)]
+        if inspect.isclass(value) and inspect.isfunction(vars(value).get("__call__")):
+            methods.append((f"{name}.__call__", value.__call__))
+        for key, one in methods:
+            if id(one) not in names and not is_empty(one):
+                names[id(one)] = key
+                found[key] = one
+    return {name: one for name, one in found.items() if not of_protocol(name, found)}
+
+
+def is_empty(value):
+    """Whether there is nothing to call."""
+    if not inspect.isclass(value):
+        return getattr(value, "__isabstractmethod__", False)
+    if value.__init__ is object.__init__:
+        return True
+    holds = issubclass(value, msgspec.Struct | BaseException | enum.Enum)
+    return holds or inspect.isabstract(value) or getattr(value, "_is_protocol", False)
+
+
+def of_protocol(name, found):
+    owner = resolve(name.rpartition(".")[0])
+    return inspect.isclass(owner) and getattr(owner, "_is_protocol", False)
+
+
+def code_of(value):
+    """The code that runs when it is called: of a class, that of its construction."""
+    if inspect.isclass(value):
+        value = value.__init__
+    while hasattr(value, "__wrapped__"):
+        value = value.__wrapped__
+    return getattr(value, "__code__", None)
+
+
+@contextlib.contextmanager
+def gathering(into):
+    """Keeps the arguments of calls meanwhile, but of those that are traced."""
+    by_code = collections.defaultdict(list)  # a construction that is inherited has many names
+    for name, value in functions().items():
+        by_code[code_of(value)].append(name)
+    by_code.pop(None, None)
+    tool = sys.monitoring.PROFILER_ID
+
+    def started(code, _):
+        given = dict(arguments(code, sys._getframe(1).f_locals))
+        if is_traced(given) or is_deleted(given):
+            return None
+        with jax.ensure_compile_time_eval():  # a copy, not a step of what is being traced
+            given = {name: fresh(value) for name, value in given.items()}
+        for name in by_code[code]:
+            own = {k: v for k, v in given.items() if k != "self" or not is_class(name)}
+            kept = into.setdefault(name, [])
+            kept.append(own)
+        return sys.monitoring.DISABLE if len(kept) >= KEPT else None
+
+    def is_class(name):
+        return inspect.isclass(every[name])
+
+    every = functions()
+    sys.monitoring.use_tool_id(tool, "harvest")
+    sys.monitoring.register_callback(tool, sys.monitoring.events.PY_START, started)
+    for code in by_code:
+        sys.monitoring.set_local_events(tool, code, sys.monitoring.events.PY_START)
+    try:
+        yield
+    finally:
+        sys.monitoring.free_tool_id(tool)
+
+
+def fresh(value):
+    """An argument whose arrays may be donated, or written to."""
+
+    def copied(x):
+        return x.copy() if isinstance(x, np.ndarray | jax.Array) else x
+
+    return jax.tree.map(copied, value)
+
+
+def is_deleted(tree):
+    """Whether an array in a tree was donated."""
+    return any(isinstance(x, jax.Array) and x.is_deleted() for x in jax.tree.leaves(tree))
+
+
+def is_traced(tree):
+    """Whether a tracer is in a tree, or in what its functions have closed over."""
+    for leaf in jax.tree.leaves(tree):
+        if isinstance(leaf, jax.core.Tracer):
+            return True
+        cells = getattr(leaf, "__closure__", None) or ()
+        if any(is_traced(cell.cell_contents) for cell in cells):
+            return True
+    return False
+
+
+def arguments(code, variables):
+    """The arguments among a frame's variables."""
+    count = code.co_argcount + code.co_kwonlyargcount
+    count += bool(code.co_flags & inspect.CO_VARARGS) + bool(code.co_flags & inspect.CO_VARKEYWORDS)
+    for name in code.co_varnames[:count]:
+        if name in variables:
+            yield name, variables[name]
+
+
+def run_examples():
+    """Runs the examples of all docstrings."""
+    for module in public_modules():
+        for test in doctest.DocTestFinder().find(module):
+            if test.examples and "._" not in test.name:
+                doctest.DocTestRunner().run(test, out=lambda _: None)
+
+
+def run_commands(folder):
+    """Makes small runs of every kind of command, in this process."""
+    (folder / "tfd").mkdir()
+    synthetic.write_tfd(folder / "tfd" / "TFD_48x48.mat")
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 60, 6, 6, 3), np.uint8)
+    splits = {"train": pixels[0], "test": pixels[1]}
+    synthetic.write_mirror(folder / "mirror" / "own" / "images", splits)
+    for kind in ("train", "test"):
+        for number in range(20):
+            path = folder / "pictures" / kind / "a" / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(synthetic.encoded(pixels[0, number]))
+    for name, arguments in SUBJECTS.items():
+        data = ["--data-dir", str(folder / "tfd")] * (name == "two stages")
+        given = [*arguments, *data, "--out", str(folder / name.replace(" ", "-"))]
+        main([*given, "--epochs", "2"])
+    one = str(folder / "one-run")
+    main([*SUBJECTS["one run"], "--out", one, "--epochs", "4", "--resume"])
+    main(["parzen", one, "--num-samples", "50"])
+    main(["check", one])
+    main(["table1", "--runs", one, "--out", str(folder / "table")])
+    rows = str(folder / "rows.json")
+    main(["references", "--dataset", "digits", "--iterations", "1", "--out", rows])
+    main([*DIGITS, "--preset", "quick", "--verify-replay"])
+    advnets.data.load("own/images", folder / "mirror")
+    advnets.data.load("imagefolder", folder / "pictures")
+    verify.main(["--only", "prop1-optimal-discriminator", "--out", str(folder / "claims")])
+
+
+def run_untraced(folder):
+    """Trains a few tiny games without compilation, so that what is traced otherwise is called."""
+    key, images = jax.random.key(0), games.images(6)
+    algorithms = [
+        advnets.Algorithm1(),
+        advnets.Algorithm1(k=2, average=0.9),
+        advnets.Simultaneous(),
+    ]
+    common = {"batch_size": 2, "epochs": 1, "progress": False}
+    with jax.disable_jit():
+        for algorithm in algorithms:
+            advnets.train(key, games.noisy(key), images, algorithm=algorithm, **common)
+        streamed = advnets.training.Streamed(images)
+        advnets.train(key, games.plain(key), streamed, **common)
+
+
+def run_others(into, folder):
+    """Calls what neither examples nor runs call with concrete arguments."""
+    key, images = jax.random.key(0), games.images(6)
+    labels = np.arange(6) % 2
+    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("devices",))
+    tree = {"w": jnp.ones((4, 2))}
+    devices.place(tree, devices.replicated(mesh))
+    devices.place(tree, devices.shardings_of_layers(mesh, tree))
+    devices.local(devices.place(tree, devices.sharded(mesh, 0)))
+    devices.ShardedPrior(4, advnets.priors.Normal(4), devices.sharded(mesh))(key, 3)
+    advnets.priors.Uniform(4)
+    identity.changeable("optimizers")
+    resident = advnets.training.Resident((images, labels))
+    resident.labels()
+    streamed = advnets.training.Streamed((images, labels))
+    streamed.labels()
+    streamed.fingerprint()
+    advnets.training.Streamed((images, labels), lambda batch: batch).labels()
+    advnets.conditions.Labels((0.5, 0.5)).check((labels,))
+    critic = advnets.objectives.OnLogits(
+        lambda real, fake: jnp.mean(fake) - jnp.mean(real), lambda fake: -jnp.mean(fake)
+    )
+    batch, drawn = jnp.ones((3, 2)), draws.discriminator_draws(key)
+    for objective in (critic, advnets.objectives.GAN()):
+        objective.costs(drawn, lambda key, x: jnp.sum(x, axis=-1), batch, -batch)
+    advnets.objectives.Costs(jnp.array(1.0), jnp.array(0.5))
+    advnets.players.Frozen(eqx.nn.Linear(2, 3, key=key))(jnp.ones(2))
+    norm = eqx.nn.make_with_state(eqx.nn.SpectralNorm)(
+        eqx.nn.Linear(2, 3, key=key), "weight", key=key
+    )
+    advnets.players.Stateful(*norm)(jnp.ones(2))
+    sampler = advnets.Model(games.plain(key).generator, advnets.priors.Uniform(games.LATENT))
+    sampler(key, 3)
+    masses = jnp.array([0.5, 0.25, 0.25]), jnp.array([0.25, 0.25, 0.5])
+    traceable.virtual_criterion(*masses)
+    report.markdown_table()
+    data = advnets.data.load("digits")
+    data.with_channels()
+    with contextlib.suppress(ValueError, OSError):
+        hub.load_hub("mnist", folder / "mirror")
+    hub.HubImages("own/images", "image", (6, 6), 60, (60, 20))
+    one = folder / "one-run"
+    bench.load_model(one)
+    bench.rescore(one, 30, progress=False)
+    reference_rows.record("digits", iterations=1, out=folder / "again.json")
+    cli.listing()
+    images_of = systems.TrainingImages(bench.Settings())
+    images_of.check(data, None)
+    images_of.check_together()
+    images_of.order()
+    images_of.title()
+    images_of.context()
+    images_of.adapted(data)
+    with contextlib.suppress(FileNotFoundError):
+        images_of.load(folder / "model", (8, 8))
+    fitted = into["advnets.bench.systems.images.TrainingImages.fit"][0]
+    images_of.fit_together([fitted["run"]], [fitted["watch"]], folder, progress=False)
+    with jax.disable_jit():
+        advnets.train_many(
+            jax.random.split(key, 2),
+            eqx.filter_vmap(games.plain)(jax.random.split(key, 2)),
+            images,
+            epochs=1,
+            batch_size=2,
+            progress=False,
+        )
+    registered = registry.claim(
+        "harvested",
+        statement="",
+        source="",
+        computes="",
+        tolerance=1.0,
+        reason="",
+        faults=[registry.Fault("none", {})],
+    )
+    registered(lambda seed: registry.Finding(0.0))
+
+
+def gather(into, folder):
+    """Fills in calls of every function, from small runs and all examples."""
+    with gathering(into):
+        run_commands(folder)
+        run_untraced(folder)
+        run_others(into, folder)
+        run_examples()
+    registry.CLAIMS.pop("harvested", None)
