@@ -18,7 +18,7 @@ import msgspec
 from tqdm import tqdm
 
 from advnets.bench.results import Provenance
-from faults import damage, kills, stops
+from faults import commands, damage, kills, stops
 from faults.subjects import Place
 
 # What may come of a trial; anything else is a fault.
@@ -26,6 +26,7 @@ GOOD = {
     *("same", "harmless", "refused in a sentence", "the checkpoint before was used"),
     "the run was done before",
     *("one worked, the other was refused", "it had room"),
+    *("done", "refused by the parser", "stopped in a sentence"),
 }
 EXPERIMENTS = {
     "kills": (kills.trial, "SIGKILL at random moments and at chosen file operations"),
@@ -37,6 +38,7 @@ EXPERIMENTS = {
     "signals": (stops.signalled, "SIGINT, SIGTERM and SIGHUP at random moments"),
     "pairs": (stops.paired, "two processes in one folder within two seconds"),
     "disk": (stops.full_disk, "a full disk at random sizes"),
+    "commands": (commands.trial, "command lines with extremes of every option, and odd ones"),
 }
 
 
@@ -95,7 +97,7 @@ def attack(name, trials, place, out, workers):
 def written(record, number, found):
     """Records a trial, without the names of folders that are gone."""
     folder = re.escape(str(record.parent.absolute()))
-    text = re.sub(rf"{folder}/trials/[^/ ]+", "TRIAL", json.dumps(found))
+    text = re.sub(rf"{folder}/trials/[^/ \"\\]+", "TRIAL", json.dumps(found))
     row = {"trial": number, **json.loads(text)}
     with record.open("a") as file:
         file.write(json.dumps(row) + "\n")

@@ -1,10 +1,12 @@
-"""The benchmark command in a process that kills itself at a chosen file operation."""
+"""The benchmark command in a process that kills itself at a chosen file operation, or goes on."""
 
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 
+import jax
 import matplotlib.pyplot
 import scipy.stats
 import sklearn.datasets
@@ -13,6 +15,8 @@ from advnets.bench.cli import main
 
 # Imported here, once for all.
 _ = matplotlib.pyplot, scipy.stats, sklearn.datasets
+# Whom the system lets read little and write nothing; and the code of an error that left `main`.
+NOBODY, UNCAUGHT = 65534, 1000
 WATCHED = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.utime"}
 
 
@@ -46,3 +50,33 @@ def command(arguments, folder, log, *, at=0, count=None):
     if count is not None:
         Path(count).write_text(f"{done}")
     sys.exit(code)
+
+
+def serve(connection):
+    """Runs one command after another in this process; each comes with where its output goes."""
+    jax.config.update("jax_disable_most_optimizations", True)  # each may need a new program
+    while True:
+        try:
+            order = connection.recv()
+        except EOFError:
+            return
+        os.chdir(order["folder"])
+        os.environ.update(order["environment"])
+        for number in (1, 2):
+            opened = os.open(order["logs"][number], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(opened, number)
+            os.close(opened)
+        if order["unprivileged"]:
+            os.seteuid(NOBODY)
+        try:
+            code = main(order["arguments"])
+        except SystemExit as stopped:  # of the parser
+            code = 0 if stopped.code is None else stopped.code
+        except BaseException:
+            traceback.print_exc()
+            code = UNCAUGHT
+        sys.stdout.flush()
+        if order["unprivileged"]:
+            os.seteuid(0)
+        os.chdir("/")
+        connection.send(code)
