@@ -12,7 +12,9 @@ from pathlib import Path
 from faults import preloaded
 from faults.subjects import Ended, forks
 
-SECONDS, BYTES = 60, 4 * 2**30
+# Seconds of a processor's time, as other work may keep it busy; and until one that sleeps hangs.
+SECONDS, ASLEEP, BYTES = 60, 600, 4 * 2**30
+TICKS = os.sysconf("SC_CLK_TCK")
 # After these many commands a process has gathered so many programs that it is replaced.
 LIFE = 60
 idle = queue.LifoQueue()
@@ -47,11 +49,19 @@ class Worker:
 
 def watch(pid, ended):
     """Waits for the end of a command, which `ended(seconds)` waits for; kills it at its limits."""
-    began = time.monotonic()
+    began, worked = time.monotonic(), busy(pid)
     while not ended(0.05):
-        late = time.monotonic() - began > SECONDS
+        late = busy(pid) - worked > SECONDS or time.monotonic() - began > ASLEEP
         if late or memory(pid) > BYTES:
             raise Killed("hang" if late else "too much memory")
+
+
+def busy(pid):
+    """The seconds that a process has worked."""
+    with contextlib.suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+    return 0
 
 
 def memory(pid):

@@ -317,7 +317,8 @@ def _table1(arguments: list[str], _: Again) -> int:
     with before_work():
         given = table1.read_runs(options.runs)
         rows = table1.rows([*recorded(), *given])
-        table1.write(options.out, rows)
+        table1.check_folder(options.out)
+    table1.write(options.out, rows)
     print(_documents.printable(table1.markdown(rows)), end="")
     others = sorted(
         {
