@@ -235,7 +235,7 @@ STARTS = {
     **{"digits": 50, "alternating": 6, "seeds": 4, "sweep": 4, "replay": 0.5, "resume": 7},
     **{"accept": 4, "two stages": 3, "one stage": 1, "given stage": 2, "gcn": 3, "folder": 2},
     **{"mirror": 2, "convolutions": 2, "grey convolutions": 2, "no data": 2, "resume seeds": 2},
-    **{"check": 4, "parzen": 6, "references": 5, "table1": 2, "words": 4},
+    **{"check": 4, "parzen": 6, "references": 5, "table1": 2, "words": 4, "processes": 0.5},
 }
 STARTED = {
     "alternating": on("digits", ["--order", "alternating", "--k", "2"]),
@@ -265,6 +265,9 @@ STARTED = {
         ],
     ),
     "no data": on("mnist", []),
+    "processes": on(
+        "digits", ["--coordinator", "127.0.0.1:PORT", "--processes", "1", "--process", "0"]
+    ),
     "check": lambda _: Line("check", {}, first=["run"]),
     "parzen": lambda _: Line("parzen", {"--num-samples": ["300"]}, first=["run"]),
     "references": lambda _: Line(
@@ -361,6 +364,13 @@ def change_name(draw, kind, line):
             ["--"],
             ["-x"],
             [f"{option}="],
+            [
+                "--coordinator",
+                draw.choice(
+                    ["", "x", "::", ":1", "127.0.0.1:0", "127.0.0.1:99999", "[::1", "a b:1"]
+                ),
+                *("--processes", "1", "--process", "0"),
+            ],
             ["--dataset", draw.choice(["", "Digits", "a/b/c", "../x", "no/such", "/", "owner/\n"])],
         ]
     )
@@ -462,12 +472,13 @@ def trial(place, seed):
     folder = place.new()
     furnish(folder, held and above / held)
     folder.parent.chmod(0o755)
-    arguments = settled(line, place)
-    alone = {"--distributed", "--coordinator", "--processes", "--process"}
+    port = f"{20000 + seed % 20000}"
+    arguments = [text.replace("PORT", port) for text in settled(line, place)]
     odd = draw.random()
     how = "as usual"
-    if alone & {text.partition("=")[0] for text in arguments}:
-        how = "kept"
+    given = {text.partition("=")[0] for text in arguments}
+    if "--distributed" in given or given >= {"--coordinator", "--processes", "--process"}:
+        how = "kept"  # JAX must not have begun
     elif odd < 0.02 and kind in ("words", "check", "table1", "parzen", "references", "digits"):
         how = draw.choice(["closed", "no reader", "full"])
     elif odd < 0.04 or any(text.startswith("read-only") for text in arguments):
