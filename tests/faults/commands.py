@@ -471,7 +471,6 @@ def trial(place, seed):
     above = bases(place)
     folder = place.new()
     furnish(folder, held and above / held)
-    folder.parent.chmod(0o755)
     port = f"{20000 + seed % 20000}"
     arguments = [text.replace("PORT", port) for text in settled(line, place)]
     odd = draw.random()
@@ -483,7 +482,6 @@ def trial(place, seed):
         how = draw.choice(["closed", "no reader", "full"])
     elif odd < 0.04 or any(text.startswith("read-only") for text in arguments):
         how = "unprivileged"
-        folder.chmod(0o777)
     before, began = seen(folder), time.monotonic()
     found = {"start": kind, "arguments": arguments, "how": how}
     try:
