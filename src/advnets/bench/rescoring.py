@@ -172,10 +172,10 @@ def prepare(
     """
     origin = Provenance.here()
     folder = Path(folder)
-    if not 1 <= num_samples < 2**31:
-        raise ValueError(
-            f"the number of samples must be at least 1 and below 2**31; got {num_samples}"
-        )
+    if num_samples < 1:
+        raise ValueError(f"the number of samples must be at least 1; got {num_samples}")
+    if num_samples >= 2**31:
+        raise ValueError(f"the number of samples must be below 2**31; got {num_samples}")
     if not 1 <= devices <= jax.local_device_count():
         raise ValueError(
             f"devices must be from 1 to {jax.local_device_count()}, as many as there are; got "
