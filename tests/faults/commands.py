@@ -483,7 +483,7 @@ def trial(place, seed):
     elif odd < 0.04 or any(text.startswith("read-only") for text in arguments):
         how = "unprivileged"
     before, began = seen(folder), time.monotonic()
-    found = {"start": kind, "arguments": arguments, "how": how}
+    found = {"start": kind, "arguments": list(map(shortened, arguments)), "how": how}
     try:
         if how in ("as usual", "unprivileged"):
             unprivileged = how == "unprivileged"
@@ -495,17 +495,21 @@ def trial(place, seed):
     except workers.Killed as killed:
         return found | {"outcome": str(killed)}
     found |= {"code": done.code, "seconds": round(time.monotonic() - began, 1)}
-    wrong = fault(done, printed, arguments, before, seen(folder), folder, how)
+    wrong = fault(done, printed, before, seen(folder), folder)
     if wrong is None and done.code in (ExitCode.DONE, ExitCode.DIVERGED):
         wrong = damaged(folder, place)
     if wrong is not None:
         return found | {"outcome": wrong, "said": done.said[-2000:], "folder": str(folder)}
     shutil.rmtree(folder.parent)
-    outcome = outcome_of(done, arguments)
+    outcome = outcome_of(done)
     return found | {"outcome": outcome, "said": " ".join(done.sentences)[:160]}
 
 
-def outcome_of(done, arguments):
+def shortened(text):
+    return text if len(text) <= 60 else f"{text[:40]}… ({len(text)} characters)"
+
+
+def outcome_of(done):
     if done.code == ExitCode.DONE:
         return "done"
     if not done.sentences:
@@ -513,7 +517,7 @@ def outcome_of(done, arguments):
     return "refused in a sentence" if done.code == ExitCode.REFUSED else "stopped in a sentence"
 
 
-def fault(done, printed, arguments, before, after, folder, how):
+def fault(done, printed, before, after, folder):
     """What is wrong with how a command ended, if anything is."""
     if done.traceback or re.search(r"Exception ignored|^F\d{4} ", done.said):
         return "traceback"
