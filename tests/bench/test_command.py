@@ -2,6 +2,8 @@
 
 import dataclasses
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -70,6 +72,23 @@ def test_bad_input_is_refused_in_a_sentence_before_any_work(
     captured = capsys.readouterr()
     assert message in " ".join((captured.err + captured.out).replace("│", " ").split())
     assert not list(tmp_path.iterdir())
+
+
+def test_without_standard_streams_nothing_is_printed_into_files(tmp_path):
+    """As `>&- 2>&-` starts it: what is opened next would take their numbers."""
+    code = """
+import os, sys
+from advnets.bench.cli import main
+assert sys.stdout is None and sys.stderr is None
+assert main(["check", sys.argv[1]]) == 2
+try:
+    main(["check", "--help"])
+except SystemExit as stopped:
+    assert not stopped.code
+assert os.open(sys.argv[1], os.O_RDONLY) > 2
+"""
+    closing = ["sh", "-c", 'exec "$@" >&- 2>&-', "sh"]
+    assert subprocess.run([*closing, sys.executable, "-c", code, tmp_path]).returncode == 0
 
 
 def test_rates_for_a_system_without_one_are_refused(pixels, tmp_path, monkeypatch, capsys):

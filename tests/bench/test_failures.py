@@ -70,6 +70,7 @@ def test_control_characters_do_not_reach_the_terminal(capsys):
     assert capsys.readouterr().err == "error: bad\\x1b[2Jname\\r\n"
 
 
-def test_a_reader_that_has_seen_enough_is_no_failure(capfd):
-    assert guarded(lambda _: raised(BrokenPipeError())) == 0
+@pytest.mark.parametrize("early", [False, True])
+def test_a_reader_that_has_seen_enough_is_no_failure(early, capfd):
+    assert guarded(lambda _: raised(BrokenPipeError(), early=early)) == 0
     assert Again().sentence

@@ -145,6 +145,17 @@ def test_processes_that_slurm_starts_train_many_games(tmp_path):
     ("arguments", "message"),
     [
         (["--devices", "0"], "devices must be at least 1 and at most 2"),
+        *(
+            (
+                ["--coordinator", address, "--processes", "1", "--process", "0"],
+                "must be HOST:PORT, with a port from 1 to 65535",
+            )
+            for address in ("", "here", ":1", "here:", "::", "here:0", "here:65536", "here:½")
+        ),
+        (
+            ["--coordinator", f"{'x' * 300}:1", "--processes", "1", "--process", "0"],
+            "there is no host",
+        ),
         (["--devices", "3"], "got 3 (JAX_NUM_CPU_DEVICES=N in the environment gives a CPU N)"),
         (
             ["--devices", "2", "--batch-size", "25"],

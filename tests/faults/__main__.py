@@ -18,7 +18,7 @@ import msgspec
 from tqdm import tqdm
 
 from advnets.bench.results import Provenance
-from faults import calls, damage, kills, stops
+from faults import calls, commands, damage, kills, stops
 from faults.subjects import Place
 
 # What may come of a trial; anything else is a fault.
@@ -27,6 +27,7 @@ GOOD = {
     *("the run was done before", "a result", "a documented exception"),
     "a NaN of what was not finite or overflows",
     *("one worked, the other was refused", "it had room"),
+    *("done", "refused by the parser", "stopped in a sentence"),
 }
 EXPERIMENTS = {
     "kills": (kills.trial, "SIGKILL at random moments and at chosen file operations"),
@@ -39,6 +40,7 @@ EXPERIMENTS = {
     "pairs": (stops.paired, "two processes in one folder within two seconds"),
     "disk": (stops.full_disk, "a full disk at random sizes"),
     "calls": (calls.trial, "public functions called with extremes"),
+    "commands": (commands.trial, "command lines with extremes of every option, and odd ones"),
 }
 
 
@@ -97,7 +99,7 @@ def attack(name, trials, place, out, workers):
 def written(record, number, found):
     """Records a trial, without the names of folders that are gone."""
     folder = re.escape(str(record.parent.absolute()))
-    text = re.sub(rf"{folder}/trials/[^/ ]+", "TRIAL", json.dumps(found))
+    text = re.sub(rf"{folder}/trials/[^/ \"\\]+", "TRIAL", json.dumps(found))
     row = {"trial": number, **json.loads(text)}
     with record.open("a") as file:
         file.write(json.dumps(row) + "\n")

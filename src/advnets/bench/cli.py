@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import difflib
 import io
+import os
 import shlex
 import subprocess
 import sys
@@ -161,10 +162,25 @@ def listing() -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit code, see [`advnets.bench.failures.ExitCode`][]."""
     given = sys.argv[1:] if arguments is None else arguments
+    _open_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal may lack ±
     return guarded(lambda again: _dispatch(given, again))
+
+
+def _open_streams() -> None:
+    """Opens the standard streams that the process was started without, on nothing.
+
+    Or else the next file to be opened would take their place, and get what is printed.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the least number that is free
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
 def _dispatch(arguments: list[str], again: Again) -> int:
@@ -317,7 +333,8 @@ def _table1(arguments: list[str], _: Again) -> int:
     with before_work():
         given = table1.read_runs(options.runs)
         rows = table1.rows([*recorded(), *given])
-        table1.write(options.out, rows)
+        table1.check_folder(options.out)
+    table1.write(options.out, rows)
     print(_documents.printable(table1.markdown(rows)), end="")
     others = sorted(
         {

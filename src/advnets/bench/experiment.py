@@ -66,6 +66,8 @@ from advnets.training.journal import lock_folder
 
 # Figure 3: lines in z space, and points on each.
 LINES, STEPS = 8, 11
+# The most runs that are trained at once; each has a folder.
+MOST_RUNS = 10_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,6 +196,8 @@ def _checked(
     if request.resume:
         check_data(folder, read_config(folder), digest, data.source)
     system.check(data, first_stage)
+    if request.seeds is not None:
+        system.check_room(data, len(planned))
     _check_devices(request, recipe, len(planned))
     _signals.check()
     barrier("every process has looked at the folder")
@@ -243,6 +247,11 @@ def _check(benchmark: Benchmark, request: Request) -> None:
         return
     if seeds < 1:
         raise ValueError(f"the number of seeds must be at least 1; got {seeds}")
+    if seeds * max(1, len(rates)) > MOST_RUNS:
+        each = f" for each of {len(rates)} learning rates" if rates else ""
+        raise ValueError(
+            f"at most {MOST_RUNS:,} runs can be trained at once; got {seeds} seeds{each}"
+        )
     if not 0 <= seed <= 2**32 - seeds:
         raise ValueError(
             f"seeds must be at least 0 and below 2**32; got {seed} to {seed + seeds - 1}"

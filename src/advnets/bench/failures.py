@@ -55,10 +55,12 @@ def before_work() -> Iterator[None]:
     """Around what comes before work: errors there are refusals, and nothing has changed.
 
     Raises:
-        Refused: for a ValueError or an OSError.
+        Refused: for a ValueError or an OSError, but not where nobody reads what is printed.
     """
     try:
         yield
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise Refused(_of_os(error)) from error
     except ValueError as error:

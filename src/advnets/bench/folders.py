@@ -1,5 +1,6 @@
 """A run's folder: where it is, what it was run with, and whether it may be resumed."""
 
+import contextlib
 import hashlib
 import os
 import warnings
@@ -58,6 +59,30 @@ def choose(name: str, out: str | os.PathLike[str] | None, resume: bool) -> Path:
             f"{folder} is not empty; continue its run with --resume, or choose another with --out"
         )
     return folder
+
+
+def check_writable(path: Path) -> None:
+    """Refuses a file that can't be written, before the work whose result it is to hold.
+
+    The folder that it is in is made; if the file can't be written, nothing is left.
+
+    Args:
+        path: the file.
+
+    Raises:
+        OSError: if it can't be written there.
+    """
+    missing = [folder for folder in path.parents if not folder.exists()]
+    beside = path.with_name(f"{path.name}.partial")  # a longer name than the file's own
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.touch()
+        beside.unlink()
+    except OSError:
+        for folder in missing:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 def _is_empty(folder: Path) -> bool:

@@ -1,6 +1,7 @@
 """Several processes that run one command together, on one host or on many."""
 
 import dataclasses
+import socket
 
 import jax
 
@@ -46,6 +47,8 @@ def join(given: Processes) -> None:
             f"--process must be at least 0 and below --processes {given.processes}; got "
             f"{given.process}"
         )
+    if given.coordinator is not None:
+        _check_address(given.coordinator)
     try:
         jax.distributed.initialize(*by_hand)
     except (ValueError, RuntimeError) as error:
@@ -53,3 +56,16 @@ def join(given: Processes) -> None:
             f"the other processes were not found ({error}); where nothing tells JAX of them, give "
             "--coordinator, --processes and --process"
         ) from error
+
+
+def _check_address(coordinator: str) -> None:
+    """Refuses what is no address, for which JAX ends the process after minutes."""
+    host, _, port = coordinator.rpartition(":")
+    if not (host and port.isascii() and port.isdigit() and 0 < int(port[:6]) < 2**16):
+        raise ValueError(
+            f"--coordinator must be HOST:PORT, with a port from 1 to 65535; got {coordinator!r}"
+        )
+    try:
+        socket.getaddrinfo(host.strip("[]"), int(port))
+    except (OSError, UnicodeError) as error:
+        raise ValueError(f"--coordinator: there is no host {host!r} ({error})") from None

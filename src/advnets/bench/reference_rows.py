@@ -8,6 +8,7 @@ import msgspec
 
 import advnets
 from advnets.bench import results
+from advnets.bench.folders import check_writable
 from advnets.bench.protocol import on_host, score
 from advnets.bench.recorded import recorded
 from advnets.bench.results import Provenance, Reference, ReferenceRows, Score
@@ -100,7 +101,7 @@ def record(
         What the file holds.
 
     Raises:
-        FileExistsError: if the file is there.
+        OSError: if the file is there, or can't be written.
         ValueError: for a setting out of range, or data that can't be had.
     """
     return prepare_record(
@@ -136,8 +137,8 @@ def prepare_record(
         A function that does the rest.
 
     Raises:
-        FileExistsError: see there.
-        ValueError: likewise.
+        OSError: if the file is there, or can't be written.
+        ValueError: see there.
     """
     path = Path(out or f"runs/references-{name.replace('/', '-')}.json")
     if path.exists():
@@ -145,9 +146,9 @@ def prepare_record(
     if not 0 <= seed < 2**32:
         raise ValueError(f"the seed must be at least 0 and below 2**32; got {seed}")
     CentroidSettings(iterations=iterations)
-    path.parent.mkdir(parents=True, exist_ok=True)
     origin = Provenance.here()
     dataset = advnets.data.load(name, data_dir)
+    check_writable(path)
 
     def work() -> ReferenceRows:
         rows = references(dataset, preprocessing=preprocessing, iterations=iterations, seed=seed)

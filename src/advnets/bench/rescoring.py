@@ -14,7 +14,7 @@ import advnets
 from advnets import _files, _locks
 from advnets.bench import results
 from advnets.bench.catalogue import BENCHMARKS
-from advnets.bench.folders import CONFIG, LAST, RESULTS, best_name, read_config
+from advnets.bench.folders import CONFIG, LAST, RESULTS, best_name, check_writable, read_config
 from advnets.bench.protocol import first_fold, on_host, score
 from advnets.bench.recipes import Recipe
 from advnets.bench.results import CAVEAT, Config, Provenance, Rescored, Result
@@ -115,7 +115,8 @@ def rescore(
 
     Args:
         folder: the run's.
-        num_samples: how many samples to draw, at least 1. None is kept, so memory is no limit.
+        num_samples: how many samples to draw, from 1 to 2**31 - 1. None is kept, so memory is no
+            limit.
         best: score the model of the best epoch by validation likelihood, not of the last one.
         devices: how many devices the samples are spread over, at least 1.
         data_dir: where the run's data are, see [`advnets.data.load`][].
@@ -173,6 +174,8 @@ def prepare(
     folder = Path(folder)
     if num_samples < 1:
         raise ValueError(f"the number of samples must be at least 1; got {num_samples}")
+    if num_samples >= 2**31:
+        raise ValueError(f"the number of samples must be below 2**31; got {num_samples}")
     if not 1 <= devices <= jax.local_device_count():
         raise ValueError(
             f"devices must be from 1 to {jax.local_device_count()}, as many as there are; got "
@@ -196,6 +199,7 @@ def prepare(
             f"{folder} was scored on {result.data}, and this is {data.source} with other rows; "
             "name the run's data with --data-dir"
         )
+    check_writable(out)
     data = system.adapted(data)
     epoch = result.best.epoch if best else result.epochs
     watch = Watch(settings, data, folder, system.sample_key(config.seed))

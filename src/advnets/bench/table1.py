@@ -13,7 +13,7 @@ import numpy as np
 import advnets
 from advnets import _files
 from advnets.bench.catalogue import BENCHMARKS
-from advnets.bench.folders import RESULTS, flat
+from advnets.bench.folders import RESULTS, check_writable, flat
 from advnets.bench.recorded import entry_or_rows
 from advnets.bench.results import CAVEAT, Entry, ReferenceRows, as_json, encode
 
@@ -226,6 +226,18 @@ def markdown(table: Sequence[TableRow]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def check_folder(folder: str | os.PathLike[str]) -> None:
+    """Makes the table's folder, and refuses one that files can't be written to.
+
+    Args:
+        folder: the folder.
+
+    Raises:
+        OSError: if they can't be.
+    """
+    check_writable(Path(folder) / "table1.json")
+
+
 def write(folder: str | os.PathLike[str], table: Sequence[TableRow]) -> None:
     """Writes the table as `table1.md` and `table1.json`, its columns and the seeds as pictures.
 
@@ -237,7 +249,7 @@ def write(folder: str | os.PathLike[str], table: Sequence[TableRow]) -> None:
         table: its rows.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    check_folder(folder)
     _files.replace(folder / "table1.md", markdown(table).encode())
     _files.replace(folder / "table1.json", encode(list(table)))
     for name in COLUMNS:

@@ -90,6 +90,9 @@ class Adversarial(System):
                 "seeds one by one, with --seed"
             )
 
+    def check_room(self, data: advnets.data.Dataset, runs: int) -> None:
+        check_memory(self._shapes(data.train.shape[1:]), runs)
+
     def context(self) -> contextlib.AbstractContextManager[None]:
         return products_in(self.recipe)
 
@@ -230,27 +233,30 @@ class Adversarial(System):
         return [None if one is None else _fitted(one) for one in trained]
 
 
-def check_memory(players: advnets.Players) -> None:
+def check_memory(players: advnets.Players, runs: int = 1) -> None:
     """Refuses players that this machine can't hold, before they are made.
 
     Args:
         players: their shapes.
+        runs: how many runs are trained at once, each with its own.
 
     Raises:
         ValueError: if parameters, gradients and velocities take more memory than there is.
     """
     of_arrays = (x.size * x.dtype.itemsize for x in jax.tree.leaves(players) if hasattr(x, "size"))
-    needed = 3 * sum(of_arrays)
+    needed = 3 * runs * sum(of_arrays)
     device = jax.local_devices()[0]
     if device.platform == "cpu":
         there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     else:
         there = (device.memory_stats() or {}).get("bytes_limit", needed)
     if needed > there:
+        whose = "the players" if runs == 1 else f"the players of {runs:,} runs"
+        remedy = "make their layers smaller" if runs == 1 else "train fewer at once"
         raise ValueError(
-            f"the players need {needed / 2**30:,.1f} GiB, with gradients and velocities, and "
+            f"{whose} need {needed / 2**30:,.1f} GiB, with gradients and velocities, and "
             f"{'this machine' if device.platform == 'cpu' else 'the device'} has "
-            f"{there / 2**30:,.1f}; make their layers smaller"
+            f"{there / 2**30:,.1f}; {remedy}"
         )
 
 

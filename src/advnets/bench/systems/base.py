@@ -147,6 +147,10 @@ class System(abc.ABC):
         """Raises a ValueError if several runs of it can't be fitted at once."""
         return  # one after another, unless a system says otherwise
 
+    def check_room(self, data: advnets.data.Dataset, runs: int) -> None:
+        """Raises a ValueError, before any work, if several runs are too many for the machine."""
+        return  # one after another, unless a system says otherwise
+
     def context(self) -> contextlib.AbstractContextManager[None]:
         """What fitting and sampling run in, such as a precision of matrix products."""
         return contextlib.nullcontext()
