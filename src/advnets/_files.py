@@ -1,15 +1,19 @@
 """Files that appear whole or not at all, and their SHA-256."""
 
+import errno
 import hashlib
 import os
 from pathlib import Path
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Writes a file beside its place and moves it there, over what there was.
+    """Writes a file beside its place and moves it there, over a file that there was.
 
     It is on disk, not only in memory, when this returns. If it fails, what there was is untouched.
+    A device or a pipe, such as /dev/null, would be lost by that: it is refused.
     """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EEXIST, "there is something here that is no file", str(path))
     partial = path.with_name(path.name + ".partial")
     partial.unlink(missing_ok=True)  # of a killed process; or a link, which must not be followed
     try:

@@ -35,6 +35,21 @@ def test_a_file_that_finds_no_room_leaves_the_one_before_it(tmp_path):
     assert os.listdir(tmp_path) == ["file"]
 
 
+@pytest.mark.parametrize("linked", [False, True])
+def test_what_is_no_file_is_not_replaced(tmp_path, linked):
+    """Else the superuser would lose /dev/null by it."""
+    pipe = path = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    if linked:
+        path = tmp_path / "link"
+        path.symlink_to(pipe)
+    with pytest.raises(OSError, match="no file") as error:
+        _files.replace(path, b"content")
+    assert error.value.filename == str(path)
+    assert pipe.is_fifo()
+    assert not list(tmp_path.glob("*.partial"))
+
+
 def test_a_digest_is_that_of_the_content(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"abc")

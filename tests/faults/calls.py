@@ -118,7 +118,8 @@ def replaced(value, draw):
         other = draw.choice(WORDS)
         return other, f"{other!r:.30}"
     if isinstance(value, os.PathLike):
-        other = Path(draw.choice([*WORDS[1:], "/proc/self/mem", "/dev/null", "/", "x" * 5000]))
+        # None is outside of the folder that the calls write into: they may be the superuser's.
+        other = Path(draw.choice([*WORDS[1:4], *WORDS[5:], "pipe", "file/below", "x" * 5000]))
         return other, f"{other!r:.30}"
     if isinstance(value, np.ndarray | jax.Array):
         return of_array(value, draw)
@@ -307,14 +308,20 @@ class Caller:
         self.root = root
         (root / "now").mkdir()
         os.chdir(root / "now")
+        os.mkfifo("pipe")
+        Path("file").touch()
         self.calls = {}
         harvest.gather(self.calls, root / "now")
         self.functions = harvest.functions()
         self.names = sorted(self.functions)
         left_out = [name for name in self.names if not self.calls.get(name)]
         assert not left_out, f"nothing calls {', '.join(left_out)}; see harvest.py"
-        shutil.copytree(root / "now", root / "before", symlinks=True)
+        self.copy("now", "before")
         self.before = self.listing()
+
+    def copy(self, one, other):
+        """A copy of a folder, with its pipes."""
+        subprocess.run(["cp", "-a", self.root / one, self.root / other], check=True)
 
     def listing(self):
         found = {}
@@ -330,7 +337,7 @@ class Caller:
         if now != self.before:
             os.chdir("/")
             shutil.rmtree(self.root / "now")
-            shutil.copytree(self.root / "before", self.root / "now", symlinks=True)
+            self.copy("before", "now")
             os.chdir(self.root / "now")
             self.before = self.listing()
         return partial
