@@ -82,6 +82,11 @@ def test_sparse_weights_have_as_many_inputs_as_asked(key, outputs, inputs, nonze
     assert ((weights != 0).sum(axis=1) == nonzero).all()
 
 
+def test_sparse_weights_have_the_released_recipe_s_number_of_inputs(key):
+    assert ((layers.sparse_normal(key, (3, 150)) != 0).sum(axis=1) == 100).all()
+    assert ((layers.sparse_linear(key, 150, 3).weight != 0).sum(axis=1) == 100).all()
+
+
 def test_sparse_weights_are_normal_at_places_of_their_own(key):
     outputs, inputs, nonzero = 2000, 50, 10
     weights = np.asarray(layers.sparse_normal(key, (outputs, inputs), nonzero))

@@ -334,3 +334,20 @@ def test_what_rounding_costs_is_within_the_bound():
             for row, expected, bound in zip(points[:, None], exact[0], scale[0], strict=True):
                 found = parzen.log_likelihood(row, samples, bandwidth).mean
                 assert abs(found - expected) <= 2e-5 * bound
+
+
+@pytest.mark.parametrize(("place", "bandwidth"), [(999, 1.0), (1000, 0.1)])
+def test_a_thousand_rows_choose_the_bandwidth(place, bandwidth):
+    # On the sample, 0.1 gains log 10 nats a row; one row 15 away loses 11,000 by it, more than all.
+    validation = np.zeros((1001, 1))
+    validation[place] = 15
+    samples, grid = np.zeros((1, 1)), np.array([0.1, 1.0])
+    assert parzen.evaluate(samples, validation, None, grid).bandwidth == bandwidth
+    assert parzen.evaluate_draws([samples], validation, None, grid).bandwidth == bandwidth
+
+
+def test_float32_rows_are_scored_in_float32():
+    points, samples = problem(0, 3, "unit")
+    arrays = jnp.array(points[:1]), jnp.array(samples), jnp.array([0.2])
+    (expected,) = parzen.log_density(*arrays)
+    assert parzen.log_likelihood(points[:1], samples, 0.2).mean == float(expected[0])

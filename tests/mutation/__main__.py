@@ -59,7 +59,9 @@ OWN = {
     "model_files": ["test_model_files.py"],
     "training/checkpoints": ["training/test_damage.py", "training/test_resume.py"],
     "training/identity": ["training/test_identity.py", "training/test_resume.py"],
-    "training/journal": ["training/test_run.py", "training/test_resume.py"],
+    "training/journal": [
+        *("training/test_run.py", "training/test_resume.py", "training/test_stopping.py"),
+    ],
     "training/sources": ["training/test_sources.py", "training/test_streaming.py"],
 }
 # The tests from which those that execute a line are taken.
@@ -257,6 +259,13 @@ def judged(out, copies, measures, number, mutant):
         **{"outcome": outcome, "by": by, "tests": tests},
         "seconds": round(time.perf_counter() - began, 1),
     }
+
+
+def own(module, seconds):
+    """A module's own tests, and the examples of its docstrings."""
+    examples = f"tests/test_docs.py::test_example[advnets.{module.replace('/', '.')}."
+    found = [f"tests/{name}" for name in OWN[module]]
+    return found + [name for name in seconds if name.startswith(examples)]
 
 
 def tested(copy, names, compiled, limit):

@@ -1,5 +1,7 @@
 """Damaged runs: no bit of a checkpoint is taken on trust, and the one before is taken up."""
 
+import errno
+import os
 import shutil
 import warnings
 
@@ -8,7 +10,14 @@ import pytest
 from helpers.games import assert_same_run, plain, train
 
 import advnets
-from advnets.training.checkpoints import CHECKPOINTS, MANIFEST, check_whole, newest_whole, numbers
+from advnets.training.checkpoints import (
+    CHECKPOINTS,
+    MANIFEST,
+    check_whole,
+    newest_whole,
+    numbers,
+    save_checkpoint,
+)
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -164,3 +173,27 @@ def test_a_damaged_checkpoint_does_not_take_the_place_of_a_whole_one(copied):
     assert numbers(copied / CHECKPOINTS) == [60, 20]
     for number in ("60", "20"):
         check_whole(copied / CHECKPOINTS / number)
+
+
+def test_a_checkpoint_that_can_not_be_written_leaves_nothing(four_epochs, tmp_path, monkeypatch):
+    _, manifest = newest_whole(four_epochs / CHECKPOINTS)
+    state = advnets.Algorithm1().for_epochs_of(10).init(plain(KEY))
+    moved = os.replace
+
+    def full(source, target):
+        if os.fspath(target).endswith("metrics.jsonl"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        moved(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_checkpoint(tmp_path, manifest, state, {"": b"{}\n"}, {}, 0)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_can_not_be_removed_does_not_stop_a_checkpoint(four_epochs, tmp_path):
+    _, manifest = newest_whole(four_epochs / CHECKPOINTS)
+    (tmp_path / "7").write_text("a file, which is no checkpoint")
+    state = advnets.Algorithm1().for_epochs_of(10).init(plain(KEY))
+    save_checkpoint(tmp_path, manifest, state, {"": b"{}\n"}, {}, 0)
+    check_whole(tmp_path / NEWER)

@@ -106,6 +106,24 @@ def test_equal_settings_have_equal_descriptions_that_are_all_different():
     assert len(set(first.values())) == len(first)
 
 
+def test_arrays_of_its_module_are_part_of_a_function():
+    def found(table):
+        names = {"TABLE": table, "__name__": "typed"}
+        exec("def cost(x):\n    return x * TABLE", names)
+        return describe(names["cost"])
+
+    assert found(np.arange(100.0)) == found(np.arange(100.0)) != found(np.ones(100))
+
+
+def test_what_has_no_more_than_a_name_is_described_by_it():
+    class Named:  # as NumPy's functions were before 2.2
+        __slots__ = ("__name__",)
+
+    first, same, other = Named(), Named(), Named()
+    first.__name__, same.__name__, other.__name__ = "add", "add", "multiply"
+    assert describe(first) == describe(same) != describe(other)
+
+
 PROGRAM = """
 import json, sys
 sys.path.insert(0, {folder!r})

@@ -40,6 +40,12 @@ def test_a_folder_is_for_one_at_a_time(tmp_path):
     assert not (tmp_path / _locks.NOTE).exists()
 
 
+def test_a_note_that_someone_removed_is_not_missed(tmp_path):
+    with _locks.locked(tmp_path):
+        (tmp_path / _locks.NOTE).unlink()
+    assert refused(tmp_path) is None
+
+
 def test_training_keeps_others_out_and_is_kept_out(tmp_path):
     seen = []
 

@@ -13,7 +13,7 @@ from helpers.games import Own, images, plain, train
 import advnets
 from advnets import preprocessing
 from advnets.training import Resident, Streamed
-from advnets.training.sources import epoch_order, scale_pixels
+from advnets.training.sources import Source, epoch_order, scale_pixels
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 KEY = jax.random.key(0)
@@ -105,3 +105,18 @@ def test_a_fingerprint_is_that_of_every_row_however_it_is_read(monkeypatch):
 def test_what_is_no_source_is_refused(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        *("__len__", "gather", "fingerprint", "check_finite", "place", "chunk", "minibatch"),
+        "iterations_per_chunk",
+    ],
+)
+def test_a_source_that_lacks_a_part_can_not_be_made(missing):
+    parts = {name: getattr(Resident, name) for name in Source.__abstractmethods__ | {missing}}
+    type("Whole", (Source,), dict(parts))()
+    del parts[missing]
+    with pytest.raises(TypeError, match=missing):
+        type("Partial", (Source,), parts)()
