@@ -187,6 +187,20 @@ def test_settings_out_of_range_are_refused(build, message):
         build()
 
 
+@pytest.mark.parametrize(
+    "module",
+    [
+        *(layers.Dropout(0.5), layers.GaussianNoise(1.0), layers.GradientFloor(1.0)),
+        *(layers.Labelled(eqx.nn.Identity(), 2), priors.Uniform(2), priors.Normal(2)),
+        *(priors.Spherical(2), game.BlendedCost(), game.ThresholdedCost()),
+        game.LazyDiscriminatorCost(),
+    ],
+    ids=lambda module: type(module).__name__,
+)
+def test_settings_are_no_parameters(module):
+    assert not [leaf for leaf in jax.tree.leaves(module) if not callable(leaf)]
+
+
 def test_a_label_joins_the_input_as_a_one_hot_vector(key):
     inner = eqx.nn.Linear(6 + 3, 2, key=key)
     x = jax.random.normal(key, (2, 3))

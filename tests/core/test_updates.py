@@ -117,6 +117,15 @@ def test_no_norm_ends_above_the_limit_and_none_within_it_moves(field, seed, limi
     assert (np.asarray(limited)[within] == np.asarray(change)[within]).all()
 
 
+def test_an_update_that_ends_on_the_limit_passes_bit_for_bit():
+    # 1.5 and the next number after it end at 3, and at a norm of 5, to the last digit.
+    param = jnp.array([[1.5, 4.0]])
+    change = jnp.array([[np.nextafter(np.float32(1.5), np.float32(2)), 0]])
+    assert (param + change).tolist() == [[3.0, 4.0]]
+    limited = limit_update(updates.column_norm_limit(5.0), param, change, "weight")
+    assert (limited == change).all()
+
+
 @pytest.mark.parametrize(
     ("build", "axes"),
     [

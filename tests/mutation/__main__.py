@@ -116,9 +116,23 @@ def main():
     outcome, by = tested(copies.get(), innocent, out / "compiled-0", 3600)
     if outcome != "survived":
         sys.exit(f"without a mutant too, tests fail ({by}): those can't judge any")
-    for outcome, count in collections.Counter(row["outcome"] for row in found.values()).items():
-        print(f"{count:>5}  {outcome}")
+    print(table(found.values()))
     print(f"the records are in {out}", file=sys.stderr)
+
+
+def table(rows):
+    """What became of the mutants, by module, in Markdown."""
+    outcomes = [*dict.fromkeys(["killed", "survived", *sorted(row["outcome"] for row in rows)])]
+    counts = collections.Counter()
+    for row in rows:
+        for module in (f"`{row['module']}`", "all"):
+            counts[module, row["outcome"]] += 1
+            counts[module, "mutants"] += 1
+    columns = ["mutants", *outcomes]
+    lines = [f"| module | {' | '.join(columns)} |", "|---" * (1 + len(columns)) + "|"]
+    for module in [*(f"`{name}`" for name in OWN), "all"]:
+        lines.append(f"| {module} | {' | '.join(str(counts[module, c]) for c in columns)} |")
+    return "\n".join(lines)
 
 
 def copied(folder):

@@ -191,6 +191,21 @@ def test_a_checkpoint_that_can_not_be_written_leaves_nothing(four_epochs, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+def test_a_failure_after_the_checkpoint_is_in_place_is_said(four_epochs, tmp_path, monkeypatch):
+    _, manifest = newest_whole(four_epochs / CHECKPOINTS)
+    state = advnets.Algorithm1().for_epochs_of(10).init(plain(KEY))
+    synced = os.fsync
+
+    def failing(file):
+        if os.path.samestat(os.fstat(file), tmp_path.stat()):
+            raise OSError(errno.EIO, "Input/output error")
+        synced(file)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(OSError, match="Input/output error"):
+        save_checkpoint(tmp_path, manifest, state, {"": b"{}\n"}, {}, 0)
+
+
 def test_what_can_not_be_removed_does_not_stop_a_checkpoint(four_epochs, tmp_path):
     _, manifest = newest_whole(four_epochs / CHECKPOINTS)
     (tmp_path / "7").write_text("a file, which is no checkpoint")

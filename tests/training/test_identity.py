@@ -1,5 +1,6 @@
 """Descriptions of settings: the same for equal ones, in any process, and another for others."""
 
+import collections
 import functools
 import json
 import os
@@ -113,6 +114,49 @@ def test_arrays_of_its_module_are_part_of_a_function():
         return describe(names["cost"])
 
     assert found(np.arange(100.0)) == found(np.arange(100.0)) != found(np.ones(100))
+
+
+@pytest.mark.parametrize("signature", ["x, scale=DEFAULT", "x, *, scale=DEFAULT"])
+def test_defaults_are_part_of_a_function(signature):
+    def found(default):
+        names = {"DEFAULT": default, "__name__": "typed"}
+        exec(f"def cost({signature}):\n    return scale * x", names)
+        return describe(names["cost"])
+
+    assert found(1.0) == found(1.0) != found(2.0)
+
+
+def test_a_class_that_moves_within_its_file_stays_the_same():
+    def found(lines, rate):
+        names = {"__name__": "typed"}
+        source = f"class Cost:\n    rate = {rate}\n    def __call__(self, x):\n        return x"
+        exec("\n" * lines + source, names)
+        return describe(names["Cost"]())
+
+    assert found(0, 1.0) == found(7, 1.0) != found(0, 2.0)
+
+
+def test_tuples_with_names_are_known_by_them():
+    first, second = (collections.namedtuple(name, ["rate"]) for name in ("First", "Second"))
+    assert describe(first(0.1)) == describe(first(0.1)) != describe(second(0.1))
+
+
+def test_how_an_object_is_shown_is_no_part_of_it():
+    def found(call, shown):
+        names = {"__name__": "typed"}
+        exec(
+            "class Cost:\n"
+            f"    def __call__(self, x):\n        return {call}\n"
+            f"    def __repr__(self):\n        return {shown!r}",
+            names,
+        )
+        return describe(names["Cost"]())
+
+    assert found("x", "one") == found("x", "two") != found("2 * x", "one")
+
+
+def test_what_is_compiled_is_described_as_what_it_compiles():
+    assert describe(jax.jit(twice)) == describe(twice)
 
 
 def test_what_has_no_more_than_a_name_is_described_by_it():
