@@ -351,3 +351,21 @@ def test_float32_rows_are_scored_in_float32():
     arrays = jnp.array(points[:1]), jnp.array(samples), jnp.array([0.2])
     (expected,) = parzen.log_density(*arrays)
     assert parzen.log_likelihood(points[:1], samples, 0.2).mean == float(expected[0])
+
+
+def test_an_evaluation_is_silent_unless_asked(capfd):
+    samples, validation = np.zeros((1, 1)), np.zeros((5, 1))
+    parzen.evaluate_draws([samples], validation, None)
+    assert capfd.readouterr().err == ""
+    parzen.evaluate_draws([samples], validation, None, progress=True)
+    assert "Parzen windows" in capfd.readouterr().err
+
+
+def test_blocks_of_two_types_are_scored_in_float64_where_one_needs_it():
+    far = 1e4 + np.random.default_rng(0).random((30, 2))  # float32 would round it to 0.001
+    blocks = [np.full((10, 2), 1e4, np.float32), far[:10]]
+    together = np.concatenate([np.float64(blocks[0]), blocks[1]])
+    found = parzen.evaluate_draws(blocks, far[10:20], far[20:])
+    expected = parzen.evaluate(together, far[10:20], far[20:])
+    assert found.bandwidth == expected.bandwidth
+    assert found.test.mean == pytest.approx(expected.test.mean, rel=1e-9)

@@ -81,7 +81,11 @@ def main():
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
     parser.add_argument("--workers", type=int, default=1, help="mutants at once")
     parser.add_argument("--out", type=Path, help="folder of the records; a new one unless given")
-    parser.add_argument("--again", action="store_true", help="judge those that survived once more")
+    parser.add_argument(
+        "--again",
+        action="store_true",
+        help="judge those that survived by their modules' own tests once more",
+    )
     options = parser.parse_args()
     out = (options.out or Path(tempfile.mkdtemp(prefix="advnets-mutation-"))).absolute()
     out.mkdir(parents=True, exist_ok=True)
@@ -95,7 +99,10 @@ def main():
         copies.put(copied(out / f"copy-{number}"))
     if not (out / "coverage").exists():
         measure(out)
-    judge = functools.partial(judged, out, copies, measured(out))
+    seconds, covering = measured(out)
+    if options.again:
+        covering = {}  # they were judged by those tests
+    judge = functools.partial(judged, out, copies, (seconds, covering))
     record = out / "mutants.jsonl"
     found = {}
     if record.exists():

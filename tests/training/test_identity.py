@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 
 import equinox as eqx
 import jax
@@ -16,7 +17,7 @@ import pytest
 
 import advnets
 from advnets import game, objectives, preprocessing, priors, updates
-from advnets.training.identity import describe
+from advnets.training.identity import describe, environment
 
 SCALE = 2.0
 
@@ -139,6 +140,25 @@ def test_a_class_that_moves_within_its_file_stays_the_same():
 def test_tuples_with_names_are_known_by_them():
     first, second = (collections.namedtuple(name, ["rate"]) for name in ("First", "Second"))
     assert describe(first(0.1)) == describe(first(0.1)) != describe(second(0.1))
+
+
+def test_functions_whose_source_is_nowhere_are_told_apart():
+    def found(body):
+        names = {"__name__": "typed"}
+        exec(compile(f"def cost(x):\n    return {body}", "<stdin>", "exec"), names)
+        return describe(names["cost"])
+
+    assert found("2 * x") == found("2 * x") != found("3 * x")
+
+
+@pytest.mark.parametrize(
+    ("platform", "kind", "said"),
+    [("cpu", "AMD EPYC", "cpu"), ("gpu", "NVIDIA H100", "NVIDIA H100"), ("METAL", "M4", "M4")],
+)
+def test_processors_are_one_kind_and_accelerators_their_own(platform, kind, said, monkeypatch):
+    device = types.SimpleNamespace(platform=platform, device_kind=kind)
+    monkeypatch.setattr(jax, "devices", lambda: [device])
+    assert environment(1)["the kind of devices"] == said
 
 
 def test_how_an_object_is_shown_is_no_part_of_it():

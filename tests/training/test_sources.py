@@ -13,7 +13,7 @@ from helpers.games import Own, images, plain, train
 import advnets
 from advnets import preprocessing
 from advnets.training import Resident, Streamed
-from advnets.training.sources import Source, epoch_order, scale_pixels
+from advnets.training.sources import Rows, Source, epoch_order, scale_pixels
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 KEY = jax.random.key(0)
@@ -36,6 +36,13 @@ def test_epochs_have_orders_of_their_own_and_leave_out_other_rows():
     orders = np.asarray(orders).reshape(40, 50).tolist()
     assert len({tuple(order) for order in orders}) == 40
     assert len({row for order in orders for row in set(range(53)) - set(order)}) > 40
+
+
+def test_orders_of_past_epochs_are_not_kept():
+    rows = Rows(KEY, n=77, iterations=11, k=1, batch_size=7)
+    for epoch in range(5):
+        rows(11 * epoch, 11 * epoch + 11)
+    assert sum(array.shape == (11, 7) for array in jax.live_arrays()) <= 2
 
 
 def test_training_sees_what_preprocessing_makes_of_each_image():
