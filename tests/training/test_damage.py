@@ -175,13 +175,16 @@ def test_a_damaged_checkpoint_does_not_take_the_place_of_a_whole_one(copied):
         check_whole(copied / CHECKPOINTS / number)
 
 
-def test_a_checkpoint_that_can_not_be_written_leaves_nothing(four_epochs, tmp_path, monkeypatch):
+@pytest.mark.parametrize("file", ["arrays-0.safetensors", "metrics.jsonl", MANIFEST])
+def test_a_checkpoint_that_can_not_be_written_leaves_nothing(
+    file, four_epochs, tmp_path, monkeypatch
+):
     _, manifest = newest_whole(four_epochs / CHECKPOINTS)
     state = advnets.Algorithm1().for_epochs_of(10).init(plain(KEY))
     moved = os.replace
 
     def full(source, target):
-        if os.fspath(target).endswith("metrics.jsonl"):
+        if os.fspath(target).endswith(file):
             raise OSError(errno.ENOSPC, "No space left on device")
         moved(source, target)
 
