@@ -37,7 +37,7 @@ from cosmic_ray.work_db import use_db
 from tqdm import tqdm
 
 from advnets.bench.results import Provenance
-from mutation import preloaded
+from mutation import preloaded, records
 
 ROOT = Path(__file__).resolve().parents[2]
 # What is changed, and the tests that are its own: all of them judge what others leave alive.
@@ -84,14 +84,13 @@ def main():
     parser.add_argument(
         "--again",
         action="store_true",
-        help="judge those that survived by their modules' own tests once more",
+        help="judge those alive without explanation by their modules' own tests once more",
     )
     options = parser.parse_args()
     out = (options.out or Path(tempfile.mkdtemp(prefix="advnets-mutation-"))).absolute()
     out.mkdir(parents=True, exist_ok=True)
     with (out / "provenance.jsonl").open("a") as file:
-        row = {"argv": sys.argv[1:]} | msgspec.to_builtins(Provenance.here())
-        file.write(json.dumps(row) + "\n")
+        file.write(msgspec.json.encode(Provenance.here()).decode() + "\n")
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # programs compile in half the time
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"  # no mutant leaves any
     copies = queue.SimpleQueue()
@@ -104,13 +103,11 @@ def main():
         covering = {}  # they were judged by those tests
     judge = functools.partial(judged, out, copies, (seconds, covering))
     record = out / "mutants.jsonl"
-    found = {}
-    if record.exists():
-        found = {row["mutant"]: row for row in map(json.loads, record.read_text().splitlines())}
+    found = {row["mutant"]: row for row in records.read(record)} if record.exists() else {}
     to_do = [
         (number, mutant)
         for number, mutant in enumerate(drawn(options.mutants, options.seed))
-        if number not in found or (options.again and found[number]["outcome"] == "survived")
+        if number not in found or (options.again and records.unexplained([found[number]]))
     ]
     with concurrent.futures.ThreadPoolExecutor(options.workers) as pool:
         under_way = [pool.submit(judge, number, mutant) for number, mutant in to_do]
@@ -123,23 +120,11 @@ def main():
     outcome, by = tested(copies.get(), innocent, out / "compiled-0", 3600)
     if outcome != "survived":
         sys.exit(f"without a mutant too, tests fail ({by}): those can't judge any")
-    print(table(found.values()))
+    print(records.table(records.read(record)))
     print(f"the records are in {out}", file=sys.stderr)
-
-
-def table(rows):
-    """What became of the mutants, by module, in Markdown."""
-    outcomes = [*dict.fromkeys(["killed", "survived", *sorted(row["outcome"] for row in rows)])]
-    counts = collections.Counter()
-    for row in rows:
-        for module in (f"`{row['module']}`", "all"):
-            counts[module, row["outcome"]] += 1
-            counts[module, "mutants"] += 1
-    columns = ["mutants", *outcomes]
-    lines = [f"| module | {' | '.join(columns)} |", "|---" * (1 + len(columns)) + "|"]
-    for module in [*(f"`{name}`" for name in OWN), "all"]:
-        lines.append(f"| {module} | {' | '.join(str(counts[module, c]) for c in columns)} |")
-    return "\n".join(lines)
+    left = records.unexplained(records.read(record))
+    if left:
+        sys.exit("\n".join(["survived, without an explanation:", *map(json.dumps, left)]))
 
 
 def copied(folder):
@@ -265,7 +250,7 @@ def judged(out, copies, measures, number, mutant):
     by, outcome, tests = None, "survived", len(chosen)
     try:
         file.write_text(mutated)
-        for names in (chosen, [f"tests/{name}" for name in OWN[module]]):
+        for names in (chosen, own(module, seconds)):
             if names and outcome == "survived":
                 limit = 120 + 5 * sum(seconds.get(name, 20) for name in names)
                 outcome, by = tested(copy, names, compiled, limit)
