@@ -42,7 +42,7 @@ def table(rows):
             counts[module, "at first"] += row["at_first"] == "killed"
             counts[module, "killed"] += row["outcome"] == "killed"
             counts[module, "alive"] += row["outcome"] != "killed"
-    lines = ["| module | mutants | killed at first | killed now | explained |", "|---" * 5 + "|"]
+    lines = ["| module | mutants | killed at first | killed now | alive |", "|---" * 5 + "|"]
     for module in [*sorted({name for name, _ in counts} - {"all"}), "all"]:
         found = [counts[module, what] for what in ("mutants", "at first", "killed", "alive")]
         lines.append(f"| {module} | {' | '.join(map(str, found))} |")
