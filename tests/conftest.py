@@ -11,11 +11,12 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 2)
 
 # A program that several tests need, or the commands that they start, is compiled once. Each worker
-# has its own folder, as JAX's writes there are not atomic.
-COMPILED = tempfile.TemporaryDirectory(prefix="advnets-tests-", ignore_cleanup_errors=True)
-jax.config.update("jax_compilation_cache_dir", COMPILED.name)
+# has its own folder, as JAX's writes there are not atomic; `tests/mutation` names one to keep.
+TEMPORARY = tempfile.TemporaryDirectory(prefix="advnets-tests-", ignore_cleanup_errors=True)
+COMPILED = os.environ.get("ADVNETS_TESTS_COMPILED", TEMPORARY.name)
+jax.config.update("jax_compilation_cache_dir", COMPILED)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED.name
+os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 

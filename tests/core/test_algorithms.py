@@ -308,8 +308,20 @@ def test_the_released_rule_outside_the_driver_must_know_an_epochs_length(key):
     with pytest.raises(ValueError, match=r"call algorithm\.for_epochs_of"):
         algorithm.init(players(key))
     algorithm.for_epochs_of(5).init(players(key))
+    algorithm.for_epochs_of(1).init(players(key))
     with pytest.raises(ValueError, match="at least 1 iteration; got 0"):
         algorithm.for_epochs_of(0)
+
+
+@pytest.mark.parametrize("kind", [advnets.Algorithm1, advnets.Simultaneous])
+def test_an_algorithm_is_equal_to_itself_alone_and_may_be_a_key(kind):
+    one, other = kind(), kind()
+    assert {one: 1, other: 2} == {other: 2, one: 1}
+    assert one != other
+
+
+def test_gradient_norms_are_there_in_every_iteration_unless_asked_otherwise():
+    assert advnets.Algorithm1().norms_every == advnets.Simultaneous().norms_every == 1
 
 
 def test_momentum_and_decay_of_the_released_rule_count_what_each_player_does(key):

@@ -45,6 +45,13 @@ def test_every_flipped_bit_of_a_sealed_document_is_found():
     assert harmless < 0.05 * 8 * len(sealed)
 
 
+def test_what_nests_as_deep_as_is_read_is_read():
+    deepest = b"[" * _documents.DEPTH + b"]" * _documents.DEPTH
+    assert _documents.parse(deepest, "a file")
+    with pytest.raises(ValueError, match="More than 100 levels"):
+        _documents.parse(b"[" + deepest + b"]", "a file")
+
+
 def test_documents_of_before_are_read_and_said_to_be_unverified():
     assert _documents.unseal(b'{"a": 1}', "a file") == ({"a": 1}, False)
     other = json.loads(_documents.seal({"a": 1})) | {"format": 99}

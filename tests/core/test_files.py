@@ -56,3 +56,10 @@ def test_a_digest_is_that_of_the_content(tmp_path):
     # FIPS 180-2, appendix B.1.
     expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert _files.sha256(path) == _files.sha256(path, sync=True) == expected
+
+
+def test_a_file_and_its_name_are_on_disk_when_it_is_there(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.fstat(file).st_ino))
+    _files.replace(tmp_path / "file", b"content")
+    assert synced == [(tmp_path / "file").stat().st_ino, tmp_path.stat().st_ino]

@@ -82,6 +82,11 @@ def test_sparse_weights_have_as_many_inputs_as_asked(key, outputs, inputs, nonze
     assert ((weights != 0).sum(axis=1) == nonzero).all()
 
 
+def test_sparse_weights_have_the_released_recipe_s_number_of_inputs(key):
+    assert ((layers.sparse_normal(key, (3, 150)) != 0).sum(axis=1) == 100).all()
+    assert ((layers.sparse_linear(key, 150, 3).weight != 0).sum(axis=1) == 100).all()
+
+
 def test_sparse_weights_are_normal_at_places_of_their_own(key):
     outputs, inputs, nonzero = 2000, 50, 10
     weights = np.asarray(layers.sparse_normal(key, (outputs, inputs), nonzero))
@@ -186,6 +191,20 @@ def test_a_gradient_of_zero_has_no_floor():
 def test_settings_out_of_range_are_refused(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        *(layers.Dropout(0.5), layers.GaussianNoise(1.0), layers.GradientFloor(1.0)),
+        *(layers.Labelled(eqx.nn.Identity(), 2), priors.Uniform(2), priors.Normal(2)),
+        *(priors.Spherical(2), game.BlendedCost(), game.ThresholdedCost()),
+        game.LazyDiscriminatorCost(),
+    ],
+    ids=lambda module: type(module).__name__,
+)
+def test_settings_are_no_parameters(module):
+    assert not [leaf for leaf in jax.tree.leaves(module) if not callable(leaf)]
 
 
 def test_a_label_joins_the_input_as_a_one_hot_vector(key):

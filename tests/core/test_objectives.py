@@ -208,3 +208,11 @@ def test_a_cost_of_a_whole_minibatch_is_refused():
         ValueError, match=r"cost of the generator must be a scalar; got shape \(6,\)"
     ):
         algorithm.step(KEY, PLAYERS, algorithm.init(PLAYERS), jnp.zeros((N, 3)))
+
+
+def test_errors_are_counted_at_a_probability_of_one_half():
+    real = jnp.array([-2.0, -0.5, 0.0, 0.5, 2.0])
+    fake = jnp.array([-2.0, -1.0, -0.5, 0.0, 0.5])
+    seen = GAN().costs(discriminator_draws(KEY), lambda key, logits: logits, real, fake).seen
+    assert seen["real_error"] == pytest.approx(2 / 5)  # D(x) < 1/2
+    assert seen["fake_error"] == pytest.approx(2 / 5)  # D(G(z)) >= 1/2

@@ -35,6 +35,8 @@ def test_spherical_latents_have_unit_length(key):
 
 @pytest.mark.parametrize("prior", [priors.Uniform, priors.Normal, priors.Spherical])
 def test_a_latent_vector_has_a_component(key, prior):
+    assert prior().size == 100  # as in the released recipes
+    prior(1)
     with pytest.raises(ValueError, match="at least 1 component; got 0"):
         prior(0)
     with pytest.raises(ValueError, match=r"from 0 to 2\*\*31; got -1"):

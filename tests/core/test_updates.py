@@ -69,6 +69,22 @@ def test_the_ramp_is_constant_within_an_epoch_and_linear_over_epochs():
     np.testing.assert_allclose(jax.vmap(ramp)(jnp.asarray(counts)), expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [updates.Released().transformation(500), updates.released_updates(0.1, 500)],
+    ids=["Released", "released_updates"],
+)
+def test_defaults_are_those_of_the_released_recipes(rule):
+    # An update from velocity 0 by gradient 1 is the rate; from 1 by 0, the momentum.
+    for count, momentum in ((0, 0.5), (500 * 124, 0.5 + 0.2 * 124 / 249), (500 * 249, 0.7)):
+        state = updates.MomentumState(jnp.array(count), jnp.array([0.0, 1.0]))
+        (rate, kept), _ = rule.update(jnp.array([1.0, 0.0]), state)
+        assert -rate == pytest.approx(0.1 / 1.000004**count, rel=1e-5)
+        assert kept == pytest.approx(momentum, rel=1e-6)
+    state = updates.MomentumState(jnp.array(4_000_000), jnp.zeros(1))
+    assert -rule.update(jnp.ones(1), state)[0] == pytest.approx(1e-6)
+
+
 LIMITS = {
     "weight": (updates.column_norm_limit, (6, 3), -1),
     "kernel": (updates.kernel_norm_limit, (3, 2, 2, 5), (0, 1, 2)),
@@ -99,6 +115,15 @@ def test_no_norm_ends_above_the_limit_and_none_within_it_moves(field, seed, limi
     assert (norms(array + limited, axes) <= limit * (1 + 1e-5)).all()
     within = np.broadcast_to(free <= limit * (1 - 1e-5), shape)
     assert (np.asarray(limited)[within] == np.asarray(change)[within]).all()
+
+
+def test_an_update_that_ends_on_the_limit_passes_bit_for_bit():
+    # 1.5 and the next number after it end at 3, and at a norm of 5, to the last digit.
+    param = jnp.array([[1.5, 4.0]])
+    change = jnp.array([[np.nextafter(np.float32(1.5), np.float32(2)), 0]])
+    assert (param + change).tolist() == [[3.0, 4.0]]
+    limited = limit_update(updates.column_norm_limit(5.0), param, change, "weight")
+    assert (limited == change).all()
 
 
 @pytest.mark.parametrize(

@@ -60,15 +60,17 @@ def test_the_error_is_as_promised_for_each_bandwidth_alone():
             assert_exact(log_density(points, samples, bandwidth), points, samples, bandwidth)
 
 
-def test_any_number_of_distances_may_need_computing_anew():
+@pytest.mark.parametrize(("dtype", "place"), [(np.float32, 10.0), (np.float64, 1000.0)])
+def test_any_number_of_distances_may_need_computing_anew(dtype, place):
     # Two clusters far apart for their size: half of the 10,000 distances, and more than one round.
     rng = np.random.default_rng(0)
-    centres = np.repeat([[-10.0], [10.0]], 50, axis=0)
+    centres = np.repeat([[-place], [place]], 50, axis=0)
     points, samples = (
-        (centres + 0.05 * rng.normal(size=(100, 64))).astype(np.float32) for _ in range(2)
+        (centres + 0.05 * rng.normal(size=(100, 64))).astype(dtype) for _ in range(2)
     )
-    bandwidths = BANDWIDTHS.astype(np.float32)
-    assert_exact(jitted()(points, samples, bandwidths), points, samples, bandwidths)
+    bandwidths = BANDWIDTHS.astype(dtype)
+    with jax.enable_x64(dtype == np.float64):
+        assert_exact(jitted()(points, samples, bandwidths), points, samples, bandwidths)
 
 
 def test_one_sample_far_from_the_others_is_not_overlooked(monkeypatch):

@@ -334,3 +334,38 @@ def test_what_rounding_costs_is_within_the_bound():
             for row, expected, bound in zip(points[:, None], exact[0], scale[0], strict=True):
                 found = parzen.log_likelihood(row, samples, bandwidth).mean
                 assert abs(found - expected) <= 2e-5 * bound
+
+
+@pytest.mark.parametrize(("place", "bandwidth"), [(999, 1.0), (1000, 0.1)])
+def test_a_thousand_rows_choose_the_bandwidth(place, bandwidth):
+    # On the sample, 0.1 gains log 10 nats a row; one row 15 away loses 11,000 by it, more than all.
+    validation = np.zeros((1001, 1))
+    validation[place] = 15
+    samples, grid = np.zeros((1, 1)), np.array([0.1, 1.0])
+    assert parzen.evaluate(samples, validation, None, grid).bandwidth == bandwidth
+    assert parzen.evaluate_draws([samples], validation, None, grid).bandwidth == bandwidth
+
+
+def test_float32_rows_are_scored_in_float32():
+    points, samples = problem(0, 3, "unit")
+    arrays = jnp.array(points[:1]), jnp.array(samples), jnp.array([0.2])
+    (expected,) = parzen.log_density(*arrays)
+    assert parzen.log_likelihood(points[:1], samples, 0.2).mean == float(expected[0])
+
+
+def test_an_evaluation_is_silent_unless_asked(capfd):
+    samples, validation = np.zeros((1, 1)), np.zeros((5, 1))
+    parzen.evaluate_draws([samples], validation, None)
+    assert capfd.readouterr().err == ""
+    parzen.evaluate_draws([samples], validation, None, progress=True)
+    assert "Parzen windows" in capfd.readouterr().err
+
+
+def test_blocks_of_two_types_are_scored_in_float64_where_one_needs_it():
+    far = 1e4 + np.random.default_rng(0).random((30, 2))  # float32 would round it to 0.001
+    blocks = [np.full((10, 2), 1e4, np.float32), far[:10]]
+    together = np.concatenate([np.float64(blocks[0]), blocks[1]])
+    found = parzen.evaluate_draws(blocks, far[10:20], far[20:])
+    expected = parzen.evaluate(together, far[10:20], far[20:])
+    assert found.bandwidth == expected.bandwidth
+    assert found.test.mean == pytest.approx(expected.test.mean, rel=1e-9)

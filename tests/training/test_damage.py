@@ -1,5 +1,7 @@
 """Damaged runs: no bit of a checkpoint is taken on trust, and the one before is taken up."""
 
+import errno
+import os
 import shutil
 import warnings
 
@@ -15,6 +17,7 @@ from advnets.training.checkpoints import (
     newest_whole,
     numbers,
     restore,
+    save_checkpoint,
 )
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -181,3 +184,45 @@ def test_a_damaged_checkpoint_does_not_take_the_place_of_a_whole_one(copied):
     assert numbers(copied / CHECKPOINTS) == [60, 20]
     for number in ("60", "20"):
         check_whole(copied / CHECKPOINTS / number)
+
+
+@pytest.mark.parametrize("file", ["arrays-0.safetensors", "metrics.jsonl", MANIFEST])
+def test_a_checkpoint_that_can_not_be_written_leaves_nothing(
+    file, four_epochs, tmp_path, monkeypatch
+):
+    _, manifest = newest_whole(four_epochs / CHECKPOINTS)
+    state = advnets.Algorithm1().for_epochs_of(10).init(plain(KEY))
+    moved = os.replace
+
+    def full(source, target):
+        if os.fspath(target).endswith(file):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        moved(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_checkpoint(tmp_path, manifest, state, {"": b"{}\n"}, {}, 0)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failure_after_the_checkpoint_is_in_place_is_said(four_epochs, tmp_path, monkeypatch):
+    _, manifest = newest_whole(four_epochs / CHECKPOINTS)
+    state = advnets.Algorithm1().for_epochs_of(10).init(plain(KEY))
+    synced = os.fsync
+
+    def failing(file):
+        if os.path.samestat(os.fstat(file), tmp_path.stat()):
+            raise OSError(errno.EIO, "Input/output error")
+        synced(file)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(OSError, match="Input/output error"):
+        save_checkpoint(tmp_path, manifest, state, {"": b"{}\n"}, {}, 0)
+
+
+def test_what_can_not_be_removed_does_not_stop_a_checkpoint(four_epochs, tmp_path):
+    _, manifest = newest_whole(four_epochs / CHECKPOINTS)
+    (tmp_path / "7").write_text("a file, which is no checkpoint")
+    state = advnets.Algorithm1().for_epochs_of(10).init(plain(KEY))
+    save_checkpoint(tmp_path, manifest, state, {"": b"{}\n"}, {}, 0)
+    check_whole(tmp_path / NEWER)

@@ -1,10 +1,12 @@
 """Descriptions of settings: the same for equal ones, in any process, and another for others."""
 
+import collections
 import functools
 import json
 import os
 import subprocess
 import sys
+import types
 
 import equinox as eqx
 import jax
@@ -15,7 +17,7 @@ import pytest
 
 import advnets
 from advnets import game, objectives, preprocessing, priors, updates
-from advnets.training.identity import describe
+from advnets.training.identity import describe, environment
 
 SCALE = 2.0
 
@@ -104,6 +106,86 @@ def test_equal_settings_have_equal_descriptions_that_are_all_different():
     first, again = ({name: describe(x) for name, x in settings().items()} for _ in range(2))
     assert first == again
     assert len(set(first.values())) == len(first)
+
+
+def test_arrays_of_its_module_are_part_of_a_function():
+    def found(table):
+        names = {"TABLE": table, "__name__": "typed"}
+        exec("def cost(x):\n    return x * TABLE", names)
+        return describe(names["cost"])
+
+    assert found(np.arange(100.0)) == found(np.arange(100.0)) != found(np.ones(100))
+
+
+@pytest.mark.parametrize("signature", ["x, scale=DEFAULT", "x, *, scale=DEFAULT"])
+def test_defaults_are_part_of_a_function(signature):
+    def found(default):
+        names = {"DEFAULT": default, "__name__": "typed"}
+        exec(f"def cost({signature}):\n    return scale * x", names)
+        return describe(names["cost"])
+
+    assert found(1.0) == found(1.0) != found(2.0)
+
+
+def test_a_class_that_moves_within_its_file_stays_the_same():
+    def found(lines, rate):
+        names = {"__name__": "typed"}
+        source = f"class Cost:\n    rate = {rate}\n    def __call__(self, x):\n        return x"
+        exec("\n" * lines + source, names)
+        return describe(names["Cost"]())
+
+    assert found(0, 1.0) == found(7, 1.0) != found(0, 2.0)
+
+
+def test_tuples_with_names_are_known_by_them():
+    first, second = (collections.namedtuple(name, ["rate"]) for name in ("First", "Second"))
+    assert describe(first(0.1)) == describe(first(0.1)) != describe(second(0.1))
+
+
+def test_functions_whose_source_is_nowhere_are_told_apart():
+    def found(body):
+        names = {"__name__": "typed"}
+        exec(compile(f"def cost(x):\n    return {body}", "<stdin>", "exec"), names)
+        return describe(names["cost"])
+
+    assert found("2 * x") == found("2 * x") != found("3 * x")
+
+
+@pytest.mark.parametrize(
+    ("platform", "kind", "said"),
+    [("cpu", "AMD EPYC", "cpu"), ("gpu", "NVIDIA H100", "NVIDIA H100"), ("METAL", "M4", "M4")],
+)
+def test_processors_are_one_kind_and_accelerators_their_own(platform, kind, said, monkeypatch):
+    device = types.SimpleNamespace(platform=platform, device_kind=kind)
+    monkeypatch.setattr(jax, "devices", lambda: [device])
+    assert environment(1)["the kind of devices"] == said
+
+
+def test_how_an_object_is_shown_is_no_part_of_it():
+    def found(call, shown):
+        names = {"__name__": "typed"}
+        exec(
+            "class Cost:\n"
+            f"    def __call__(self, x):\n        return {call}\n"
+            f"    def __repr__(self):\n        return {shown!r}",
+            names,
+        )
+        return describe(names["Cost"]())
+
+    assert found("x", "one") == found("x", "two") != found("2 * x", "one")
+
+
+def test_what_is_compiled_is_described_as_what_it_compiles():
+    assert describe(jax.jit(twice)) == describe(twice)
+
+
+def test_what_has_no_more_than_a_name_is_described_by_it():
+    class Named:  # as NumPy's functions were before 2.2
+        __slots__ = ("__name__",)
+
+    first, same, other = Named(), Named(), Named()
+    first.__name__, same.__name__, other.__name__ = "add", "add", "multiply"
+    assert describe(first) == describe(same) != describe(other)
 
 
 PROGRAM = """

@@ -40,6 +40,30 @@ def test_a_folder_is_for_one_at_a_time(tmp_path):
     assert not (tmp_path / _locks.NOTE).exists()
 
 
+def test_a_note_that_someone_removed_is_not_missed(tmp_path):
+    with _locks.locked(tmp_path):
+        (tmp_path / _locks.NOTE).unlink()
+    assert refused(tmp_path) is None
+
+
+def test_a_note_that_is_removed_while_it_is_read_is_nobody_s(tmp_path, monkeypatch):
+    note = tmp_path / _locks.NOTE
+    note.write_text(json.dumps({"host": "elsewhere", "process": 7, "began": "today"}))
+    look = type(note).stat
+    looks = []
+
+    def removed(path, **options):
+        if path.name == _locks.NOTE:
+            looks.append(path)
+            if len(looks) == 2:  # the first reads it, the second asks for its age
+                raise FileNotFoundError(path)
+        return look(path, **options)
+
+    monkeypatch.setattr(type(note), "stat", removed)
+    assert refused(tmp_path) is None
+    assert len(looks) >= 2
+
+
 def test_training_keeps_others_out_and_is_kept_out(tmp_path):
     seen = []
 

@@ -26,6 +26,7 @@ import advnets
 from advnets import game, objectives, priors, updates
 from advnets.training import Streamed
 from advnets.training.checkpoints import numbers
+from advnets.training.journal import METRICS, Record
 from advnets.training.sources import epoch_order
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -226,6 +227,13 @@ def test_what_an_evaluation_returns_is_checked(tmp_path):
     last = trained.metrics[-1]
     assert (last["x"], last["y"], last["z"]) == (None, [1.0, None], 0.5)
     assert "NaN" not in (tmp_path / "metrics.jsonl").read_text()
+
+
+def test_no_number_that_json_lacks_is_written(tmp_path):
+    record = Record(tmp_path, iterations=1, k=1)
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        record.write([{"epoch": 1, "value": float("nan")}])
+    assert (tmp_path / METRICS).read_text() == ""
 
 
 def test_progress_goes_to_stderr_with_a_rate(capfd):

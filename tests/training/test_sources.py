@@ -13,7 +13,7 @@ from helpers.games import Own, images, plain, train
 import advnets
 from advnets import preprocessing
 from advnets.training import Resident, Streamed
-from advnets.training.sources import epoch_order, scale_pixels
+from advnets.training.sources import Rows, Source, epoch_order, scale_pixels
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 KEY = jax.random.key(0)
@@ -45,6 +45,13 @@ def test_training_may_be_followed_step_by_step_without_compilation():
     for name in ("value", "real_output"):
         one, other = (run.metrics[0]["discriminator"][name] for run in (compiled, followed))
         assert one == pytest.approx(other, rel=1e-5)
+
+
+def test_orders_of_past_epochs_are_not_kept():
+    rows = Rows(KEY, n=77, iterations=11, k=1, batch_size=7)
+    for epoch in range(5):
+        rows(11 * epoch, 11 * epoch + 11)
+    assert sum(array.shape == (11, 7) for array in jax.live_arrays()) <= 2
 
 
 def test_training_sees_what_preprocessing_makes_of_each_image():
@@ -114,3 +121,18 @@ def test_a_fingerprint_is_that_of_every_row_however_it_is_read(monkeypatch):
 def test_what_is_no_source_is_refused(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        *("__len__", "gather", "fingerprint", "check_finite", "place", "chunk", "minibatch"),
+        "iterations_per_chunk",
+    ],
+)
+def test_a_source_that_lacks_a_part_can_not_be_made(missing):
+    parts = {name: getattr(Resident, name) for name in Source.__abstractmethods__ | {missing}}
+    type("Whole", (Source,), dict(parts))()
+    del parts[missing]
+    with pytest.raises(TypeError, match=missing):
+        type("Partial", (Source,), parts)()

@@ -1,0 +1,1 @@
+"""Changes the code at random places, and asks whether the tests notice."""
