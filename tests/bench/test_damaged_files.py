@@ -185,7 +185,7 @@ def test_numbers_come_back_bit_for_bit(tmp_path):
     values = [*rng.normal(size=50), 1e-300, 5e-324, -0.0, 1.7976931348623157e308, 1e16, 0.1 + 0.2]
     path = tmp_path / "numbers.json"
     results.write(path, {"values": [float(value) for value in values]})
-    again = results.read(path, dict[str, list[float]])["values"]
+    again = results.read(path, dict)["values"]
     assert np.array(again).tobytes() == np.array(values, float).tobytes()
 
 

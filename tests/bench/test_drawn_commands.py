@@ -14,8 +14,7 @@ NAMES = [*BENCHMARKS, *commands.COMMANDS]
 
 def offered(name, capsys):
     """The options that the command's own help says take numbers."""
-    with pytest.raises(SystemExit):
-        main([name, "--help"])
+    assert main([name, "--help"]) == 0
     return set(re.findall(r"(--[\w.-]+) (?:\[|\{None\}\|)*(?:INT|FLOAT)", capsys.readouterr().out))
 
 

@@ -10,6 +10,7 @@ import pytest
 from advnets import bench
 from advnets.bench.recipes import algorithm_of, build_players
 from advnets.bench.systems import Adversarial
+from advnets.data.dataset import Dataset, Fold
 
 SHARED = {
     "image_size": None, "proper_folds": False, "order": "simultaneous",
@@ -210,11 +211,8 @@ MAY_BE_0 = {"output_nonzero", "padding", "sigmoid_bias", "weight_range", "output
 MAY_BE_0 |= {"initial_momentum", "final_momentum", "learning_rate_floor"}
 
 
-@dataclasses.dataclass
-class Colours:
-    """Data to check a recipe against."""
-
-    train = np.zeros((600, 32, 32, 3), np.uint8)
+PIXELS = np.zeros((600, 32, 32, 3), np.uint8)
+COLOURS = Dataset("colours", PIXELS, (Fold(PIXELS[:10], PIXELS[:10]),), "made up")
 
 
 def out_of_range(path, value):
@@ -238,8 +236,8 @@ def out_of_range(path, value):
 )
 def test_a_number_out_of_range_is_refused_before_any_work(path, wrong):
     with pytest.raises(ValueError, match=str(wrong)):
-        Adversarial(with_number(CONVOLUTIONAL, path, wrong)).check(Colours(), None)
+        Adversarial(with_number(CONVOLUTIONAL, path, wrong)).check(COLOURS, None)
 
 
 def test_the_recipe_s_own_numbers_are_in_range():
-    Adversarial(CONVOLUTIONAL).check(Colours(), None)
+    Adversarial(CONVOLUTIONAL).check(COLOURS, None)

@@ -1,22 +1,25 @@
 """A collapse of samples is said, with its figure."""
 
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
 
 import advnets
+from advnets.bench import systems
 from advnets.bench.evaluations import EVALUATIONS, Subject
 
 
 def subject(samples):
     data = advnets.data.load("digits")
     return Subject(
-        model=None,
+        model=systems.images.Images(samples),
         key=jax.random.key(0),
         first=lambda n: samples[:n],
         data=data,
         preprocess=lambda images: images / np.float32(255),
-        folder=None,
+        folder=Path(),
     )
 
 
