@@ -183,6 +183,9 @@ class Maxout(eqx.Module):
         weight: the weights of every piece of every unit.
         bias: their biases, 0 to start with.
 
+    Raises:
+        ValueError: for sizes or a range of the weights that are out of range.
+
     Example:
         >>> import jax
         >>> import jax.numpy as jnp

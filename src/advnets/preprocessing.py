@@ -51,7 +51,7 @@ def gcn(
         Floats.
 
     Raises:
-        ValueError: if the scale is not above 0.
+        ValueError: if the scale is not above 0, or not finite in float32.
 
     Example:
         >>> import jax.numpy as jnp
@@ -63,8 +63,9 @@ def gcn(
     References:
         `gcn: 55.` in the released CIFAR-10 recipes.
     """
-    if not scale > 0:
-        raise ValueError(f"the scale of the contrast must be above 0; got {scale}")
+    scale = float(scale)
+    if not 0 < scale <= float(jnp.finfo(jnp.float32).max):
+        raise ValueError(f"the scale of the contrast must be above 0 and finite; got {scale}")
     pixels = jnp.asarray(images).astype(float).reshape(len(images), -1)
     # An image of one value is then exactly 0, whatever the rounding of its mean.
     pixels -= pixels[:, :1]

@@ -56,7 +56,7 @@ def test_an_image_without_contrast_becomes_zero(value):
 
 
 def test_contrast_needs_a_scale():
-    with pytest.raises(ValueError, match="above 0; got 0"):
+    with pytest.raises(ValueError, match="above 0 and finite; got 0"):
         preprocessing.gcn(np.ones((1, 2)), scale=0)
 
 
@@ -76,5 +76,5 @@ def test_neighbours_are_shown_on_the_scale_of_the_samples():
     picture = preprocessing.gcn_picture(neighbours, abs(samples).max())
     assert picture.tolist() == [[0.75, 0.0]]
     preprocessing.gcn_picture(neighbours, np.float32(2))
-    with pytest.raises(ValueError, match=r"above 0; got 0\.0"):
+    with pytest.raises(ValueError, match=r"above 0 and finite; got 0\.0"):
         preprocessing.gcn_picture(samples, 0.0)

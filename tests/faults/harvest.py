@@ -145,7 +145,7 @@ def run_examples():
     for module in public_modules():
         for test in doctest.DocTestFinder().find(module):
             if test.examples and "._" not in test.name:
-                doctest.DocTestRunner().run(test, out=lambda _: None)
+                doctest.DocTestRunner().run(test, out=lambda _: None, clear_globs=False)
 
 
 def run_commands(folder):
@@ -241,6 +241,7 @@ def run_others(into, folder):
     cli.listing()
     images_of = systems.TrainingImages(bench.Settings())
     images_of.check(data, None)
+    images_of.check_room(data, 1)
     images_of.check_together()
     images_of.order()
     images_of.title()

@@ -247,6 +247,10 @@ def write(folder: str | os.PathLike[str], table: Sequence[TableRow]) -> None:
     Args:
         folder: where; made if it is not there, and what is there of these files is replaced.
         table: its rows.
+
+    Raises:
+        ValueError: if there is no row.
+        OSError: if something can't be written there.
     """
     folder = Path(folder)
     check_folder(folder)

@@ -378,6 +378,7 @@ class Rows:
         self._orders: dict[int, Array] = {}
 
     def __call__(self, start: int, end: int) -> Int[Array, "*iterations_batch"]:
+        """The rows of iterations from `start` to before `end`; a ValueError if there are none."""
         first, last = start // self._iterations, (end - 1) // self._iterations
         for epoch in list(self._orders):
             if epoch < first:

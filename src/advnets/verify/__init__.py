@@ -8,9 +8,10 @@ grid with a cell volume. `CLAIMS` holds each statement of the paper as a computa
 from advnets import _checking
 
 with _checking.of_modules(
-    "advnets.verify.families", "advnets.verify.report", "advnets.verify.traceable"
+    *(f"advnets.verify.{name}" for name in ("families", "registry", "report", "traceable"))
 ):
     from advnets.verify import families as families
+    from advnets.verify import registry as registry
     from advnets.verify import report as report
     from advnets.verify import traceable as traceable
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-Masses = Float[Array, "..."]
+Masses = Float[Array, "*cells"]
 
 
 def optimal_discriminator(p_data: Masses, p_g: Masses) -> Float[Array, "..."]:

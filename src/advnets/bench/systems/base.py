@@ -156,7 +156,10 @@ class System(abc.ABC):
         return contextlib.nullcontext()
 
     def sample_key(self, seed: int) -> Key[Array, ""]:
-        """The key of a run's samples, to fold the epoch's number into."""
+        """The key of a run's samples, to fold the epoch's number into.
+
+        Raises an OverflowError for a seed beyond 64 bits.
+        """
         return jax.random.split(jax.random.key(seed), 3)[2]
 
     def title(self) -> str:

@@ -43,7 +43,11 @@ class TrainingImages(System):
 
 @dataclasses.dataclass(frozen=True)
 class CentroidSettings(Settings):
-    """The settings of k-means."""
+    """The settings of k-means.
+
+    Raises:
+        ValueError: for a setting out of range.
+    """
 
     iterations: int = 20
     """Most rounds of Lloyd's algorithm (10 seconds each for MNIST on 2 cores)."""
