@@ -157,7 +157,7 @@ def _remedy(name: str, annotation: Any, value: Any) -> str | None:
         return None
     if floating and value.dtype == np.uint8:
         return f"pixels in [0, 1] are {name} / np.float32(255)"
-    to_float = floating and value.dtype.kind in "biu"
+    to_float = floating and getattr(value.dtype, "kind", "") in ("b", "i", "u")
     if not isinstance(value, tuple(x.array_type for x in arrays)):
         library = "np" if isinstance(value, jax.Array) else "jnp"
         return f"pass {library}.asarray({name}{', float' * to_float})"

@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -68,7 +68,7 @@ def parse(content: bytes, source: object) -> Json:
     """
     try:
         found: Json = json.loads(content.decode())
-        wrong = next(_wrong(found, "$", 0), None)
+        wrong = _wrong(found)
         if wrong is not None:
             raise ValueError(wrong)
     except (ValueError, RecursionError, MemoryError) as error:
@@ -76,20 +76,23 @@ def parse(content: bytes, source: object) -> Json:
     return found
 
 
-def _wrong(value: Json, path: str, depth: int) -> Iterator[str]:
-    """What is wrong with parsed JSON whatever its type."""
-    if isinstance(value, float) and not math.isfinite(value):
-        yield f"Expected a finite number - at `{path}`"
-    if not isinstance(value, dict | list):
-        return
-    if depth == DEPTH:
-        yield f"More than {DEPTH} levels - at `{path[:40]}...`"
-        return
-    inner = value.items() if isinstance(value, dict) else enumerate(value)
-    for key, part in inner:
-        yield from _wrong(
-            part, f"{path}.{key}" if isinstance(key, str) else f"{path}[{key}]", depth + 1
-        )
+def _wrong(document: Json) -> str | None:
+    """What is wrong with parsed JSON whatever its type, the first of it."""
+    to_see: list[tuple[Json, str, int]] = [(document, "$", 0)]
+    while to_see:
+        value, path, depth = to_see.pop()
+        if isinstance(value, float) and not math.isfinite(value):
+            return f"Expected a finite number - at `{path}`"
+        if not isinstance(value, dict | list):
+            continue
+        if depth == DEPTH:
+            return f"More than {DEPTH} levels - at `{path[:40]}...`"
+        if isinstance(value, dict):
+            inner = [(part, f"{path}.{key}", depth + 1) for key, part in value.items()]
+        else:
+            inner = [(part, f"{path}[{number}]", depth + 1) for number, part in enumerate(value)]
+        to_see += reversed(inner)
+    return None
 
 
 def decode(content: bytes, kind: Any, source: object) -> Any:

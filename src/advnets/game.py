@@ -13,12 +13,18 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
+def _mean(terms: Float[Array, "*shape"]) -> Float[Array, ""]:
+    if terms.size == 0:
+        raise ValueError("a cost is a mean over examples; pass at least 1 logit")
+    return jnp.mean(terms)
+
+
 def _mean_log_d(logits: Float[Array, "*shape"]) -> Float[Array, ""]:
-    return jnp.mean(jax.nn.log_sigmoid(logits))
+    return _mean(jax.nn.log_sigmoid(logits))
 
 
 def _mean_log_one_minus_d(logits: Float[Array, "*shape"]) -> Float[Array, ""]:
-    return jnp.mean(jax.nn.log_sigmoid(-logits))
+    return _mean(jax.nn.log_sigmoid(-logits))
 
 
 def value_function(
@@ -35,6 +41,9 @@ def value_function(
     Returns:
         The minibatch estimate of V, in nats; never above 0, and `-log 4` where D is 1/2
         everywhere.
+
+    Raises:
+        ValueError: if there are no logits.
 
     Example:
         >>> import jax.numpy as jnp
@@ -65,6 +74,9 @@ def discriminator_cost(
     Returns:
         The cost, in nats; never below 0.
 
+    Raises:
+        ValueError: if there are no logits.
+
     Example:
         >>> import jax.numpy as jnp
         >>> import advnets
@@ -91,6 +103,9 @@ def minimax_cost(fake_logits: Float[Array, "*fake"]) -> Float[Array, ""]:
     Returns:
         The cost, in nats; never above 0.
 
+    Raises:
+        ValueError: if there are no logits.
+
     Example:
         >>> import jax.numpy as jnp
         >>> import advnets
@@ -115,6 +130,9 @@ def non_saturating_cost(fake_logits: Float[Array, "*fake"]) -> Float[Array, ""]:
 
     Returns:
         The cost, in nats; never below 0.
+
+    Raises:
+        ValueError: if there are no logits.
 
     Example:
         >>> import jax.numpy as jnp
@@ -217,7 +235,7 @@ class ThresholdedCost(eqx.Module):
 
     def __call__(self, fake_logits: Float[Array, " batch"]) -> Float[Array, ""]:
         each = jax.vmap(self.cost)(fake_logits[:, None])
-        return jnp.mean(jnp.where(fake_logits < _logit_of_half_plus(self.margin), each, 0))
+        return _mean(jnp.where(fake_logits < _logit_of_half_plus(self.margin), each, 0))
 
 
 class LazyDiscriminatorCost(eqx.Module):
@@ -261,8 +279,8 @@ class LazyDiscriminatorCost(eqx.Module):
         log_one_minus_d = jax.nn.log_sigmoid(-fake_logits)
         return (
             -(
-                jnp.mean(jnp.where(real_logits < threshold, log_d, 0))
-                + jnp.mean(jnp.where(fake_logits > -threshold, log_one_minus_d, 0))
+                _mean(jnp.where(real_logits < threshold, log_d, 0))
+                + _mean(jnp.where(fake_logits > -threshold, log_one_minus_d, 0))
             )
             / 2
         )

@@ -76,6 +76,9 @@ def linear(
     Returns:
         An `eqx.nn.Linear`, weights of shape `(out_size, in_size)`.
 
+    Raises:
+        ValueError: if the range is negative or not finite in float32, or a size is not positive.
+
     Example:
         >>> import jax
         >>> import jax.numpy as jnp

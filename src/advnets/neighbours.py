@@ -48,8 +48,7 @@ def nearest(
 
     Memory is that of one block of distances, whatever the number of images. Every image that
     rounding might have hidden is compared by its differences from the query, so a copy of an image
-    finds that image, at distance 0, and nothing else is at distance 0. To call it repeatedly, put
-    it under `jax.jit`.
+    finds that image, at distance 0, and nothing else is at distance 0.
 
     Distances are exact to 1e-5, relatively. They are computed in float32, also of float64 NumPy
     arrays where JAX has no float64 (`jax_enable_x64`); but of queries for which that is not exact
@@ -95,7 +94,7 @@ def nearest(
         query_block=min(query_block, queries.shape[0]),
         image_block=min(image_block, images.shape[0]),
     )
-    search = partial(_search, query_block=query_block, image_block=image_block)
+    search = partial(_compiled_search, query_block=query_block, image_block=image_block)
     if is_traced(queries, images):
         return search(jnp.asarray(queries), jnp.asarray(images))
     check_finite("queries", queries)
@@ -201,3 +200,7 @@ def _search(
     count = num_blocks(queries.shape[0], query_block)
     indices, distances = lax.fori_loop(0, count, search_block, nothing)
     return indices, distances
+
+
+# Once for all calls: a loop that is not in a compiled program is compiled anew each time.
+_compiled_search = jax.jit(_search, static_argnames=("query_block", "image_block"))

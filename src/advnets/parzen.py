@@ -105,9 +105,8 @@ def log_density(
 
     Exact to `2e-5 * (1 + |d log(sigma sqrt(2 pi))| + r^2 / (2 sigma^2))` nats in float32, r being
     the distance to the nearest sample, also where a point equals a sample; to 1e-10 of that in
-    float64. Memory is that of one block of distances, whatever the number of samples. To call it
-    repeatedly, put it under `jax.jit`; there values can't be refused, and arguments out of range
-    may give NaN.
+    float64. Memory is that of one block of distances, whatever the number of samples. Under
+    `jax.jit` values can't be refused, and arguments out of range may give NaN.
 
     Args:
         points: where to evaluate; at least one row, all values finite.
@@ -148,7 +147,7 @@ def log_density(
     check_finite("samples", samples)
     dtype = working_dtype(points, samples)
     _checked_bandwidths(np.asarray(bandwidths, np.float64), dtype.name)
-    log_densities = _log_density(points, samples, bandwidths, point_block, sample_block)
+    log_densities = _compiled_blocks(points, samples, bandwidths, point_block, sample_block)
     if not jnp.isfinite(log_densities).all():
         raise ValueError(
             f"a log density is beyond {dtype}: points lie too far from all samples for these "
@@ -689,6 +688,7 @@ def _mean(log_densities: Float[np.ndarray, " points"]) -> LogLikelihood:
 
 
 _compiled_log_density = jax.jit(log_density)
+_compiled_blocks = jax.jit(_log_density, static_argnums=(3, 4))
 _compiled_unusable = jax.jit(lambda rows: jnp.sum(~jnp.isfinite(rows)))
 
 

@@ -10,6 +10,7 @@ from helpers.runs import content, result_of, rows_of
 
 import advnets
 from advnets import bench
+from advnets.bench import folders
 
 # Left by the version before results were typed, with the settings of the finished run.
 OLDER = Path(__file__).parent / "older_run"
@@ -105,3 +106,22 @@ def test_the_saved_model_draws_what_was_scored(finished, best):
 def test_loading_from_an_unfinished_run_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="name the folder of a finished run"):
         bench.load_model(tmp_path)
+
+
+LEFT = [".running.lock", ".running.json.partial", "config.json.partial", "seed-0/config.json"]
+
+
+@pytest.mark.parametrize("left", [*LEFT, "seed-0/config.json.partial"])
+def test_what_a_process_leaves_that_is_killed_before_its_run_begins_is_no_run(tmp_path, left):
+    (tmp_path / "seed-1").mkdir()
+    (tmp_path / left).parent.mkdir(exist_ok=True)
+    (tmp_path / left).touch()
+    assert folders.choose("digits", tmp_path, False) == tmp_path
+
+
+@pytest.mark.parametrize("there", ["notes.txt", "config.json", "seed-0/metrics.jsonl"])
+def test_a_folder_with_anything_else_is_not_empty(tmp_path, there):
+    (tmp_path / there).parent.mkdir(exist_ok=True)
+    (tmp_path / there).touch()
+    with pytest.raises(FileExistsError, match="not empty; continue its run with --resume"):
+        folders.choose("digits", tmp_path, False)

@@ -18,7 +18,7 @@ import msgspec
 from tqdm import tqdm
 
 from advnets.bench.results import Provenance
-from faults import calls, commands, damage, kills, stops
+from faults import calls, commands, damage, kills, soak, stops
 from faults.subjects import Place
 
 # What may come of a trial; anything else is a fault.
@@ -27,7 +27,7 @@ GOOD = {
     *("the run was done before", "a result", "a documented exception"),
     "a NaN of what was not finite or overflows",
     *("one worked, the other was refused", "it had room"),
-    *("done", "refused by the parser", "stopped in a sentence"),
+    *("flat", "done", "refused by the parser", "stopped in a sentence"),
 }
 EXPERIMENTS = {
     "kills": (kills.trial, "SIGKILL at random moments and at chosen file operations"),
@@ -39,6 +39,7 @@ EXPERIMENTS = {
     "signals": (stops.signalled, "SIGINT, SIGTERM and SIGHUP at random moments"),
     "pairs": (stops.paired, "two processes in one folder within two seconds"),
     "disk": (stops.full_disk, "a full disk at random sizes"),
+    "soak": (soak.trial, "a run of 210,000 updates, all logging and checkpoints on"),
     "calls": (calls.trial, "public functions called with extremes"),
     "commands": (commands.trial, "command lines with extremes of every option, and odd ones"),
 }

@@ -85,10 +85,20 @@ def check_writable(path: Path) -> None:
         raise
 
 
-def _is_empty(folder: Path) -> bool:
-    """Whether a folder holds nothing but what keeps others out of it."""
-    ours = {_locks.LOCK, _locks.NOTE}
-    return folder.is_dir() and {path.name for path in folder.iterdir()} <= ours
+# What keeps others out of a folder, and what a process that is killed before a run begins leaves.
+LEFT = {_locks.LOCK, _locks.NOTE, f"{_locks.NOTE}.partial", f"{CONFIG}.partial"}
+
+
+def _is_empty(folder: Path, left: frozenset[str] = frozenset(LEFT)) -> bool:
+    """Whether a folder holds no run, and nothing else of anybody's.
+
+    A run has begun when its settings are written; several runs, when those that they have in common
+    are, after each run's own.
+    """
+    return folder.is_dir() and all(
+        path.name in left or (path.is_dir() and _is_empty(path, left | {CONFIG}))
+        for path in folder.iterdir()
+    )
 
 
 def _default(name: str, number: int) -> Path:

@@ -32,7 +32,10 @@ def on_host(preprocessing: Preprocessing) -> Preprocess:
 
 
 def validate(samples: Samples, data: advnets.data.Dataset, preprocess: Preprocess) -> Evaluation:
-    """The likelihood of validation rows during training, by which the best epoch is chosen."""
+    """The likelihood of validation rows during training, by which the best epoch is chosen.
+
+    Raises a ValueError if there are no samples.
+    """
     validation = preprocess(data.validation[:SELECTION_ROWS])
     return _evaluation(samples)(validation, None)
 

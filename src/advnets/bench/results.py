@@ -501,6 +501,9 @@ def encode(content: object) -> bytes:
     Returns:
         The JSON. What JSON has no number for, such as NaN, is null.
 
+    Raises:
+        ValueError: for what JSON can't hold.
+
     Example:
         >>> from advnets.bench.results import Published, encode
         >>> print(encode(Published(225.0, 2.0)).decode(), end="")
@@ -513,7 +516,7 @@ def encode(content: object) -> bytes:
 
 
 def as_json(content: object) -> Any:
-    """What JSON makes of a value: dictionaries, lists, numbers and text."""
+    """What JSON makes of a value: dictionaries, lists, numbers, text; a ValueError if nothing."""
     return msgspec.json.decode(msgspec.json.encode(content, enc_hook=_plain))
 
 
@@ -530,6 +533,10 @@ def write(path: Path, content: object) -> None:
     Args:
         path: the file.
         content: a structure, a dataclass or a dictionary.
+
+    Raises:
+        ValueError: for what JSON can't hold.
+        OSError: if it can't be written.
     """
     _documents.write_sealed(path, as_json(content))
 

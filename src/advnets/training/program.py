@@ -82,7 +82,8 @@ class Program(abc.ABC):
     def players(self, state: State, run: int) -> tuple[Players, Players | None]:
         """Copies of a game's players, and of those with the averaged generator, if there is one.
 
-        Copies, because the state's own arrays are donated to the next call.
+        Copies, because the state's own arrays are donated to the next call. Raises an IndexError
+        for a game that there is not.
         """
 
     @abc.abstractmethod
@@ -312,6 +313,8 @@ class ManyGames(Program):
 
     def players(self, state: State, run: int) -> tuple[Players, Players | None]:
         iteration = state.iteration
+        if not 0 <= run < self._games:  # JAX would take the nearest one
+            raise IndexError(f"run must be from 0 to {self._games - 1}; got {run}")
         mine = _with_iteration(dataclasses.replace(state, updates={}), None)
         mine = self._of_game(mine, run)
         if self._mesh is not None:

@@ -200,6 +200,9 @@ def largest(*residuals: float) -> float:
     Returns:
         The largest.
 
+    Raises:
+        ValueError: if there is none.
+
     Example:
         >>> from advnets.verify.registry import largest
         >>> largest(0.0, 2.0), largest(0.0, float("nan"))

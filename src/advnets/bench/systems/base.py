@@ -123,6 +123,7 @@ class System(abc.ABC):
 
         Raises:
             TrainingDiverged: if no run is left.
+            ValueError: if there is not one watch for each run, or two runs have one name.
         """
         found: list[Fitted | None] = []
         for run, watch in zip(runs, watches, strict=True):

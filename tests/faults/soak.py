@@ -1,0 +1,89 @@
+"""A long run, all logging and checkpoints on: memory, open files, threads and speed are flat."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import scipy.stats
+
+from faults.subjects import TINY
+
+# 257 updates in an epoch of the digits.
+BATCH_SIZE, ROWS = 5, 1285
+UPDATES = 210_000
+EVERY = 8
+# What is made once, such as programs and the first pictures, is made by then.
+WARM = 0.15
+# The most that a whole run may gain or lose, as a share, and still be called flat.
+FLAT = 0.03
+
+
+def trial(place, seed):
+    """A run of many updates, looked at from outside every half second."""
+    folder, epochs = place.new(), UPDATES // (ROWS // BATCH_SIZE) + 1
+    arguments = ["digits", *TINY[2:], "--evaluate-every", str(EVERY), "--seed", str(seed)]
+    arguments += ["--batch-size", str(BATCH_SIZE), "--epochs", str(epochs), "--out", str(folder)]
+    command = [sys.executable, "-m", "advnets.bench", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    began, looks = time.monotonic(), []
+    while process.poll() is None:
+        time.sleep(0.5)
+        seen = look(process.pid, folder)
+        if seen is not None:
+            looks.append((time.monotonic() - began, *seen))
+    epochs_done, memory, files, threads = np.array(looks).T[1:]
+    seconds = np.array(looks)[:, 0]
+    warm = (epochs_done > WARM * epochs) & (epochs_done < epochs)
+    updates = epochs_done[warm] * (ROWS // BATCH_SIZE)
+    steps = np.diff(updates) / np.diff(seconds[warm])
+    found = {
+        "updates": epochs * (ROWS // BATCH_SIZE),
+        "seconds": round(seconds[-1]),
+        "looks": int(warm.sum()),
+        "memory_bytes": growth(updates, memory[warm]),
+        "open_files": growth(updates, files[warm]),
+        "threads": growth(updates, threads[warm]),
+        "updates_per_second": growth(updates[1:], steps),
+        "code": process.returncode,
+    }
+    quantities = ("memory_bytes", "open_files", "threads", "updates_per_second")
+    flat = all(may_be_flat(found[name]) for name in quantities)
+    if process.returncode != 0 or len(looks) < 50:
+        return found | {"outcome": "not finished"}
+    shutil.rmtree(folder.parent)
+    return found | {"outcome": "flat" if flat else "NOT FLAT"}
+
+
+def look(pid, folder):
+    """Epochs done, bytes of memory, open files and threads; None before there are any."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+        files = len(os.listdir(f"/proc/{pid}/fd"))
+        epochs = (folder / "metrics.jsonl").read_bytes().count(b"\n")
+    except OSError:
+        return None
+    fields = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
+    if "VmRSS" not in fields:
+        return None
+    return epochs, 1024 * int(fields["VmRSS"].split()[0]), files, int(fields["Threads"])
+
+
+def growth(updates, values):
+    """The mean, and how much a straight line gains over the run: its 95% interval."""
+    if np.ptp(values) == 0:
+        return {"mean": float(values.mean()), "gain": [0.0, 0.0]}
+    line = scipy.stats.linregress(updates, values)
+    length = updates[-1] - updates[0]
+    margin = 1.96 * line.stderr * length
+    gain = line.slope * length
+    return {"mean": float(values.mean()), "gain": [float(gain - margin), float(gain + margin)]}
+
+
+def may_be_flat(found):
+    """Whether the interval holds no gain, or none that is more than a small share."""
+    low, high = found["gain"]
+    return low <= 0 <= high or max(abs(low), abs(high)) <= FLAT * found["mean"]
