@@ -337,15 +337,20 @@ def _compared(config: Config) -> dict[str, Json]:
     )
 
 
-def read_rows(path: Path) -> list[Measured]:
-    """The rows of a `metrics.jsonl`, without half a last one; a ValueError if it is damaged."""
-    return _rows(path.read_bytes().rpartition(b"\n")[0], path)
+def read_rows(path: Path, *, scored: bool = False) -> list[Measured]:
+    """The rows of a `metrics.jsonl`, without half a last one; a ValueError if it is damaged.
+
+    With `scored`, those alone that have a validation likelihood; the others are not looked at.
+    """
+    content = path.read_bytes().rpartition(b"\n")[0]
+    return _rows(content, path, b'"validation"' if scored else b"")
 
 
-def _rows(content: bytes, source: Path) -> list[Measured]:
+def _rows(content: bytes, source: Path, having: bytes = b"") -> list[Measured]:
     return [
         results.decode(line, Measured, f"{source}, line {number},")
         for number, line in enumerate(content.splitlines(), start=1)
+        if having in line
     ]
 
 
