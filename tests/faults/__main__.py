@@ -39,7 +39,7 @@ EXPERIMENTS = {
     "signals": (stops.signalled, "SIGINT, SIGTERM and SIGHUP at random moments"),
     "pairs": (stops.paired, "two processes in one folder within two seconds"),
     "disk": (stops.full_disk, "a full disk at random sizes"),
-    "soak": (soak.trial, "a run of 210,000 updates, all logging and checkpoints on"),
+    "soak": (soak.trial, "a run of a million updates, all logging and checkpoints on"),
     "calls": (calls.trial, "public functions called with extremes"),
     "commands": (commands.trial, "command lines with extremes of every option, and odd ones"),
 }

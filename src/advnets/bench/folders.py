@@ -337,13 +337,13 @@ def _compared(config: Config) -> dict[str, Json]:
     )
 
 
-def read_rows(path: Path, *, scored: bool = False) -> list[Measured]:
+def read_rows(path: Path, *, having: str = "") -> list[Measured]:
     """The rows of a `metrics.jsonl`, without half a last one; a ValueError if it is damaged.
 
-    With `scored`, those alone that have a validation likelihood; the others are not looked at.
+    Rows without the name `having` are not looked at.
     """
     content = path.read_bytes().rpartition(b"\n")[0]
-    return _rows(content, path, b'"validation"' if scored else b"")
+    return _rows(content, path, f'"{having}"'.encode() if having else b"")
 
 
 def _rows(content: bytes, source: Path, having: bytes = b"") -> list[Measured]:

@@ -109,8 +109,11 @@ class Watch:
     def _keep_best(self, epoch: int, model: Any, likelihood: float) -> dict[str, str]:
         """Saves a model that is better than those before; its SHA-256 goes on record."""
         log = self.folder / METRICS
-        rows = read_rows(log, scored=True) if log.exists() else []
-        best = best_row([row for row in rows if row.epoch < epoch])
+        best = None
+        if log.exists():
+            # Of a model that is the best so far the row says so, but in runs of earlier versions.
+            rows = read_rows(log, having="model_sha256") or read_rows(log, having="validation")
+            best = best_row([row for row in rows if row.epoch < epoch])
         if best is not None and likelihood <= best.mean:
             return {}
         # A file for each, and the best before it kept: a run may be resumed from there.

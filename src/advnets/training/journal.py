@@ -50,6 +50,7 @@ class Record:
         self._iterations = iterations
         self._k = k
         self._seen: list[Seen] = []
+        self._lines: list[str] = []  # the metrics as they are written
 
     def restore(self, log: bytes, unfinished: Mapping[str, np.ndarray], source: object) -> None:
         """Takes up the rows of a checkpoint, and what its unfinished epoch saw."""
@@ -58,6 +59,7 @@ class Record:
             _documents.decode(row, dict[str, Any], f"{source}, line {number},")
             for number, row in enumerate(rows, start=1)
         ]
+        self._lines = [*map(_json_line, self.metrics)]
         seen: Seen = {}
         for name, values in unfinished.items():
             player, _, what = name.partition(SEPARATOR)
@@ -76,7 +78,7 @@ class Record:
 
     def content(self) -> bytes:
         """The rows as they are written."""
-        return "".join(map(_json_line, self.metrics)).encode()
+        return "".join(self._lines).encode()
 
     def rewrite(self) -> None:
         """Replaces the file by the rows that there are."""
@@ -103,10 +105,12 @@ class Record:
 
     def write(self, rows: list[Metrics]) -> None:
         """Adds rows."""
+        lines = [*map(_json_line, rows)]
         self.metrics += rows
+        self._lines += lines
         if self.log is not None and rows and is_main_process():
             with self.log.open("a") as file:
-                file.write("".join(map(_json_line, rows)))
+                file.write("".join(lines))
 
 
 def _means(seen: Seen) -> Metrics:
