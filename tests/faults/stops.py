@@ -9,14 +9,13 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from advnets.training.checkpoints import CHECKPOINTS, numbers
 from faults.kills import reference
 from faults.subjects import Ended, numbers_of, resumed, run
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
-# After this the interpreter runs the package's first line.
-STARTED = 0.15
 
 
 def start(arguments):
@@ -28,6 +27,14 @@ def start(arguments):
         text=True,
         errors="replace",
     )
+
+
+def catches(pid, number):
+    """Whether a process has a handler for a signal."""
+    with contextlib.suppress(OSError):
+        caught = re.search(r"^SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text(), re.M)
+        return caught is not None and bool(int(caught[1], 16) >> (number - 1) & 1)
+    return True  # it has ended
 
 
 @functools.cache
@@ -46,8 +53,10 @@ def signalled(place, seed):
     subject = "one run"
     expected, *_ = reference(place, subject)
     folder, number = place.new(), draw.choice(SIGNALS)
-    moment = draw.uniform(STARTED, whole_seconds(place))
+    moment = draw.uniform(0, whole_seconds(place))
     process = start(place.command(subject, folder))
+    while process.poll() is None and not catches(process.pid, signal.SIGTERM):
+        time.sleep(0.001)  # until the package's first lines: before, no program of ours runs
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(moment)
     process.send_signal(number)
