@@ -286,3 +286,34 @@ def test_slips_of_players_and_data_are_warned_of():
         warnings.simplefilter("error")
         train(1)
         train(1, data=pixels / 255)
+
+
+class Activated(eqx.Module):
+    """A generator whose outputs go through a function in the end."""
+
+    inner: eqx.Module
+    function: object = eqx.field(static=True)
+
+    def __call__(self, z):
+        return self.function(self.inner(z)).reshape(SHAPE)
+
+
+@pytest.mark.parametrize("function", [jnp.tanh, lambda x: jax.nn.tanh(x[None])[0]])
+def test_a_tanh_on_pixels_in_the_unit_interval_is_warned_of(function):
+    players = changed(generator=Activated(plain(KEY).generator, function))["players"]
+    with pytest.warns(RuntimeWarning, match=r"ends in a tanh, so its examples lie in \[-1, 1\]"):
+        train(1, players)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("function", "data"),
+    [
+        (jax.nn.sigmoid, images()),
+        (lambda x: (jnp.tanh(x) + 1) / 2, images()),
+        (jnp.tanh, images() / np.float32(127.5) - 1),
+        (jnp.tanh, Resident(images(), lambda x: x.astype(float) / 127.5 - 1)),
+    ],
+)
+def test_outputs_that_meet_the_data_are_not(function, data):
+    train(1, changed(generator=Activated(plain(KEY).generator, function))["players"], data=data)

@@ -15,7 +15,7 @@ from advnets.conditions import check_labels
 from advnets.draws import Draws, discriminator_draws
 from advnets.layers import MINIBATCH
 from advnets.players import Player, Players, Stateful, apply, classes_taken, inputs_taken, judge
-from advnets.training.sources import Source
+from advnets.training.sources import Source, scale_pixels
 
 # A float beyond this in an example without negative numbers is taken for a pixel up to 255.
 LARGE_PIXELS = 20.0
@@ -84,6 +84,8 @@ def check_players(
     if algorithm.fake is generated:
         _check_inputs("generator", players.generator, "a latent vector", 1 + conditions)
         _check_generated(draws, players, real)
+        if source.preprocess is scale_pixels and _dtype(raw) == np.uint8:
+            _warn_of_tanh(draws, players, real)
     made = _evaluated(
         lambda: algorithm.fake(draws, _on_batches(players.generator), players.prior, real),
         "no generated examples can be made",
@@ -139,6 +141,43 @@ def _check_generated(draws: Draws, players: Players, real: Batch) -> None:
             f"the generator's examples have shape {_shapes(made)} and the data's "
             f"{_shapes(example)}; build it with the data's shape"
         )
+
+
+# What changes no value on its way to the result.
+OF_SHAPE = {"reshape", "squeeze", "transpose", "broadcast_in_dim", "convert_element_type"}
+
+
+def _warn_of_tanh(draws: Draws, players: Players, real: Batch) -> None:
+    """Says so if the generator ends in a tanh where the data are pixels in [0, 1]."""
+    _, *condition = parts(real)
+    traced = jax.make_jaxpr(
+        lambda latents: _on_batches(players.generator)(draws.generator, latents, *condition)
+    )(players.prior(draws.latents, 2))
+    if _last_operation(traced.jaxpr, 0) == "tanh":
+        warnings.warn(
+            "the generator ends in a tanh, so its examples lie in [-1, 1], and uint8 pixels are "
+            "scaled to [0, 1]; end it in a sigmoid, or scale the pixels too: "
+            "advnets.training.Resident(images, preprocess)",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+
+
+def _last_operation(jaxpr: Any, output: int) -> str:
+    """The name of the last operation that an output's values go through; "" if there is none."""
+    wanted = jaxpr.outvars[output]
+    for equation in reversed(jaxpr.eqns):
+        if not any(made is wanted for made in equation.outvars):
+            continue
+        if equation.primitive.name in OF_SHAPE:
+            wanted = equation.invars[0]
+            continue
+        inner = equation.params.get("jaxpr") or equation.params.get("call_jaxpr")
+        if inner is None:
+            return equation.primitive.name
+        number = next(n for n, made in enumerate(equation.outvars) if made is wanted)
+        return _last_operation(getattr(inner, "jaxpr", inner), number)
+    return ""
 
 
 def _check_discriminator(draws: Draws, players: Players, real: Batch, made: Batch) -> None:

@@ -173,7 +173,7 @@ def claim(
     return register
 
 
-def worse(here: float, worst: float) -> bool:
+def worse(here: float | np.floating, worst: float | np.floating) -> bool:
     """Whether a case is the worst so far, NaN being worse than any number.
 
     Args:
@@ -191,7 +191,7 @@ def worse(here: float, worst: float) -> bool:
     return not math.isnan(worst) and not here <= worst
 
 
-def largest(*residuals: float) -> float:
+def largest(*residuals: float | np.floating) -> float:
     """The largest residual, or NaN if one of them is, which Python's `max` may pass over.
 
     Args:
