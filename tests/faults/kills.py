@@ -88,6 +88,7 @@ def trial(place, seed):
                 "outcome": "not resumed",
                 "subject": subject,
                 "by": by,
+                "code": done.code,
                 "said": done.said[-2000:],
             }
     same = numbers_of(folder) == expected

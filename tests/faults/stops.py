@@ -103,11 +103,19 @@ def paired(place, seed):
     }
 
 
+@functools.cache
+def left_by_a_run(place):
+    """The bytes of a disk that an uninterrupted run takes, in pages."""
+    run(place.command("one run", place.root / "whole"), place.root / "whole")
+    files = [path for path in (place.root / "whole").rglob("*") if path.is_file()]
+    return sum(-(-path.stat().st_size // 4096) * 4096 for path in files)
+
+
 def full_disk(place, seed):
-    """A run on a disk of few bytes, resumed when there is room."""
+    """A run on a disk of fewer bytes than it leaves, resumed when there is room."""
     draw = random.Random(seed)
     expected, *_ = reference(place, "one run")
-    size = draw.randrange(4, 900) * 1024
+    size = 1024 * draw.randrange(4, left_by_a_run(place) // 1024)
     disk = place.new().parent / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)]
