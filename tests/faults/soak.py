@@ -38,8 +38,9 @@ def trial(place, seed):
     seconds, epochs_done, memory, files, threads, busy = np.array(looks).T
     warm = (epochs_done > WARM * epochs) & (epochs_done < epochs)
     updates = epochs_done[warm] * (ROWS // BATCH_SIZE)
-    # In seconds of the processor, which other processes have their share of.
-    speed = np.diff(updates[::5]) / np.diff(busy[warm][::5])
+    # In seconds of the processor, which other processes have their share of; over a dozen parts.
+    part = max(1, len(updates) // 12)
+    speed = np.diff(updates[::part]) / np.diff(busy[warm][::part])
     found = {
         "updates": epochs * (ROWS // BATCH_SIZE),
         "seconds": round(seconds[-1]),
@@ -47,7 +48,7 @@ def trial(place, seed):
         "memory_bytes": growth(updates, memory[warm]),
         "open_files": growth(updates, files[warm]),
         "threads": growth(updates, threads[warm]),
-        "updates_per_processor_second": growth(updates[::5][1:], speed),
+        "updates_per_processor_second": growth(updates[::part][1:], speed),
         "code": process.returncode,
     }
     quantities = ("memory_bytes", "open_files", "threads", "updates_per_processor_second")
