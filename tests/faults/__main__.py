@@ -60,6 +60,7 @@ def main():
     options = parser.parse_args()
     out = options.out or Path(tempfile.mkdtemp(prefix="advnets-faults-"))
     out.mkdir(parents=True, exist_ok=True)
+    out = out.resolve()  # as the processes name it, so that records are without it
     place = Place((out / "trials").absolute())
     place.prepare()
     with (out / "provenance.jsonl").open("a") as file:
