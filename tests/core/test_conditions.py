@@ -59,3 +59,8 @@ def test_frequencies_that_are_none_are_refused(frequencies):
         conditions.Labels(frequencies)
     with pytest.raises(ValueError, match="labels must be from 0"):
         conditions.frequencies(np.array([-1, 2]))
+
+
+def test_a_negative_number_of_labels_is_refused(key):
+    with pytest.raises(ValueError, match="got -1"):
+        conditions.Labels((0.5, 0.5))(key, -1)

@@ -176,3 +176,19 @@ def test_what_does_not_count_has_no_gradient():
 def test_settings_out_of_range_are_refused(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+@pytest.mark.parametrize(
+    "cost",
+    [
+        lambda none: game.discriminator_cost(jnp.zeros(2), none),
+        lambda none: game.value_function(none, jnp.zeros(2)),
+        game.minimax_cost,
+        game.non_saturating_cost,
+        game.ThresholdedCost(game.minimax_cost, 0.1),
+        lambda none: game.LazyDiscriminatorCost(0.1)(none, none),
+    ],
+)
+def test_a_mean_over_no_examples_is_refused(cost):
+    with pytest.raises(ValueError, match="pass at least 1 logit"):
+        cost(jnp.zeros(0))

@@ -58,6 +58,8 @@ def test_an_image_without_contrast_becomes_zero(value):
 def test_contrast_needs_a_scale():
     with pytest.raises(ValueError, match="above 0 and finite; got 0"):
         preprocessing.gcn(np.ones((1, 2)), scale=0)
+    with pytest.raises(ValueError, match=r"above 0 and finite; got 1e\+39"):
+        preprocessing.gcn(np.ones((1, 2)), scale=1e39)
 
 
 def test_a_picture_has_the_largest_value_at_an_end_and_zero_in_the_middle():

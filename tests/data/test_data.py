@@ -179,6 +179,8 @@ def test_no_network_and_no_mirror_is_said_in_a_sentence(monkeypatch):
 def test_an_unknown_name_is_refused():
     with pytest.raises(data.DataError, match="unknown data set 'nosuch'"):
         data.load("nosuch")
+    with pytest.raises(data.DataError, match="'nosuch'; choose one of cifar10, mnist"):
+        data.hub.load_hub("nosuch")
 
 
 @pytest.mark.parametrize(

@@ -86,10 +86,10 @@ def check_writable(path: Path) -> None:
 
 
 # What keeps others out of a folder, and what a process that is killed before a run begins leaves.
-LEFT = {_locks.LOCK, _locks.NOTE, f"{_locks.NOTE}.partial", f"{CONFIG}.partial"}
+LEFT = frozenset({_locks.LOCK, _locks.NOTE, f"{_locks.NOTE}.partial", f"{CONFIG}.partial"})
 
 
-def _is_empty(folder: Path, left: frozenset[str] = frozenset(LEFT)) -> bool:
+def _is_empty(folder: Path, left: frozenset[str] = LEFT) -> bool:
     """Whether a folder holds no run, and nothing else of anybody's.
 
     A run has begun when its settings are written; several runs, when those that they have in common
