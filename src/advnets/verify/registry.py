@@ -208,7 +208,7 @@ def largest(*residuals: float | np.floating) -> float:
         >>> largest(0.0, 2.0), largest(0.0, float("nan"))
         (2.0, nan)
     """
-    return float(np.max(residuals))
+    return float(np.max(np.asarray(residuals, dtype=np.float64)))
 
 
 def run_claim(claim: Claim, seed: int = 0, fault: Fault | None = None) -> Outcome:
