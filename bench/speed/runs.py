@@ -3,7 +3,7 @@
     python bench/speed/runs.py BEFORE [AFTER] [--rounds 5] [--out FILE] [-- mnist --epochs 10 ...]
 
 What `commits.py` does not see: checkpoints, evaluations, records and start-up. Reported are the
-seconds of the command on the clock and of the processor, and those of `--list`, which is start-up
+seconds of the command on the clock and of the processor, and those of `--help`, which is start-up
 alone. `ADVNETS_DATA` names the data's folder, if it is not the cache of the Hub.
 """
 
@@ -41,7 +41,7 @@ def timed(package, arguments):
 def one(package, arguments):
     with tempfile.TemporaryDirectory(prefix="advnets-") as folder:
         run = timed(package, [*arguments, "--out", str(Path(folder) / "run")])
-    return dict(zip(MEASURED, (*run, *timed(package, ["--list"])), strict=True))
+    return dict(zip(MEASURED, (*run, *timed(package, ["--help"])), strict=True))
 
 
 def main():
