@@ -1,5 +1,7 @@
 """The training driver: compiled programs over resident or streamed data, resumable bit for bit."""
 
+from advnets.training.callbacks import Callback as Callback
+from advnets.training.callbacks import Snapshot as Snapshot
 from advnets.training.checkpoints import CheckpointError as CheckpointError
 from advnets.training.devices import Devices as Devices
 from advnets.training.run import Evaluate as Evaluate

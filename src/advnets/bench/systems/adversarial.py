@@ -31,7 +31,7 @@ from advnets.paper_figures import Sampler
 from advnets.training.devices import is_main_process
 from advnets.training.identity import changeable
 from advnets.training.journal import holds_run
-from advnets.training.run import check_epochs
+from advnets.training.plan import check_epochs
 
 
 def _stage_keys(seed: int, *, second: bool) -> Key[Array, " keys"]:
