@@ -12,4 +12,5 @@ from advnets.training.run import train_many as train_many
 from advnets.training.sources import Resident as Resident
 from advnets.training.sources import Source as Source
 from advnets.training.sources import Streamed as Streamed
+from advnets.training.tensorboard import tensorboard as tensorboard
 from advnets.training.watch import TrainingDiverged as TrainingDiverged

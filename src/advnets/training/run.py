@@ -22,19 +22,24 @@ from advnets.algorithms import Algorithm, Algorithm1, State
 from advnets.batches import Batch
 from advnets.conditions import frequencies
 from advnets.model import Model, model_of
+from advnets.model_files import save_last
 from advnets.players import Player, Players, inputs_taken, partition
 from advnets.training import devices as device
 from advnets.training.callbacks import Callback
 from advnets.training.check import check_players
 from advnets.training.checkpoints import CHECKPOINTS, Change
-from advnets.training.devices import Devices
+from advnets.training.devices import Devices, is_main_process
 from advnets.training.identity import describe, environment, numerics
 from advnets.training.journal import Journal, Metrics
 from advnets.training.loop import ITERATIONS_PER_CALL, EvaluatePlayers, chunks, loop
+from advnets.training.pictures import draw
 from advnets.training.plan import Plan, plan_of
 from advnets.training.program import ManyGames, OneGame, Program
 from advnets.training.sources import Rows, Source, source_of
 from advnets.training.watch import Progress
+
+# Folded into the key of a run, for that of its samples in the end.
+SAMPLES_KEY = 2**32 - 1
 
 Evaluate: TypeAlias = Callable[[int, Model], Mapping[str, Any]]
 EvaluateRun: TypeAlias = Callable[[int, int, Model], Mapping[str, Any]]
@@ -89,6 +94,7 @@ def train(
     folder: str | os.PathLike[str] | None = None,
     resume: bool | Literal["changed"] = False,
     devices: int | Devices | None = None,
+    pictures: bool = True,
     progress: bool = True,
 ) -> Trained:
     """Trains players on images, or on any pytree of arrays.
@@ -118,7 +124,8 @@ def train(
             an exception, the run ends with it, after a checkpoint; it resumes behind that epoch.
         checkpoint_every: epochs between checkpoints, if not those between evaluations. One is also
             written ten minutes after the one before it, and after the last epoch.
-        folder: where `metrics.jsonl` and `checkpoints/` go; nothing is written unless given.
+        folder: where `metrics.jsonl` and `checkpoints/` go, the model of the last epoch, which
+            `advnets.load_model(folder)` loads, and pictures; nothing is written unless given.
         resume: continue from the newest whole checkpoint in the folder, or from the start if the
             run was stopped before its first; what follows is what it would have been without the
             interruption. `"changed"` accepts another objective and other update rules than the run
@@ -128,6 +135,8 @@ def train(
             (`jax.distributed.initialize`), which all make the same call, all of their devices. The
             main process alone writes files. [`advnets.training.Devices`][] can shard large layers
             too.
+        pictures: draw `samples.png`, where examples are images, and `curves.png` in the folder in
+            the end; not drawn where Matplotlib, of the `bench` extra, is missing.
         progress: show a progress bar with updates per second and the time left.
 
     Returns:
@@ -200,6 +209,7 @@ def train(
         evaluate=evaluate and measure,
         callbacks=callbacks,
         resume=resume,
+        pictures=pictures,
         shown=settled.objective.shown if progress else None,
     ).train()
     assert trained is not None  # one game raises when it diverges
@@ -223,6 +233,7 @@ def train_many(
     names: Sequence[str] | None = None,
     resume: bool | Literal["changed"] = False,
     devices: int | None = None,
+    pictures: bool = True,
     progress: bool = True,
 ) -> list[Trained | None]:
     """Trains many independent games at once, in one compiled program: seeds, settings, or both.
@@ -247,11 +258,12 @@ def train_many(
         callbacks: each is called after every evaluation, for each run in turn that has not
             diverged.
         checkpoint_every: epochs between checkpoints, if not those between evaluations.
-        folder: where `NAME/metrics.jsonl` of each run and their common `checkpoints/` go.
+        folder: where each run's folder and their common `checkpoints/` go.
         names: each run's folder in the folder; `seed-0`, `seed-1` and so on unless given.
         resume: continue from the newest whole checkpoint in the folder, likewise.
         devices: how many devices to spread the runs over, the same number on each; see
             [`advnets.train`][].
+        pictures: draw each run's `samples.png` and `curves.png`.
         progress: show a progress bar; its updates are those of all runs.
 
     Returns:
@@ -361,6 +373,7 @@ def train_many(
         evaluate=evaluate and measure,
         callbacks=callbacks,
         resume=resume,
+        pictures=pictures,
         shown=every[0].objective.shown if progress else None,
     ).train()
 
@@ -380,13 +393,20 @@ class _Run:
     evaluate: EvaluatePlayers | None
     callbacks: Sequence[Callback]
     resume: bool | str
+    pictures: bool
     shown: Mapping[str, str] | None
 
     def train(self) -> list[Trained | None]:
         """Opens the journal, trains to the last epoch, and gathers what came of it."""
+        with _signals.noted(), self.journal.locked():
+            trained = self._gathered(*self._advance())
+            if is_main_process():
+                self._leave(trained)
+        return trained
+
+    def _gathered(self, state: State, rates: Sequence[float]) -> list[Trained | None]:
+        """What came of each run."""
         journal = self.journal
-        with _signals.noted(), journal.locked():
-            state, rates = self._advance()
         rate = float(np.median(rates)) if rates else None
         trained: list[Trained | None] = []
         for run, record in enumerate(journal.records):
@@ -406,6 +426,18 @@ class _Run:
                 )
             )
         return trained
+
+    def _leave(self, trained: Sequence[Trained | None]) -> None:
+        """Writes each run's model, and pictures of it."""
+        keys = self.keys if self.keys.ndim else self.keys[None]
+        for one, record, key in zip(trained, self.journal.records, keys, strict=True):
+            if one is None or record.folder is None:
+                continue
+            save_last(record.folder, one.model)
+            if self.pictures:
+                title = f"{record.folder.name}, {len(one.metrics)} epochs"
+                key = jax.random.fold_in(key, SAMPLES_KEY)
+                draw(record.folder, key, one.model, one.metrics, self.source, title)
 
     def _advance(self) -> tuple[State, list[float]]:
         """Trains from where the journal left off to the last epoch."""
