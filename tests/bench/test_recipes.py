@@ -211,7 +211,7 @@ def with_number(value, path, number):
 # Of convolutional players, so that all the numbers of a recipe are used.
 CONVOLUTIONAL = dataclasses.replace(bench.BENCHMARKS["cifar10-conv"].quick, norm_limit=2.0)
 MAY_BE_0 = {"output_nonzero", "padding", "sigmoid_bias", "weight_range", "output_range"}
-MAY_BE_0 |= {"initial_momentum", "final_momentum", "learning_rate_floor"}
+MAY_BE_0 |= {"initial_momentum", "final_momentum", "learning_rate_floor", "average"}
 
 
 PIXELS = np.zeros((600, 32, 32, 3), np.uint8)
