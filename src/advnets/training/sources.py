@@ -347,6 +347,9 @@ def epoch_order(
     Returns:
         Row numbers, `n // batch_size` minibatches of them.
 
+    Raises:
+        ValueError: if n or the batch size is not from 1 to what 32 bits hold.
+
     Example:
         >>> import jax
         >>> import jax.numpy as jnp
@@ -354,6 +357,9 @@ def epoch_order(
         >>> epoch_order(jax.random.key(0), jnp.array(0), 1050, 100).shape
         (10, 100)
     """
+    for name, value in (("n", n), ("the batch size", batch_size)):
+        if not 1 <= value < 2**31:
+            raise ValueError(f"{name} must be at least 1 and below 2**31; got {value}")
     batches = n // batch_size
     rows = jax.random.permutation(jax.random.fold_in(key, epoch), n)
     return rows[: batches * batch_size].reshape(batches, batch_size)
