@@ -138,7 +138,7 @@ PIXELS = """(selector) => {
 
 def test_the_plane_and_the_components_move_the_sample(opened, written):
     page = opened(written["explorer"])
-    page.evaluate("advnets.ready")
+    page.evaluate("latent.ready")
 
     def seen():
         return page.evaluate(PIXELS, ".sample")
@@ -187,7 +187,7 @@ def test_the_browser_computes_what_jax_does(opened, explored, kind, precisions):
     path, made = explored(kind, precisions)
     found = FOUND[kind]()
     page = opened(path)
-    page.evaluate("advnets.ready")
+    page.evaluate("latent.ready")
     latents = _draws(found.model.prior)[:16]
     rounded = [
         layers.rounded(player, precision)
@@ -196,8 +196,8 @@ def test_the_browser_computes_what_jax_does(opened, explored, kind, precisions):
         )
     ]
     examples = _apply(rounded[0], latents)
-    run = """(zs) => zs.map((z) => { const x = advnets.generate(z);
-        return [[...x], advnets.discriminate(x), advnets.nearest(x)]; })"""
+    run = """(zs) => zs.map((z) => { const x = latent.generate(z);
+        return [[...x], latent.discriminate(x), latent.nearest(x)]; })"""
     theirs, verdicts, neighbours = zip(*page.evaluate(run, latents.tolist()), strict=True)
     theirs = np.reshape(theirs, examples.shape)
     np.testing.assert_allclose(theirs, examples, atol=1e-5)
@@ -210,7 +210,7 @@ def test_the_browser_computes_what_jax_does(opened, explored, kind, precisions):
         picture = (0.5 + 0.5 * np.asarray(whole) / made.data["largest"]).clip(0, 1)
     moved = float(made.notes[0].partition("by ")[2].partition(" ")[0] or 0)
     for number in range(3):
-        page.evaluate("(z) => advnets.show(Float32Array.from(z))", latents[number].tolist())
+        page.evaluate("(z) => latent.show(Float32Array.from(z))", latents[number].tolist())
         shape = (*picture.shape[1:3], 4)
         canvas = np.reshape(page.evaluate(PIXELS, ".sample"), shape)[..., :3]
         expected = 255 * picture[number].reshape(*shape[:2], -1)

@@ -70,7 +70,7 @@ def png(picture: UInt8[np.ndarray, "height width *channels"]) -> bytes:
     from PIL import Image
 
     content = io.BytesIO()
-    Image.fromarray(picture).save(content, format="png", optimize=True)
+    Image.fromarray(picture).save(content, format="png")
     return content.getvalue()
 
 
@@ -124,12 +124,12 @@ def write_sheet(folder: Path, images: UInt8[np.ndarray, " n *shape"]) -> None:
         images: the training images.
     """
     path = folder / SHEET
-    if path.exists():
-        return
     count = max(1, min(len(images), SHEET_BYTES // images[0].size))
     columns = min(SHEET_COLUMNS, count)
-    path.parent.mkdir(exist_ok=True)
-    _files.replace(path, png(mosaic(images[: count - count % columns], columns)))
+    content = png(mosaic(images[: count - count % columns], columns))
+    if not path.exists() or path.read_bytes() != content:
+        path.parent.mkdir(exist_ok=True)
+        _files.replace(path, content)
 
 
 def sheet_count(folder: Path, shape: tuple[int, ...]) -> int:

@@ -1,7 +1,7 @@
 // A generator and its discriminator, layer by layer as `layers.py` wrote them, and what moves z.
 "use strict";
 (() => {
-  const root = document.getElementById("explorer");
+  const root = document.querySelector(".explorer");
   if (!root) return;
   const find = (selector) => root.querySelector(selector);
   const data = JSON.parse(find("script").textContent);
@@ -352,5 +352,5 @@
     show();
   }) : Promise.resolve();
   // For a console: the functions of the page.
-  window.advnets = { generate, discriminate, nearest: (x) => nearest(x), show: centre, draw, ready };
+  window.latent = { generate, discriminate, nearest: (x) => nearest(x), show: centre, draw, ready };
 })();

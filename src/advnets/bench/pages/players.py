@@ -14,6 +14,7 @@ from safetensors import safe_open
 
 import advnets
 from advnets.bench.folders import LAST, newest_manifest
+from advnets.bench.pages.reading import counted
 from advnets.bench.results import Config
 from advnets.bench.systems import System
 from advnets.training.checkpoints import Manifest, check_whole
@@ -62,7 +63,7 @@ def players(folder: Path, config: Config, system: System, *, finished: bool) -> 
     place, name, manifest = newest
     check_whole(place)
     epochs = manifest.runs[name].epochs
-    when = f"after {epochs} epochs ({manifest.iteration:,} iterations)"
+    when = f"after {counted(epochs, 'epoch')} ({manifest.iteration:,} iterations)"
     discriminator = _restored(place, manifest, name, "discriminator", like.discriminator)
     if finished:
         model = system.load(folder / LAST, config.image_shape)

@@ -1,6 +1,7 @@
 """What there is to show of a run, from its folder alone."""
 
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,24 @@ class Seen:
         """A picture that the run has left, if it has."""
         path = self.folder / name
         return path.read_bytes() if path.is_file() else None
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things in words, such as `1 epoch`.
+
+    Args:
+        number: how many.
+        noun: what one of them is called.
+
+    Returns:
+        Number and noun.
+
+    Example:
+        >>> from advnets.bench.pages.reading import counted
+        >>> counted(1200, "epoch")
+        '1,200 epochs'
+    """
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def see(folder: Path, *, live: bool = False, explores: bool = True) -> Seen:
@@ -202,11 +221,11 @@ def command_of(seen: Seen) -> str | None:
         elif isinstance(value, list) and value and all(isinstance(v, int | float) for v in value):
             words += [f"--{option} {' '.join(map(str, value))}"]
         elif isinstance(value, int | float | str) or value is None:
-            words += [f"--{option} {value}"]
+            words += [f"--{option} {shlex.quote(str(value))}"]
         else:
             return None
     if seen.config.first_stage is not None:
-        words += [f"--first-stage {seen.config.first_stage.folder}"]
+        words += [f"--first-stage {shlex.quote(seen.config.first_stage.folder)}"]
     return " ".join(words)
 
 

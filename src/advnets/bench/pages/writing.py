@@ -14,7 +14,7 @@ from advnets.bench import results
 from advnets.bench.folders import EXPLORER, REPORT, RESULTS, read_config
 from advnets.bench.pages import curves
 from advnets.bench.pages.layers import NotExported
-from advnets.bench.pages.reading import Seen, runs_in, see, settings_of
+from advnets.bench.pages.reading import Seen, counted, runs_in, see, settings_of
 from advnets.bench.pages.sections import SECTIONS
 from advnets.bench.pages.sections import explorer as exploring
 from advnets.bench.pages.sections.base import Section
@@ -139,7 +139,7 @@ def write_comparison(folders: Sequence[StrPath], out: StrPath) -> Path:
 def _of_run(seen: Seen) -> str:
     state = ""
     if not seen.finished:
-        state = f"Not done: {seen.epochs:,} of {seen.wanted:,} epochs."
+        state = f"Not done: {seen.epochs:,} of {counted(seen.wanted, 'epoch')}."
         if seen.result is not None:
             state += f" The likelihood is that of epoch {seen.result.epochs:,}."
     shown = [section for one in SECTIONS if (section := _shown(one, seen)) is not None]
@@ -148,7 +148,7 @@ def _of_run(seen: Seen) -> str:
 
 def _lead(seen: Seen) -> str:
     dataset = seen.config.recipe.get("dataset", "")
-    epochs = f"{seen.epochs:,} epochs"
+    epochs = counted(seen.epochs, "epoch")
     summary = "" if seen.benchmark is None else f"{seen.benchmark.summary}; "
     shape = " × ".join(map(str, seen.config.image_shape))
     return f"{summary}data {dataset} ({shape}), {epochs}, in {seen.folder}"

@@ -3,7 +3,7 @@
 from typing import Any
 
 from advnets import _pages
-from advnets.bench.pages.reading import Seen
+from advnets.bench.pages.reading import Seen, counted
 from advnets.bench.pages.sections.base import Section
 
 # The most bytes of pictures in a page.
@@ -30,7 +30,7 @@ def frames_of(seen: Seen, most: int = MOST_BYTES) -> list[dict[str, str]]:
         epochs = epochs[::-1][::2][::-1]  # with the last one
     return [
         {
-            "label": f"{epoch} epoch" + ("s" if epoch > 1 else ""),
+            "label": counted(epoch, "epoch"),
             "picture": _pages.picture(seen.frames[epoch].read_bytes()),
         }
         for epoch in epochs
