@@ -155,7 +155,8 @@ def test_the_plane_and_the_components_move_the_sample(opened, written):
     # The plane's picture has, in that corner, the same sample.
     page.wait_for_timeout(200)
     height, width = 9, 7
-    of_plane = np.reshape(page.evaluate(PIXELS, ".plane canvas"), (7 * height, 7 * width, 4))
+    size = (7 * (height + 1) - 1, 7 * (width + 1) - 1, 4)
+    of_plane = np.reshape(page.evaluate(PIXELS, ".plane canvas"), size)
     assert (of_plane[:height, :width] == np.reshape(corner, (height, width, 4))).all()
     plane.press("ArrowRight")
     moved = seen()

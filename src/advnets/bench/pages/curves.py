@@ -84,7 +84,8 @@ def compared(runs: Sequence[tuple[str, Sequence[Row]]]) -> list[dict[str, Any]]:
         for label, path in names.items():
             series = [_series(rows, name, *path) for name, rows in runs]
             heading = label if title == "The game" else f"{title} {label}"
-            found.append({"title": heading, "unit": unit, "series": series, "guide": guide})
+            guided = None if label == "G's cost" else guide
+            found.append({"title": heading, "unit": unit, "series": series, "guide": guided})
     return [panel for panel in found if any(series["x"] for series in panel["series"])]
 
 

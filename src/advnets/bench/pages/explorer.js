@@ -148,9 +148,9 @@
     const part = data.gcn ? 0.5 + 0.5 * v / data.largest : v;
     return Math.round(255 * Math.min(1, Math.max(0, part)));
   };
-  function paint(image, example, row = 0, column = 0) {
+  function paint(image, example, left = 0) {
     for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) {
-      const to = 4 * ((row * height + y) * image.width + column * width + x);
+      const to = 4 * (y * image.width + left + x);
       for (let c = 0; c < 3; c++) {
         image.data[to + c] = shown(example[(y * width + x) * channels + (channels === 3 ? c : 0)]);
       }
@@ -158,9 +158,9 @@
     }
     return image;
   }
-  function canvas(selector, rows = 1) {
+  function canvas(selector, rows = 1, gap = 0) {
     const made = find(selector);
-    [made.width, made.height] = [rows * width, rows * height];
+    [made.width, made.height] = [width, height].map((size) => rows * (size + gap) - gap);
     return made.getContext("2d", { willReadFrequently: true });
   }
   const sample = canvas(".sample");
@@ -259,17 +259,19 @@
     sum + (weight || kernel ? (weight || kernel).shape.reduce((n, m) => n * m, 1) : 0), 0);
   const cells = weights > 5e6 ? 5 : 7;
   const plane = find(".plane");
-  const map = canvas(".plane canvas", cells);
+  const gap = Math.max(1, Math.floor(width / 14));
+  const map = canvas(".plane canvas", cells, gap);
   const mark = plane.querySelector("span");
   const middle = (cells - 1) / 2;
   let planeTimer = null;
   function drawPlane(row = 0) {
     clearTimeout(planeTimer);
-    const image = map.createImageData(cells * width, height);
+    const image = map.createImageData(map.canvas.width, height);
     for (let column = 0; column < cells; column++) {
-      paint(image, generate(point((column - middle) / middle, (row - middle) / middle)), 0, column);
+      const example = generate(point((column - middle) / middle, (row - middle) / middle));
+      paint(image, example, column * (width + gap));
     }
-    map.putImageData(image, 0, row * height);
+    map.putImageData(image, 0, row * (height + gap));
     if (row + 1 < cells) planeTimer = setTimeout(drawPlane, 0, row + 1);
   }
   function move(newA, newB) {

@@ -95,14 +95,15 @@
 
     function draw() {
       const [width, height] = [Math.max(200, place.clientWidth), 190];
-      const [left, right, top, bottom] = [48, 8, 8, 22];
+      const rows = ticks(y0, y1, 4);
+      const digits = Math.max(0, -Math.floor(Math.log10(rows[1] - rows[0] || 1)));
+      const label = (y) => digits > 8 || Math.abs(y) >= 1e6 ? number(y) : y.toFixed(digits);
+      const longest = Math.max(...rows.map((y) => label(y).length));
+      const [left, right, top, bottom] = [Math.max(32, 10 + 6.5 * longest), 16, 8, 22];
       const X = (x) => left + (x1 > x0 ? (x - x0) / (x1 - x0) : 0.5) * (width - left - right);
       const Y = (y) => top + (y1 - y) / (y1 - y0) * (height - top - bottom);
       const made = svg("svg", { viewBox: `0 0 ${width} ${height}`, height, role: "img",
         "aria-label": panel.title });
-      const rows = ticks(y0, y1, 4);
-      const digits = Math.max(0, -Math.floor(Math.log10(rows[1] - rows[0] || 1)));
-      const label = (y) => digits > 6 || Math.abs(y) >= 1e5 ? number(y) : y.toFixed(digits);
       for (const y of rows) {
         made.append(svg("line", { class: "axis", x1: left, x2: width - right, y1: Y(y), y2: Y(y) }));
         made.append(svg("text", { x: left - 5, y: Y(y) + 4, "text-anchor": "end" }, label(y)));

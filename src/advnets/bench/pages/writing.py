@@ -21,7 +21,7 @@ from advnets.bench.pages.sections.base import Section
 from advnets.bench.pages.sections.likelihood import row
 from advnets.bench.pages.sections.samples import frames_of
 from advnets.bench.pages.sections.settings import worded
-from advnets.bench.results import Published, SeedsResult, SweepResult
+from advnets.bench.results import SeedsResult, SweepResult
 
 HERE = Path(__file__).parent
 # The most bytes of one run's pictures in a comparison.
@@ -184,21 +184,31 @@ def _of_many(folder: Path, runs: Sequence[Seen], *, live: bool) -> str:
 
 
 def _scores(runs: Sequence[Seen], names: Sequence[str], links: Sequence[str]) -> dict[str, Any]:
-    rows, references, caveat = [], {}, ""
+    """Tables of scores, one for each way that data are scored: others do not compare."""
+    tables: dict[str, dict[str, Any]] = {}
+    caveat, missing = "", []
     for one, name, link in zip(runs, names, links, strict=True):
         if one.result is None:
+            missing.append((name, link))
             continue
-        caveat = one.result.caveat
-        rows.append({**row(name, one.result.parzen, "here"), "link": link})
-        dataset, of = one.config.recipe.get("dataset", ""), one.result.references
-        count = f"{of.training_images.num_samples:,}"
-        label = f"{count} training images of {dataset} in the place of samples"
-        references[label] = row(label, of.training_images, "reference")
-        if isinstance(of.paper, Published):
-            label = f"the paper, {one.config.benchmark}"
-            references[label] = row(label, of.paper, "published")
-    missing = [(n, link) for one, n, link in zip(runs, names, links, strict=True) if not one.result]
-    return {"rows": [*rows, *references.values()], "missing": missing, "caveat": caveat}
+        caveat, parzen, of = one.result.caveat, one.result.parzen, one.result.references
+        shape = " × ".join(map(str, one.config.image_shape))
+        recipe = one.config.recipe
+        rows = tables.setdefault(f"{recipe['dataset']} ({shape}), {recipe['preprocessing']}", {})
+        label = f"{name}, {parzen.num_samples:,} samples"
+        rows[name] = {**row(label, parzen, "here"), "link": link}
+        label = f"{of.training_images.num_samples:,} training images in the place of samples"
+        rows[label] = row(label, of.training_images, "reference")
+        if of.paper is not None:
+            rows["the paper"] = row("the paper", of.paper, "published")
+    return {
+        "tables": {
+            title: sorted(rows.values(), key=lambda one: one["kind"] != "here")
+            for title, rows in tables.items()
+        },
+        "missing": missing,
+        "caveat": caveat,
+    }
 
 
 def _side(runs: Sequence[Seen], names: Sequence[str], links: Sequence[str]) -> list[dict[str, Any]]:
