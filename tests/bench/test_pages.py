@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 from helpers.players import FOUND, SETTINGS, with_sheet
+from helpers.runs import SMALL
 
 import advnets
 from advnets import bench
@@ -17,6 +18,7 @@ from advnets.bench.cli import main
 from advnets.bench.pages import layers, players, reading
 from advnets.bench.pages.explorer import PRECISIONS, _apply, _draws, explorer
 from advnets.bench.pages.sections import SECTIONS
+from advnets.bench.systems import Adversarial
 
 FUNCTIONS = {
     "relu": lambda x: np.maximum(x, 0),
@@ -253,16 +255,49 @@ def test_runs_are_compared(finished, copied, tmp_path, capsys):
         pages.write_comparison([finished] * 25, out)
 
 
-def test_watching_writes_the_report_after_each_evaluation(tmp_path, pixels, capsys, monkeypatch):
-    written = []
-    write = pages.writing.write_report
+@pytest.fixture
+def written(monkeypatch):
+    """The calls that write a report: whether the run goes on."""
+    calls = []
 
     def noted(folder, **options):
-        path = write(folder, **options)
-        written.append((options.get("live", False), "refresh" in path.read_text()))
+        path = pages.writing.write_report(folder, **options)
+        assert ('id="refresh"' in path.read_text()) == options.get("live", False)
+        calls.append(options.get("live", False))
         return path
 
     monkeypatch.setattr(bench.experiment.pages, "write_report", noted)
-    grid = bench.experiment.prepare(pixels, bench.experiment.Request(out=tmp_path / "run"))
-    bench.experiment.execute(grid, progress=False, watch=True)
-    assert [live for live, _ in written] == [True] * 4 + [False]
+    return calls
+
+
+def test_watching_many_seeds_of_a_system(tmp_path, pixels, written, capsys):
+    folder = tmp_path / "run"
+    short = ["--epochs", "2", "--num-samples", "50"]
+    assert main([pixels.name, *short, "--watch", "--seeds", "2", "--out", str(folder)]) == 0
+    assert "watch it in a browser, from the first evaluation on: file:" in capsys.readouterr().err
+    assert written == [True] * 4 + [False]
+    page = (folder / "report.html").read_text()
+    assert "Distribution over seeds" in page
+    assert 'href="seed-1/report.html"' in page
+    own = (folder / "seed-1" / "report.html").read_text()
+    assert f"python -m advnets.bench explore {folder / 'seed-1'}" in own
+    capsys.readouterr()
+    assert main(["explore", str(folder)]) == 2
+    assert "holds 2 runs; name the folder of one" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seeds", [[], ["--seeds", "2"]])
+def test_the_report_of_a_game_is_written_once_an_epoch(tmp_path, written, monkeypatch, seeds):
+    def stopped(self, given, watch, *_, **__):
+        runs = given if seeds else [given]
+        for epoch in (2, 4):
+            for run in runs:
+                for callback in run.callbacks:
+                    snapshot = object.__new__(advnets.training.Snapshot)
+                    object.__setattr__(snapshot, "epoch", epoch)
+                    callback(snapshot)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Adversarial, "fit_together" if seeds else "fit", stopped)
+    assert main([*SMALL, *seeds, "--watch", "--out", str(tmp_path / "run")]) == 130
+    assert written == [True, True, False]

@@ -8,7 +8,8 @@ import contextlib
 import dataclasses
 import functools
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,7 @@ class Request:
         devices: how many devices to spread it over, see [`advnets.train`][].
         shard_layers: shard large layers over the devices too, likewise.
         accept_changes: resume with other settings than the run began with, where that is possible.
+        callbacks: what is called after every evaluation, see [`advnets.train`][].
     """
 
     seed: int = 0
@@ -97,6 +99,7 @@ class Request:
     devices: int | None = None
     shard_layers: bool = False
     accept_changes: bool = False
+    callbacks: tuple[advnets.training.Callback, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,6 +219,7 @@ def _checked(
             shard_layers=request.shard_layers,
             published=benchmark.published,
             changes=changes.get(own, ()),
+            callbacks=request.callbacks,
         )
         for its_recipe, seed, own in planned
     )
@@ -468,7 +472,7 @@ def execute(
     """
     with grid.locks:
         try:
-            found = _execute(grid, progress=progress, watch=watch)
+            found = _execute(grid, progress=progress, live=watch)
         except BaseException:
             if watch and is_main_process():
                 with contextlib.suppress(Exception):  # what stopped the run is said, not this
@@ -479,10 +483,11 @@ def execute(
         return found
 
 
-def _execute(grid: Grid, *, progress: bool, watch: bool) -> Result | SeedsResult | SweepResult:
-    runs = grid.runs
+def _execute(grid: Grid, *, progress: bool, live: bool) -> Result | SeedsResult | SweepResult:
+    runs, told = grid.runs, _live(grid) if live else None
+    if told is not None:
+        runs = tuple(dataclasses.replace(run, callbacks=(*run.callbacks, told)) for run in runs)
     system = runs[0].system
-    told = functools.partial(pages.write_report, grid.folder, live=True) if watch else None
     with system.context():
         watches = [
             Watch(run.system.settings, run.data, run.folder, run.system.sample_key(run.seed), told)
@@ -505,6 +510,23 @@ def _execute(grid: Grid, *, progress: bool, watch: bool) -> Result | SeedsResult
     if grid.learning_rates:
         return sweep_result(grid.folder, grid.learning_rates, pairs)
     return seeds_result(grid.folder, pairs)
+
+
+def _live(grid: Grid) -> Callable[..., None]:
+    """What writes the report of runs that go on, once an epoch, whoever of them tells of it."""
+    told = [0]
+
+    def tell(snapshot: advnets.training.Snapshot | None = None) -> None:
+        if grid.together and snapshot is not None:
+            if snapshot.epoch == told[0]:
+                return
+            told[0] = snapshot.epoch
+        try:
+            pages.write_report(grid.folder, live=True)
+        except (ValueError, OSError) as error:  # a run does not end for a page
+            warnings.warn(f"no report was written ({error})", RuntimeWarning, stacklevel=2)
+
+    return tell
 
 
 def score_training_images(run: Run) -> Score:

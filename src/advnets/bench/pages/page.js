@@ -176,6 +176,6 @@
     }
     setInterval(() => {
       if (refresh.checked && performance.now() - touched > 20000) location.reload();
-    }, 5000);
+    }, 10000);
   }
 })();

@@ -140,6 +140,8 @@ def _of_run(seen: Seen) -> str:
     state = ""
     if not seen.finished:
         state = f"Not done: {seen.epochs:,} of {counted(seen.wanted, 'epoch')}."
+        if seen.epochs >= seen.wanted:
+            state = "Trained, but not scored yet."
         if seen.result is not None:
             state += f" The likelihood is that of epoch {seen.result.epochs:,}."
     shown = [section for one in SECTIONS if (section := _shown(one, seen)) is not None]

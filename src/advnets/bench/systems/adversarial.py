@@ -31,7 +31,7 @@ from advnets.paper_figures import Sampler
 from advnets.training.devices import is_main_process
 from advnets.training.identity import changeable
 from advnets.training.journal import holds_run
-from advnets.training.run import check_epochs
+from advnets.training.plan import check_epochs
 
 
 def _stage_keys(seed: int, *, second: bool) -> Key[Array, " keys"]:
@@ -187,10 +187,11 @@ class Adversarial(System):
             # A run may have been stopped before its training began.
             resume=_resumed(run, holds_run(folder)),
             devices=advnets.training.Devices(run.devices, run.shard_layers),
+            callbacks=run.callbacks,
+            pictures=False,  # it draws its own
             progress=progress,
         )
         if folder != run.folder and is_main_process():
-            advnets.save_model(folder / LAST, trained.model)
             title = f"{run.name}, first stage, {self.title()}, seed {run.seed}"
             advnets.figures.curves(folder / "curves.png", trained.metrics, title=title)
         return trained
@@ -227,6 +228,8 @@ class Adversarial(System):
             # They may have been stopped before their training began.
             resume=_resumed(first, holds_run(folder) or any(holds_run(run.folder) for run in runs)),
             devices=first.devices,
+            callbacks=first.callbacks,
+            pictures=False,
             progress=progress,
         )
         return [None if one is None else _fitted(one) for one in trained]
