@@ -136,6 +136,11 @@ PIXELS = """(selector) => {
 }"""
 
 
+def soon(page, condition):
+    """Whether something holds within a few seconds."""
+    return any(condition() or page.wait_for_timeout(50) for _ in range(200))
+
+
 def test_the_plane_and_the_components_move_the_sample(opened, written):
     page = opened(written["explorer"])
     page.evaluate("latent.ready")
@@ -153,25 +158,32 @@ def test_the_plane_and_the_components_move_the_sample(opened, written):
     corner = seen()
     assert corner != first
     # The plane's picture has, in that corner, the same sample.
-    page.wait_for_timeout(200)
     height, width = 9, 7
     size = (7 * (height + 1) - 1, 7 * (width + 1) - 1, 4)
-    of_plane = np.reshape(page.evaluate(PIXELS, ".plane canvas"), size)
-    assert (of_plane[:height, :width] == np.reshape(corner, (height, width, 4))).all()
+
+    def plane_seen():
+        return np.reshape(page.evaluate(PIXELS, ".plane canvas"), size)
+
+    def drawn():
+        return (plane_seen()[:height, :width] == np.reshape(corner, (height, width, 4))).all()
+
+    assert soon(page, drawn)
+    assert soon(page, lambda: plane_seen()[-1].any())
     plane.press("ArrowRight")
     moved = seen()
     assert moved != corner
     page.locator(".components input").first.fill("2.5")
     assert seen() != moved
+    assert soon(page, lambda: not drawn())  # around another middle
     for button in (".draw", ".turn"):
-        before, around = seen(), page.evaluate(PIXELS, ".plane canvas")
+        before, around = seen(), plane_seen()
         page.locator(button).click()
-        page.wait_for_timeout(200)
         assert (seen() != before) == (button == ".draw")
-        assert page.evaluate(PIXELS, ".plane canvas") != around
-    assert page.locator(".components.all input").count() == 0
-    page.locator("#explorer summary").click()
-    assert page.locator(".components.all input").count() == 5
+        assert soon(page, lambda around=around: (plane_seen() != around).any())
+    every = page.locator(".components.all input")
+    assert every.count() == 0
+    page.locator(".explorer summary").click()
+    assert soon(page, lambda: every.count() == 5)
     assert not page.said
 
 

@@ -1,5 +1,6 @@
 """The pages: what is in them, and where they are written."""
 
+import functools
 import os
 import warnings
 from collections.abc import Sequence
@@ -254,15 +255,21 @@ def _damaged(section: Section) -> Section:
 
 def _filled(name: str, title: str, template: str, **values: Any) -> dict[str, Any]:
     """A section of a page, with its template filled in."""
-    content = _environment().from_string(PARTS + template).render(values)
+    content = _template(template).render(values)
     return {"name": name, "title": title, "content": markupsafe.Markup(content)}
 
 
 PARTS = '{% import "parts.html" as parts %}'
 
 
+@functools.cache
 def _environment() -> jinja2.Environment:
     return _pages.environment(HERE / "templates")
+
+
+@functools.cache
+def _template(text: str) -> jinja2.Template:
+    return _environment().from_string(PARTS + text)
 
 
 def _page(title: str, lead: str, state: str, sections: Sequence[Any], *, live: bool = False) -> str:
