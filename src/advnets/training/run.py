@@ -115,8 +115,7 @@ def train(
         batch_size: examples in a minibatch, the m of Algorithm 1.
         evaluate: called as `evaluate(epoch, model)` every `evaluate_every` epochs and after the
             last; the numbers that it returns join that epoch's metrics. Where the algorithm keeps
-            an average of the generator, it is called for that too, and what it returns joins them
-            under `average`.
+            an average of the generator, the model is that one's; callbacks see both.
         evaluate_every: epochs between evaluations; the last epoch always ends in one.
         callbacks: each is called after every evaluation with a
             [`advnets.training.Snapshot`][] of the run, once the epoch's row is on disk and a
@@ -190,12 +189,7 @@ def train(
 
     def measure(_: int, epoch: int, now: Players, average: Players | None) -> Mapping[str, Any]:
         assert evaluate is not None
-        found = dict(evaluate(epoch, model_of(now)))
-        return (
-            found
-            if average is None
-            else found | {"average": dict(evaluate(epoch, model_of(average)))}
-        )
+        return dict(evaluate(epoch, model_of(now if average is None else average)))
 
     (trained,) = _Run(
         key,
@@ -350,12 +344,7 @@ def train_many(
 
     def measure(run: int, epoch: int, now: Players, average: Players | None) -> Mapping[str, Any]:
         assert evaluate is not None
-        found = dict(evaluate(run, epoch, model_of(now)))
-        return (
-            found
-            if average is None
-            else found | {"average": dict(evaluate(run, epoch, model_of(average)))}
-        )
+        return dict(evaluate(run, epoch, model_of(now if average is None else average)))
 
     # A fingerprint takes a pass over the data.
     identity = {} if folder is None else _identity(keys, every[0], players, source, batch_size)

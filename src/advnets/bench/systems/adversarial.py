@@ -103,7 +103,8 @@ class Adversarial(System):
         return self.recipe.order
 
     def title(self) -> str:
-        return f"{self.recipe.order} order, learning rate {self.recipe.learning_rate:g}"
+        adam = "Adam, " if self.recipe.update_rule == "adam" else ""
+        return f"{self.recipe.order} order, {adam}learning rate {self.recipe.learning_rate:g}"
 
     def players(self, image_shape: tuple[int, ...]) -> advnets.Players:
         players = self._shapes(image_shape)
@@ -156,9 +157,9 @@ class Adversarial(System):
         else:
             keys = _stage_keys(run.seed, second=False)
             own = watch.at(run.folder / FIRST_STAGE, keys[2])
-            top = self._train(
-                run, keys[1], players, self.recipe.epochs, own, progress=progress
-            ).model
+            top = _model(
+                self._train(run, keys[1], players, self.recipe.epochs, own, progress=progress)
+            )
         assert isinstance(top.generator, eqx.nn.Sequential)  # as the recipe builds it
         return top.generator
 
@@ -273,9 +274,14 @@ def _recipe_of(run: Run) -> Recipe:
     return run.system.recipe
 
 
+def _model(trained: advnets.Trained) -> advnets.Model:
+    """What is scored: with the averaged generator, where there is one."""
+    return trained.model if trained.averaged is None else trained.averaged
+
+
 def _fitted(trained: advnets.Trained) -> Fitted:
     return Fitted(
-        trained.model,
+        _model(trained),
         trained.metrics,
         trained.updates,
         trained.updates_per_second,
