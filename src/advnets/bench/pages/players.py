@@ -1,6 +1,7 @@
 """The players that a run's folder holds: G of its model file, D of its newest checkpoint."""
 
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -64,19 +65,22 @@ def players(folder: Path, config: Config, system: System, *, finished: bool) -> 
     check_whole(place)
     epochs = manifest.runs[name].epochs
     when = f"after {counted(epochs, 'epoch')} ({manifest.iteration:,} iterations)"
-    discriminator = _restored(place, manifest, name, "discriminator", like.discriminator)
+    restored = functools.partial(_restored, place, manifest, name)
+    discriminator = restored("players['discriminator']", like.discriminator)
     if finished:
         model = system.load(folder / LAST, config.image_shape)
     else:
-        generator = _restored(place, manifest, name, "generator", like.generator)
+        averaged = any(array.startswith("average") for array in manifest.arrays)
+        part = "average" if averaged else "players['generator']"  # as what is scored
+        generator = restored(part, like.generator)
         model = dataclasses.replace(advnets.model.model_of(like), generator=generator)
     return Found(model, discriminator, "of the last epoch" if finished else when, when)
 
 
-def _restored(place: Path, manifest: Manifest, run: str, player: str, like: Any) -> Any:
-    """A player of a checkpoint, without the state of its update rule."""
+def _restored(place: Path, manifest: Manifest, run: str, part: str, like: Any) -> Any:
+    """A player of a checkpoint, which is a part of its state."""
     leaves = jax.tree_util.tree_leaves_with_path(eqx.filter(like, _is_array))
-    names = [f"players['{player}']{jax.tree_util.keystr(path)}" for path, _ in leaves]
+    names = [part + jax.tree_util.keystr(path) for path, _ in leaves]
     numbers = {name: number for number, name in enumerate(manifest.arrays)}
     missing = [name for name in names if name not in numbers]
     if missing:
