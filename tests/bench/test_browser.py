@@ -7,14 +7,13 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from helpers.players import FOUND, SETTINGS, with_sheet
+from helpers.players import FOUND, SETTINGS, applied, draws, with_sheet
+from helpers.seams import page_of
 
 from advnets import bench, verify
 from advnets.bench import pages
 from advnets.bench.pages import layers
-from advnets.bench.pages.explorer import PRECISIONS, _apply, _draws, explorer
-from advnets.bench.pages.sections import explorer as exploring
-from advnets.bench.pages.writing import _filled, _page
+from advnets.bench.pages.explorer import PRECISIONS, explorer
 from advnets.bench.watching import pictured
 from advnets.verify import report
 
@@ -71,14 +70,13 @@ def explored(tmp_path_factory):
     def write(kind, precisions):
         folder = tmp_path_factory.mktemp(kind)
         found = FOUND[kind]()
-        shape = _apply(found.model.generator, _draws(found.model.prior)).shape[1:]
+        shape = applied(found.model.generator, draws(found)).shape[1:]
         with_sheet(folder, shape)
         of_g = layers.export(found.model.generator, (found.model.prior.size,))
         of_both = of_g, layers.export(found.discriminator, shape)
         budget = sum(layers.size(*pair) for pair in zip(of_both, precisions, strict=True))
         made = explorer(folder, found, SETTINGS[kind], budget=budget)
-        section = _filled("explorer", "Latent explorer", exploring.TEMPLATE, **vars(made))
-        (folder / "explore.html").write_text(_page(kind, "", "", [section]))
+        (folder / "explore.html").write_text(page_of(made))
         return folder / "explore.html", made
 
     return write
@@ -201,23 +199,23 @@ def test_the_browser_computes_what_jax_does(opened, explored, kind, precisions):
     found = FOUND[kind]()
     page = opened(path)
     page.evaluate("latent.ready")
-    latents = _draws(found.model.prior)[:16]
+    latents = draws(found)[:16]
     rounded = [
         layers.rounded(player, precision)
         for player, precision in zip(
             (found.model.generator, found.discriminator), precisions, strict=True
         )
     ]
-    examples = _apply(rounded[0], latents)
+    examples = applied(rounded[0], latents)
     run = """(zs) => zs.map((z) => { const x = latent.generate(z);
         return [[...x], latent.discriminate(x), latent.nearest(x)]; })"""
     theirs, verdicts, neighbours = zip(*page.evaluate(run, latents.tolist()), strict=True)
     theirs = np.reshape(theirs, examples.shape)
     np.testing.assert_allclose(theirs, examples, atol=1e-5)
-    ours = jax.nn.sigmoid(_apply(rounded[1], examples)).ravel()
+    ours = jax.nn.sigmoid(applied(rounded[1], examples)).ravel()
     np.testing.assert_allclose(verdicts, ours, atol=1e-5)
     # What is on the canvas, beside the picture of JAX's own example.
-    whole = _apply(found.model.generator, latents)
+    whole = applied(found.model.generator, latents)
     picture = np.array(pictured(SETTINGS[kind], 16)(whole))
     if made.data["largest"]:
         picture = (0.5 + 0.5 * np.asarray(whole) / made.data["largest"]).clip(0, 1)

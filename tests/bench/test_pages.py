@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import numpy as np
 import pytest
-from helpers.players import FOUND, SETTINGS, with_sheet
+from helpers.players import FOUND, SETTINGS, applied, draws, with_sheet
 from helpers.runs import SMALL
 
 import advnets
@@ -16,7 +16,7 @@ from advnets import bench
 from advnets.bench import frames, pages
 from advnets.bench.cli import main
 from advnets.bench.pages import layers, players, reading
-from advnets.bench.pages.explorer import PRECISIONS, _apply, _draws, explorer
+from advnets.bench.pages.explorer import PRECISIONS, explorer
 from advnets.bench.pages.sections import SECTIONS
 from advnets.bench.systems import Adversarial
 
@@ -64,9 +64,9 @@ def interpreted(layer, x):
 @pytest.mark.parametrize("kind", FOUND)
 def test_exported_layers_compute_what_the_players_do(kind):
     found = FOUND[kind]()
-    latents = _draws(found.model.prior)
-    examples = _apply(found.model.generator, latents)
-    logits = _apply(found.discriminator, examples).ravel()
+    latents = draws(found)
+    examples = applied(found.model.generator, latents)
+    logits = applied(found.discriminator, examples).ravel()
     assert examples.std(axis=0).max() > 0.05
     assert logits.std() > 0.05
     of_g = layers.export(found.model.generator, latents.shape[1:], noise=True)
@@ -163,12 +163,14 @@ def test_the_command_of_a_report_is_the_run_s_own(finished, monkeypatch):
     for option in [*options.split(" --"), "discriminator.units 8"]:
         assert option.lstrip("-") in command
     asked = []
-    monkeypatch.setattr(bench.cli, "prepare", lambda benchmark, request: asked.append(benchmark))
-    with pytest.raises(AttributeError):  # nothing was prepared
-        bench.cli._benchmark(
-            bench.BENCHMARKS["digits"], command.split()[4:], bench.failures.Again()
-        )
-    assert bench.results.as_json(asked[0].recipe) == reading.see(finished).config.recipe
+
+    def prepare(benchmark, request):
+        asked.append(benchmark.recipe)
+        raise ValueError("enough")
+
+    monkeypatch.setattr(bench.cli, "prepare", prepare)
+    assert main(command.split()[3:]) == 2
+    assert bench.results.as_json(asked[0]) == reading.see(finished).config.recipe
 
 
 def test_an_unfinished_run_has_a_report(copied, capsys):

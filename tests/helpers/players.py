@@ -82,6 +82,17 @@ SETTINGS = {"dense": Settings(), "convolutional": Settings(preprocessing="gcn")}
 FOUND = {"dense": dense, "convolutional": convolutional}
 
 
+def draws(found):
+    """A few latent vectors."""
+    return np.asarray(found.model.prior(jax.random.key(1), 16))
+
+
+@eqx.filter_jit
+def applied(player, inputs):
+    """What a player gives, without noise."""
+    return jax.vmap(player)(inputs)
+
+
 def with_sheet(folder, shape):
     """A folder with a sheet of training images."""
     images = np.random.default_rng(0).integers(0, 256, (30, *shape), np.uint8)
