@@ -233,6 +233,16 @@ def test_the_browser_computes_what_jax_does(opened, explored, kind, precisions):
     np.testing.assert_allclose([d for _, d in neighbours], distances.min(axis=1), rtol=1e-4)
 
 
+@pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
+def test_the_browser_reads_numbers_as_they_were_written(opened, explored, precision):
+    page = opened(explored("dense", PRECISIONS[0])[0])
+    scales = np.logspace(-9, 5, 60, dtype=np.float32)[:, None]  # as small as float16 has no more
+    array = scales * np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
+    encoded = layers.encode(array, precision)
+    read = page.evaluate("(array) => [...latent.decoded(array)]", encoded)
+    np.testing.assert_array_equal(np.float32(read), layers.decode(encoded).ravel())
+
+
 def test_a_report_of_a_run_that_goes_on_is_read_again(browser, written):
     page = browser.new_page()
     page.clock.install()

@@ -354,5 +354,5 @@
     show();
   }) : Promise.resolve();
   // For a console: the functions of the page.
-  window.latent = { generate, discriminate, nearest: (x) => nearest(x), show: centre, draw, ready };
+  window.latent = { generate, discriminate, nearest, decoded, show: centre, draw, ready };
 })();
