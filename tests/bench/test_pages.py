@@ -1,8 +1,11 @@
 """Reports: what is in them, and the players that they compute as a list of layers."""
 
+import dataclasses
 import functools
 import json
 import re
+import shlex
+from pathlib import Path
 
 import equinox as eqx
 import jax
@@ -156,21 +159,44 @@ def test_a_report_has_all_sections_and_asks_for_nothing_else(finished):
     assert len(page) < 2_000_000
 
 
-def test_the_command_of_a_report_is_the_run_s_own(finished, monkeypatch):
+def test_the_command_of_a_report_is_the_run_s_own(finished):
     command = reading.command_of(reading.see(finished))
-    options = "--epochs 4 --evaluate-every 2 --num-samples 256 --generator.hidden-sizes 16"
     assert command.startswith("python -m advnets.bench digits --seed 2 ")
-    for option in [*options.split(" --"), "discriminator.units 8"]:
-        assert option.lstrip("-") in command
+    for option in ("--epochs 4", "--generator.hidden-sizes 16", "--discriminator.units 8"):
+        assert f" {option}" in command
+
+
+@pytest.mark.parametrize(
+    ("name", "preset", "changed"),
+    [
+        ("digits", "quick", {"seed": 3}),
+        ("tfd", "full", {"norm_limit": None, "proper_folds": True, "prior": "uniform"}),
+        ("cifar10-conv", "quick", {"learning_rate": 1e-05, "generator": (300, 200, 800)}),
+    ],
+)
+def test_the_command_of_a_report_has_the_run_s_settings(monkeypatch, name, preset, changed):
+    benchmark = bench.BENCHMARKS[name]
+    recipe = benchmark.quick if preset == "quick" else benchmark.recipe
+    fields = {key: value for key, value in changed.items() if key not in ("seed", "generator")}
+    if "generator" in changed:
+        sizes = {"hidden_sizes": changed["generator"]}
+        fields["generator"] = dataclasses.replace(recipe.generator, **sizes)
+    recipe = dataclasses.replace(recipe, **fields)
+    content, seed = bench.results.as_json(recipe), changed.get("seed", 0)
+    config = bench.results.Config(name, seed, (8, 8), None, content)
+    seen = reading.Seen(Path("run"), config, None, [], 0, {}, benchmark)
     asked = []
 
     def prepare(benchmark, request):
-        asked.append(benchmark.recipe)
+        asked.append((benchmark.recipe, request.seed))
         raise ValueError("enough")
 
     monkeypatch.setattr(bench.cli, "prepare", prepare)
-    assert main(command.split()[3:]) == 2
-    assert bench.results.as_json(asked[0]) == reading.see(finished).config.recipe
+    command = reading.command_of(seen)
+    assert main(shlex.split(command)[3:]) == 2
+    assert asked == [(recipe, seed)]
+    assert ("--preset quick" in command) == (preset == "quick")
+    assert reading.settings_of(seen)[1] == preset
 
 
 def test_an_unfinished_run_has_a_report(copied, capsys):
