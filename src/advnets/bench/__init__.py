@@ -17,6 +17,9 @@ from advnets.bench.benchmark import Benchmark as Benchmark
 from advnets.bench.catalogue import BENCHMARKS as BENCHMARKS
 from advnets.bench.experiment import run as run
 from advnets.bench.experiment import run_grid as run_grid
+from advnets.bench.pages import write_comparison as write_comparison
+from advnets.bench.pages import write_explorer as write_explorer
+from advnets.bench.pages import write_report as write_report
 from advnets.bench.recipes import DeconvolutionSpec as DeconvolutionSpec
 from advnets.bench.recipes import DiscriminatorSpec as DiscriminatorSpec
 from advnets.bench.recipes import GeneratorSpec as GeneratorSpec
