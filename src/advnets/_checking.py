@@ -276,7 +276,7 @@ def _expected(annotation: Any) -> str:
 
 
 def _array(annotation: Any, *, either: bool) -> str:
-    kind, axes = _kind(annotation), annotation.dim_str.split()
+    kind, axes = _kind(annotation), re.sub("[{}]", "", annotation.dim_str).split()
     shape = f"({', '.join(axes)})"
     if kind == "Key":
         return f"typed keys of shape {shape}" if axes else "a typed key"
