@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
+from advnets import _reprs
 from advnets.batches import length
 from advnets.conditions import Condition, check_labels
 from advnets.players import (
@@ -52,6 +53,11 @@ class Model(eqx.Module):
     generator: Player
     prior: Prior = Uniform()
     condition: Condition | None = None
+
+    def __repr__(self) -> str:
+        condition = "" if self.condition is None else f", condition={_reprs.short(self.condition)}"
+        generator = _reprs.network(self.generator)
+        return f"Model(generator={generator}, prior={self.prior!r}{condition})"
 
     def __call__(self, key: Key[Array, ""], n: int, *condition: PyTree) -> Float[Array, " {n} ..."]:
         """Independent examples, with fresh latent vectors; a pure function.
@@ -289,7 +295,7 @@ def model_of(players: Players) -> Model:
     return Model(players.generator, players.prior, players.condition)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class SampleBlocks:
     """A model's examples in blocks: `blocks[i]` draws one each time it is asked, and keeps nothing.
 
@@ -306,6 +312,11 @@ class SampleBlocks:
     n: int
     block_rows: int
     condition: tuple[PyTree, ...] = ()
+
+    def __repr__(self) -> str:
+        return (
+            f"SampleBlocks({self.n:,} examples of {self.model!r}, {self.block_rows:,} in a block)"
+        )
 
     def __len__(self) -> int:
         return self.keys.shape[0]

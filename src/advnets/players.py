@@ -13,6 +13,7 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, Float, Key, PyTree
 
+from advnets import _reprs
 from advnets._signatures import accepts_key
 from advnets.batches import Batch, length, parts
 from advnets.conditions import Condition
@@ -130,6 +131,13 @@ class Players(eqx.Module):
                 f"a further player needs a name of its own, none of {', '.join(TAKEN)}; got "
                 f"{taken[0]!r}"
             )
+
+    def __repr__(self) -> str:
+        said = [f"{name}={_reprs.network(player)}" for name, player in self.named.items()]
+        said.append(f"prior={self.prior!r}")
+        if self.condition is not None:
+            said.append(f"condition={_reprs.short(self.condition)}")
+        return f"Players({', '.join(said)})"
 
     @property
     def named(self) -> dict[str, Player]:

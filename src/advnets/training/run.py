@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Key, PyTree
 
-from advnets import _signals
+from advnets import _reprs, _signals
 from advnets.algorithms import Algorithm, Algorithm1, State
 from advnets.batches import Batch
 from advnets.conditions import frequencies
@@ -45,7 +45,7 @@ Evaluate: TypeAlias = Callable[[int, Model], Mapping[str, Any]]
 EvaluateRun: TypeAlias = Callable[[int, int, Model], Mapping[str, Any]]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Trained:
     """What [`advnets.train`][] returns.
 
@@ -67,6 +67,16 @@ class Trained:
     updates: int
     updates_per_second: float | None
     changes: tuple[Change, ...] = ()
+
+    def __repr__(self) -> str:
+        rate = self.updates_per_second
+        speed = "" if rate is None else f", {rate:.3g} updates/s"
+        last = ", ".join(_reprs.numbers(self.metrics[-1])) if self.metrics else "none"
+        return (
+            f"Trained({len(self.metrics)} epochs, {self.updates} updates{speed}\n"
+            f"  last metrics: {last}\n"
+            f"  {self.players!r})"
+        )
 
     @property
     def generator(self) -> Player:
