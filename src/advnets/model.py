@@ -314,9 +314,8 @@ class SampleBlocks:
     condition: tuple[PyTree, ...] = ()
 
     def __repr__(self) -> str:
-        return (
-            f"SampleBlocks({self.n:,} examples of {self.model!r}, {self.block_rows:,} in a block)"
-        )
+        rows = f"{self.n:,} examples, {self.block_rows:,} in a block"
+        return f"SampleBlocks({rows}, of {self.model!r})"
 
     def __len__(self) -> int:
         return self.keys.shape[0]

@@ -29,8 +29,8 @@ FOLD = Fold(images(3), images(4))
         (PLAYERS, f"Players({TWO}, prior=Uniform(size=4))"),
         (MODEL, "Model(generator=<Dense, 30 parameters>, prior=Uniform(size=4))"),
         (
-            advnets.Model(abs, condition=advnets.conditions.frequencies(np.arange(3))),
-            "Model(generator=<abs>, prior=Uniform(size=100), condition=<Labels>)",
+            advnets.Model(abs, condition=advnets.conditions.frequencies(np.arange(10))),
+            "Model(generator=<abs>, prior=Uniform(), condition=<Labels>)",
         ),
         (
             advnets.Trained(MODEL, PLAYERS, None, [ROW], 30, 123.4),
@@ -48,8 +48,8 @@ FOLD = Fold(images(3), images(4))
         ),
         (
             MODEL.blocks(KEY, 5),
-            "SampleBlocks(5 examples of Model(generator=<Dense, 30 parameters>, "
-            "prior=Uniform(size=4)), 5 in a block)",
+            "SampleBlocks(5 examples, 5 in a block, of Model(generator=<Dense, 30 parameters>, "
+            "prior=Uniform(size=4)))",
         ),
         (advnets.Algorithm1(), "Algorithm1()"),
         (advnets.Algorithm1(k=2, average=0.9), "Algorithm1(average=0.9, k=2)"),
