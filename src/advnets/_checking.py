@@ -139,12 +139,12 @@ class _Signature:
 
     def _resolved(self, annotation: Any) -> Any:
         """An annotation, of which a string is the name of something defined later."""
-        if not isinstance(annotation, str):
-            return annotation
-        try:
-            return eval(annotation, getattr(self._function, "__globals__", {}))
-        except NameError:
-            return Any
+        if isinstance(annotation, str):
+            try:
+                annotation = eval(annotation, getattr(self._function, "__globals__", {}))
+            except NameError:
+                return Any
+        return (annotation.__bound__ or Any) if isinstance(annotation, TypeVar) else annotation
 
     def in_shapes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """The arguments that shapes may name."""
@@ -292,6 +292,7 @@ def _plain(annotation: Any) -> str:
     if get_origin(annotation) is Literal:
         return "one of " + ", ".join(map(repr, get_args(annotation)))
     name = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    name = re.sub(r"\[[~+-][^]]*\]", "", name)  # of generic classes, what tells types alone
     # Without the modules that names are from.
     return re.sub(r"\b[A-Za-z_][\w.]*\.(?=\w)", "", name)
 

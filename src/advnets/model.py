@@ -1,7 +1,7 @@
 """The model distribution p_g: a generator with the prior of its latent vectors, as one thing."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Generic
 
 import equinox as eqx
 import jax
@@ -13,7 +13,8 @@ from advnets import _reprs
 from advnets.batches import length
 from advnets.conditions import Condition, check_labels
 from advnets.players import (
-    Player,
+    D,
+    G,
     Players,
     apply,
     classes_taken,
@@ -27,7 +28,7 @@ from advnets.priors import Prior, Uniform
 SAMPLES_PER_CALL = 1000
 
 
-class Model(eqx.Module):
+class Model(eqx.Module, Generic[G]):
     """The distribution p_g of G(z), z drawn from p_z.
 
     Noise inside the generator (dropout, say) is part of the distribution, so it is on in samples.
@@ -50,7 +51,7 @@ class Model(eqx.Module):
         Section 3.
     """
 
-    generator: Player
+    generator: G
     prior: Prior = Uniform()
     condition: Condition | None = None
 
@@ -271,7 +272,7 @@ class Model(eqx.Module):
         return given
 
 
-def model_of(players: Players) -> Model:
+def model_of(players: Players[G, D]) -> Model[G]:
     """The p_g of some players.
 
     Args:

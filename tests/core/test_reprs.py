@@ -29,7 +29,7 @@ FOLD = Fold(images(3), images(4))
         (PLAYERS, f"Players({TWO}, prior=Uniform(size=4))"),
         (MODEL, "Model(generator=<Dense, 30 parameters>, prior=Uniform(size=4))"),
         (
-            advnets.Model(abs, condition=advnets.conditions.frequencies(np.arange(10))),
+            advnets.Model(abs, condition=advnets.conditions.frequencies(np.arange(17))),
             "Model(generator=<abs>, prior=Uniform(), condition=<Labels>)",
         ),
         (
