@@ -16,7 +16,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Int, Key, PyTree, Shaped
 
-from advnets import batches
+from advnets import _reprs, batches
 from advnets.batches import Batch
 from advnets.preprocessing import to_unit_interval
 from advnets.training import devices
@@ -168,6 +168,9 @@ class Resident(Source):
         self.preprocess = preprocess
         self._length = batches.length(data)
 
+    def __repr__(self) -> str:
+        return _described(self)
+
     def __len__(self) -> int:
         return self._length
 
@@ -241,6 +244,9 @@ class Streamed(Source):
         if self._length:
             self._bytes_per_row = sum(x.nbytes for x in jax.tree.leaves(self._rows(np.arange(1))))
 
+    def __repr__(self) -> str:
+        return _described(self)
+
     def _parts(self) -> list[Any]:
         return jax.tree.leaves(self.data, is_leaf=_gathers)
 
@@ -306,6 +312,12 @@ class Streamed(Source):
 
     def iterations_per_chunk(self, rows_per_iteration: int) -> int | None:
         return max(1, BYTES_PER_CHUNK // (rows_per_iteration * self._bytes_per_row))
+
+
+def _described(source: Resident | Streamed) -> str:
+    through = source.preprocess
+    more = "" if through is scale_pixels else f", preprocess={_reprs.short(through)}"
+    return f"{type(source).__name__}({_reprs.arrays(source.data)}{more})"
 
 
 def _gathers(data: Any) -> bool:
