@@ -120,6 +120,7 @@ def loop(
                 rows[-1] = with_evaluation(rows[-1], found)
             record.write(rows)
         if stopped:
+            progress.evaluated(record.metrics for record in journal.records)
             asked = agree(_asked(journal))  # anew: evaluation may have taken long
         if saving:
             journal.save(end, state)

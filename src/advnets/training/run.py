@@ -491,6 +491,10 @@ def _advance(
         plan.epochs * plan.iterations * per_iteration,
         first * per_iteration,
         shown or {},
+        games=len(names),
+        epochs=plan.epochs,
+        rows=plan.n,
+        left_out=plan.n - plan.iterations * plan.k * plan.batch_size,
         enabled=shown is not None,
     )
     try:

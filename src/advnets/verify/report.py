@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from advnets import _files
+from advnets._extras import needed_for
 from advnets.verify.registry import CLAIMS, Finding, Outcome
 
 PAGE = """<!doctype html>
@@ -124,7 +125,8 @@ def write(folder: Path, outcomes: Sequence[Outcome], facts: dict[str, Any]) -> N
         outcomes: of the claims.
         facts: what else `claims.json` is to say of the run, such as its provenance.
     """
-    import jinja2
+    with needed_for("the claims' report", "verify"):
+        import jinja2
 
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
@@ -154,7 +156,8 @@ def write(folder: Path, outcomes: Sequence[Outcome], facts: dict[str, Any]) -> N
 def _picture(outcome: Outcome) -> bytes | None:
     if outcome.finding is None or outcome.finding.draw is None:
         return None
-    from matplotlib.figure import Figure
+    with needed_for("the claims' pictures", "verify"):
+        from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     outcome.finding.draw(figure)

@@ -192,7 +192,7 @@ class Adversarial(System):
         )
         if folder != run.folder and is_main_process():
             advnets.save_model(folder / LAST, trained.model)
-            title = f"{run.name}, first stage, {self.title()}, seed {run.seed}"
+            title = f"{run.called}, first stage, {self.title()}, seed {run.seed}"
             advnets.figures.curves(folder / "curves.png", trained.metrics, title=title)
         return trained
 

@@ -38,6 +38,7 @@ class Run:
         published: the paper's number for it and its standard error, in nats.
         data_sha256: of the data, all splits.
         changes: which settings were changed when it was resumed.
+        called: what people call it, see [`advnets.bench.folders.called`][]; its name unless given.
     """
 
     name: str
@@ -53,6 +54,10 @@ class Run:
     published: tuple[float, float] | None = None
     data_sha256: str | None = None
     changes: tuple[Change, ...] = ()
+    called: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "called", self.called or self.name)
 
 
 @dataclasses.dataclass(frozen=True)
