@@ -289,7 +289,6 @@ WORDS = [
     "speed",
     "DIGITS",
     "--version",
-    "--list",
     "--epochs",
     "\x1b[0m",
 ]

@@ -80,9 +80,9 @@ class Progress:
         self._bar.set_description_str(f"epoch {epoch}/{self._epochs}", refresh=False)
         self._say_how_it_stands()
         self._bar.update(updates)
-        if self._compiling:
+        if self._compiling and self._bar.n < self._bar.total:
             self._bar.refresh()
-            self._compiling = False
+        self._compiling = False
 
     def evaluated(self, metrics: Iterable[Sequence[Mapping[str, Any]]]) -> None:
         """Shows the best validation likelihood so far, of the rows of each game."""
