@@ -1,7 +1,6 @@
 """What a run of the claims leaves behind: a table to read, JSON, pictures, one HTML page."""
 
 import base64
-import io
 import json
 import math
 import textwrap
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from advnets import _files
+from advnets import _files, _style
 from advnets._extras import needed_for
 from advnets.verify.registry import CLAIMS, Finding, Outcome
 
@@ -156,14 +155,9 @@ def write(folder: Path, outcomes: Sequence[Outcome], facts: dict[str, Any]) -> N
 def _picture(outcome: Outcome) -> bytes | None:
     if outcome.finding is None or outcome.finding.draw is None:
         return None
-    with needed_for("the claims' pictures", "verify"):
-        from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    outcome.finding.draw(figure)
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=110)
-    return file.getvalue()
+    with _style.drawing(7, 4.5) as figure:
+        outcome.finding.draw(figure)
+        return _style.png(figure)
 
 
 def _number(finding: Finding | None) -> str:
