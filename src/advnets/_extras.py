@@ -6,7 +6,6 @@ from typing import Literal
 
 # What the extras bring, as it is imported and as it is installed.
 PACKAGES = {
-    "cycler": "matplotlib",
     "datasets": "datasets",
     "flint": "python-flint",
     "fsspec": "fsspec",

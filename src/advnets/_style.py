@@ -25,13 +25,13 @@ HANDLE, LETTER = 0.65, 0.075
 def _settings() -> dict[str, Any]:
     """Matplotlib's settings, under which a picture does not depend on the user's own."""
     with needed_for("pictures"):
-        import cycler
+        from matplotlib import cycler
 
     return {
         "axes.edgecolor": INK,
         "axes.facecolor": "white",
         "axes.labelcolor": INK,
-        "axes.prop_cycle": cycler.cycler(color=CYCLE),
+        "axes.prop_cycle": cycler(color=CYCLE),
         "axes.spines.right": False,
         "axes.spines.top": False,
         "axes.titlesize": 10,

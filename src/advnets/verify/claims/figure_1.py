@@ -30,7 +30,7 @@ BEFORE, D_ALONE, G_ALONE, AFTER = 60, 4000, 80, 12_000
 D_GAP, G_GAIN, END_GAP, END_D = 0.01, 0.02, 0.005, 0.1
 # A pull of D's weights to 0 on the way to the last moment: where there are next to no examples,
 # nothing else takes D to 1/2. At p_g = p_data, where D is 1/2, it changes nothing.
-DECAY = 3e-5
+DECAY = 5e-5
 
 Who = Literal["both", "discriminator", "generator"]
 
@@ -146,7 +146,13 @@ def figure_1(
 
     quick, slow = game(1e-3, 5e-3, lambda _: 1.0), game(1e-3, 5e-3, falling, DECAY)
     a = _play(keys[0], quick, _players(d_key), BEFORE, "both")
-    b = _play(keys[1], game(0.0, 1e-2, falling), a, d_alone, "discriminator")
+    b = _play(
+        keys[1],
+        game(0.0, 1e-2, optax.cosine_decay_schedule(1.0, D_ALONE)),
+        a,
+        d_alone,
+        "discriminator",
+    )
     c = _play(keys[2], quick, b, G_ALONE, "generator")
     d = _play(keys[3], slow, c, after, "both")
 
