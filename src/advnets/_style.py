@@ -25,7 +25,7 @@ HANDLE, LETTER = 0.65, 0.075
 def _settings() -> dict[str, Any]:
     """Matplotlib's settings, under which a picture does not depend on the user's own."""
     with needed_for("pictures"):
-        from matplotlib import cycler
+        from matplotlib.rcsetup import cycler
 
     return {
         "axes.edgecolor": INK,

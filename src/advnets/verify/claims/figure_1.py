@@ -28,9 +28,9 @@ BOUND = toys.BOUND  # of the prior
 BEFORE, D_ALONE, G_ALONE, AFTER = 60, 4000, 80, 12_000
 # What each moment must reach: nats for the first three; the last of D itself, everywhere.
 D_GAP, G_GAIN, END_GAP, END_D = 0.01, 0.02, 0.005, 0.1
-# A pull of D's weights to 0 on the way to the last moment: where there are next to no examples,
-# nothing else takes D to 1/2. At p_g = p_data, where D is 1/2, it changes nothing.
-DECAY = 5e-5
+# At the end, for so many iterations, a pull of D's weights to 0: where there are next to no
+# examples, nothing else takes D to 1/2. At p_g = p_data, where D is 1/2, it changes nothing.
+SETTLED, DECAY = 4000, 1e-3
 
 Who = Literal["both", "discriminator", "generator"]
 
@@ -68,9 +68,9 @@ def _p_g(generator: Player) -> Float[np.ndarray, " cells"]:
 
 def _players(key: Key[Array, ""]) -> Players:
     generator = toys.TrainedIncreasing(
-        shift=jnp.array([0.8]),
-        log_scale=jnp.log(jnp.array([0.35])),
-        log_heights=jnp.log(jnp.array([0.3, 0.3, 0.3])),
+        shift=jnp.array([0.9]),
+        log_scale=jnp.log(jnp.array([0.5])),
+        log_heights=jnp.log(jnp.array([0.05, 0.05, 0.05])),
         log_slopes=jnp.log(jnp.array([2.0, 1.5, 2.0])),
         offsets=jnp.array([-1.0, 0.0, 1.0]),
     )
@@ -128,7 +128,7 @@ def figure_1(
     d_alone: int = D_ALONE,
     after: int = AFTER,
 ) -> Finding:
-    d_key, judge_key, *keys = jax.random.split(jax.random.key(seed), 6)
+    d_key, judge_key, *keys = jax.random.split(jax.random.key(seed), 7)
     falling = optax.cosine_decay_schedule(1.0, AFTER)
 
     def game(
@@ -144,7 +144,8 @@ def figure_1(
             discriminator_updates=decayed,
         )
 
-    quick, slow = game(1e-3, 5e-3, lambda _: 1.0), game(1e-3, 5e-3, falling, DECAY)
+    quick, slow = game(1e-3, 5e-3, lambda _: 1.0), game(1e-3, 5e-3, falling)
+    settling = game(1e-4, 2e-3, optax.cosine_decay_schedule(1.0, SETTLED), DECAY)
     a = _play(keys[0], quick, _players(d_key), BEFORE, "both")
     b = _play(
         keys[1],
@@ -154,7 +155,8 @@ def figure_1(
         "discriminator",
     )
     c = _play(keys[2], quick, b, G_ALONE, "generator")
-    d = _play(keys[3], slow, c, after, "both")
+    nearly = _play(keys[3], slow, c, after, "both")
+    d = _play(keys[4], settling, nearly, min(after, SETTLED), "both")
 
     p_data = families.gaussian_mixture(GRID, [0.0], 1.0) * GRID.cell_volume
     moments = {

@@ -228,7 +228,7 @@ def saturation_same_end(
 
 def _draw_errors(errors: list[np.ndarray], figure: Any) -> None:
     axes = figure.subplots()
-    for error, colour, label in zip(errors, (_style.BLUE, _style.ORANGE), LABELS, strict=True):
+    for error, colour, label in zip(errors, (_style.BLUE, _style.GREEN), LABELS, strict=True):
         lines = axes.semilogy(error.T, color=colour, alpha=0.4)
         lines[0].set_label(label)
     axes.set(xlabel="iteration", ylabel="distance of (scale, shift) of G from the data's")

@@ -82,7 +82,7 @@ def _draw(
     _style.legend(landscape, above=True)
     (x,), (p_data, p_g) = GRID.points, densities
     line.plot(x, p_data, "k:", label="p_data")
-    line.plot(x, p_g, "g", label=f"p_g at the {kind}")
+    line.plot(x, p_g, color=_style.GREEN, label=f"p_g at the {kind}")
     line.set(xlabel="x", ylabel="density")
     _style.legend(line, above=True)
 
