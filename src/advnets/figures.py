@@ -346,9 +346,9 @@ def table_1(path: StrPath | None, rows: Sequence[Row]) -> Any:
     Example:
         >>> import advnets
         >>> rows = [
-        ...     figure = advnets.figures.Row("DBN", 138, 2, "published"),
-        ...     figure = advnets.figures.Row("adversarial nets", 225, 2, "published"),
-        ...     figure = advnets.figures.Row("real images", 243, None, "reference"),
+        ...     advnets.figures.Row("DBN", 138, 2, "published"),
+        ...     advnets.figures.Row("adversarial nets", 225, 2, "published"),
+        ...     advnets.figures.Row("real images", 243, None, "reference"),
         ... ]
         >>> figure = advnets.figures.table_1("table-1.png", rows)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from advnets import _progress, _terminal
-from advnets.training.watch import Progress, few
+from advnets.training.watch import Progress, _few
 
 
 class Terminal(io.StringIO):
@@ -91,7 +91,7 @@ def test_few_updates_and_rows_that_are_left_out_are_pointed_out(kind, monkeypatc
     stream = opened(kind, monkeypatch)
     trained(epochs=1, rows=160, left_out=60)
     assert "note: 3 updates in all; 60 of 160 rows left out of each epoch" in stream.getvalue()
-    assert few(1, 100, 0) == "note: 1 update in all"
+    assert _few(1, 100, 0) == "note: 1 update in all"
     # Of ten games, each has as many.
     more = {"games": 10, "epochs": 40, "rows": 1285, "left_out": 85, "enabled": True}
     Progress(12_000, 0, {}, **more).close()

@@ -53,7 +53,7 @@ class Progress:
         self._shown, self._epochs = shown, epochs
         enabled = enabled and is_main_process()
         if enabled and (total < FEW * games or left_out > MANY * rows):
-            _progress.say(few(total // games, rows, left_out))
+            _progress.say(_few(total // games, rows, left_out))
         self._bar = _progress.bar(
             total,
             "compiling ..." if done < total else "trained",
@@ -106,7 +106,7 @@ class Progress:
         self._bar.close()
 
 
-def few(updates: int, rows: int, left_out: int) -> str:
+def _few(updates: int, rows: int, left_out: int) -> str:
     """What there is to say of training with few updates, or without many of the rows.
 
     Args:
