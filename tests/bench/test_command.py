@@ -70,7 +70,8 @@ def test_bad_input_is_refused_in_a_sentence_before_any_work(
     monkeypatch.delenv("ADVNETS_DATA", raising=False)
     assert main(arguments) == 2
     captured = capsys.readouterr()
-    assert message in " ".join((captured.err + captured.out).replace("│", " ").split())
+    (sentence,) = captured.err.splitlines()
+    assert message in sentence
     assert not list(tmp_path.iterdir())
 
 
