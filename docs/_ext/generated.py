@@ -49,38 +49,34 @@ def font():
     return str(FOLDER / "static")
 
 
-# The parts of the page on the theory: how names of claims begin, and a title.
+# The pages on the theory, and how the names of their claims begin.
 PARTS = {
-    "Why a game: sections 1, 2 and 6": ("sigma", "only", "sharp", "independent", "nce"),
-    "The game: section 3": ("eq1", "saturation", "k-steps", "overfit", "helvetica", "figure"),
-    "The optimal discriminator: Proposition 1": ("prop1",),
-    "The optimal generator: Theorem 1": ("eq4", "eq5", "eq6", "thm1", "certified"),
-    "Convergence: Proposition 2 and section 4.2": ("prop2", "caveat"),
-    "The likelihood's estimate: section 5": ("parzen",),
+    "motivation": ("sigma", "only", "sharp", "independent", "nce"),
+    "game": ("eq1", "saturation", "k-steps", "overfit", "helvetica", "figure"),
+    "proposition-1": ("prop1",),
+    "theorem-1": ("eq4", "eq5", "eq6", "thm1", "certified"),
+    "proposition-2": ("prop2", "caveat"),
+    "likelihood": ("parzen",),
 }
 
 
 def theory(claims):
-    """The claims as Markdown: each with its source, its picture and how it is computed."""
-    left = dict(claims)
-    parts = []
-    for title, beginnings in PARTS.items():
-        here = {id: c for id, c in left.items() if id.startswith(beginnings)}
-        left = {id: c for id, c in left.items() if id not in here}
-        parts.append((title, here))
-    parts.append(("Other claims", left))
-    lines = []
-    for title, here in parts:
-        if here:
-            lines += [f"## {title}", ""]
-        for id, claim in here.items():
-            lines += claim_section(id, claim)
-    return "\n".join(lines)
+    """The claims as Markdown, for each page; those that belong to none are the last."""
+    left, found = dict(claims), {}
+    for page, beginnings in PARTS.items():
+        here = {id: claim for id, claim in left.items() if id.startswith(beginnings)}
+        left = {id: claim for id, claim in left.items() if id not in here}
+        found[page] = here
+    found["other"] = left
+    return {
+        page: "\n".join(line for id, claim in here.items() for line in claim_section(id, claim))
+        for page, here in found.items()
+    }
 
 
 def claim_section(id, claim):
     picture = DOCS / "_static" / "claims" / f"{id}.png"
-    lines = [f"### {id}", "", f"{claim.statement} *{claim.source}.*", ""]
+    lines = [f"## {id}", "", f"{claim.statement} *{claim.source}.*", ""]
     if claim.condition:
         lines += [f"**Holds under** {claim.condition}.", ""]
     if picture.exists():
@@ -174,15 +170,16 @@ def write(app):
     from advnets.bench import recorded
     from advnets.bench.catalogue import BENCHMARKS
     from advnets.verify.registry import CLAIMS
+    from advnets.verify.report import markdown_table
 
     files = sorted(Path(recorded.__file__).parent.glob("*.json"))
     found = [json.loads(file.read_text("utf-8")) for file in files]
     entries = [one for one in found if "benchmark" in one]  # the others are reference rows
-    for name, text in {
-        "theory.md": theory(CLAIMS),
-        "experiments.md": experiments(BENCHMARKS, entries),
-    }.items():
-        path = FOLDER / name
+    pages = {f"theory-{page}": text for page, text in theory(CLAIMS).items()}
+    pages["theory-table"] = markdown_table()
+    pages["experiments"] = experiments(BENCHMARKS, entries)
+    for name, text in pages.items():
+        path = FOLDER / f"{name}.md"
         if not path.exists() or path.read_text("utf-8") != text:  # Sphinx looks at times
             path.write_text(text, "utf-8")
 
