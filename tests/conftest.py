@@ -20,6 +20,10 @@ os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 
+def pytest_unconfigure():
+    TEMPORARY.cleanup()  # a worker of xdist ends without Python's own cleaning up
+
+
 @pytest.fixture
 def key():
     return jax.random.key(0)

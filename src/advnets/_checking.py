@@ -11,7 +11,7 @@ import os
 import re
 import reprlib
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import beartype.door
@@ -139,6 +139,8 @@ def _remedy(name: str, annotation: Any, value: Any) -> str | None:
         return f"pass {name}.gradient_transformation()"
     if isinstance(value, np.generic) and _is(value.item(), annotation):
         return f"pass {name}.item()"
+    if get_origin(annotation) is Sequence and callable(value):
+        return f"pass [{name}]"
     arrays = [x for x in _alternatives(annotation) if _of_arrays(x)]
     if not arrays:
         return f"pass an instance, {value.__name__}(...)" if isinstance(value, type) else None

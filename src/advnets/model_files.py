@@ -22,6 +22,7 @@ import math
 import os
 import stat
 import struct
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -54,6 +55,9 @@ T = TypeVar("T")
 ENTRY = "advnets"
 FORMAT = 2
 DAMAGED = "is damaged: its content does not match its SHA-256; get the file afresh"
+
+# The model of a run's last epoch, in its folder.
+LAST = "generator.safetensors"
 
 # A file's header must be smaller, in bytes, and a note have fewer brackets and commas: some forty
 # thousand layers. Both are counted before anything is parsed.
@@ -110,6 +114,27 @@ def save_model(path: str | os.PathLike[str], model: PyTree, *, arrays_only: bool
     _files.replace(Path(path), content)
 
 
+def save_last(folder: Path, model: PyTree) -> None:
+    """Writes the model of a run's last epoch: all of it, or its arrays where that can't be.
+
+    Args:
+        folder: the run's folder.
+        model: the model.
+
+    Raises:
+        OSError: if the file can't be written.
+
+    A `RuntimeWarning` says so if even its arrays can't be saved.
+    """
+    try:
+        save_model(folder / LAST, model)
+    except ValueError:  # a lambda in it, say
+        try:
+            save_model(folder / LAST, model, arrays_only=True)
+        except ValueError as error:
+            warnings.warn(f"the model was not saved: {error}", RuntimeWarning, stacklevel=2)
+
+
 @overload
 def load_model(path: str | os.PathLike[str], *, like: T) -> T: ...
 
@@ -138,7 +163,7 @@ def load_model(
     another program, or of before there were any), a changed number is not noticed.
 
     Args:
-        path: the file.
+        path: the file, or the folder of a run, which holds that of its last epoch.
         known: your own classes and functions in the model, found by name.
         like: a model of the same structure, if the file doesn't describe it: its arrays
             give way to the file's (it may come from `eqx.filter_eval_shape`), all else is kept.
@@ -167,7 +192,8 @@ def load_model(
         >>> model.by.item()
         2.0
     """
-    with _opened(path) as file:
+    place = Path(path)
+    with _opened(place / LAST if (place / LAST).is_file() else place) as file:
         if like is not None:
             return _filled(like, file)
         return build(_description(file.note), file.tensors, file.read, known)

@@ -115,3 +115,10 @@ def test_divergence_is_said_in_a_sentence(tmp_path, capsys):
     arguments = ["pixels", "--diverging-seed", "0", "--out", str(tmp_path / "run")]
     assert main(arguments) == 1
     assert "error: training diverged" in capsys.readouterr().err
+
+
+def test_tensorboard_needs_its_extra_before_work(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    assert main(["digits", "--tensorboard", "--out", str(tmp_path / "run")]) == 2
+    assert "pip install 'advnets[tensorboard]'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -4,17 +4,20 @@ import dataclasses
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from advnets import bench
+from advnets import Algorithm1, bench
 from advnets.bench.recipes import algorithm_of, build_players
 from advnets.bench.systems import Adversarial
 from advnets.data.dataset import Dataset, Fold
 
 SHARED = {
     "image_size": None, "proper_folds": False, "order": "simultaneous",
-    "objective": "non-saturating", "k": 1, "latent_size": 100, "learning_rate_divisor": 1.000004,
+    "objective": "non-saturating", "k": 1, "update_rule": "momentum", "average": None,
+    "latent_size": 100, "learning_rate_divisor": 1.000004,
     "learning_rate_floor": 1e-6, "initial_momentum": 0.5, "final_momentum": 0.7,
     "momentum_saturates": 250, "evaluate_every": 10, "num_samples": 10_000,
     "precision": "float32",
@@ -208,7 +211,7 @@ def with_number(value, path, number):
 # Of convolutional players, so that all the numbers of a recipe are used.
 CONVOLUTIONAL = dataclasses.replace(bench.BENCHMARKS["cifar10-conv"].quick, norm_limit=2.0)
 MAY_BE_0 = {"output_nonzero", "padding", "sigmoid_bias", "weight_range", "output_range"}
-MAY_BE_0 |= {"initial_momentum", "final_momentum", "learning_rate_floor"}
+MAY_BE_0 |= {"initial_momentum", "final_momentum", "learning_rate_floor", "average"}
 
 
 PIXELS = np.zeros((600, 32, 32, 3), np.uint8)
@@ -241,3 +244,31 @@ def test_a_number_out_of_range_is_refused_before_any_work(path, wrong):
 
 def test_the_recipe_s_own_numbers_are_in_range():
     Adversarial(CONVOLUTIONAL).check(COLOURS, None)
+
+
+def test_a_recipe_may_use_adam_and_average_the_generator():
+    recipe = bench.BENCHMARKS["mnist"].quick
+    algorithm = algorithm_of(recipe)
+    assert isinstance(algorithm, Algorithm1)
+    assert algorithm.average == 0.998
+    gradient, parameter = jnp.array([0.5, -2.0]), jnp.array([1.0, 1.0])
+    rule, usual = algorithm.generator_updates, optax.adam(1e-3, b1=0.0, b2=0.99)
+    (found, _), (expected, _) = (
+        one.update(gradient, one.init(parameter), parameter) for one in (rule, usual)
+    )
+    assert (found == expected).all()
+    # The first step of Adam is the learning rate, whatever the gradient's size.
+    assert np.allclose(found, [-1e-3, 1e-3], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"update_rule": "sgd"}, "the update rule must be one of momentum, adam; got 'sgd'"),
+        ({"update_rule": "adam", "norm_limit": 2.0}, "norm limit"),
+        ({"average": 1.0}, "at least 0 and below 1"),
+    ],
+)
+def test_update_rules_and_averages_out_of_range(settings, said):
+    with pytest.raises(ValueError, match=said):
+        bench.Recipe(**settings)

@@ -164,6 +164,11 @@ def players():
             "train: epochs must be int; got np.int64(1) (pass epochs.item())",
         ),
         (
+            lambda: advnets.train(jax.random.key(0), players(), FLOATS, epochs=1, callbacks=print),
+            "callbacks must be Sequence[Callable[[Snapshot], Any]]; got a "
+            "builtin_function_or_method (pass [callbacks])",
+        ),
+        (
             lambda: advnets.train(
                 jax.random.key(0), players(), FLOATS, epochs=1, algorithm=advnets.Algorithm1
             ),

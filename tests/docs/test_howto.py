@@ -5,10 +5,12 @@ import re
 import subprocess
 import sys
 import textwrap
+import types
 
 import jax
 import pytest
 from helpers import pages
+from helpers.games import SHAPE, train
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -79,3 +81,19 @@ def test_a_memory_map_larger_than_the_memory_allowed(tmp_path):
         timeout=300,
     )
     assert done.stdout.splitlines() == ["81", "RESOURCE_EXHAUSTED"], done.stderr
+
+
+def test_weights_and_biases_are_given_numbers_and_images(monkeypatch):
+    """The page's snippet, with a stub in the place of the package."""
+    (snippet,) = re.findall(r"^```py\n(.*?)^```", pages.text("callbacks"), re.DOTALL | re.MULTILINE)
+    logged = []
+    run = types.SimpleNamespace(log=lambda row, step: logged.append((row, step)))
+    stub = types.SimpleNamespace(init=lambda **_: run, Image=lambda image: ("image", image.shape))
+    monkeypatch.setitem(sys.modules, "wandb", stub)
+    namespace = {"sample_key": jax.random.key(0)}
+    exec(snippet, namespace)
+    train(2, callbacks=[namespace["log"]])
+    ((row, step),) = logged
+    assert step == 2
+    assert row["generator"]["cost"] > 0
+    assert row["samples"] == [("image", SHAPE)] * 64

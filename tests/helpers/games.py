@@ -105,7 +105,7 @@ class Own:
 
 def train(epochs, players=None, data=None, **settings):
     """A short run of a tiny game: 10 iterations an epoch, unless told otherwise."""
-    given = {"batch_size": 5, "evaluate_every": 2, "progress": False}
+    given = {"batch_size": 5, "evaluate_every": 2, "progress": False, "pictures": False}
     return advnets.train(
         jax.random.key(1),
         plain(jax.random.key(0)) if players is None else players,

@@ -12,7 +12,7 @@ RUNS = 3
 KEYS, PLAYER_KEYS = jax.random.split(jax.random.key(1), (2, RUNS))
 SHIFTS = jnp.array([False, True, False])
 RATES = jnp.array([0.03, 0.1, 0.3])
-COMMON = {"batch_size": 5, "evaluate_every": 2, "progress": False}
+COMMON = {"batch_size": 5, "evaluate_every": 2, "progress": False, "pictures": False}
 
 
 class Shifted(eqx.Module):

@@ -15,10 +15,14 @@ NAMES = sorted(
 SCRIPTS = {"own-evaluation", "own-system"}
 
 
+def text(name):
+    """A page."""
+    return (FOLDER / f"{name}.md").read_text("utf-8")
+
+
 def code(name):
     """A page's example."""
-    text = (FOLDER / f"{name}.md").read_text("utf-8")
-    (block,) = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    (block,) = re.findall(r"^```python\n(.*?)^```", text(name), re.DOTALL | re.MULTILINE)
     return block
 
 

@@ -27,6 +27,7 @@ from advnets.bench.reference_rows import prepare_record
 from advnets.bench.replay import verify_replay
 from advnets.bench.results import Entry
 from advnets.bench.settings import Preprocessing, Settings
+from advnets.training import tensorboard
 from advnets.training.devices import is_main_process
 
 Recipe = TypeVar("Recipe", bound=Settings)
@@ -62,6 +63,8 @@ class Options(Generic[Recipe]):
     accept_changes: bool = False
     """With --resume: go on with another learning rate, momentum, norm limit or objective than the
     run began with. What was changed, and when, is recorded with its results."""
+    tensorboard: bool = False
+    """Log what TensorBoard shows to tensorboard/ in each run's folder."""
     verify_replay: bool = False
     """Write no run, but show on this machine that training repeats bit for bit: a short one twice,
     and once interrupted and resumed."""
@@ -262,6 +265,7 @@ def _request(options: Options[Any], defaults: Options[Any]) -> Request:
         devices=options.devices,
         shard_layers=options.shard_layers,
         accept_changes=options.accept_changes,
+        callbacks=(tensorboard(),) if options.tensorboard else (),
     )
 
 

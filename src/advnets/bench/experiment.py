@@ -85,6 +85,7 @@ class Request:
         devices: how many devices to spread it over, see [`advnets.train`][].
         shard_layers: shard large layers over the devices too, likewise.
         accept_changes: resume with other settings than the run began with, where that is possible.
+        callbacks: what is called after every evaluation, see [`advnets.train`][].
     """
 
     seed: int = 0
@@ -97,6 +98,7 @@ class Request:
     devices: int | None = None
     shard_layers: bool = False
     accept_changes: bool = False
+    callbacks: tuple[advnets.training.Callback, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,6 +218,7 @@ def _checked(
             shard_layers=request.shard_layers,
             published=benchmark.published,
             changes=changes.get(own, ()),
+            callbacks=request.callbacks,
         )
         for its_recipe, seed, own in planned
     )

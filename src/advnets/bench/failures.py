@@ -55,7 +55,8 @@ def before_work() -> Iterator[None]:
     """Around what comes before work: errors there are refusals, and nothing has changed.
 
     Raises:
-        Refused: for a ValueError or an OSError, but not where nobody reads what is printed.
+        Refused: for a ValueError, an OSError or a missing library, but not where nobody
+            reads what is printed.
     """
     try:
         yield
@@ -63,7 +64,7 @@ def before_work() -> Iterator[None]:
         raise
     except OSError as error:
         raise Refused(_of_os(error)) from error
-    except ValueError as error:
+    except (ValueError, ModuleNotFoundError) as error:
         raise Refused(str(error)) from error
 
 

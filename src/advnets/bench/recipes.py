@@ -8,10 +8,12 @@ from typing import Literal, get_args
 import equinox as eqx
 import jax
 import numpy as np
+import optax
 from jaxtyping import Array, Float, Key, UInt8
 
 import advnets
 from advnets.algorithms import Algorithm
+from advnets.algorithms import UpdateRule as Rule
 from advnets.bench.settings import Settings, check_choice, check_counts
 from advnets.networks import Activation
 from advnets.objectives import GAN, GeneratorCost
@@ -34,6 +36,9 @@ PRECISIONS: dict[str, str] = {
 }
 Order = Literal["alternating", "simultaneous"]
 Output = Literal["sigmoid", "linear", "deconvolution"]
+UpdateRule = Literal["momentum", "adam"]
+# Of Adam, as is usual for adversarial games since: no momentum, a short memory of squares.
+ADAM = {"b1": 0.0, "b2": 0.99}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,6 +127,12 @@ class Recipe(Settings):
     """The distribution of the latent vectors."""
     latent_size: int = 100
     """Components of a latent vector."""
+    update_rule: UpdateRule = "momentum"
+    """momentum: as the released code; adam: β₁ = 0, β₂ = 0.99, at a constant learning rate, for
+    which the divisor, the floor and the three settings of momentum mean nothing."""
+    average: float | None = None
+    """Decay of an exponential moving average of the generator's parameters over its updates, which
+    is then what is scored, drawn and saved; the paper and the released code have none."""
     learning_rate: float = 0.1
     """The initial learning rate of both players."""
     learning_rate_divisor: float = 1.000004
@@ -163,6 +174,11 @@ class Recipe(Settings):
         check_choice("the objective", self.objective, OBJECTIVES)
         check_choice("the prior", self.prior, PRIORS)
         check_choice("the order", self.order, get_args(Order))
+        check_choice("the update rule", self.update_rule, get_args(UpdateRule))
+        if self.update_rule == "adam" and self.norm_limit is not None:
+            raise ValueError(
+                f"a norm limit goes with momentum; leave it out for adam, got {self.norm_limit}"
+            )
         check_choice("the precision", self.precision, PRECISIONS)
         check_choice("the generator's output", generator.output, get_args(Output))
         check_choice("its last hidden layer", generator.last_hidden, get_args(Activation))
@@ -330,24 +346,31 @@ def algorithm_of(
         >>> algorithm_of(Recipe(order="alternating", k=3)).minibatches
         3
     """
-    rule = advnets.updates.Released(
-        recipe.learning_rate if learning_rate is None else learning_rate,
-        divisor=recipe.learning_rate_divisor,
-        floor=recipe.learning_rate_floor,
-        initial_momentum=recipe.initial_momentum,
-        final_momentum=recipe.final_momentum,
-        saturate=recipe.momentum_saturates,
-        norm_limit=recipe.norm_limit,
-    )
+    rate = recipe.learning_rate if learning_rate is None else learning_rate
+    rule: Rule = optax.adam(rate, **ADAM)
+    if recipe.update_rule == "momentum":
+        rule = advnets.updates.Released(
+            rate,
+            divisor=recipe.learning_rate_divisor,
+            floor=recipe.learning_rate_floor,
+            initial_momentum=recipe.initial_momentum,
+            final_momentum=recipe.final_momentum,
+            saturate=recipe.momentum_saturates,
+            norm_limit=recipe.norm_limit,
+        )
     cost = OBJECTIVES[recipe.objective]
     if recipe.order == "simultaneous":
         halved = GAN(advnets.game.discriminator_cost, cost)
         return advnets.Simultaneous(
-            objective=halved, generator_updates=rule, discriminator_updates=rule
+            objective=halved,
+            generator_updates=rule,
+            discriminator_updates=rule,
+            average=recipe.average,
         )
     return advnets.Algorithm1(
         objective=GAN(generator_cost=cost),
         generator_updates=rule,
         discriminator_updates=rule,
+        average=recipe.average,
         k=recipe.k,
     )

@@ -1,5 +1,7 @@
 """The training driver: compiled programs over resident or streamed data, resumable bit for bit."""
 
+from advnets.training.callbacks import Callback as Callback
+from advnets.training.callbacks import Snapshot as Snapshot
 from advnets.training.checkpoints import CheckpointError as CheckpointError
 from advnets.training.devices import Devices as Devices
 from advnets.training.run import Evaluate as Evaluate
@@ -10,4 +12,5 @@ from advnets.training.run import train_many as train_many
 from advnets.training.sources import Resident as Resident
 from advnets.training.sources import Source as Source
 from advnets.training.sources import Streamed as Streamed
+from advnets.training.tensorboard import tensorboard as tensorboard
 from advnets.training.watch import TrainingDiverged as TrainingDiverged

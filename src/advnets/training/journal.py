@@ -46,6 +46,7 @@ class Record:
 
     def __init__(self, folder: Path | None, iterations: int, k: int) -> None:
         self.metrics: list[Metrics] = []
+        self.folder = folder
         self.log = None if folder is None else folder / METRICS
         self._iterations = iterations
         self._k = k
@@ -208,6 +209,7 @@ class Journal:
     """The records of one run or several, and their common checkpoints.
 
     Attributes:
+        names: the runs', or one empty name.
         records: a record for each run.
         running: the runs that have not diverged; the others' rows end where they did.
         changes: what was changed when the run was resumed.
@@ -215,7 +217,7 @@ class Journal:
 
     def __init__(self, folder: Path | None, names: Sequence[str], iterations: int, k: int) -> None:
         self._folder = folder
-        self._names = names
+        self.names = names
         self._iterations = iterations
         self.records = [Record(folder and folder / name, iterations, k) for name in names]
         self.running: Bool[np.ndarray, " runs"] = np.ones(len(names), bool)
@@ -277,7 +279,7 @@ class Journal:
                 )
             state = restore(place, manifest, state)
             iteration = self._saved = manifest.iteration
-            for run, (name, record) in enumerate(zip(self._names, self.records, strict=True)):
+            for run, (name, record) in enumerate(zip(self.names, self.records, strict=True)):
                 record.restore(read_log(place, name), read_unfinished(place, name), place)
                 self.running[run] = manifest.runs[name].running
         barrier("every process has read the folder")
@@ -303,7 +305,7 @@ class Journal:
     def _compare(self, manifest: Manifest, *, changed: bool) -> None:
         """Refuses another run, and records what differs where that is allowed."""
         stored, given = manifest.identity, self._identity
-        if manifest.runs.keys() != set(self._names):
+        if manifest.runs.keys() != set(self.names):
             raise CheckpointError(
                 f"{self._folder} holds the runs {', '.join(manifest.runs)}; resume them all"
             )
@@ -350,7 +352,7 @@ class Journal:
             return
         runs = {
             name: Progressed(len(record.metrics), bool(running))
-            for name, record, running in zip(self._names, self.records, self.running, strict=True)
+            for name, record, running in zip(self.names, self.records, self.running, strict=True)
         }
         save_checkpoint(
             self._folder / CHECKPOINTS,
@@ -363,8 +365,8 @@ class Journal:
                 self.changes,
             ),
             state,
-            {n: r.content() for n, r in zip(self._names, self.records, strict=True)},
-            {n: r.unfinished() for n, r in zip(self._names, self.records, strict=True)},
+            {n: r.content() for n, r in zip(self.names, self.records, strict=True)},
+            {n: r.unfinished() for n, r in zip(self.names, self.records, strict=True)},
             self._saved,
         )
         self._saved, self._saved_at = iteration, time.monotonic()

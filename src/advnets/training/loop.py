@@ -1,7 +1,8 @@
 """The training loop: advance, look, record, and now and then evaluate and save."""
 
+import copy
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import jax
@@ -9,9 +10,12 @@ import numpy as np
 
 from advnets import _signals
 from advnets.algorithms import State
+from advnets.model import model_of
 from advnets.players import Players
-from advnets.training.devices import agree
+from advnets.training.callbacks import Callback, Snapshot
+from advnets.training.devices import agree, is_main_process
 from advnets.training.journal import Journal, with_evaluation
+from advnets.training.plan import Plan
 from advnets.training.program import Program
 from advnets.training.watch import Progress, finite, report_divergence, warn_of_sigmoid
 
@@ -54,14 +58,11 @@ def loop(
     feed: Callable[[int, int], Callable[[State], Any]],
     journal: Journal,
     progress: Progress,
-    evaluate: EvaluatePlayers | None,
+    plan: Plan,
     ranges: Iterator[tuple[int, int]],
     *,
-    iterations: int,
-    is_stop: Callable[[int], bool],
-    norms_every: int,
-    k: int,
-    names: list[str],
+    evaluate: EvaluatePlayers | None,
+    callbacks: Sequence[Callback],
 ) -> tuple[State, list[float]]:
     """Trains from a state to the last of the ranges.
 
@@ -71,13 +72,10 @@ def loop(
         feed: makes, of a range of iterations, the call of the program that runs them.
         journal: where metrics and checkpoints go.
         progress: the progress bar.
-        evaluate: what to measure at each stop.
+        plan: where to evaluate and save.
         ranges: the iterations of each call.
-        iterations: the number of iterations in an epoch.
-        is_stop: whether to evaluate and save after an epoch.
-        norms_every: how often gradient norms are computed.
-        k: discriminator updates in an iteration.
-        names: of the games.
+        evaluate: what to measure at each evaluation.
+        callbacks: what to call after it.
 
     Returns:
         The state, and the discriminator updates per second of each call, of one game.
@@ -86,7 +84,7 @@ def loop(
         Stopped: if a signal asks to stop: after the program that is running, and a checkpoint.
     """
     rates: list[float] = []
-    games = len(names)
+    games = len(journal.names)
     upcoming = next(ranges, None)
     call = feed(*upcoming) if upcoming else None
     while upcoming is not None:
@@ -98,34 +96,73 @@ def loop(
         upcoming = next(ranges, None)
         call = feed(*upcoming) if upcoming else None
         seen = _by_game(info, games)
-        rates.append((end - start) * k / (time.perf_counter() - began))
-        epoch = end // iterations
-        stopped = end == epoch * iterations and is_stop(epoch)
+        rates.append((end - start) * plan.k / (time.perf_counter() - began))
+        epoch = end // plan.iterations
+        evaluated = plan.is_evaluated(end)
         asked = agree(_asked(journal))
-        saving = stopped or asked != GO_ON
-        sound = finite(seen, start, norms_every)
-        if saving:
+        saved = plan.is_saved(end) or asked != GO_ON
+        sound = finite(seen, start, plan.norms_every)
+        if evaluated or saved:
             # Before anything is kept of a state: an update may overflow after finite costs.
             sound &= np.asarray(program.finite(state)).reshape(games)
-        report_divergence(names, journal.running, sound, seen, start, norms_every)
+        report_divergence(journal.names, journal.running, sound, seen, start, plan.norms_every)
         journal.running &= sound
         if start == 0:
             warn_of_sigmoid(seen)
-        progress.advance((end - start) * k * games, seen, journal.running)
+        progress.advance((end - start) * plan.k * games, seen, journal.running)
         for game in np.flatnonzero(journal.running).tolist():
             record = journal.records[game]
             rows = record.see(jax.tree.map(lambda x, game=game: x[game], seen), epoch)
-            if stopped and evaluate is not None:
+            if evaluated and evaluate is not None:
                 found = evaluate(game, epoch, *program.players(state, game))
                 rows[-1] = with_evaluation(rows[-1], found)
             record.write(rows)
-        if stopped:
-            asked = agree(_asked(journal))  # anew: evaluation may have taken long
-        if saving:
+        if saved:
             journal.save(end, state)
+        if evaluated:
+            for game in np.flatnonzero(journal.running).tolist() if callbacks else ():
+                _call_back(program, state, journal, game, callbacks, end)
+            asked = agree(_asked(journal))  # anew: all that may have taken long
+            if asked != GO_ON:
+                journal.save(end, state)
         if asked >= HEED:
-            raise _signals.Stopped(asked - HEED, _saved(journal, end, iterations))
+            raise _signals.Stopped(asked - HEED, _saved(journal, end, plan.iterations))
     return state, rates
+
+
+def _call_back(
+    program: Program,
+    state: State,
+    journal: Journal,
+    game: int,
+    callbacks: Sequence[Callback],
+    iteration: int,
+) -> None:
+    """Calls back about a game. Whatever is raised there ends the run, after a checkpoint."""
+    record = journal.records[game]
+    row = copy.deepcopy(record.metrics[-1])
+    players, averaged = program.players(state, game)
+    snapshot = Snapshot(
+        run=game,
+        name=journal.names[game],
+        epoch=row["epoch"],
+        updates=row["updates"],
+        metrics=row,
+        players=players,
+        averaged=None if averaged is None else model_of(averaged),
+        state=program.copied(state, game),
+        folder=record.folder,
+    )
+    failed: BaseException | None = None
+    if is_main_process():
+        try:
+            for callback in callbacks:
+                callback(snapshot)
+        except BaseException as error:
+            failed = error
+    if agree(failed is not None):
+        journal.save(iteration, state)
+        raise failed or RuntimeError("a callback failed in the main process")
 
 
 def _asked(journal: Journal) -> int:

@@ -79,12 +79,24 @@ class Program(abc.ABC):
         """Whether all parameters of each game are finite."""
 
     @abc.abstractmethod
+    def copied(self, state: State, run: int) -> State:
+        """A copy of a game's state: the state's own arrays are donated to the next call.
+
+        Raises an IndexError for a game that there is not.
+        """
+
+    @abc.abstractmethod
+    def untrained(self, run: int) -> Players:
+        """A game's players without what a state holds of them."""
+
     def players(self, state: State, run: int) -> tuple[Players, Players | None]:
         """Copies of a game's players, and of those with the averaged generator, if there is one.
 
-        Copies, because the state's own arrays are donated to the next call. Raises an IndexError
-        for a game that there is not.
+        Raises an IndexError for a game that there is not.
         """
+        mine = self.copied(dataclasses.replace(state, updates={}), run)
+        players = self.untrained(run)
+        return at(players, mine), averaged(players, mine)
 
     @abc.abstractmethod
     def place_keys(self, keys: Key[Array, "*runs"]) -> Key[Array, "*runs"]:
@@ -194,19 +206,23 @@ class OneGame(Program):
     def finite(self, state: State) -> Bool[Array, "*runs"]:
         return self._finite(state.players)
 
-    def players(self, state: State, run: int) -> tuple[Players, Players | None]:
-        def copied(x: Array) -> Array:
+    def copied(self, state: State, run: int) -> State:
+        if run != 0:
+            raise IndexError(f"run must be 0, as there is one; got {run}")
+
+        def copy(x: Array) -> Array:
             if self._mesh is None:
                 return jnp.array(x)
-            copy: Array = devices.local(x if x.is_fully_replicated else self._replicate(x))
-            return copy
+            mine: Array = devices.local(x if x.is_fully_replicated else self._replicate(x))
+            return mine
 
-        mine = dataclasses.replace(state, updates={})
-        mine = jax.tree.map(copied, mine)
-        players: Players = eqx.combine(
-            self._fixed if self._mesh is None else devices.local(self._fixed), self._static
-        )
-        return at(players, mine), averaged(players, mine)
+        copied: State = jax.tree.map(copy, state)
+        return copied
+
+    def untrained(self, run: int) -> Players:
+        fixed = self._fixed if self._mesh is None else devices.local(self._fixed)
+        players: Players = eqx.combine(fixed, self._static)
+        return players
 
 
 class ManyGames(Program):
@@ -311,18 +327,19 @@ class ManyGames(Program):
     def finite(self, state: State) -> Bool[Array, "*runs"]:
         return self._finite(state.players)
 
-    def players(self, state: State, run: int) -> tuple[Players, Players | None]:
-        iteration = state.iteration
+    def copied(self, state: State, run: int) -> State:
         if not 0 <= run < self._games:  # JAX would take the nearest one
             raise IndexError(f"run must be from 0 to {self._games - 1}; got {run}")
-        mine = _with_iteration(dataclasses.replace(state, updates={}), None)
-        mine = self._of_game(mine, run)
+        mine = self._of_game(_with_iteration(state, None), run)
+        iteration = jnp.array(state.iteration)
         if self._mesh is not None:
-            mine = devices.local(mine)
+            mine, iteration = devices.local((mine, iteration))
+        return _with_iteration(mine, iteration)
+
+    def untrained(self, run: int) -> Players:
         fixed = jax.tree.map(lambda x: x[run], self._fixed[0])
         players: Players = eqx.combine(fixed, self._static)
-        mine = _with_iteration(mine, iteration)
-        return at(players, mine), averaged(players, mine)
+        return players
 
 
 def on_cpu() -> bool:

@@ -6,7 +6,7 @@ function of the run's key and the iteration's number, so a resumed run continues
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -14,6 +14,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Key, PyTree
 
 from advnets import _signals
@@ -21,22 +22,24 @@ from advnets.algorithms import Algorithm, Algorithm1, State
 from advnets.batches import Batch
 from advnets.conditions import frequencies
 from advnets.model import Model, model_of
+from advnets.model_files import save_last
 from advnets.players import Player, Players, inputs_taken, partition
 from advnets.training import devices as device
-from advnets.training.check import check_data, check_players
+from advnets.training.callbacks import Callback
+from advnets.training.check import check_players
 from advnets.training.checkpoints import CHECKPOINTS, Change
-from advnets.training.devices import Devices
+from advnets.training.devices import Devices, is_main_process
 from advnets.training.identity import describe, environment, numerics
 from advnets.training.journal import Journal, Metrics
 from advnets.training.loop import ITERATIONS_PER_CALL, EvaluatePlayers, chunks, loop
+from advnets.training.pictures import draw
+from advnets.training.plan import Plan, plan_of
 from advnets.training.program import ManyGames, OneGame, Program
 from advnets.training.sources import Rows, Source, source_of
 from advnets.training.watch import Progress
 
-# Gradient norms are taken in one iteration of this many: each is a pass over memory.
-NORMS_EVERY = 10
-# Iterations are counted in the state, in 32 bits.
-MOST_ITERATIONS = 2**31 - 1
+# Folded into the key of a run, for that of its samples in the end.
+SAMPLES_KEY = 2**32 - 1
 
 Evaluate: TypeAlias = Callable[[int, Model], Mapping[str, Any]]
 EvaluateRun: TypeAlias = Callable[[int, int, Model], Mapping[str, Any]]
@@ -86,9 +89,12 @@ def train(
     batch_size: int = 100,
     evaluate: Evaluate | None = None,
     evaluate_every: int = 10,
+    callbacks: Sequence[Callback] = (),
+    checkpoint_every: int | None = None,
     folder: str | os.PathLike[str] | None = None,
     resume: bool | Literal["changed"] = False,
     devices: int | Devices | None = None,
+    pictures: bool = True,
     progress: bool = True,
 ) -> Trained:
     """Trains players on images, or on any pytree of arrays.
@@ -109,10 +115,16 @@ def train(
         batch_size: examples in a minibatch, the m of Algorithm 1.
         evaluate: called as `evaluate(epoch, model)` every `evaluate_every` epochs and after the
             last; the numbers that it returns join that epoch's metrics. Where the algorithm keeps
-            an average of the generator, it is called for that too, and what it returns joins them
-            under `average`.
-        evaluate_every: epochs between evaluations, and between checkpoints.
-        folder: where `metrics.jsonl` and `checkpoints/` go; nothing is written unless given.
+            an average of the generator, the model is that one's; callbacks see both.
+        evaluate_every: epochs between evaluations; the last epoch always ends in one.
+        callbacks: each is called after every evaluation with a
+            [`advnets.training.Snapshot`][] of the run, once the epoch's row is on disk and a
+            checkpoint that is due is written; of several processes, in the main one. If one raises
+            an exception, the run ends with it, after a checkpoint; it resumes behind that epoch.
+        checkpoint_every: epochs between checkpoints, if not those between evaluations. One is also
+            written ten minutes after the one before it, and after the last epoch.
+        folder: where `metrics.jsonl` and `checkpoints/` go, the model of the last epoch, which
+            `advnets.load_model(folder)` loads, and pictures; nothing is written unless given.
         resume: continue from the newest whole checkpoint in the folder, or from the start if the
             run was stopped before its first; what follows is what it would have been without the
             interruption. `"changed"` accepts another objective and other update rules than the run
@@ -122,6 +134,8 @@ def train(
             (`jax.distributed.initialize`), which all make the same call, all of their devices. The
             main process alone writes files. [`advnets.training.Devices`][] can shard large layers
             too.
+        pictures: draw `samples.png`, where examples are images, and `curves.png` in the folder in
+            the end; not drawn where Matplotlib, of the `bench` extra, is missing.
         progress: show a progress bar with updates per second and the time left.
 
     Returns:
@@ -158,7 +172,14 @@ def train(
     """
     source = source_of(data)
     given = Algorithm1() if algorithm is None else algorithm
-    plan = _Plan.of(source, given, epochs, batch_size, evaluate_every)
+    plan = plan_of(
+        source,
+        given,
+        epochs=epochs,
+        batch_size=batch_size,
+        evaluate_every=evaluate_every,
+        checkpoint_every=checkpoint_every,
+    )
     spread = devices if isinstance(devices, Devices) else Devices(devices)
     mesh = device.make_mesh(spread.count, "the batch size", batch_size)
     players = _with_condition(players, source)
@@ -168,14 +189,9 @@ def train(
 
     def measure(_: int, epoch: int, now: Players, average: Players | None) -> Mapping[str, Any]:
         assert evaluate is not None
-        found = dict(evaluate(epoch, model_of(now)))
-        return (
-            found
-            if average is None
-            else found | {"average": dict(evaluate(epoch, model_of(average)))}
-        )
+        return dict(evaluate(epoch, model_of(now if average is None else average)))
 
-    (trained,) = _run(
+    (trained,) = _Run(
         key,
         players,
         program,
@@ -184,11 +200,12 @@ def train(
         plan,
         journal=Journal(_path(folder), [""], plan.iterations, plan.k),
         identity={} if folder is None else _identity(key, given, players, source, batch_size),
-        names=[""],
         evaluate=evaluate and measure,
+        callbacks=callbacks,
         resume=resume,
+        pictures=pictures,
         shown=settled.objective.shown if progress else None,
-    )
+    ).train()
     assert trained is not None  # one game raises when it diverges
     return trained
 
@@ -204,10 +221,13 @@ def train_many(
     batch_size: int = 100,
     evaluate: EvaluateRun | None = None,
     evaluate_every: int = 10,
+    callbacks: Sequence[Callback] = (),
+    checkpoint_every: int | None = None,
     folder: str | os.PathLike[str] | None = None,
     names: Sequence[str] | None = None,
     resume: bool | Literal["changed"] = False,
     devices: int | None = None,
+    pictures: bool = True,
     progress: bool = True,
 ) -> list[Trained | None]:
     """Trains many independent games at once, in one compiled program: seeds, settings, or both.
@@ -228,12 +248,16 @@ def train_many(
             runs, such as learning rates, or a dictionary of several settings.
         batch_size: examples in a minibatch of one run.
         evaluate: called as `evaluate(run, epoch, model)` for each run in turn; runs count from 0.
-        evaluate_every: epochs between evaluations, and between checkpoints.
-        folder: where `NAME/metrics.jsonl` of each run and their common `checkpoints/` go.
+        evaluate_every: epochs between evaluations.
+        callbacks: each is called after every evaluation, for each run in turn that has not
+            diverged.
+        checkpoint_every: epochs between checkpoints, if not those between evaluations.
+        folder: where each run's folder and their common `checkpoints/` go.
         names: each run's folder in the folder; `seed-0`, `seed-1` and so on unless given.
         resume: continue from the newest whole checkpoint in the folder, likewise.
         devices: how many devices to spread the runs over, the same number on each; see
             [`advnets.train`][].
+        pictures: draw each run's `samples.png` and `curves.png`.
         progress: show a progress bar; its updates are those of all runs.
 
     Returns:
@@ -294,7 +318,14 @@ def train_many(
     _check_leading_axes(players, vary, runs)
     of_run, every = _algorithms(algorithm, vary, runs)
     source = source_of(data)
-    plan = _Plan.of(source, every[0], epochs, batch_size, evaluate_every)
+    plan = plan_of(
+        source,
+        every[0],
+        epochs=epochs,
+        batch_size=batch_size,
+        evaluate_every=evaluate_every,
+        checkpoint_every=checkpoint_every,
+    )
     if any(one.minibatches != plan.k for one in every):
         raise ValueError("all runs must have the same k; it can't vary between them")
     mesh = device.make_mesh(devices, "the number of runs", runs)
@@ -313,18 +344,13 @@ def train_many(
 
     def measure(run: int, epoch: int, now: Players, average: Players | None) -> Mapping[str, Any]:
         assert evaluate is not None
-        found = dict(evaluate(run, epoch, model_of(now)))
-        return (
-            found
-            if average is None
-            else found | {"average": dict(evaluate(run, epoch, model_of(average)))}
-        )
+        return dict(evaluate(run, epoch, model_of(now if average is None else average)))
 
     # A fingerprint takes a pass over the data.
     identity = {} if folder is None else _identity(keys, every[0], players, source, batch_size)
     if folder is not None and vary is not None:
         identity |= {"list of settings": describe(vary), "algorithm": describe(algorithm)}
-    return _run(
+    return _Run(
         keys,
         players,
         program,
@@ -333,192 +359,126 @@ def train_many(
         plan,
         journal=Journal(_path(folder), names, plan.iterations, plan.k),
         identity=identity,
-        names=names,
         evaluate=evaluate and measure,
+        callbacks=callbacks,
         resume=resume,
+        pictures=pictures,
         shown=every[0].objective.shown if progress else None,
-    )
+    ).train()
 
 
 @dataclasses.dataclass(frozen=True)
-class _Plan:
-    """How long training is: epochs, the iterations of each, and where it stops to look."""
+class _Run:
+    """All that a run or several are made of; `names` and files are the journal's."""
 
-    n: int
-    epochs: int
-    iterations: int
-    k: int
-    batch_size: int
-    evaluate_every: int
+    keys: Key[Array, "*runs"]
+    players: Players
+    program: Program
+    source: Source
+    mesh: Mesh | None
+    plan: Plan
+    journal: Journal
+    identity: Mapping[str, str]
+    evaluate: EvaluatePlayers | None
+    callbacks: Sequence[Callback]
+    resume: bool | str
+    pictures: bool
+    shown: Mapping[str, str] | None
 
-    @staticmethod
-    def of(
-        source: Source, algorithm: Algorithm, epochs: int, batch_size: int, evaluate_every: int
-    ) -> "_Plan":
-        k = algorithm.minibatches
-        for name, value in (
-            ("epochs", epochs),
-            ("batch_size", batch_size),
-            ("evaluate_every", evaluate_every),
-        ):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1; got {value}")
-        n = len(source)
-        if n < batch_size * k:
-            raise ValueError(
-                f"an iteration needs {batch_size * k} examples (k={k} minibatches of "
-                f"{batch_size}); got {n} (lower batch_size or k)"
+    def train(self) -> list[Trained | None]:
+        """Opens the journal, trains to the last epoch, and gathers what came of it."""
+        with _signals.noted(), self.journal.locked():
+            trained = self._gathered(*self._advance())
+            if is_main_process():
+                self._leave(trained)
+        return trained
+
+    def _gathered(self, state: State, rates: Sequence[float]) -> list[Trained | None]:
+        """What came of each run."""
+        journal = self.journal
+        rate = float(np.median(rates)) if rates else None
+        trained: list[Trained | None] = []
+        for run, record in enumerate(journal.records):
+            if not journal.running[run]:
+                trained.append(None)
+                continue
+            now, average = self.program.players(state, run)
+            trained.append(
+                Trained(
+                    model=model_of(now),
+                    players=now,
+                    averaged=None if average is None else model_of(average),
+                    metrics=record.metrics,
+                    updates=int(state.iteration) * self.plan.k,
+                    updates_per_second=rate,
+                    changes=journal.changes,
+                )
             )
-        check_data(source)
-        iterations = n // (batch_size * k)
-        check_epochs(epochs, iterations)
-        return _Plan(n, epochs, iterations, k, batch_size, evaluate_every)
+        return trained
 
-    def settle(self, algorithm: Algorithm) -> Algorithm:
-        """An algorithm for epochs of this length, in each of which it takes some norms."""
-        settled = algorithm.for_epochs_of(self.iterations)
-        return dataclasses.replace(settled, norms_every=min(NORMS_EVERY, self.iterations))
+    def _leave(self, trained: Sequence[Trained | None]) -> None:
+        """Writes each run's model, and pictures of it."""
+        keys = self.keys if self.keys.ndim else self.keys[None]
+        for one, record, key in zip(trained, self.journal.records, keys, strict=True):
+            if one is None or record.folder is None:
+                continue
+            save_last(record.folder, one.model)
+            if self.pictures:
+                title = f"{record.folder.name}, {len(one.metrics)} epochs"
+                key = jax.random.fold_in(key, SAMPLES_KEY)
+                draw(record.folder, key, one.model, one.metrics, self.source, title)
 
-    def is_stop(self, epoch: int) -> bool:
-        """Whether to evaluate and save after an epoch."""
-        return epoch % self.evaluate_every == 0 or epoch == self.epochs
-
-    def stops(self, first: int) -> Iterator[int]:
-        """The iterations after which to evaluate and save, after those of some epochs."""
-        for epoch in range(first + 1, self.epochs + 1):
-            if self.is_stop(epoch):
-                yield epoch * self.iterations
-
-
-def _run(
-    keys: Key[Array, "*runs"],
-    players: Players,
-    program: Program,
-    source: Source,
-    mesh: Any,
-    plan: _Plan,
-    *,
-    journal: Journal,
-    identity: Mapping[str, str],
-    names: list[str],
-    evaluate: EvaluatePlayers | None,
-    resume: bool | str,
-    shown: Mapping[str, str] | None,
-) -> list[Trained | None]:
-    """Opens the journal, trains to the last epoch, and gathers what came of it."""
-    with _signals.noted(), journal.locked():
-        state, rates = _advance(
-            keys,
-            players,
-            program,
-            source,
-            mesh,
-            plan,
-            journal=journal,
-            identity=identity,
-            names=names,
-            evaluate=evaluate,
-            resume=resume,
-            shown=shown,
+    def _advance(self) -> tuple[State, list[float]]:
+        """Trains from where the journal left off to the last epoch."""
+        plan, mesh, games = self.plan, self.mesh, len(self.journal.names)
+        many = self.keys.ndim
+        split = jax.vmap(jax.random.split) if many else jax.random.split
+        step_keys, order_keys = jnp.moveaxis(split(self.keys), -1, 0)
+        state, first = self.journal.open(
+            self.program.init(self.players),
+            self.identity,
+            environment(1 if mesh is None else mesh.size),
+            plan.epochs,
+            resume=self.resume,
         )
-    rate = float(np.median(rates)) if rates else None
-    trained: list[Trained | None] = []
-    for run, record in enumerate(journal.records):
-        if not journal.running[run]:
-            trained.append(None)
-            continue
-        now, average = program.players(state, run)
-        trained.append(
-            Trained(
-                model=model_of(now),
-                players=now,
-                averaged=None if average is None else model_of(average),
-                metrics=record.metrics,
-                updates=int(state.iteration) * plan.k,
-                updates_per_second=rate,
-                changes=journal.changes,
+        step_keys = self.program.place_keys(step_keys)
+        if mesh is not None:
+            order_keys = device.place(order_keys, device.replicated(mesh))
+        rows = Rows(order_keys, plan.n, plan.iterations, plan.k, plan.batch_size)
+        placed = self.source.place(mesh)
+        minibatch_axis = 0 if many else (1 if plan.k == 1 else 2)
+
+        def feed(start: int, end: int) -> Callable[[State], Any]:
+            chunk = self.source.chunk(rows(start, end), mesh, minibatch_axis)
+            return lambda state: self.program.advance(step_keys, state, placed, chunk)
+
+        most = self.source.iterations_per_chunk(plan.batch_size * plan.k * games)
+        ranges = chunks(
+            first,
+            plan.stops(first),
+            min(most or ITERATIONS_PER_CALL, ITERATIONS_PER_CALL),
+        )
+        per_iteration = plan.k * games
+        bar = Progress(
+            plan.epochs * plan.iterations * per_iteration,
+            first * per_iteration,
+            self.shown or {},
+            enabled=self.shown is not None,
+        )
+        try:
+            return loop(
+                self.program,
+                state,
+                feed,
+                self.journal,
+                bar,
+                plan,
+                ranges,
+                evaluate=self.evaluate,
+                callbacks=self.callbacks,
             )
-        )
-    return trained
-
-
-def _advance(
-    keys: Key[Array, "*runs"],
-    players: Players,
-    program: Program,
-    source: Source,
-    mesh: Any,
-    plan: _Plan,
-    *,
-    journal: Journal,
-    identity: Mapping[str, str],
-    names: list[str],
-    evaluate: EvaluatePlayers | None,
-    resume: bool | str,
-    shown: Mapping[str, str] | None,
-) -> tuple[State, list[float]]:
-    """Trains from where the journal left off to the last epoch."""
-    many = keys.ndim
-    split = jax.vmap(jax.random.split) if many else jax.random.split
-    step_keys, order_keys = jnp.moveaxis(split(keys), -1, 0)
-    state, first = journal.open(
-        program.init(players),
-        identity,
-        environment(1 if mesh is None else mesh.size),
-        plan.epochs,
-        resume=resume,
-    )
-    step_keys = program.place_keys(step_keys)
-    replicate = (
-        (lambda x: x) if mesh is None else (lambda x: device.place(x, device.replicated(mesh)))
-    )
-    rows = Rows(replicate(order_keys), plan.n, plan.iterations, plan.k, plan.batch_size)
-    placed = source.place(mesh)
-    minibatch_axis = 0 if many else (1 if plan.k == 1 else 2)
-
-    def feed(start: int, end: int) -> Callable[[State], Any]:
-        chunk = source.chunk(rows(start, end), mesh, minibatch_axis)
-        return lambda state: program.advance(step_keys, state, placed, chunk)
-
-    most = source.iterations_per_chunk(plan.batch_size * plan.k * len(names))
-    ranges = chunks(
-        first,
-        plan.stops(first // plan.iterations),
-        min(most or ITERATIONS_PER_CALL, ITERATIONS_PER_CALL),
-    )
-    per_iteration = plan.k * len(names)
-    bar = Progress(
-        plan.epochs * plan.iterations * per_iteration,
-        first * per_iteration,
-        shown or {},
-        enabled=shown is not None,
-    )
-    try:
-        return loop(
-            program,
-            state,
-            feed,
-            journal,
-            bar,
-            evaluate,
-            ranges,
-            iterations=plan.iterations,
-            is_stop=plan.is_stop,
-            norms_every=min(NORMS_EVERY, plan.iterations),
-            k=plan.k,
-            names=names,
-        )
-    finally:
-        bar.close()
-
-
-def check_epochs(epochs: int, iterations: int) -> None:
-    """Refuses more iterations than can be counted; `iterations` are those of an epoch."""
-    if epochs * iterations > MOST_ITERATIONS:
-        raise ValueError(
-            f"epochs must be at most {MOST_ITERATIONS // iterations}, as iterations are counted "
-            f"in 32 bits and an epoch has {iterations}; got {epochs}"
-        )
+        finally:
+            bar.close()
 
 
 def _path(folder: str | os.PathLike[str] | None) -> Path | None:

@@ -31,7 +31,7 @@ from advnets.paper_figures import Sampler
 from advnets.training.devices import is_main_process
 from advnets.training.identity import changeable
 from advnets.training.journal import holds_run
-from advnets.training.run import check_epochs
+from advnets.training.plan import check_epochs
 
 
 def _stage_keys(seed: int, *, second: bool) -> Key[Array, " keys"]:
@@ -103,7 +103,8 @@ class Adversarial(System):
         return self.recipe.order
 
     def title(self) -> str:
-        return f"{self.recipe.order} order, learning rate {self.recipe.learning_rate:g}"
+        adam = "Adam, " if self.recipe.update_rule == "adam" else ""
+        return f"{self.recipe.order} order, {adam}learning rate {self.recipe.learning_rate:g}"
 
     def load(self, path: Path, image_shape: tuple[int, ...]) -> Sampler:
         like = self._like(image_shape)
@@ -157,9 +158,9 @@ class Adversarial(System):
         else:
             keys = _stage_keys(run.seed, second=False)
             own = watch.at(run.folder / FIRST_STAGE, keys[2])
-            top = self._train(
-                run, keys[1], players, self.recipe.epochs, own, progress=progress
-            ).model
+            top = _model(
+                self._train(run, keys[1], players, self.recipe.epochs, own, progress=progress)
+            )
         assert isinstance(top.generator, eqx.nn.Sequential)  # as the recipe builds it
         return top.generator
 
@@ -188,10 +189,11 @@ class Adversarial(System):
             # A run may have been stopped before its training began.
             resume=_resumed(run, holds_run(folder)),
             devices=advnets.training.Devices(run.devices, run.shard_layers),
+            callbacks=run.callbacks,
+            pictures=False,  # it draws its own
             progress=progress,
         )
         if folder != run.folder and is_main_process():
-            advnets.save_model(folder / LAST, trained.model)
             title = f"{run.name}, first stage, {self.title()}, seed {run.seed}"
             advnets.figures.curves(folder / "curves.png", trained.metrics, title=title)
         return trained
@@ -228,6 +230,8 @@ class Adversarial(System):
             # They may have been stopped before their training began.
             resume=_resumed(first, holds_run(folder) or any(holds_run(run.folder) for run in runs)),
             devices=first.devices,
+            callbacks=first.callbacks,
+            pictures=False,
             progress=progress,
         )
         return [None if one is None else _fitted(one) for one in trained]
@@ -271,9 +275,14 @@ def _recipe_of(run: Run) -> Recipe:
     return run.system.recipe
 
 
+def _model(trained: advnets.Trained) -> advnets.Model:
+    """What is scored: with the averaged generator, where there is one."""
+    return trained.model if trained.averaged is None else trained.averaged
+
+
 def _fitted(trained: advnets.Trained) -> Fitted:
     return Fitted(
-        trained.model,
+        _model(trained),
         trained.metrics,
         trained.updates,
         trained.updates_per_second,

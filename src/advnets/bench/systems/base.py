@@ -16,6 +16,7 @@ from advnets.bench.results import FirstStage, Provenance
 from advnets.bench.settings import Settings
 from advnets.bench.watching import Watch
 from advnets.paper_figures import Sampler
+from advnets.training import Callback
 from advnets.training.checkpoints import Change
 from advnets.training.journal import Metrics
 
@@ -38,6 +39,7 @@ class Run:
         published: the paper's number for it and its standard error, in nats.
         data_sha256: of the data, all splits.
         changes: which settings were changed when it was resumed.
+        callbacks: what a system that is trained calls after every evaluation.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Run:
     published: tuple[float, float] | None = None
     data_sha256: str | None = None
     changes: tuple[Change, ...] = ()
+    callbacks: tuple[Callback, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,64 @@
+"""What is called while training goes on, and what it is told."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from advnets.algorithms import State
+from advnets.model import Model, model_of
+from advnets.players import Players
+from advnets.training.journal import Metrics
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Snapshot:
+    """A run after an epoch, as a callback is given it. Nothing in it changes later.
+
+    Attributes:
+        run: the run's number among those of [`advnets.train_many`][], from 0 on.
+        name: its name there; empty for [`advnets.train`][].
+        epoch: the number of epochs that the run has behind it.
+        updates: the number of discriminator updates that it has behind it.
+        metrics: the epoch's row, with what `evaluate` returned; it is in `metrics.jsonl` already.
+        players: all players as they are, the generator among them.
+        averaged: p_g with the average of the generator's parameters, if the algorithm keeps one.
+        state: the state that training goes on from, with those of the update rules.
+        folder: where the run's files go, if anywhere.
+
+    Example:
+        >>> import jax
+        >>> import advnets
+        >>> def report(snapshot):
+        ...     print(snapshot.epoch, snapshot.updates, sorted(snapshot.metrics))
+        >>> images = advnets.data.load("digits").train
+        >>> key, g_key, d_key = jax.random.split(jax.random.key(0), 3)
+        >>> players = advnets.Players(
+        ...     advnets.networks.mlp_generator(g_key, 100, (8, 8), hidden_sizes=[32]),
+        ...     advnets.networks.maxout_discriminator(d_key, (8, 8), units=[16]),
+        ... )
+        >>> trained = advnets.train(
+        ...     key, players, images, epochs=2, evaluate_every=1, callbacks=[report], progress=False
+        ... )
+        1 12 ['discriminator', 'epoch', 'generator', 'updates']
+        2 24 ['discriminator', 'epoch', 'generator', 'updates']
+    """
+
+    run: int
+    name: str
+    epoch: int
+    updates: int
+    metrics: Metrics
+    players: Players
+    averaged: Model | None
+    state: State
+    folder: Path | None
+
+    @property
+    def model(self) -> Model:
+        """The generator with its prior: p_g."""
+        return model_of(self.players)
+
+
+# What it returns is not looked at.
+Callback: TypeAlias = Callable[[Snapshot], Any]

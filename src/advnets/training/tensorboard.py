@@ -1,0 +1,111 @@
+"""A callback that logs a run for TensorBoard."""
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, Key
+
+from advnets.training.callbacks import Callback, Snapshot
+from advnets.training.pictures import sample_images, shown
+
+# Of the grid of samples; tensorboardX has 8 in a row.
+SAMPLES = 64
+
+
+def tensorboard(
+    folder: str | os.PathLike[str] | None = None, *, key: Key[Array, ""] | None = None
+) -> Callback:
+    """Makes a callback that writes what TensorBoard shows: the row's numbers, and samples.
+
+    Numbers are scalars by their names in the row, such as `generator/cost`, at the epoch. Where
+    examples are images, 64 samples are a picture, drawn with the same key every time. A run that is
+    resumed replaces what was logged of the epochs that it repeats. Needs the `tensorboard` extra.
+
+    Args:
+        folder: where the event files go, those of many runs each in a folder of its name;
+            `tensorboard/` in the run's own folder unless given.
+        key: a typed random key of the samples; `jax.random.key(0)` unless given.
+
+    Returns:
+        The callback, for the `callbacks` of [`advnets.train`][] and [`advnets.train_many`][].
+
+    Raises:
+        ModuleNotFoundError: without the extra, with how to install it.
+
+    Example:
+        >>> import tempfile
+        >>> import jax
+        >>> import advnets
+        >>> images = advnets.data.load("digits").train
+        >>> key, g_key, d_key = jax.random.split(jax.random.key(0), 3)
+        >>> players = advnets.Players(
+        ...     advnets.networks.mlp_generator(g_key, 100, (8, 8), hidden_sizes=[32]),
+        ...     advnets.networks.maxout_discriminator(d_key, (8, 8), units=[16]),
+        ... )
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     log = advnets.training.tensorboard(folder)
+        ...     trained = advnets.train(
+        ...         key, players, images, epochs=2, callbacks=[log], progress=False
+        ...     )
+    """
+    try:
+        import PIL  # noqa: F401  # which tensorboardX encodes pictures with
+        from tensorboardX import summary
+
+        # What writes at once: a SummaryWriter does it in a thread, which may die with its queue.
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+    except ModuleNotFoundError as missing:
+        raise ModuleNotFoundError(
+            f"TensorBoard's files are written with {missing.name}, which is missing; "
+            "pip install 'advnets[tensorboard]'",
+            name=missing.name,
+        ) from None
+    samples_key = jax.random.key(0) if key is None else key
+    writers: dict[Path, Any] = {}
+
+    def log(snapshot: Snapshot) -> None:
+        place = _place(folder, snapshot)
+        now = {"wall_time": time.time(), "step": snapshot.epoch}
+        if place not in writers:
+            place.mkdir(parents=True, exist_ok=True)
+            writers[place] = EventsWriter(f"{place / 'events'}", f".{snapshot.epoch}")
+            # What an earlier process logged from here on is repeated.
+            start = SessionLog(status=SessionLog.START)
+            writers[place].write_event(Event(session_log=start, **now))
+        event = Event(**now)
+        for name, value in _scalars(snapshot.metrics):
+            event.summary.MergeFrom(summary.scalar(name, value))
+        samples = sample_images(samples_key, snapshot.model, SAMPLES)
+        if samples is not None:
+            pixels = np.round(255 * shown(samples)).astype(np.uint8)
+            pixels = pixels[..., None] if pixels.ndim == 3 else pixels
+            event.summary.MergeFrom(summary.image("samples", pixels, dataformats="NHWC"))
+        writers[place].write_event(event)
+        writers[place].flush()
+
+    return log
+
+
+def _place(folder: str | os.PathLike[str] | None, snapshot: Snapshot) -> Path:
+    if folder is not None:
+        return Path(folder) / snapshot.name
+    if snapshot.folder is None:
+        raise ValueError(
+            "the run has no folder of its own; say where the logs go, tensorboard(folder)"
+        )
+    return snapshot.folder / "tensorboard"
+
+
+def _scalars(row: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, float]]:
+    """The numbers of a row, those of a mapping within it under both names."""
+    for name, value in row.items():
+        if isinstance(value, Mapping):
+            yield from _scalars(value, f"{before}{name}/")
+        elif isinstance(value, int | float) and f"{before}{name}" != "epoch":
+            yield f"{before}{name}", float(value)
