@@ -40,7 +40,7 @@ SEARCHES = {
 # A page is found if it is among the first results.
 FIRST = 5
 # Of a reference page's text, in characters: about five screens.
-LONGEST = 16_000
+LONGEST = 12_000
 
 
 # What a page may load only from beside itself, and the attributes that say from where.

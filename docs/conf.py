@@ -67,6 +67,8 @@ nb_output_stderr = "remove"  # progress bars
 
 copybutton_exclude = ".linenos, .gp, .go"  # of a console the commands alone
 
+smartquotes_action = "qe"  # options of commands keep their two dashes
+
 html_theme = "furo"
 html_title = f"advnets {release}"
 html_static_path = ["_static", generated.font()]
