@@ -70,6 +70,7 @@ copybutton_exclude = ".linenos, .gp, .go"  # of a console the commands alone
 smartquotes_action = "qe"  # options of commands keep their two dashes
 
 html_theme = "furo"
+pygments_dark_style = "monokai"
 html_title = f"advnets {release}"
 html_static_path = ["_static", generated.font()]
 html_css_files = ["site.css"]

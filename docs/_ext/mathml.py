@@ -1,5 +1,7 @@
 """Formulas as MathML, which browsers draw by themselves: no script, no network."""
 
+import re
+
 from docutils.nodes import SkipNode
 from latex2mathml.converter import convert
 from sphinx.util import logging
@@ -17,7 +19,8 @@ def mathml(latex, display, node):
         return ""
     if "\\" in found or "<mi>&</mi>" in found:
         logger.warning("a command in this formula is not known: %s", latex, location=node)
-    return found
+    # Bars as high as a letter: each would stretch by itself, the two of a norm differently.
+    return re.sub(r"<mo>(&#x02016;|&#x0007C;|\|)</mo>", r'<mo stretchy="false">\1</mo>', found)
 
 
 def inline(translator, node):
