@@ -82,7 +82,10 @@ html_show_sphinx = False
 nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!advnets\.).*"),
-    (r"py:class", r"advnets\.(bench\.results\.Read|model_files\.T)"),  # type variables
+    (
+        r"py:class",
+        r"advnets\.(bench\.results\.Read|model_files\.T|players\.[DG])",
+    ),  # type variables
 ]
 
 autodoc_member_order = "bysource"

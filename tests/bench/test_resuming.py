@@ -24,8 +24,8 @@ from advnets.bench.watching import Watch
 
 draw = Watch.draw
 
-def last(self, model):
-    draw(self, model)
+def last(self, model, epoch):
+    draw(self, model, epoch)
     if len((self.folder / "metrics.jsonl").read_text().splitlines()) == 2:
         os.kill(os.getpid(), signal.SIGKILL)
 

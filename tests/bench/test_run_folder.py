@@ -23,8 +23,10 @@ def test_a_run_leaves_what_it_promises(finished):
     assert {name for name in names if not name.startswith("generator-epoch-")} == {
         "config.json", "metrics.jsonl", "results.json", "samples.png",
         "interpolations.png", "memorisation.png", "curves.png", "checkpoints",
-        "generator.safetensors", ".running.lock",
+        "generator.safetensors", ".running.lock", "report.html", "samples",
     }  # fmt: skip
+    small = {path.name for path in (finished / "samples").iterdir()}
+    assert small == {"epoch-000002.png", "epoch-000004.png", "training.png"}
     assert (result.benchmark, result.seed, result.epochs, result.updates) == ("digits", 2, 4, 48)
     assert result.updates_per_second > 0
     assert result.parzen.num_samples == 256

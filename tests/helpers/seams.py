@@ -118,3 +118,12 @@ def after_programs(monkeypatch, actions):
 def seconds_between_checkpoints(monkeypatch, seconds):
     """Checkpoints after every program, as a long run would leave."""
     monkeypatch.setattr(loop, "SECONDS_BETWEEN_CHECKPOINTS", seconds)
+
+
+def page_of(explorer):
+    """A page that has an explorer alone: those that are written are of a run's folder."""
+    from advnets.bench.pages import writing
+    from advnets.bench.pages.sections import explorer as exploring
+
+    section = writing._filled("explorer", "Explorer", exploring.TEMPLATE, **vars(explorer))
+    return writing._page("Explorer", "", "", [section])

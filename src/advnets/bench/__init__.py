@@ -11,12 +11,15 @@ with more samples.
 
 from advnets import _checking
 
-_checking.of_modules("advnets.bench")
+_checking.of_modules_from_now_on("advnets.bench")
 
 from advnets.bench.benchmark import Benchmark as Benchmark
 from advnets.bench.catalogue import BENCHMARKS as BENCHMARKS
 from advnets.bench.experiment import run as run
 from advnets.bench.experiment import run_grid as run_grid
+from advnets.bench.pages import write_comparison as write_comparison
+from advnets.bench.pages import write_explorer as write_explorer
+from advnets.bench.pages import write_report as write_report
 from advnets.bench.recipes import DeconvolutionSpec as DeconvolutionSpec
 from advnets.bench.recipes import DiscriminatorSpec as DiscriminatorSpec
 from advnets.bench.recipes import GeneratorSpec as GeneratorSpec

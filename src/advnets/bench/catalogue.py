@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import msgspec
+
 from advnets.bench.benchmark import Benchmark
 from advnets.bench.recipes import (
     DeconvolutionSpec,
@@ -10,7 +12,8 @@ from advnets.bench.recipes import (
     Recipe,
     SecondStage,
 )
-from advnets.bench.systems import Adversarial
+from advnets.bench.results import Config
+from advnets.bench.systems import Adversarial, System
 from advnets.convolutions import ConvolutionSpec
 
 MNIST = Recipe()
@@ -185,3 +188,31 @@ BENCHMARKS = {
         ),
     )
 }
+
+
+def system_of(config: Config) -> System:
+    """The system that a run's `config.json` describes.
+
+    Args:
+        config: the run's.
+
+    Returns:
+        That of the benchmark of its name, or an adversarial recipe where there is none.
+
+    Raises:
+        ValueError: if the settings are not that system's.
+    """
+    known = BENCHMARKS.get(config.benchmark)
+    system = Adversarial if known is None else known.system
+    fields = {field.name for field in dataclasses.fields(Recipe)}
+    if known is None and not config.recipe.keys() <= fields:
+        raise ValueError(
+            f"there is no benchmark {config.benchmark!r}; add it to advnets.bench.BENCHMARKS first"
+        )
+    try:
+        return system(msgspec.convert(config.recipe, system.settings_type))
+    except msgspec.ValidationError as error:
+        raise ValueError(
+            f"the run's settings are not those of {config.benchmark} ({error}); an earlier version "
+            "made it, or its config.json is damaged"
+        ) from None

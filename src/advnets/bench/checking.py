@@ -6,7 +6,17 @@ from pathlib import Path
 
 from advnets import _documents, _files, _locks, model_files
 from advnets.bench import results
-from advnets.bench.folders import CONFIG, FIRST_STAGE, METRICS, RESULTS, progress, read_rows
+from advnets.bench.folders import (
+    CONFIG,
+    EXPLORER,
+    FIRST_STAGE,
+    METRICS,
+    REPORT,
+    RESULTS,
+    SAMPLES,
+    progress,
+    read_rows,
+)
 from advnets.bench.results import Config, Rescored, Result
 from advnets.training.checkpoints import CHECKPOINTS, check_whole, numbers
 
@@ -118,6 +128,14 @@ def _of_run(folder: Path, prefix: str) -> Iterator[Finding]:
     log = folder / METRICS
     if METRICS not in listed and log.exists():
         yield _of_metrics(log, f"{prefix}{METRICS}")
+    for path in sorted(folder.glob(f"{SAMPLES}/*.png")):
+        if f"{SAMPLES}/{path.name}" not in listed:
+            note = "a picture that no results speak of yet"
+            yield Finding(f"{prefix}{SAMPLES}/{path.name}", "unverified", note)
+    for page, command in ((REPORT, "report"), (EXPLORER, "explore")):
+        if (folder / page).exists():
+            note = f"nothing reads it; advnets.bench {command} makes it again"
+            yield Finding(f"{prefix}{page}", "unverified", note)
 
 
 def _of_document(path: Path, prefix: str) -> Finding:

@@ -15,12 +15,13 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 import tyro
 
 from advnets import _documents, _signals
-from advnets.bench import report, rescoring, table1
+from advnets.bench import pages, report, rescoring, table1
 from advnets.bench.benchmark import Benchmark
 from advnets.bench.catalogue import BENCHMARKS
 from advnets.bench.checking import check_run
 from advnets.bench.experiment import Request, execute, prepare
 from advnets.bench.failures import Again, ExitCode, Refused, before_work, guarded
+from advnets.bench.folders import REPORT as REPORT_PAGE
 from advnets.bench.processes import Processes, join
 from advnets.bench.recorded import recorded
 from advnets.bench.reference_rows import prepare_record
@@ -63,6 +64,9 @@ class Options(Generic[Recipe]):
     accept_changes: bool = False
     """With --resume: go on with another learning rate, momentum, norm limit or objective than the
     run began with. What was changed, and when, is recorded with its results."""
+    watch: bool = False
+    """Write report.html after each evaluation too, to be watched in a browser while the run goes
+    on."""
     tensorboard: bool = False
     """Log what TensorBoard shows to tensorboard/ in each run's folder."""
     verify_replay: bool = False
@@ -118,6 +122,24 @@ class ParzenOptions:
 
 
 @dataclasses.dataclass(frozen=True)
+class ReportOptions:
+    """What is reported."""
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Folder of a run, or of many runs that were trained together; several to compare them."""
+    out: Path = Path("runs/comparison.html")
+    """Of several runs: the file of the page that compares them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ExploreOptions:
+    """What is explored."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Folder of the run."""
+
+
+@dataclasses.dataclass(frozen=True)
 class CheckOptions:
     """What is checked."""
 
@@ -126,6 +148,8 @@ class CheckOptions:
 
 
 CHECK = "verify every file of a run's folder against its SHA-256, and say what it holds"
+REPORT = "write a run's report.html again, of a run that goes on too; or a page of several runs"
+EXPLORE = "a page in which the run's generator draws as z is moved"
 PARZEN = "score a finished run again, with more samples"
 REFERENCES = "real training images, and k-means centroids of them, scored in the place of samples"
 TABLE1 = "Table 1 from recorded runs: the published rows, ours, and the reference rows"
@@ -149,6 +173,8 @@ def listing() -> str:
             f"    expect {benchmark.expected}",
         ]
     lines += ["references", f"    {REFERENCES}", "    needs the data set that it is given"]
+    lines += ["report", f"    {REPORT}", "    needs the folders of the runs"]
+    lines += ["explore", f"    {EXPLORE}", "    needs the run's folder"]
     lines += ["check", f"    {CHECK}", "    needs the run's folder"]
     lines += ["parzen", f"    {PARZEN}", "    needs the run's folder and its data"]
     lines += [
@@ -226,8 +252,11 @@ def _benchmark(benchmark: Benchmark, arguments: list[str], again: Again) -> int:
     again.sentence = _continuing(benchmark, arguments, grid.folder)
     if is_main_process():
         print(f"{benchmark.name}: everything goes to {grid.folder}", file=sys.stderr)
+        if options.watch:
+            page = (grid.folder / REPORT_PAGE).absolute().as_uri()
+            print(f"watch it in a browser, from the first evaluation on: {page}", file=sys.stderr)
     _signals.check()
-    result = execute(grid)
+    result = execute(grid, watch=options.watch)
     if is_main_process():
         print(_documents.printable(report.of(result, grid.folder)))
     return ExitCode.DONE
@@ -353,6 +382,35 @@ def _table1(arguments: list[str], _: Again) -> int:
     return ExitCode.DONE
 
 
+def _report(arguments: list[str], _: Again) -> int:
+    options = tyro.cli(
+        ReportOptions,
+        args=arguments,
+        prog="python -m advnets.bench report",
+        description=f"{REPORT[0].upper()}{REPORT[1:]}.",
+    )
+    with before_work():
+        if not options.runs:
+            raise ValueError("name the folder of a run, or of several to compare")
+        if len(options.runs) == 1:
+            print(pages.write_report(options.runs[0]))
+        else:
+            print(pages.write_comparison(options.runs, options.out))
+    return ExitCode.DONE
+
+
+def _explore(arguments: list[str], _: Again) -> int:
+    options = tyro.cli(
+        ExploreOptions,
+        args=arguments,
+        prog="python -m advnets.bench explore",
+        description=f"{EXPLORE[0].upper()}{EXPLORE[1:]}.",
+    )
+    with before_work():
+        print(pages.write_explorer(options.run))
+    return ExitCode.DONE
+
+
 def _check(arguments: list[str], _: Again) -> int:
     options = tyro.cli(
         CheckOptions,
@@ -378,6 +436,8 @@ def _speed(arguments: list[str], _: Again) -> int:
 
 COMMANDS: dict[str, Callable[[list[str], Again], int]] = {
     "check": _check,
+    "report": _report,
+    "explore": _explore,
     "parzen": _parzen,
     "references": _references,
     "table1": _table1,

@@ -8,7 +8,8 @@ import contextlib
 import dataclasses
 import functools
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from tqdm import tqdm
 
 import advnets
 from advnets import _signals
-from advnets.bench import results
+from advnets.bench import pages, results
 from advnets.bench.benchmark import Benchmark
 from advnets.bench.catalogue import BENCHMARKS
 from advnets.bench.evaluations import EVALUATIONS, Subject
@@ -323,9 +324,11 @@ def run(
 ) -> Result:
     """Fits, evaluates and draws a benchmark, as the command line does.
 
-    The folder then holds `config.json`, `metrics.jsonl`, `results.json`, `samples.png` (Figure 2),
-    `interpolations.png` (Figure 3), `memorisation.png`, `curves.png`, `checkpoints/`, and the
-    models of the last epoch (`generator.safetensors`) and of the best one by validation likelihood
+    The folder then holds `report.html` (see [`advnets.bench.write_report`][]), `config.json`,
+    `metrics.jsonl`, `results.json`, `samples.png` (Figure 2), `interpolations.png` (Figure 3),
+    `memorisation.png`, `curves.png`, `samples/` (small pictures of the samples at each evaluation,
+    and of training images), `checkpoints/`, and the models of the last epoch
+    (`generator.safetensors`) and of the best one by validation likelihood
     (`generator-epoch-N.safetensors`); for a benchmark in two stages, also `first-stage/`.
 
     Args:
@@ -454,26 +457,40 @@ def run_grid(
     return result
 
 
-def execute(grid: Grid, *, progress: bool = True) -> Result | SeedsResult | SweepResult:
+def execute(
+    grid: Grid, *, progress: bool = True, watch: bool = False
+) -> Result | SeedsResult | SweepResult:
     """Does the work of prepared runs; see [`advnets.bench.run`][] and [`advnets.bench.run_grid`][].
 
     Args:
         grid: the runs.
         progress: show progress.
+        watch: write `report.html` after each evaluation too.
 
     Returns:
         What `results.json` of the grid's folder holds.
     """
     with grid.locks:
-        return _execute(grid, progress=progress)
+        try:
+            found = _execute(grid, progress=progress, live=watch)
+        except BaseException:
+            if watch and is_main_process():
+                with contextlib.suppress(Exception):  # what stopped the run is said, not this
+                    pages.write_report(grid.folder)
+            raise
+        if is_main_process():
+            pages.write_report(grid.folder)
+        return found
 
 
-def _execute(grid: Grid, *, progress: bool) -> Result | SeedsResult | SweepResult:
-    runs = grid.runs
+def _execute(grid: Grid, *, progress: bool, live: bool) -> Result | SeedsResult | SweepResult:
+    runs, told = grid.runs, _live(grid) if live else None
+    if told is not None:
+        runs = tuple(dataclasses.replace(run, callbacks=(*run.callbacks, told)) for run in runs)
     system = runs[0].system
     with system.context():
         watches = [
-            Watch(run.system.settings, run.data, run.folder, run.system.sample_key(run.seed))
+            Watch(run.system.settings, run.data, run.folder, run.system.sample_key(run.seed), told)
             for run in runs
         ]
         if not grid.together:
@@ -493,6 +510,23 @@ def _execute(grid: Grid, *, progress: bool) -> Result | SeedsResult | SweepResul
     if grid.learning_rates:
         return sweep_result(grid.folder, grid.learning_rates, pairs)
     return seeds_result(grid.folder, pairs)
+
+
+def _live(grid: Grid) -> Callable[..., None]:
+    """What writes the report of runs that go on, once an epoch, whoever of them tells of it."""
+    told = [0]
+
+    def tell(snapshot: advnets.training.Snapshot | None = None) -> None:
+        if grid.together and snapshot is not None:
+            if snapshot.epoch == told[0]:
+                return
+            told[0] = snapshot.epoch
+        try:
+            pages.write_report(grid.folder, live=True)
+        except (ValueError, OSError) as error:  # a run does not end for a page
+            warnings.warn(f"no report was written ({error})", RuntimeWarning, stacklevel=2)
+
+    return tell
 
 
 def score_training_images(run: Run) -> Score:
@@ -609,7 +643,7 @@ def _first(samples: Samples, rows: int) -> Float[np.ndarray, " n *shape"]:
 def _draw(run: Run, watch: Watch, fitted: Fitted) -> None:
     """Saves the last model, and draws Figures 2 and 3 and the curves."""
     settings, model = run.system.settings, fitted.model
-    watch.draw(model)
+    watch.draw(model, len(fitted.metrics))
     if isinstance(model, advnets.Model):
         advnets.paper_figures.figure_3(
             run.folder / "interpolations.png",

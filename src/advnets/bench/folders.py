@@ -25,6 +25,10 @@ CONFIG, METRICS, RESULTS = "config.json", "metrics.jsonl", "results.json"
 LAST = "generator.safetensors"
 # Of a run in two stages; the second one's files are in the run's own folder.
 FIRST_STAGE = "first-stage"
+# Pictures of the samples at each evaluation, and of training images.
+SAMPLES = "samples"
+# Pages that are made of the rest.
+REPORT, EXPLORER = "report.html", "explore.html"
 
 
 def choose(name: str, out: str | os.PathLike[str] | None, resume: bool) -> Path:
@@ -367,7 +371,12 @@ def digests(folder: Path, best_epoch: int) -> dict[str, str]:
     models = {LAST, best_name(best_epoch)}
     return {
         path.relative_to(folder).as_posix(): _files.sha256(path)
-        for above in (folder, folder / FIRST_STAGE)
+        for above in (
+            folder,
+            folder / FIRST_STAGE,
+            folder / SAMPLES,
+            folder / FIRST_STAGE / SAMPLES,
+        )
         for path in sorted(above.glob("*"))
         if path.name in models or path.suffix in (".jsonl", ".png")
     }

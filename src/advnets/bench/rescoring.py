@@ -1,6 +1,5 @@
 """A finished run's model: loaded, and scored again with another number of samples."""
 
-import dataclasses
 import os
 import shutil
 from collections.abc import Callable
@@ -8,47 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import msgspec
 
 import advnets
 from advnets import _files, _locks
 from advnets.bench import results
-from advnets.bench.catalogue import BENCHMARKS
+from advnets.bench.catalogue import system_of
 from advnets.bench.folders import CONFIG, LAST, RESULTS, best_name, check_writable, read_config
 from advnets.bench.protocol import first_fold, on_host, score
-from advnets.bench.recipes import Recipe
 from advnets.bench.results import CAVEAT, Config, Provenance, Rescored, Result
-from advnets.bench.systems import Adversarial, System
+from advnets.bench.systems import System
 from advnets.bench.watching import Watch
 from advnets.paper_figures import Sampler
-
-
-def system_of(config: Config) -> System:
-    """The system that a run's `config.json` describes.
-
-    Args:
-        config: the run's.
-
-    Returns:
-        That of the benchmark of its name, or an adversarial recipe where there is none.
-
-    Raises:
-        ValueError: if the settings are not that system's.
-    """
-    known = BENCHMARKS.get(config.benchmark)
-    system = Adversarial if known is None else known.system
-    fields = {field.name for field in dataclasses.fields(Recipe)}
-    if known is None and not config.recipe.keys() <= fields:
-        raise ValueError(
-            f"there is no benchmark {config.benchmark!r}; add it to advnets.bench.BENCHMARKS first"
-        )
-    try:
-        return system(msgspec.convert(config.recipe, system.settings_type))
-    except msgspec.ValidationError as error:
-        raise ValueError(
-            f"the run's settings are not those of {config.benchmark} ({error}); an earlier version "
-            "made it, or its config.json is damaged"
-        ) from None
 
 
 def load_model(folder: str | os.PathLike[str], *, best: bool = False) -> Any:

@@ -2,16 +2,18 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
 import advnets
 from advnets import _files
+from advnets.bench import frames
 from advnets.bench.folders import METRICS, best_name, best_row, read_rows
 from advnets.bench.protocol import Samples, on_host, validate
 from advnets.bench.settings import PREPROCESSING, Settings
@@ -44,6 +46,7 @@ class Watch:
         data: the run's.
         folder: where pictures and the best model go.
         key: the key of the run's samples.
+        told: what is called once the row of an evaluation is on disk, if anything.
         measures: whether there is anything to do between epochs.
     """
 
@@ -51,6 +54,7 @@ class Watch:
     data: advnets.data.Dataset
     folder: Path
     key: Key[Array, ""]
+    told: Callable[[], object] | None = None
     measures: bool = True
 
     def at(self, folder: Path, key: Key[Array, ""]) -> "Watch":
@@ -76,7 +80,7 @@ class Watch:
         kept = {}
         if is_main_process():
             kept = self._keep_best(epoch, model, estimate.validation.mean)
-            self.draw(model)
+            self.draw(model, epoch)
         return {
             "validation": dataclasses.asdict(estimate.validation),
             "bandwidth": estimate.bandwidth,
@@ -104,6 +108,8 @@ class Watch:
             lines = log.read_bytes().splitlines(keepends=True) if log.exists() else []
             line = json.dumps(row, default=float) + "\n"
             _files.replace(log, b"".join(lines[: epoch - 1]) + line.encode())
+            if self.told is not None and model is not None:
+                self.told()
         return row
 
     def _keep_best(self, epoch: int, model: Any, likelihood: float) -> dict[str, str]:
@@ -124,8 +130,9 @@ class Watch:
                 path.unlink()
         return {"model_sha256": _files.sha256(self.folder / best_name(epoch))}
 
-    def draw(self, model: Any) -> None:
-        """Figure 2 of the model as it is."""
+    def draw(self, model: Any, epoch: int) -> None:
+        """Figure 2 of the model as it is, and the same samples for the report's slider."""
+        picture = pictured(self.settings, ROWS * COLUMNS)
         advnets.paper_figures.figure_2(
             self.folder / "samples.png",
             self.key,
@@ -134,5 +141,8 @@ class Watch:
             rows=ROWS,
             columns=COLUMNS,
             preprocess=PREPROCESSING[self.settings.preprocessing],
-            picture=pictured(self.settings, ROWS * COLUMNS),
+            picture=picture,
         )
+        samples = picture(jnp.asarray(model.sample(self.key, ROWS * COLUMNS)))
+        frames.write_frame(self.folder, epoch, self.settings.evaluate_every, samples, COLUMNS)
+        frames.write_sheet(self.folder, self.data.train)

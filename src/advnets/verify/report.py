@@ -1,6 +1,5 @@
 """What a run of the claims leaves behind: a table to read, JSON, pictures, one HTML page."""
 
-import base64
 import io
 import json
 import math
@@ -14,35 +13,7 @@ import numpy as np
 from advnets import _files
 from advnets.verify.registry import CLAIMS, Finding, Outcome
 
-PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>advnets.verify</title>
-<style>
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
-table { border-collapse: collapse } td, th { padding: .2rem .8rem .2rem 0; text-align: left }
-section { border-top: 1px solid #bbb; margin-top: 2rem } img { max-width: 100% }
-.holds { color: #06662b } .fails, .error { color: #b00020; font-weight: bold }
-</style>
-<h1>The paper's theory, claim by claim</h1>
-<p>{{ summary }}. Residuals and tolerances are in the units of each claim's computation.</p>
-<table><tr><th>claim</th><th>verdict</th><th>residual</th><th>tolerance</th></tr>
-{% for row in rows %}<tr><td><a href="#{{ row.id }}">{{ row.id }}</a></td>
-<td class="{{ row.verdict }}">{{ row.worded }}</td><td>{{ row.residual }}</td>
-<td>{{ row.tolerance }}</td></tr>
-{% endfor %}</table>
-{% for row in rows %}<section id="{{ row.id }}"><h2>{{ row.id }}</h2>
-<p>{{ row.statement }} <em>{{ row.source }}.</em></p>
-<p><strong>Computed:</strong> {{ row.computes }}</p>
-<p><strong>Verdict:</strong> <span class="{{ row.verdict }}">{{ row.worded }}</span>{% if row.why
-%} ({{ row.why }}){% endif %}. Residual {{ row.residual }}, tolerance {{ row.tolerance }}:
-{{ row.reason }}</p>
-{% if row.measured %}<table>{% for name, value in row.measured.items() %}<tr><td>{{ name }}</td>
-<td>{{ value }}</td></tr>{% endfor %}</table>{% endif %}
-<p><strong>Planted faults that it catches:</strong> {{ row.faults | join("; ") }}.</p>
-{% if row.picture %}<img alt="{{ row.id }}"
- src="data:image/png;base64,{{ row.picture }}">{% endif %}
-</section>
-{% endfor %}</html>
-"""
+HERE = Path(__file__).parent
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:
@@ -124,7 +95,7 @@ def write(folder: Path, outcomes: Sequence[Outcome], facts: dict[str, Any]) -> N
         outcomes: of the claims.
         facts: what else `claims.json` is to say of the run, such as its provenance.
     """
-    import jinja2
+    from advnets import _pages  # which needs Jinja
 
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
@@ -142,12 +113,17 @@ def write(folder: Path, outcomes: Sequence[Outcome], facts: dict[str, Any]) -> N
             **row,
             "worded": outcome.worded,
             "residual": _number(outcome.finding),
-            "picture": base64.b64encode(picture).decode() if picture is not None else "",
+            "picture": _pages.picture(picture) if picture is not None else "",
         }
         for outcome, (row, picture) in zip(outcomes, rows, strict=True)
     ]
-    template = jinja2.Environment(autoescape=True).from_string(PAGE)
-    page = template.render(summary=summary(outcomes), rows=shown)
+    template = _pages.environment(HERE).get_template("report.html")
+    page = template.render(
+        title="The paper's theory, claim by claim",
+        summary=summary(outcomes),
+        rows=shown,
+        verdicts=list(dict.fromkeys(row["verdict"] for row in shown)),
+    )
     _files.replace(folder / "report.html", page.encode())
 
 

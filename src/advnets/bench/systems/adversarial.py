@@ -106,22 +106,21 @@ class Adversarial(System):
         adam = "Adam, " if self.recipe.update_rule == "adam" else ""
         return f"{self.recipe.order} order, {adam}learning rate {self.recipe.learning_rate:g}"
 
-    def load(self, path: Path, image_shape: tuple[int, ...]) -> Sampler:
-        like = self._like(image_shape)
-        if self.two_stages:
-            like = eqx.filter_eval_shape(
-                lambda key, like: dataclasses.replace(
-                    like, generator=stack(key, self.recipe, like.generator)
-                ),
-                jax.random.key(0),
-                like,
-            )
-        return _load(path, like)
+    def players(self, image_shape: tuple[int, ...]) -> advnets.Players:
+        players = self._shapes(image_shape)
+        if not self.two_stages:
+            return players
+        stacked: advnets.Players = eqx.filter_eval_shape(
+            lambda key, players: dataclasses.replace(
+                players, generator=stack(key, self.recipe, players.generator)
+            ),
+            jax.random.key(0),
+            players,
+        )
+        return stacked
 
-    def _like(self, shape: tuple[int, ...]) -> advnets.Model:
-        """The structure of the model, of the first stage where there are two."""
-        like: advnets.Model = eqx.filter_eval_shape(advnets.model.model_of, self._shapes(shape))
-        return like
+    def load(self, path: Path, image_shape: tuple[int, ...]) -> Sampler:
+        return _load(path, advnets.model.model_of(self.players(image_shape)))
 
     def _shapes(self, shape: tuple[int, ...]) -> advnets.Players:
         """The structure of the players, of the first stage where there are two."""

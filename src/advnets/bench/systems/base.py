@@ -174,6 +174,17 @@ class System(abc.ABC):
         """The order of updates, of systems that have one."""
         return None
 
+    def players(self, image_shape: tuple[int, ...]) -> advnets.Players | None:
+        """The shapes of the players whose state a checkpoint holds, of systems that have players.
+
+        Args:
+            image_shape: that of the training images.
+
+        Returns:
+            Players whose arrays are shapes, as `eqx.filter_eval_shape` gives them; or None.
+        """
+        return None
+
     def load(self, path: Path, image_shape: tuple[int, ...]) -> Sampler:
         """Opens a model that a run has left.
 

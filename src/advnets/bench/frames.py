@@ -1,0 +1,151 @@
+"""Small pictures of a run as it goes on: samples at every evaluation, and training images.
+
+They have the images' own resolution, and a page shows them as large as it likes.
+"""
+
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Real, UInt8
+
+from advnets import _files
+from advnets.bench.folders import SAMPLES
+
+SHEET = f"{SAMPLES}/training.png"
+# The most pictures of samples that are kept: of a longer run every other evaluation's, and so on.
+MOST_FRAMES = 32
+# The most bytes of training images on the sheet, and the columns they are in.
+SHEET_BYTES, SHEET_COLUMNS = 800_000, 25
+
+
+def mosaic(
+    images: Real[np.ndarray, " n *shape"], columns: int, gap: int = 0
+) -> UInt8[np.ndarray, "height width *channels"]:
+    """Images in rows, one after another.
+
+    Args:
+        images: whole rows of them, uint8 or in [0, 1]; each of shape (height, width), (height,
+            width, 1) or (height, width, 3).
+        columns: the images of a row.
+        gap: the white between them, and around them, in pixels.
+
+    Returns:
+        The picture.
+
+    Raises:
+        ValueError: if an image has another shape, or the last row is not whole.
+
+    Example:
+        >>> import numpy as np
+        >>> from advnets.bench.frames import mosaic
+        >>> mosaic(np.zeros((4, 8, 8)), columns=2, gap=1).shape
+        (19, 19)
+    """
+    if images.ndim == 4 and images.shape[-1] == 1:
+        images = images[..., 0]
+    if images.ndim != 3 and not (images.ndim == 4 and images.shape[-1] == 3):
+        raise ValueError(f"an image has a height, a width and 1 or 3 channels; got {images.shape}")
+    if columns < 1 or len(images) == 0 or len(images) % columns:
+        raise ValueError(f"{len(images)} images make no rows of {columns}")
+    pixels = images if images.dtype == np.uint8 else np.rint(255 * images.clip(0, 1))
+    around = [(0, 0), (gap, 0), (gap, 0), *[(0, 0)] * (images.ndim - 3)]
+    cells = np.pad(pixels.astype(np.uint8), around, constant_values=255)
+    rows, (height, width), channels = len(cells) // columns, cells.shape[1:3], cells.shape[3:]
+    tiled = cells.reshape(rows, columns, height, width, *channels).swapaxes(1, 2)
+    picture = tiled.reshape(rows * height, columns * width, *channels)
+    return np.pad(picture, [(0, gap), (0, gap), *around[3:]], constant_values=255)
+
+
+def png(picture: UInt8[np.ndarray, "height width *channels"]) -> bytes:
+    """A picture, grey or coloured, as a PNG file.
+
+    Args:
+        picture: the pixels.
+
+    Returns:
+        The file's content.
+    """
+    from PIL import Image
+
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, format="png")
+    return content.getvalue()
+
+
+def write_frame(
+    folder: Path, epoch: int, every: int, images: Real[np.ndarray, " n *shape"], columns: int
+) -> None:
+    """Writes the samples of an epoch, and removes those of epochs that are too many.
+
+    What is left depends on the epoch alone: a run that was resumed leaves the same files.
+
+    Args:
+        folder: the run's.
+        epoch: which one.
+        every: the epochs between evaluations.
+        images: the samples as they are shown, in [0, 1].
+        columns: the samples of a row.
+    """
+    place = folder / SAMPLES
+    place.mkdir(exist_ok=True)
+    gap = max(1, images.shape[2] // 14)
+    _files.replace(place / f"epoch-{epoch:06}.png", png(mosaic(images, columns, gap)))
+    step = every
+    while epoch // step > MOST_FRAMES:
+        step *= 2
+    for number, path in frames(folder).items():
+        if number > epoch or (number != epoch and number % step):
+            path.unlink()
+
+
+def frames(folder: Path) -> dict[int, Path]:
+    """The pictures of samples that a run has left, by epoch.
+
+    Args:
+        folder: the run's.
+
+    Returns:
+        Their files, in order.
+    """
+    found = {}
+    for path in (folder / SAMPLES).glob("epoch-*.png"):
+        if match := re.fullmatch(r"epoch-(\d{6,9})\.png", path.name):
+            found[int(match[1])] = path
+    return dict(sorted(found.items()))
+
+
+def write_sheet(folder: Path, images: UInt8[np.ndarray, " n *shape"]) -> None:
+    """Writes the first training images, as many as a page has room for, unless they are there.
+
+    Args:
+        folder: the run's.
+        images: the training images.
+    """
+    path = folder / SHEET
+    count = max(1, min(len(images), SHEET_BYTES // images[0].size))
+    columns = min(SHEET_COLUMNS, count)
+    content = png(mosaic(images[: count - count % columns], columns))
+    if not path.exists() or path.read_bytes() != content:
+        path.parent.mkdir(exist_ok=True)
+        _files.replace(path, content)
+
+
+def sheet_count(folder: Path, shape: tuple[int, ...]) -> int:
+    """How many training images a run's sheet has.
+
+    Args:
+        folder: the run's.
+        shape: that of an image.
+
+    Returns:
+        Their number; 0 if there is no sheet.
+    """
+    from PIL import Image
+
+    if not (folder / SHEET).is_file():
+        return 0
+    with Image.open(folder / SHEET) as picture:
+        width, height = picture.size
+    return (height // shape[0]) * (width // shape[1])

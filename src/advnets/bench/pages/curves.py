@@ -1,0 +1,117 @@
+"""A run's metrics as panels, which the page draws."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from advnets.bench.pages.reading import thinned
+
+Row = Mapping[str, Any]
+# Of a game in which D(x) is a probability: what a panel shows, by player and name.
+GAME = (
+    (
+        "The game",
+        "nats",
+        {"V(D, G)": ("discriminator", "value"), "G's cost": ("generator", "cost")},
+        (-1.3863, "−log 4"),
+    ),
+    (
+        "D's mean output",
+        "probability",
+        {
+            "on data": ("discriminator", "real_output"),
+            "on samples": ("discriminator", "fake_output"),
+        },
+        (0.5, "½"),
+    ),
+    (
+        "D's error rate",
+        "",
+        {
+            "on data": ("discriminator", "real_error"),
+            "on samples": ("discriminator", "fake_error"),
+        },
+        None,
+    ),
+)
+NOT_CURVES = ("validation", "average")
+
+
+def panels(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The panels of one run.
+
+    Args:
+        rows: its metrics.
+
+    Returns:
+        A dictionary for each: `title`, `unit`, `series`, and a `guide` if there is one.
+    """
+    if not rows:
+        return []
+    found = [_likelihood([("validation rows", rows)])]
+    if "value" in rows[0].get("discriminator", {}):
+        for title, unit, names, guide in GAME:
+            series = [_series(rows, label, *path) for label, path in names.items()]
+            found.append({"title": title, "unit": unit, "series": series, "guide": guide})
+    else:
+        parts = [n for n, p in rows[0].items() if isinstance(p, Mapping) and n not in NOT_CURVES]
+        for part in parts:
+            series = [
+                _series(rows, name.replace("_", " "), part, name)
+                for name, value in rows[0][part].items()
+                if isinstance(value, int | float)
+            ]
+            found.append({"title": part.capitalize(), "unit": "", "series": series, "guide": None})
+        alone = [n for n, v in rows[0].items() if isinstance(v, int | float) and n != "epoch"]
+        found += [
+            {"title": name, "unit": "", "series": [_series(rows, name, name)], "guide": None}
+            for name in alone
+            if name not in ("bandwidth", "at_grid_end")
+        ]
+    return [panel for panel in found if any(series["x"] for series in panel["series"])]
+
+
+def compared(runs: Sequence[tuple[str, Sequence[Row]]]) -> list[dict[str, Any]]:
+    """The panels of several runs, one over the other.
+
+    Args:
+        runs: their names and metrics.
+
+    Returns:
+        As for one run.
+    """
+    found = [_likelihood(runs)]
+    for title, unit, names, guide in GAME:
+        for label, path in names.items():
+            series = [_series(rows, name, *path) for name, rows in runs]
+            heading = label if title == "The game" else f"{title} {label}"
+            guided = None if label == "G's cost" else guide
+            found.append({"title": heading, "unit": unit, "series": series, "guide": guided})
+    return [panel for panel in found if any(series["x"] for series in panel["series"])]
+
+
+def _likelihood(runs: Sequence[tuple[str, Sequence[Row]]]) -> dict[str, Any]:
+    series = []
+    for name, rows in runs:
+        scored = thinned([row for row in rows if row.get("validation")])
+        series.append(
+            {
+                "name": name,
+                "x": [row["epoch"] for row in scored],
+                "y": [row["validation"].get("mean") for row in scored],
+                "error": [row["validation"].get("standard_error") for row in scored],
+            }
+        )
+    title = "Parzen log-likelihood of validation rows"
+    return {"title": title, "unit": "nats", "series": series, "guide": None}
+
+
+def _series(rows: Sequence[Row], name: str, *path: str) -> dict[str, Any]:
+    x, y = [], []
+    for row in thinned(list(rows)):
+        value: Any = row
+        for key in path:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        if isinstance(value, int | float):
+            x.append(row["epoch"])
+            y.append(value)
+    return {"name": name, "x": x, "y": y}

@@ -1,0 +1,358 @@
+// A generator and its discriminator, layer by layer as `layers.py` wrote them, and what moves z.
+"use strict";
+(() => {
+  const root = document.querySelector(".explorer");
+  if (!root) return;
+  const find = (selector) => root.querySelector(selector);
+  const data = JSON.parse(find("script").textContent);
+
+  // --- Weights.
+  function bytesOf(text) {
+    const characters = atob(text);
+    const bytes = new Uint8Array(characters.length);
+    for (let i = 0; i < bytes.length; i++) bytes[i] = characters.charCodeAt(i);
+    return bytes;
+  }
+  function half(bits) {
+    const [exponent, fraction] = [bits >> 10 & 31, bits & 1023];
+    const size = exponent === 0 ? fraction * 2 ** -24 : (1024 + fraction) * 2 ** (exponent - 25);
+    return bits >> 15 ? -size : size;
+  }
+  function decoded({ precision, data: text, scales, shape }) {
+    const bytes = bytesOf(text);
+    if (precision === "float32") return new Float32Array(bytes.buffer);
+    if (precision === "float16") {
+      const table = Float32Array.from({ length: 65536 }, (_, bits) => half(bits));
+      return Float32Array.from(new Uint16Array(bytes.buffer), (bits) => table[bits]);
+    }
+    const [numbers, rows] = [new Int8Array(bytes.buffer), new Float32Array(bytesOf(scales).buffer)];
+    const length = shape[shape.length - 1];
+    return Float32Array.from(numbers, (number, i) => number * rows[Math.floor(i / length)]);
+  }
+
+  // --- Layers: functions from an array of numbers to another; images have channels last.
+  const activations = {
+    relu: (x) => x > 0 ? x : 0,
+    sigmoid: (x) => 1 / (1 + Math.exp(-x)),
+    tanh: Math.tanh,
+    leaky_relu: (x) => x > 0 ? x : 0.01 * x,
+    softplus: (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x))),
+  };
+  const kinds = {
+    activation({ function: name }) {
+      return (x) => x.map(activations[name]);
+    },
+    dense({ weight, bias }) {
+      const [w, b] = [decoded(weight), decoded(bias)];
+      return (x) => affine(w, b, x);
+    },
+    maxout({ weight, bias }) {
+      const [w, b] = [decoded(weight), decoded(bias)];
+      const [pieces, units] = bias.shape;
+      return (x) => largest(affine(w, b, x), pieces, units);
+    },
+    deconvolution({ kernel, bias, in_shape, out_shape, stride }) {
+      const [w, b] = [decoded(kernel), decoded(bias)];
+      const [size, , channels, inputs] = kernel.shape;
+      const [rows, columns] = in_shape;
+      const width = out_shape[1];
+      return (x) => {
+        const out = new Float32Array(out_shape[0] * width * channels);
+        for (let p = 0; p < rows; p++) for (let q = 0; q < columns; q++) {
+          const from = (p * columns + q) * inputs;
+          for (let a = 0; a < size; a++) for (let c = 0; c < size; c++) {
+            const to = ((p * stride + a) * width + q * stride + c) * channels;
+            for (let o = 0; o < channels; o++) {
+              const at = ((a * size + c) * channels + o) * inputs;
+              let sum = 0;
+              for (let i = 0; i < inputs; i++) sum += w[at + i] * x[from + i];
+              out[to + o] += sum;
+            }
+          }
+        }
+        for (let i = 0; i < out.length; i++) out[i] += b[i % b.length];
+        return out;
+      };
+    },
+    maxout_convolution({ kernel, bias, in_shape, out_shape, pieces, padding, pool_size, pool_stride }) {
+      const [w, b] = [decoded(kernel), decoded(bias)];
+      const [size, , inputs, filters] = kernel.shape;
+      const [height, width] = in_shape;
+      const [rows, columns] = [height, width].map((n) => n + 2 * padding - size + 1);
+      const channels = filters / pieces;
+      return (x) => {
+        const units = new Float32Array(rows * columns * channels);
+        const sums = new Float64Array(filters);
+        for (let p = 0; p < rows; p++) for (let q = 0; q < columns; q++) {
+          const biases = b.length === filters ? 0 : (p * columns + q) * filters;
+          for (let f = 0; f < filters; f++) sums[f] = b[biases + f];
+          for (let a = 0; a < size; a++) for (let c = 0; c < size; c++) {
+            const [y, z] = [p + a - padding, q + c - padding];
+            if (y < 0 || y >= height || z < 0 || z >= width) continue;
+            for (let i = 0; i < inputs; i++) {
+              const value = x[(y * width + z) * inputs + i];
+              if (value === 0) continue;
+              const at = ((a * size + c) * inputs + i) * filters;
+              for (let f = 0; f < filters; f++) sums[f] += value * w[at + f];
+            }
+          }
+          units.set(largest(sums, pieces, channels), (p * columns + q) * channels);
+        }
+        const [high, wide] = out_shape;
+        const out = new Float32Array(high * wide * channels).fill(-Infinity);
+        for (let p = 0; p < high; p++) for (let q = 0; q < wide; q++) {
+          const to = (p * wide + q) * channels;
+          const [bottom, right] = [Math.min(rows, p * pool_stride + pool_size),
+            Math.min(columns, q * pool_stride + pool_size)];
+          for (let y = p * pool_stride; y < bottom; y++) for (let z = q * pool_stride; z < right; z++) {
+            const from = (y * columns + z) * channels;
+            for (let c = 0; c < channels; c++) {
+              if (units[from + c] > out[to + c]) out[to + c] = units[from + c];
+            }
+          }
+        }
+        return out;
+      };
+    },
+  };
+  function affine(w, b, x) {
+    const [outputs, inputs] = [b.length, x.length];
+    const out = new Float32Array(outputs);
+    for (let o = 0; o < outputs; o++) {
+      const at = o * inputs;
+      let sum = b[o];
+      for (let i = 0; i < inputs; i++) sum += w[at + i] * x[i];
+      out[o] = sum;
+    }
+    return out;
+  }
+  function largest(values, pieces, units) {
+    const out = values.slice(0, units);
+    for (let p = 1; p < pieces; p++) for (let u = 0; u < units; u++) {
+      const value = values[p * units + u];
+      if (value > out[u]) out[u] = value;
+    }
+    return out;
+  }
+  function player(layers) {
+    const functions = layers.map((layer) => kinds[layer.kind](layer));
+    return (x) => functions.reduce((value, layer) => layer(value), Float32Array.from(x));
+  }
+  const generate = player(data.generator);
+  const discriminate = data.discriminator
+    ? ((judge) => (x) => activations.sigmoid(judge(x)[0]))(player(data.discriminator)) : null;
+
+  // --- Examples as pixels.
+  const [height, width, channels = 1] = data.shape;
+  const shown = (v) => {
+    const part = data.gcn ? 0.5 + 0.5 * v / data.largest : v;
+    return Math.round(255 * Math.min(1, Math.max(0, part)));
+  };
+  function paint(image, example, left = 0) {
+    for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) {
+      const to = 4 * (y * image.width + left + x);
+      for (let c = 0; c < 3; c++) {
+        image.data[to + c] = shown(example[(y * width + x) * channels + (channels === 3 ? c : 0)]);
+      }
+      image.data[to + 3] = 255;
+    }
+    return image;
+  }
+  function canvas(selector, rows = 1, gap = 0) {
+    const made = find(selector);
+    [made.width, made.height] = [width, height].map((size) => rows * (size + gap) - gap);
+    return made.getContext("2d", { willReadFrequently: true });
+  }
+  const sample = canvas(".sample");
+  const neighbour = data.training ? canvas(".nearest") : null;
+
+  // --- Training images, which went through what G's examples are like.
+  let images = null;
+  function normalised(image) {
+    if (!data.gcn) return image.map((v) => v / 255);
+    const mean = image.reduce((sum, v) => sum + v, 0) / image.length;
+    const centred = image.map((v) => v - mean);
+    const norm = Math.sqrt(centred.reduce((sum, v) => sum + v * v, 0));
+    return centred.map((v) => 55 * v / (norm < 1e-8 ? 1 : norm));
+  }
+  async function readImages() {
+    const picture = new Image();
+    picture.src = data.training.picture;
+    await picture.decode();
+    const sheet = document.createElement("canvas");
+    [sheet.width, sheet.height] = [picture.width, picture.height];
+    const context = sheet.getContext("2d", { willReadFrequently: true, colorSpace: "srgb" });
+    context.drawImage(picture, 0, 0);
+    const pixels = context.getImageData(0, 0, sheet.width, sheet.height).data;
+    const columns = sheet.width / width;
+    return Array.from({ length: data.training.count }, (_, n) => {
+      const image = new Float32Array(height * width * channels);
+      const [top, left] = [Math.floor(n / columns) * height, n % columns * width];
+      for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) for (let c = 0; c < channels; c++) {
+        image[(y * width + x) * channels + c] = pixels[4 * ((top + y) * sheet.width + left + x) + c];
+      }
+      return normalised(image);
+    });
+  }
+  function nearest(example) {
+    let [found, best] = [-1, Infinity];
+    images.forEach((image, n) => {
+      let squared = 0;
+      for (let i = 0; i < image.length && squared < best; i++) squared += (image[i] - example[i]) ** 2;
+      if (squared < best) [found, best] = [n, squared];
+    });
+    return [found, Math.sqrt(best)];
+  }
+
+  // --- z: a draw in the middle of a plane along two directions.
+  const { kind, size } = data.prior;
+  const normal = () => Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
+  const vector = (component) => Float32Array.from({ length: size }, component);
+  const norm = (v) => Math.sqrt(v.reduce((sum, x) => sum + x * x, 0));
+  const most = kind === "uniform" ? Math.sqrt(3) : kind === "normal" ? 3 : 1;
+  function inSupport(z) {
+    if (kind === "uniform") return z.map((x) => Math.min(most, Math.max(-most, x)));
+    if (kind === "spherical") { const length = norm(z) || 1; return z.map((x) => x / length); }
+    return z;
+  }
+  const draw = () => kind === "uniform" ? vector(() => most * (2 * Math.random() - 1))
+    : inSupport(vector(normal));
+  const reach = 0.9 * (kind === "spherical" ? 1 : Math.sqrt(size));
+  function directions() {
+    const first = vector(normal);
+    const second = vector(normal);
+    const part = first.reduce((sum, x, i) => sum + x * second[i], 0) / norm(first) ** 2;
+    const across = size > 1 ? second.map((x, i) => x - part * first[i]) : second;
+    return [first, across].map((v) => { const length = norm(v); return v.map((x) => reach * x / length); });
+  }
+  let [base, along, a, b] = [draw(), directions(), 0, 0];
+  const point = (a, b) => inSupport(base.map((x, i) => x + a * along[0][i] + b * along[1][i]));
+  let z = base;
+
+  // --- What is shown.
+  let verdictTimer = null;
+  function show() {
+    const example = generate(z);
+    sample.putImageData(paint(sample.createImageData(width, height), example), 0, 0);
+    clearTimeout(verdictTimer);
+    verdictTimer = setTimeout(() => judge(example), 30);
+    for (const { input, output, component } of sliders) {
+      input.value = z[component];
+      output.textContent = z[component].toFixed(2);
+    }
+  }
+  function judge(example) {
+    if (discriminate) {
+      const verdict = discriminate(example);
+      find(".verdict output").textContent = verdict.toFixed(3);
+      find("meter").value = verdict;
+    }
+    if (images) {
+      const [n, distance] = nearest(example);
+      neighbour.putImageData(paint(neighbour.createImageData(width, height), images[n]), 0, 0);
+      find(".distance").textContent = distance.toPrecision(3);
+    }
+  }
+
+  // The plane: samples at its points, drawn a row at a time; the one in the middle is the draw.
+  const weights = data.generator.reduce((sum, { weight, kernel }) =>
+    sum + (weight || kernel ? (weight || kernel).shape.reduce((n, m) => n * m, 1) : 0), 0);
+  const cells = weights > 5e6 ? 5 : 7;
+  const plane = find(".plane");
+  const gap = Math.max(1, Math.floor(width / 14));
+  const map = canvas(".plane canvas", cells, gap);
+  const mark = plane.querySelector("span");
+  const middle = (cells - 1) / 2;
+  let planeTimer = null;
+  function drawPlane(row = 0) {
+    clearTimeout(planeTimer);
+    const image = map.createImageData(map.canvas.width, height);
+    for (let column = 0; column < cells; column++) {
+      const example = generate(point((column - middle) / middle, (row - middle) / middle));
+      paint(image, example, column * (width + gap));
+    }
+    map.putImageData(image, 0, row * (height + gap));
+    if (row + 1 < cells) planeTimer = setTimeout(drawPlane, 0, row + 1);
+  }
+  function move(newA, newB) {
+    [a, b] = [newA, newB].map((v) => Math.min(1, Math.max(-1, v)));
+    mark.style.left = `${100 * (middle + 0.5 + a * middle) / cells}%`;
+    mark.style.top = `${100 * (middle + 0.5 + b * middle) / cells}%`;
+    z = point(a, b);
+    show();
+  }
+  function centre(newBase, wait = 0) {
+    base = newBase;
+    move(0, 0);
+    clearTimeout(planeTimer);
+    planeTimer = setTimeout(drawPlane, wait);
+  }
+  let [frame, wanted] = [null, null];
+  function dragged(event) {
+    const box = plane.getBoundingClientRect();
+    wanted = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height]
+      .map((part) => (part * cells - 0.5 - middle) / middle);
+    frame ??= requestAnimationFrame(() => { frame = null; move(...wanted); });
+  }
+  plane.addEventListener("pointerdown", (event) => {
+    plane.setPointerCapture(event.pointerId);
+    dragged(event);
+  });
+  plane.addEventListener("pointermove", (event) => { if (event.buttons) dragged(event); });
+  plane.addEventListener("keydown", (event) => {
+    const step = { ArrowLeft: [-0.1, 0], ArrowRight: [0.1, 0], ArrowUp: [0, -0.1], ArrowDown: [0, 0.1] };
+    if (!(event.key in step)) return;
+    event.preventDefault();
+    move(a + step[event.key][0], b + step[event.key][1]);
+  });
+
+  // Sliders: of the components that the first layer weighs most; of all when they are asked for.
+  const sliders = [];
+  function slider(component, place) {
+    const label = document.createElement("label");
+    const [input, output] = [document.createElement("input"), document.createElement("output")];
+    Object.assign(input, { type: "range", min: -most, max: most, step: 0.01 });
+    label.append(`z${component + 1}`, input, output);
+    place.append(label);
+    input.addEventListener("input", () => {
+      const moved = z.slice();
+      moved[component] = input.value;
+      centre(inSupport(moved), 150);
+    });
+    sliders.push({ input, output, component });
+  }
+  function byWeight() {
+    const first = data.generator.find(({ kind }) => kind === "dense");
+    const sums = new Float64Array(size);
+    if (first) decoded(first.weight).forEach((w, i) => { sums[i % size] += w * w; });
+    return [...sums.keys()].sort((i, j) => sums[j] - sums[i]);
+  }
+  byWeight().slice(0, 8).forEach((component) => slider(component, find(".components")));
+  find("details").addEventListener("toggle", () => {
+    for (let c = 0; c < size; c++) slider(c, find(".all"));
+    show();
+  }, { once: true });
+  find(".draw").addEventListener("click", () => centre(draw()));
+  find(".turn").addEventListener("click", () => { along = directions(); centre(z); });
+
+  const kept = "advnets " + location.pathname;
+  if (document.getElementById("refresh")) {  // the page is read again: go on where it was
+    try {
+      const stored = JSON.parse(sessionStorage.getItem(kept));
+      if (stored && stored.base.length === size) {
+        [base, along] = [Float32Array.from(stored.base), stored.along.map((v) => Float32Array.from(v))];
+        [a, b] = [stored.a, stored.b];
+      }
+      window.addEventListener("pagehide", () => sessionStorage.setItem(kept, JSON.stringify(
+        { base: [...base], along: along.map((v) => [...v]), a, b })));
+    } catch { /* the browser keeps nothing of pages from files */ }
+  }
+  move(a, b);
+  drawPlane();
+  const ready = data.training ? readImages().then((read) => {
+    images = read;
+    show();
+  }) : Promise.resolve();
+  // For a console: the functions of the page.
+  window.latent = { generate, discriminate, nearest, decoded, show: centre, draw, ready };
+})();

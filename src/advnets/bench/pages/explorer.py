@@ -1,0 +1,152 @@
+"""The latent explorer: what a page needs to compute G and D in a browser."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import Float
+
+import advnets
+from advnets import _pages
+from advnets.bench import frames
+from advnets.bench.pages import layers
+from advnets.bench.pages.layers import Layer, NotExported, Precision
+from advnets.bench.pages.players import Found
+from advnets.bench.settings import Settings
+from advnets.bench.watching import pictured
+from advnets.players import _thaw, inputs_taken
+from advnets.priors import Normal, Prior, Spherical, Uniform
+
+# A page is at most so large, in characters, unless it is asked for.
+LARGEST_PAGE = 10_000_000
+# The most that a page which is asked for may be: what a browser still opens.
+LARGEST_OF_ALL = 250_000_000
+# Draws on which the rounding of weights is measured, and the scale of pictures taken.
+DRAWS = 64
+# The precisions of G's and D's weights, the best first.
+PRECISIONS: tuple[tuple[Precision, Precision], ...] = (
+    ("float32", "float32"),
+    ("float16", "float16"),
+    ("float16", "int8"),
+    ("int8", "int8"),
+)
+PRIORS: dict[type[Prior], str] = {Uniform: "uniform", Normal: "normal", Spherical: "spherical"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Explorer:
+    """What a page is given to compute a generator.
+
+    Attributes:
+        data: what its script reads.
+        notes: what there is to say of it, a sentence each.
+    """
+
+    data: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+def explorer(folder: Path, found: Found, settings: Settings, *, budget: int) -> Explorer:
+    """Makes a generator, and its discriminator, ready for a page.
+
+    Args:
+        folder: the run's, where its sheet of training images is.
+        found: the players.
+        settings: the run's.
+        budget: the most characters that weights may take in the page.
+
+    Returns:
+        The explorer.
+
+    Raises:
+        NotExported: if a page can't compute the generator, or has no room for it.
+    """
+    model = found.model
+    _check(model)
+    generator, discriminator = _thaw(model.generator), _thaw(found.discriminator)
+    latents = _draws(model.prior)
+    of_g = layers.export(generator, (model.prior.size,), noise=True)
+    shape = jax.eval_shape(generator, latents[0]).shape
+    of_d = [] if discriminator is None else layers.export(discriminator, shape)
+    in_g, in_d = _precisions(folder, of_g, of_d, budget)
+    whole, gcn = in_g == in_d == "float32", settings.preprocessing == "gcn"
+    examples = latents if whole and not gcn else _apply(generator, latents)
+    g_note = f"G is that {found.of_model}, its weights in {in_g}"
+    if in_g != "float32":
+        show = pictured(settings, DRAWS)
+        computed = _apply(layers.rounded(generator, in_g), latents)
+        moved = float(abs(show(computed) - show(examples)).max())
+        g_note += (
+            f", which moves a pixel by {255 * moved:.2g} of 255 grey levels at most ({DRAWS} "
+            "draws, against JAX)"
+        )
+    d_note = f"D is not shown: {found.of_discriminator}"
+    if discriminator is not None:
+        d_note = f"D is that {found.of_discriminator}, without dropout, its weights in {in_d}"
+        if in_d != "float32":
+            both = (discriminator, layers.rounded(discriminator, in_d))
+            of_both = (_apply(d, examples) for d in both)
+            before, after = map(jax.nn.sigmoid, of_both)
+            d_note += f", which moves D(x) by {float(abs(after - before).max()):.2g} at most"
+    notes = [g_note, d_note]
+    data: dict[str, Any] = {
+        "generator": layers.as_json(of_g, in_g),
+        "discriminator": layers.as_json(of_d, in_d) or None,
+        "shape": list(shape),
+        "prior": {"kind": PRIORS[type(model.prior)], "size": model.prior.size},
+        "gcn": gcn,
+        "largest": (float(abs(examples).max()) or 1.0) if gcn else None,
+        "training": None,
+    }
+    count = frames.sheet_count(folder, shape)
+    if count:
+        sheet = _pages.picture((folder / frames.SHEET).read_bytes())
+        data["training"] = {"picture": sheet, "count": count}
+        notes.append(f"Neighbours are looked for among {count:,} of the training images")
+    return Explorer(data, tuple(notes))
+
+
+def _check(model: Any) -> None:
+    """Refuses what is no generator of z alone."""
+    if model is None:
+        raise NotExported("there is no model yet")
+    if not isinstance(model, advnets.Model):
+        raise NotExported(f"its model is a {type(model).__name__}, not a generator with a prior")
+    if model.condition is not None or inputs_taken(model.generator)[0] > 1:
+        raise NotExported("its generator takes a condition beside z")
+    if type(model.prior) not in PRIORS:
+        raise NotExported(f"a page can't draw from its prior, {type(model.prior).__name__}")
+
+
+def _precisions(
+    folder: Path, of_g: Sequence[Layer], of_d: Sequence[Layer], budget: int
+) -> tuple[Precision, Precision]:
+    """The best precisions of the weights of G and D for which a page has room."""
+    for in_g, in_d in PRECISIONS:
+        needed = layers.size(of_g, in_g) + layers.size(of_d, in_d)
+        if needed <= budget:
+            return in_g, in_d
+    raise NotExported(
+        f"its weights take {needed / 1e6:,.0f} MB even at a byte each; python -m advnets.bench "
+        f"explore {folder} makes a page of their own"
+    )
+
+
+def _draws(prior: Prior) -> Float[np.ndarray, " draws size"]:
+    """Draws from a prior, without a program of JAX's."""
+    rng, shape = np.random.default_rng(0), (DRAWS, prior.size)
+    if isinstance(prior, Uniform):
+        return rng.uniform(-(3**0.5), 3**0.5, shape).astype(np.float32)
+    normal = rng.standard_normal(shape).astype(np.float32)
+    if isinstance(prior, Spherical):
+        normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+    return normal
+
+
+@eqx.filter_jit
+def _apply(player: Any, inputs: Any) -> Any:
+    return jax.vmap(player)(inputs)

@@ -1,0 +1,235 @@
+"""What there is to show of a run, from its folder alone."""
+
+import dataclasses
+import shlex
+from pathlib import Path
+from typing import Any
+
+from advnets.bench import frames, results
+from advnets.bench.benchmark import Benchmark
+from advnets.bench.catalogue import BENCHMARKS
+from advnets.bench.folders import CONFIG, METRICS, RESULTS, flat, progress, read_config
+from advnets.bench.results import Config, Json, Result
+
+# Of a longer run, curves have so many points.
+MOST_POINTS = 500
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """A run as it is on disk.
+
+    Attributes:
+        folder: its folder.
+        config: its settings.
+        result: what it came to, once it is done.
+        rows: its metrics, a row for each epoch.
+        epochs: the epochs that it has behind it.
+        frames: the pictures of its samples, by epoch.
+        benchmark: that of its name, if there is one.
+        live: whether the page is written anew while the run goes on.
+        explores: whether the page may have an explorer.
+    """
+
+    folder: Path
+    config: Config
+    result: Result | None
+    rows: list[dict[str, Any]]
+    epochs: int
+    frames: dict[int, Path]
+    benchmark: Benchmark | None
+    live: bool = False
+    explores: bool = True
+
+    @property
+    def finished(self) -> bool:
+        """Whether the result is that of all the epochs."""
+        return self.result is not None and self.epochs <= self.result.epochs
+
+    @property
+    def wanted(self) -> int:
+        """The epochs that the run is to have."""
+        second = self.config.recipe.get("second_stage") or {}
+        return int(second.get("epochs") or self.config.recipe.get("epochs") or 0)
+
+    @property
+    def name(self) -> str:
+        """The run in words."""
+        return f"{self.config.benchmark}, seed {self.config.seed}"
+
+    def picture(self, name: str) -> bytes | None:
+        """A picture that the run has left, if it has."""
+        path = self.folder / name
+        return path.read_bytes() if path.is_file() else None
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things in words, such as `1 epoch`.
+
+    Args:
+        number: how many.
+        noun: what one of them is called.
+
+    Returns:
+        Number and noun.
+
+    Example:
+        >>> from advnets.bench.pages.reading import counted
+        >>> counted(1200, "epoch")
+        '1,200 epochs'
+    """
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def see(folder: Path, *, live: bool = False, explores: bool = True) -> Seen:
+    """Reads a run's folder.
+
+    Args:
+        folder: the run's.
+        live: whether the run goes on.
+        explores: whether the page may have an explorer.
+
+    Returns:
+        What there is.
+
+    Raises:
+        FileNotFoundError: if it holds no run.
+        ValueError: if a file of the run is damaged.
+    """
+    if not (folder / CONFIG).is_file():
+        raise FileNotFoundError(f"{folder} holds no run; name the folder of one")
+    config = read_config(folder)
+    result = None
+    if (folder / RESULTS).exists():
+        result = results.read(folder / RESULTS, Result)
+    rows = _rows(folder / METRICS)
+    return Seen(
+        folder=folder,
+        config=config,
+        result=result,
+        rows=rows,
+        epochs=max(progress(folder)[1], len(rows) if live else 0),
+        frames=frames.frames(folder),
+        benchmark=BENCHMARKS.get(config.benchmark),
+        live=live,
+        explores=explores,
+    )
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    lines = path.read_bytes().rpartition(b"\n")[0].splitlines()
+    return [
+        results.decode(line, dict[str, Any], f"{path}, line {number},")
+        for number, line in enumerate(lines, start=1)
+    ]
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """The folders of the runs that were trained together in a folder; none of a single run's.
+
+    Args:
+        folder: the folder.
+
+    Returns:
+        Theirs, in order of learning rate and seed.
+
+    Raises:
+        FileNotFoundError: if it holds no run.
+        ValueError: if its `config.json` is damaged.
+    """
+    if not (folder / CONFIG).is_file():
+        raise FileNotFoundError(f"{folder} holds no run; name the folder of one")
+    if read_config(folder).seeds is None:
+        return []
+    found = [path.parent for path in folder.glob(f"*/{CONFIG}")]
+
+    def order(own: Path) -> tuple[float, int]:
+        config = read_config(own)
+        return float(config.recipe.get("learning_rate") or 0), config.seed
+
+    return sorted(found, key=order)
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """A setting of a run beside that of its benchmark.
+
+    Attributes:
+        name: its name, such as `generator.hidden_sizes`.
+        value: the run's.
+        usual: the benchmark's, or None where there is no such benchmark.
+        differs: whether they differ.
+    """
+
+    name: str
+    value: Json
+    usual: Json
+    differs: bool
+
+
+def settings_of(seen: Seen) -> tuple[list[Setting], str]:
+    """A run's settings beside those of its benchmark, the nearest of its presets.
+
+    Args:
+        seen: the run.
+
+    Returns:
+        The settings, in the recipe's order, and the preset: `full`, `quick`, or nothing where
+        there is no such benchmark.
+    """
+    own = flat(seen.config.recipe)
+    if seen.benchmark is None:
+        return [Setting(name, value, None, False) for name, value in own.items()], ""
+    presets = {"full": seen.benchmark.recipe, "quick": seen.benchmark.quick}
+    usual = {name: flat(results.as_json(one)) for name, one in presets.items() if one is not None}
+
+    def differing(preset: str) -> int:
+        return sum(own.get(key) != value for key, value in usual[preset].items())
+
+    preset = min(usual, key=differing)
+    found = [
+        Setting(name, value, usual[preset].get(name), value != usual[preset].get(name))
+        for name, value in own.items()
+    ]
+    return found, preset
+
+
+def command_of(seen: Seen) -> str | None:
+    """The command that makes a run again.
+
+    Args:
+        seen: the run.
+
+    Returns:
+        The command; None if its benchmark has no name, or a setting that no option gives.
+    """
+    settings, preset = settings_of(seen)
+    if seen.benchmark is None:
+        return None
+    words = [seen.benchmark.command]
+    if preset == "quick":
+        words += ["--preset quick"]
+    words += [f"--seed {seen.config.seed}"] if seen.config.seed else []
+    for setting in settings:
+        if not setting.differs:
+            continue
+        option, value = setting.name.replace("_", "-"), setting.value
+        if isinstance(value, bool):
+            words += [f"--{option}" if value else f"--no-{option}"]
+        elif isinstance(value, list) and value and all(isinstance(v, int | float) for v in value):
+            words += [f"--{option} {' '.join(map(str, value))}"]
+        elif isinstance(value, int | float | str) or value is None:
+            words += [f"--{option} {shlex.quote(str(value))}"]
+        else:
+            return None
+    if seen.config.first_stage is not None:
+        words += [f"--first-stage {shlex.quote(seen.config.first_stage.folder)}"]
+    return " ".join(words)
+
+
+def thinned(items: list[Any]) -> list[Any]:
+    """Some of many items, evenly, the last among them."""
+    step = -(-len(items) // MOST_POINTS)
+    return items[::-1][:: max(1, step)][::-1]

@@ -1,0 +1,68 @@
+"""The generator itself, in the browser: z by sliders and on a plane."""
+
+from typing import Any
+
+from advnets.bench.catalogue import system_of
+from advnets.bench.frames import SHEET
+from advnets.bench.pages.explorer import LARGEST_OF_ALL, LARGEST_PAGE, Explorer, explorer
+from advnets.bench.pages.layers import NotExported
+from advnets.bench.pages.players import players
+from advnets.bench.pages.reading import Seen
+from advnets.bench.pages.sections.base import Section
+from advnets.bench.pages.sections.samples import MOST_BYTES
+
+# What a page has beside weights and pictures, in characters.
+TEXT = 200_000
+
+TEMPLATE = """
+{% if data %}
+{% include "explorer.html" %}
+<p class="soft">{{ notes | join(". ") }}.</p>
+{% else %}
+<p class="soft">No explorer: {{ why_not }}.</p>
+{% endif %}
+"""
+
+
+def of_run(seen: Seen, *, alone: bool = False) -> Explorer:
+    """The explorer of a run.
+
+    Args:
+        seen: the run.
+        alone: whether the page has nothing else, and may be as large as a browser can open.
+
+    Returns:
+        It.
+
+    Raises:
+        ValueError: if there can't be one, which the message explains.
+    """
+    system = system_of(seen.config)
+    found = players(seen.folder, seen.config, system, finished=seen.finished)
+    budget = LARGEST_PAGE - TEXT - 4 * _bytes_of_pictures(seen) // 3
+    try:
+        return explorer(seen.folder, found, system.settings, budget=budget)
+    except NotExported:
+        if not alone:
+            raise
+        return explorer(seen.folder, found, system.settings, budget=LARGEST_OF_ALL)
+
+
+def _bytes_of_pictures(seen: Seen) -> int:
+    """About as many bytes as the page's pictures have."""
+    names = (SHEET, "samples.png", "interpolations.png", "memorisation.png")
+    paths = [path for name in names if (path := seen.folder / name).is_file()]
+    of_frames = sum(path.stat().st_size for path in seen.frames.values())
+    return sum(path.stat().st_size for path in paths) + min(MOST_BYTES, of_frames)
+
+
+def _gather(seen: Seen) -> dict[str, Any]:
+    if not seen.explores:
+        return {"data": None, "why_not": f"python -m advnets.bench explore {seen.folder} makes it"}
+    try:
+        return vars(of_run(seen))
+    except (ValueError, OSError) as error:
+        return {"data": None, "why_not": str(error)}
+
+
+SECTION = Section("explorer", "Latent explorer", TEMPLATE, _gather)

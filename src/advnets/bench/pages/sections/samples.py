@@ -1,0 +1,44 @@
+"""Samples over training, from the same latent vectors at every evaluation."""
+
+from typing import Any
+
+from advnets import _pages
+from advnets.bench.pages.reading import Seen, counted
+from advnets.bench.pages.sections.base import Section
+
+# The most bytes of pictures in a page.
+MOST_BYTES = 1_000_000
+
+TEMPLATE = """
+<p class="lead">Fair draws, not chosen. The latent vectors are the same at every epoch.</p>
+{{ parts.slider(frames, "samples after") }}
+"""
+
+
+def frames_of(seen: Seen, most: int = MOST_BYTES) -> list[dict[str, str]]:
+    """The pictures of a run's samples as a page has them, every other one where they are many.
+
+    Args:
+        seen: the run.
+        most: the most bytes.
+
+    Returns:
+        A `label` and a `picture` for each.
+    """
+    epochs = list(seen.frames)
+    while len(epochs) > 1 and sum(seen.frames[e].stat().st_size for e in epochs) > most:
+        epochs = epochs[::-1][::2][::-1]  # with the last one
+    return [
+        {
+            "label": counted(epoch, "epoch"),
+            "picture": _pages.picture(seen.frames[epoch].read_bytes()),
+        }
+        for epoch in epochs
+    ]
+
+
+def _gather(seen: Seen) -> dict[str, Any] | None:
+    return {"frames": frames_of(seen)} if seen.frames else None
+
+
+SECTION = Section("samples", "Samples over training", TEMPLATE, _gather)

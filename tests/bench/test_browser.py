@@ -1,0 +1,270 @@
+"""The pages in a headless Chromium: they fit, complain of nothing, and compute what JAX does."""
+
+import functools
+import os
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from helpers.players import FOUND, SETTINGS, applied, draws, with_sheet
+from helpers.seams import page_of
+
+from advnets import bench, verify
+from advnets.bench import pages
+from advnets.bench.pages import layers
+from advnets.bench.pages.explorer import PRECISIONS, explorer
+from advnets.bench.watching import pictured
+from advnets.verify import report
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+WIDTHS = (1280, 390)
+# A claim that is checked in no time.
+RUN = "thm1-disjoint"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    # The superuser's Chromium has no sandbox; containers have little shared memory.
+    options = ["--disable-dev-shm-usage", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=CHROMIUM, args=options)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def opened(browser):
+    """Opens a file; what the page complains of, or asks for, is kept in its `said`."""
+    tabs = []
+
+    def open_file(path, width=1280, **options):
+        page = browser.new_page(viewport={"width": width, "height": 800}, **options)
+        page.said = []
+        page.on("console", lambda message: page.said.append(message.text))
+        page.on("pageerror", lambda error: page.said.append(str(error)))
+        page.on(
+            "request",
+            lambda request: (
+                request.url.startswith(("file:", "data:")) or page.said.append(request.url)
+            ),
+        )
+        page.set_default_timeout(10_000)
+        page.goto(path.as_uri())
+        tabs.append(page)
+        return page
+
+    yield open_file
+    for page in tabs:
+        page.close()
+
+
+@pytest.fixture(scope="module")
+def explored(tmp_path_factory):
+    """Pages with an explorer: of a kind of players, and precisions of G's and D's weights."""
+
+    @functools.cache
+    def write(kind, precisions):
+        folder = tmp_path_factory.mktemp(kind)
+        found = FOUND[kind]()
+        shape = applied(found.model.generator, draws(found)).shape[1:]
+        with_sheet(folder, shape)
+        of_g = layers.export(found.model.generator, (found.model.prior.size,))
+        of_both = of_g, layers.export(found.discriminator, shape)
+        budget = sum(layers.size(*pair) for pair in zip(of_both, precisions, strict=True))
+        made = explorer(folder, found, SETTINGS[kind], budget=budget)
+        (folder / "explore.html").write_text(page_of(made))
+        return folder / "explore.html", made
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def written(finished, explored, tmp_path_factory):
+    """A page of each kind."""
+    folder = tmp_path_factory.mktemp("written")
+    run = shutil.copytree(finished, folder / "a-run-whose-name-is-longer-than-a-telephone-is-wide")
+    (run / "results.json").unlink()
+    left_out = [claim for claim in [*verify.CLAIMS.values()][::4] if claim.id != RUN]
+    outcomes = [verify.registry.Outcome(claim, "not run", "it is long") for claim in left_out]
+    outcomes.append(verify.run_claim(verify.CLAIMS[RUN]))
+    report.write(folder, outcomes, {})
+    return {
+        "report": finished / "report.html",
+        "unfinished": pages.write_report(run, live=True),
+        "comparison": pages.write_comparison([finished, run], folder / "comparison.html"),
+        "claims": folder / "report.html",
+        "explorer": explored("convolutional", PRECISIONS[0])[0],
+    }
+
+
+@pytest.mark.parametrize("name", ["report", "unfinished", "comparison", "claims", "explorer"])
+def test_a_page_fits_and_complains_of_nothing(opened, written, name):
+    page = opened(written[name], WIDTHS[0], color_scheme="dark")
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        wide = """[...document.querySelectorAll("main *")].filter((one) => !one.closest(".scroll")
+            && one.getBoundingClientRect().right > innerWidth + 1).map((one) => one.outerHTML)"""
+        assert not page.evaluate(wide)
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(22, 24, 27)"
+    assert not page.said
+
+
+def test_the_slider_shows_other_samples(opened, written):
+    page = opened(written["report"])
+    figure = page.locator(".frames")
+    image, said = figure.locator("img"), figure.locator("output")
+    assert said.text_content() == "4 epochs"
+    last = image.get_attribute("src")
+    figure.locator("input").fill("0")
+    assert said.text_content() == "2 epochs"
+    assert image.get_attribute("src") != last
+    figure.locator("button").click()
+    said.get_by_text("4 epochs").wait_for()
+    assert image.get_attribute("src") == last
+
+
+PIXELS = """(selector) => {
+    const canvas = document.querySelector(selector);
+    return [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data];
+}"""
+
+
+def soon(page, condition):
+    """Whether something holds within a few seconds."""
+    return any(condition() or page.wait_for_timeout(50) for _ in range(200))
+
+
+def test_the_plane_and_the_components_move_the_sample(opened, written):
+    page = opened(written["explorer"])
+    page.evaluate("latent.ready")
+
+    def seen():
+        return page.evaluate(PIXELS, ".sample")
+
+    first, plane = seen(), page.locator(".plane")
+    box = plane.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 5, box["y"] + 5)
+    page.mouse.up()
+    page.locator(".plane span[style*='left: 7.1']").wait_for()
+    corner = seen()
+    assert corner != first
+    # The plane's picture has, in that corner, the same sample.
+    height, width = 9, 7
+    size = (7 * (height + 1) - 1, 7 * (width + 1) - 1, 4)
+
+    def plane_seen():
+        return np.reshape(page.evaluate(PIXELS, ".plane canvas"), size)
+
+    def drawn():
+        return (plane_seen()[:height, :width] == np.reshape(corner, (height, width, 4))).all()
+
+    assert soon(page, drawn)
+    assert soon(page, lambda: plane_seen()[-1].any())
+    plane.press("ArrowRight")
+    moved = seen()
+    assert moved != corner
+    page.locator(".components input").first.fill("2.5")
+    assert seen() != moved
+    assert soon(page, lambda: not drawn())  # around another middle
+    for button in (".draw", ".turn"):
+        before, around = seen(), plane_seen()
+        page.locator(button).click()
+        assert (seen() != before) == (button == ".draw")
+        assert soon(page, lambda around=around: (plane_seen() != around).any())
+    every = page.locator(".components.all input")
+    assert every.count() == 0
+    page.locator(".explorer summary").click()
+    assert soon(page, lambda: every.count() == 5)
+    assert not page.said
+
+
+@pytest.mark.parametrize(
+    ("kind", "precisions"),
+    [
+        ("dense", PRECISIONS[0]),
+        ("dense", PRECISIONS[2]),
+        ("dense", PRECISIONS[3]),
+        ("convolutional", PRECISIONS[0]),
+    ],
+)
+def test_the_browser_computes_what_jax_does(opened, explored, kind, precisions):
+    path, made = explored(kind, precisions)
+    found = FOUND[kind]()
+    page = opened(path)
+    page.evaluate("latent.ready")
+    latents = draws(found)[:16]
+    rounded = [
+        layers.rounded(player, precision)
+        for player, precision in zip(
+            (found.model.generator, found.discriminator), precisions, strict=True
+        )
+    ]
+    examples = applied(rounded[0], latents)
+    run = """(zs) => zs.map((z) => { const x = latent.generate(z);
+        return [[...x], latent.discriminate(x), latent.nearest(x)]; })"""
+    theirs, verdicts, neighbours = zip(*page.evaluate(run, latents.tolist()), strict=True)
+    theirs = np.reshape(theirs, examples.shape)
+    np.testing.assert_allclose(theirs, examples, atol=1e-5)
+    ours = jax.nn.sigmoid(applied(rounded[1], examples)).ravel()
+    np.testing.assert_allclose(verdicts, ours, atol=1e-5)
+    # What is on the canvas, beside the picture of JAX's own example.
+    whole = applied(found.model.generator, latents)
+    picture = np.array(pictured(SETTINGS[kind], 16)(whole))
+    if made.data["largest"]:
+        picture = (0.5 + 0.5 * np.asarray(whole) / made.data["largest"]).clip(0, 1)
+    moved = float(made.notes[0].partition("by ")[2].partition(" ")[0] or 0)
+    for number in range(3):
+        page.evaluate("(z) => latent.show(Float32Array.from(z))", latents[number].tolist())
+        shape = (*picture.shape[1:3], 4)
+        canvas = np.reshape(page.evaluate(PIXELS, ".sample"), shape)[..., :3]
+        expected = 255 * picture[number].reshape(*shape[:2], -1)
+        assert abs(canvas - expected).max() <= 1 + moved
+    train = with_sheet(path.parent / "..", picture.shape[1:])[:25]
+    unlike = bench.protocol.on_host(SETTINGS[kind].preprocessing)(train).reshape(1, 25, -1)
+    distances = np.linalg.norm(unlike - np.asarray(examples).reshape(16, 1, -1), axis=2)
+    assert [n for n, _ in neighbours] == distances.argmin(axis=1).tolist()
+    np.testing.assert_allclose([d for _, d in neighbours], distances.min(axis=1), rtol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
+def test_the_browser_reads_numbers_as_they_were_written(opened, explored, precision):
+    page = opened(explored("dense", PRECISIONS[0])[0])
+    scales = np.logspace(-9, 5, 60, dtype=np.float32)[:, None]  # as small as float16 has no more
+    array = scales * np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
+    encoded = layers.encode(array, precision)
+    read = page.evaluate("(array) => [...latent.decoded(array)]", encoded)
+    np.testing.assert_array_equal(np.float32(read), layers.decode(encoded).ravel())
+
+
+def test_a_report_of_a_run_that_goes_on_is_read_again(browser, written):
+    page = browser.new_page()
+    page.clock.install()
+    page.goto(written["unfinished"].as_uri())
+    page.evaluate("window.before = true")
+    page.clock.run_for(11_000)
+    page.wait_for_load_state()
+    assert page.evaluate("window.before") is None
+    page.locator("#refresh").uncheck()
+    page.evaluate("window.before = true")
+    page.clock.run_for(60_000)
+    assert page.evaluate("window.before")
+    page.close()
+
+
+def test_claims_are_filtered(opened, written):
+    page = opened(written["claims"])
+    shown = page.locator("section:visible")
+    assert shown.count() == page.locator("section").count() > 5
+    page.locator("#text").fill("THM1-disjoint theorem")
+    assert shown.count() == 1
+    page.locator("#text").fill("")
+    page.locator("input[value='not run']").uncheck()
+    assert shown.evaluate_all("all => all.map((one) => one.id)") == [RUN]
+    assert page.locator("#shown").text_content() == "1 shown"
