@@ -58,5 +58,5 @@ def test_no_images_are_normalised_to_none():
 
 def test_lines_of_what_is_no_array_are_refused_in_a_sentence():
     model = advnets.Model(lambda z: (z, 2 * z), advnets.priors.Uniform(2))
-    with pytest.raises(TypeError, match="must give a floating-point JAX array .* a tuple of 2"):
+    with pytest.raises(TypeError, match=r"must give a floating-point JAX array .* a tuple of 2"):
         model.interpolate(KEY, lines=3, steps=4)
