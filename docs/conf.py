@@ -46,7 +46,10 @@ html_css_files = ["tables.css"]
 nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!advnets\.).*"),
-    (r"py:class", r"advnets\.(bench\.results\.Read|model_files\.T)"),  # type variables
+    (
+        r"py:class",
+        r"advnets\.(bench\.results\.Read|model_files\.T|players\.[DG])",
+    ),  # type variables
 ]
 
 autodoc_member_order = "bysource"

@@ -5,22 +5,24 @@ never printed: a list of a million numbers takes as long as one of two.
 """
 
 import contextlib
+import dataclasses
 import functools
 import inspect
 import os
 import re
 import reprlib
+import sys
 import types
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, overload
 
-import beartype.door
 import jax
 import jaxtyping
 import numpy as np
-from beartype import BeartypeConf
+from jaxtyping._storage import pop_shape_memo, push_shape_memo  # a context that knows arguments
 
-CONFIGURATION = BeartypeConf(is_pep484_tower=True)
+from advnets import _hook
+
 # jaxtyping's words, where they are not those of a sentence.
 DTYPES = {
     "Float": "floating-point",
@@ -33,72 +35,158 @@ DTYPES = {
     "Num": "numeric",
 }
 
+T = TypeVar("T")
 Function = TypeVar("Function", bound=Callable[..., Any])
+# How many packages are being imported.
+_importing = 0
 
 
-class TypeCheckError(jaxtyping.TypeCheckError, jaxtyping.AnnotationError):
-    """An argument, or what a function gives, of the wrong type or shape; in one sentence.
-
-    It is an `AnnotationError` too since those alone pass through jaxtyping as they are. Of any
-    other, jaxtyping makes a text that holds all arguments in full.
-    """
+class TypeCheckError(jaxtyping.TypeCheckError):
+    """An argument, or what a function gives, of the wrong type or shape; in one sentence."""
 
 
-def of_modules(*names: str) -> contextlib.AbstractContextManager[Any]:
+@contextlib.contextmanager
+def of_modules(*names: str) -> Iterator[None]:
     """Checks the signatures of modules of these names, and of those in them.
 
-    As a context, of the modules that are imported meanwhile; of all from now on otherwise.
+    As a context, of the modules that are imported meanwhile. Nothing that is called meanwhile is
+    checked: it is the modules themselves that call it.
     """
+    global _importing
     if os.environ.get("ADVNETS_TYPECHECK") == "0":
-        return contextlib.nullcontext()
-    return jaxtyping.install_import_hook(names, f"{__name__}.checked")
+        yield
+        return
+    finder = _hook.Finder(names, (__name__, checked.__name__))
+    sys.meta_path.insert(0, finder)
+    _importing += 1
+    try:
+        yield
+    finally:
+        _importing -= 1
+        sys.meta_path.remove(finder)
 
 
-def checked(function: Function) -> Function:
+def of_modules_from_now_on(*names: str) -> None:
+    """Checks the signatures of modules of these names, whenever they are imported."""
+    if os.environ.get("ADVNETS_TYPECHECK") != "0":
+        sys.meta_path.insert(0, _hook.Finder(names, (__name__, checked.__name__)))
+
+
+@overload
+def checked(given: type[T]) -> type[T]: ...
+
+
+@overload
+def checked(given: Function) -> Function: ...
+
+
+def checked(given: Any) -> Any:
     """A function whose arguments and result are checked against its annotations.
 
     Args:
-        function: what jaxtyping's hook makes of a function: one with its signature.
+        given: the function; or a class, of whose instances the fields are checked when it is a
+            dataclass.
 
     Returns:
         The function. It raises a `TypeCheckError` that names the argument, what it has to be, what
-        it is and, for common slips, what to write instead.
+        it is and, for common slips, what to write instead. Of a class, itself.
     """
-    signature = inspect.signature(function)
-    parameters = list(signature.parameters.values())
-    in_order = [p for p in parameters if p.kind <= p.VAR_POSITIONAL]
-    by_name = {p.name: p for p in parameters}
-    of_rest = next((p for p in parameters if p.kind is p.VAR_KEYWORD), None)
-    result_is_checked = _says_something(signature.return_annotation)
+    if isinstance(given, type):
+        made = vars(given).get("__init__")
+        if dataclasses.is_dataclass(given) and not hasattr(made, "__wrapped__") and made:
+            given.__init__ = checked(made)  # type: ignore[method-assign]
+        return given
+    signature: _Signature | None = None
 
-    def arguments(
-        args: tuple[Any, ...], kwargs: dict[str, Any]
+    @functools.wraps(given)
+    def check(*args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        nonlocal signature
+        if _importing:
+            return given(*args, **kwargs)
+        if signature is None:
+            signature = _Signature(given)  # now, as few functions of a package are ever called
+        push_shape_memo(signature.in_shapes(args, kwargs))
+        try:
+            signature.check_arguments(args, kwargs)
+            result = given(*args, **kwargs)
+            signature.check_result(result)
+            return result
+        finally:
+            pop_shape_memo()
+
+    return check
+
+
+class _Signature:
+    """A function's annotations, as they are checked."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self._signature = inspect.signature(function)
+        parameters = [p.replace(annotation=self._resolved(p.annotation)) for p in self._parameters]
+        self._in_order = [p for p in parameters if p.kind <= p.VAR_POSITIONAL]
+        self._by_name = {p.name: p for p in parameters}
+        self._of_rest = next((p for p in parameters if p.kind is p.VAR_KEYWORD), None)
+        self._result = self._resolved(self._signature.return_annotation)
+        annotations = [*(p.annotation for p in parameters), self._result]
+        # Sizes such as " {n}" are those of arguments.
+        self._has_shapes_of_arguments = any("{" in str(one) for one in annotations)
+
+    @property
+    def _parameters(self) -> list[inspect.Parameter]:
+        return list(self._signature.parameters.values())
+
+    def _resolved(self, annotation: Any) -> Any:
+        """An annotation, of which a string is the name of something defined later."""
+        if isinstance(annotation, str):
+            try:
+                annotation = eval(annotation, getattr(self._function, "__globals__", {}))
+            except NameError:
+                return Any
+        return (annotation.__bound__ or Any) if isinstance(annotation, TypeVar) else annotation
+
+    def in_shapes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The arguments that shapes may name."""
+        if not self._has_shapes_of_arguments:
+            return {}
+        bound = self._signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return bound.arguments
+
+    def _annotated(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Iterator[tuple[inspect.Parameter, Any]]:
-        """Those that have an annotation, beside its parameter. That they fit was seen before."""
-        for number, value in enumerate(args):
-            parameter = in_order[min(number, len(in_order) - 1)]  # the last one may be *args
+        """The arguments that have an annotation, beside their parameters.
+
+        Arguments that there are no parameters for are left to the function to refuse.
+        """
+        for number, value in enumerate(args[: self._most()]):
+            parameter = self._in_order[min(number, len(self._in_order) - 1)]  # perhaps *args
             if _says_something(parameter.annotation):
                 yield parameter, value
         for name, value in kwargs.items():
-            named = by_name.get(name, of_rest)
+            named = self._by_name.get(name, self._of_rest)
             if named is not None and _says_something(named.annotation):
                 yield named, value
 
-    @functools.wraps(function)
-    def check(*args: Any, **kwargs: Any) -> Any:
-        for parameter, value in arguments(args, kwargs):
-            if not _is(value, parameter.annotation):
-                beside = [(p, x) for p, x in arguments(args, kwargs) if p is not parameter]
-                raise TypeCheckError(_refusal(function, parameter, value, beside))
-        result = function(*args, **kwargs)
-        if result_is_checked and not _is(result, signature.return_annotation):
-            expected = _expected(signature.return_annotation)
-            raise TypeCheckError(
-                f"{_name(function)} must give {expected}; it gave {_described(result)}"
-            )
-        return result
+    def _most(self) -> int | None:
+        """The most positional arguments; None for any number."""
+        last = self._in_order[-1:]
+        return None if last and last[0].kind is last[0].VAR_POSITIONAL else len(self._in_order)
 
-    return check  # type: ignore[return-value]
+    def check_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        for parameter, value in self._annotated(args, kwargs):
+            if not _is(value, parameter.annotation):
+                beside = [(p, x) for p, x in self._annotated(args, kwargs) if p is not parameter]
+                raise TypeCheckError(_refusal(self._function, parameter, value, beside))
+
+    def check_result(self, result: Any) -> None:
+        if _says_something(self._result) and not _is(result, self._result):
+            raise TypeCheckError(
+                f"{_name(self._function)} must give {_expected(self._result)}; it gave "
+                f"{_described(result)}"
+            )
 
 
 def _says_something(annotation: Any) -> bool:
@@ -106,7 +194,19 @@ def _says_something(annotation: Any) -> bool:
 
 
 def _is(value: Any, annotation: Any) -> bool:
-    return beartype.door.is_bearable(value, annotation, conf=CONFIGURATION)
+    return _tests().is_bearable(value, annotation, conf=_tests().configuration)
+
+
+@functools.cache
+def _tests() -> types.SimpleNamespace:
+    """Beartype, whose import takes as long as that of all else."""
+    import beartype
+    import beartype.door
+
+    return types.SimpleNamespace(
+        is_bearable=beartype.door.is_bearable,
+        configuration=beartype.BeartypeConf(is_pep484_tower=True),
+    )
 
 
 def _name(function: Callable[..., Any]) -> str:
@@ -176,7 +276,7 @@ def _expected(annotation: Any) -> str:
 
 
 def _array(annotation: Any, *, either: bool) -> str:
-    kind, axes = _kind(annotation), annotation.dim_str.split()
+    kind, axes = _kind(annotation), re.sub("[{}]", "", annotation.dim_str).split()
     shape = f"({', '.join(axes)})"
     if kind == "Key":
         return f"typed keys of shape {shape}" if axes else "a typed key"
@@ -192,6 +292,7 @@ def _plain(annotation: Any) -> str:
     if get_origin(annotation) is Literal:
         return "one of " + ", ".join(map(repr, get_args(annotation)))
     name = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    name = re.sub(r"\[[~+-][^]]*\]", "", name)  # of generic classes, what tells types alone
     # Without the modules that names are from.
     return re.sub(r"\b[A-Za-z_][\w.]*\.(?=\w)", "", name)
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from advnets import game
+from advnets import _reprs, game
 from advnets.batches import Batch, length, parts
 from advnets.draws import Draws, discriminator_draws, generator_draws
 from advnets.objectives import GAN, Applied, Costs, Objective
@@ -48,6 +48,10 @@ class State(eqx.Module):
     updates: dict[str, PyTree]
     average: PyTree
     iteration: Int[Array, ""]
+
+    def __repr__(self) -> str:
+        said = [f"{name}={_reprs.network(player)}" for name, player in self.players.items()]
+        return f"State(iteration={self.iteration}, {', '.join(said)})"
 
     @property
     def generator(self) -> PyTree:
@@ -132,7 +136,12 @@ def averaged(players: Players, state: State) -> Players | None:
     return at(players, dataclasses.replace(state, players=at_average))
 
 
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+def _default(field: dataclasses.Field[Any]) -> str:
+    made = field.default_factory
+    return repr(field.default if made is dataclasses.MISSING else made())
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Algorithm(abc.ABC):
     """How players are trained; subclass it to bring your own.
 
@@ -168,6 +177,14 @@ class Algorithm(abc.ABC):
                 f"the average's decay must be at least 0 and below 1; got {self.average} (leave it "
                 "out for no average)"
             )
+
+    def __repr__(self) -> str:
+        said = [
+            f"{field.name}={_reprs.short(getattr(self, field.name))}"
+            for field in dataclasses.fields(self)
+            if repr(getattr(self, field.name)) != _default(field)
+        ]
+        return f"{type(self).__name__}({', '.join(said)})"
 
     @property
     @abc.abstractmethod
@@ -435,7 +452,7 @@ def _descend(
     return optax.apply_updates(params, updates), rule_state
 
 
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Algorithm1(Algorithm):
     """Algorithm 1 as printed: k steps of the discriminator, then one of the generator.
 
@@ -602,7 +619,7 @@ class Algorithm1(Algorithm):
         return dataclasses.replace(state, iteration=state.iteration + 1), info
 
 
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Simultaneous(Algorithm):
     """What the released recipes run: all players move at once.
 

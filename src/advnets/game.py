@@ -184,6 +184,7 @@ class BlendedCost(eqx.Module):
             )
 
     def __call__(self, fake_logits: Float[Array, "*fake"]) -> Float[Array, ""]:
+        """The cost, in nats; a ValueError of no logits."""
         total = self.minimax + self.non_saturating
         return (self.non_saturating / total) * non_saturating_cost(fake_logits) + (
             self.minimax / total
@@ -234,6 +235,7 @@ class ThresholdedCost(eqx.Module):
         _check_margin(self.margin)
 
     def __call__(self, fake_logits: Float[Array, " batch"]) -> Float[Array, ""]:
+        """The cost, in nats; a ValueError of no logits."""
         each = jax.vmap(self.cost)(fake_logits[:, None])
         return _mean(jnp.where(fake_logits < _logit_of_half_plus(self.margin), each, 0))
 
@@ -274,6 +276,7 @@ class LazyDiscriminatorCost(eqx.Module):
     def __call__(
         self, real_logits: Float[Array, " batch"], fake_logits: Float[Array, " batch"]
     ) -> Float[Array, ""]:
+        """The cost, in nats; a ValueError of no logits."""
         threshold = _logit_of_half_plus(self.margin)
         log_d = jax.nn.log_sigmoid(real_logits)
         log_one_minus_d = jax.nn.log_sigmoid(-fake_logits)

@@ -52,9 +52,13 @@ def uniform_range(
         raise ValueError(
             f"the weights' range must be at least 0 and finite in float32; got {weight_range}"
         )
+    _check_sizes(shape)
+    return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
+
+
+def _check_sizes(shape: tuple[int, ...]) -> None:
     if not all(1 <= size < 2**31 for size in shape):
         raise ValueError(f"a layer's sizes must be at least 1 and below 2**31; got {shape}")
-    return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
 
 
 def linear(
@@ -109,7 +113,8 @@ def sparse_normal(
         An array of that shape.
 
     Raises:
-        ValueError: if there are fewer inputs than are to be drawn, or none is.
+        ValueError: if there are fewer inputs than are to be drawn, or none is; if a size is not
+            positive.
 
     Example:
         >>> import jax
@@ -121,6 +126,7 @@ def sparse_normal(
     References:
         `sparse_init` in the released TFD recipe.
     """
+    _check_sizes(shape)
     inputs = shape[1]
     if not 1 <= nonzero <= inputs:
         raise ValueError(
@@ -152,6 +158,10 @@ def sparse_linear(
 
     Returns:
         An `eqx.nn.Linear`, weights of shape `(out_size, in_size)`; all of them are trained.
+
+    Raises:
+        ValueError: if there are fewer inputs than an output starts with, or that number or a size
+            is not positive.
 
     Example:
         >>> import jax

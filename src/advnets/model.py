@@ -1,7 +1,7 @@
 """The model distribution p_g: a generator with the prior of its latent vectors, as one thing."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Generic
 
 import equinox as eqx
 import jax
@@ -9,10 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
+from advnets import _reprs
 from advnets.batches import length
 from advnets.conditions import Condition, check_labels
 from advnets.players import (
-    Player,
+    D,
+    G,
     Players,
     apply,
     classes_taken,
@@ -26,7 +28,7 @@ from advnets.priors import Prior, Uniform
 SAMPLES_PER_CALL = 1000
 
 
-class Model(eqx.Module):
+class Model(eqx.Module, Generic[G]):
     """The distribution p_g of G(z), z drawn from p_z.
 
     Noise inside the generator (dropout, say) is part of the distribution, so it is on in samples.
@@ -49,9 +51,14 @@ class Model(eqx.Module):
         Section 3.
     """
 
-    generator: Player
+    generator: G
     prior: Prior = Uniform()
     condition: Condition | None = None
+
+    def __repr__(self) -> str:
+        condition = "" if self.condition is None else f", condition={_reprs.short(self.condition)}"
+        generator = _reprs.network(self.generator)
+        return f"Model(generator={generator}, prior={self.prior!r}{condition})"
 
     def __call__(self, key: Key[Array, ""], n: int, *condition: PyTree) -> Float[Array, " {n} ..."]:
         """Independent examples, with fresh latent vectors; a pure function.
@@ -265,7 +272,7 @@ class Model(eqx.Module):
         return given
 
 
-def model_of(players: Players) -> Model:
+def model_of(players: Players[G, D]) -> Model[G]:
     """The p_g of some players.
 
     Args:
@@ -289,7 +296,7 @@ def model_of(players: Players) -> Model:
     return Model(players.generator, players.prior, players.condition)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class SampleBlocks:
     """A model's examples in blocks: `blocks[i]` draws one each time it is asked, and keeps nothing.
 
@@ -306,6 +313,10 @@ class SampleBlocks:
     n: int
     block_rows: int
     condition: tuple[PyTree, ...] = ()
+
+    def __repr__(self) -> str:
+        rows = f"{self.n:,} examples, {self.block_rows:,} in a block"
+        return f"SampleBlocks({rows}, of {self.model!r})"
 
     def __len__(self) -> int:
         return self.keys.shape[0]

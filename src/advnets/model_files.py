@@ -22,7 +22,6 @@ import math
 import os
 import stat
 import struct
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -34,7 +33,7 @@ from jaxtyping import PyTree
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from advnets import _files
+from advnets import _files, _warnings
 from advnets._descriptions import (
     DTYPES,
     STATIC,
@@ -132,7 +131,7 @@ def save_last(folder: Path, model: PyTree) -> None:
         try:
             save_model(folder / LAST, model, arrays_only=True)
         except ValueError as error:
-            warnings.warn(f"the model was not saved: {error}", RuntimeWarning, stacklevel=2)
+            _warnings.warn(f"the model was not saved: {error}")
 
 
 @overload

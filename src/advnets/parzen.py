@@ -15,7 +15,6 @@ import math
 import os
 import sys
 import time
-import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, ScalarLike
 from tqdm import tqdm
 
-from advnets import _files
+from advnets import _files, _warnings
 from advnets._distances import (
     check_blocks,
     check_finite,
@@ -540,10 +539,8 @@ class _Note:
         size = hashlib.sha256().digest_size
         digest, noted = content[:size], content[size:]
         if digest != self._digest(noted):
-            warnings.warn(
-                f"{self._path} is damaged, or of another evaluation; the evaluation starts afresh",
-                RuntimeWarning,
-                stacklevel=2,
+            _warnings.warn(
+                f"{self._path} is damaged, or of another evaluation; the evaluation starts afresh"
             )
             return None
         with np.load(io.BytesIO(noted)) as found:

@@ -7,12 +7,14 @@ through training beside the parameters; wrap such a module in [`advnets.players.
 
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Generic, TypeAlias
 
 import equinox as eqx
 import jax
 from jaxtyping import Array, Float, Key, PyTree
+from typing_extensions import TypeVar  # with a default, which Python has from 3.13 on
 
+from advnets import _reprs
 from advnets._signatures import accepts_key
 from advnets.batches import Batch, length, parts
 from advnets.conditions import Condition
@@ -21,6 +23,9 @@ from advnets.priors import Prior, Uniform
 
 # Any Equinox module that maps one example (and takes `key=`, if it likes).
 Player: TypeAlias = Callable[..., Any]
+# The types of a generator and a discriminator, for whoever reads types.
+G = TypeVar("G", bound=Player, default=Player, covariant=True)
+D = TypeVar("D", bound=Player, default=Player, covariant=True)
 # What no further player can be called: the other players, the other arguments of an objective's
 # `costs`, and what a row of metrics holds beside the players.
 TAKEN = (
@@ -87,7 +92,7 @@ class Stateful(eqx.Module):
         return output
 
 
-class Players(eqx.Module):
+class Players(eqx.Module, Generic[G, D]):
     """Everything that plays: a generator with its prior, a discriminator, and any further players.
 
     Attributes:
@@ -117,8 +122,8 @@ class Players(eqx.Module):
         Section 3.
     """
 
-    generator: Player
-    discriminator: Player
+    generator: G
+    discriminator: D
     prior: Prior = Uniform()
     condition: Condition | None = None
     others: dict[str, Player] = eqx.field(default_factory=dict)
@@ -130,6 +135,13 @@ class Players(eqx.Module):
                 f"a further player needs a name of its own, none of {', '.join(TAKEN)}; got "
                 f"{taken[0]!r}"
             )
+
+    def __repr__(self) -> str:
+        said = [f"{name}={_reprs.network(player)}" for name, player in self.named.items()]
+        said.append(f"prior={self.prior!r}")
+        if self.condition is not None:
+            said.append(f"condition={_reprs.short(self.condition)}")
+        return f"Players({', '.join(said)})"
 
     @property
     def named(self) -> dict[str, Player]:

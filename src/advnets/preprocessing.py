@@ -3,6 +3,7 @@
 Minibatches are preprocessed inside the compiled program, so the data can stay uint8 on the device.
 """
 
+import math
 from collections.abc import Callable
 
 import jax.numpy as jnp
@@ -66,7 +67,7 @@ def gcn(
     scale = float(scale)
     if not 0 < scale <= float(jnp.finfo(jnp.float32).max):
         raise ValueError(f"the scale of the contrast must be above 0 and finite; got {scale}")
-    pixels = jnp.asarray(images).astype(float).reshape(len(images), -1)
+    pixels = jnp.asarray(images).astype(float).reshape(len(images), math.prod(images.shape[1:]))
     # An image of one value is then exactly 0, whatever the rounding of its mean.
     pixels -= pixels[:, :1]
     pixels -= pixels.mean(axis=1, keepdims=True)

@@ -253,9 +253,10 @@ def test_a_recipe_may_use_adam_and_average_the_generator():
     assert algorithm.average == 0.998
     gradient, parameter = jnp.array([0.5, -2.0]), jnp.array([1.0, 1.0])
     rule, usual = algorithm.generator_updates, optax.adam(1e-3, b1=0.0, b2=0.99)
-    (found, _), (expected, _) = (
-        one.update(gradient, one.init(parameter), parameter) for one in (rule, usual)
-    )
+    with jax.numpy_dtype_promotion("standard"):  # which Optax relies on
+        (found, _), (expected, _) = (
+            one.update(gradient, one.init(parameter), parameter) for one in (rule, usual)
+        )
     assert (found == expected).all()
     # The first step of Adam is the learning rate, whatever the gradient's size.
     assert np.allclose(found, [-1e-3, 1e-3], rtol=1e-4)
@@ -264,7 +265,6 @@ def test_a_recipe_may_use_adam_and_average_the_generator():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"update_rule": "sgd"}, "the update rule must be one of momentum, adam; got 'sgd'"),
         ({"update_rule": "adam", "norm_limit": 2.0}, "norm limit"),
         ({"average": 1.0}, "at least 0 and below 1"),
     ],

@@ -18,7 +18,8 @@ from advnets import neighbours, parzen
 switched_off = os.environ.get("ADVNETS_TYPECHECK") == "0"
 
 PROGRAM = """
-import jax, jax.numpy as jnp, advnets
+import jax, jax.numpy as jnp, sys, advnets
+assert "beartype" not in sys.modules, "the checks are set up before any is made"
 key = jax.random.key(0)
 players = advnets.Players(
     advnets.networks.mlp_generator(key, 3, (4,), hidden_sizes=[5]),

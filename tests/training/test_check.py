@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import inspect
 import warnings
 
 import equinox as eqx
@@ -317,3 +318,20 @@ def test_a_tanh_on_pixels_in_the_unit_interval_is_warned_of(function):
 )
 def test_outputs_that_meet_the_data_are_not(function, data):
     train(1, changed(generator=Activated(plain(KEY).generator, function))["players"], data=data)
+
+
+class Misshaped(eqx.Module):
+    """A generator whose own line is at fault."""
+
+    def __call__(self, z):
+        return z.reshape(5, 7)
+
+
+def test_a_mistake_in_somebodys_player_is_one_sentence_with_its_place():
+    players = dataclasses.replace(plain(jax.random.key(0)), generator=Misshaped())
+    with pytest.raises(ValueError, match=r"cannot reshape array .*, at test_check\.py:\d+\)$") as e:
+        train(1, players)
+    assert e.value.__suppress_context__
+    assert "\n" not in str(e.value)
+    place = inspect.getsourcelines(Misshaped)[1] + 4
+    assert f"test_check.py:{place})" in str(e.value)

@@ -2,13 +2,17 @@
 
 import re
 
+import equinox as eqx
 import jax
 import optax
+import pytest
 from helpers import seams
-from helpers.games import images, noisy, wide
+from helpers.games import SHAPE, images, noisy, plain, wide
 
 import advnets
+from advnets.training import Resident
 from advnets.training.devices import make_mesh
+from advnets.training.program import ManyGames
 
 KEY = jax.random.key(0)
 RULE = optax.sgd(0.1, momentum=0.5)
@@ -42,3 +46,18 @@ def test_weights_and_velocities_are_sharded_along_an_axis_that_divides(monkeypat
         sharded += [x.shape] if x.size >= 60 else []
     # The generator's, (9, 16) along the second axis; and their velocities.
     assert sorted(sharded) == sorted(2 * [(16, 4), (9, 16)])
+
+
+def test_a_game_that_there_is_not_is_refused():
+    """JAX would take the nearest one."""
+    one, (_, state, *_) = seams.one_game(ALGORITHM, noisy(KEY), images(), 5, None)
+    players = eqx.filter_vmap(plain)(jax.random.split(KEY, 2))
+    source = Resident(images())
+    many = ManyGames(lambda _: ALGORITHM, None, players, source, 5, None, 2)
+    states = many.init(players)
+    assert [many.players(states, run)[0].generator.shape for run in (0, 1)] == [SHAPE, SHAPE]
+    for run in (-1, 2):
+        with pytest.raises(IndexError, match=f"run must be from 0 to 1; got {run}"):
+            many.players(states, run)
+        with pytest.raises(IndexError, match=f"run must be 0, as there is one; got {run}"):
+            one.players(state, run)

@@ -11,7 +11,7 @@ with more samples.
 
 from advnets import _checking
 
-_checking.of_modules("advnets.bench")
+_checking.of_modules_from_now_on("advnets.bench")
 
 from advnets.bench.benchmark import Benchmark as Benchmark
 from advnets.bench.catalogue import BENCHMARKS as BENCHMARKS

@@ -80,7 +80,12 @@ def sweep_result(folder: Path, learning_rates: Sequence[float], outcomes: Outcom
 
     Returns:
         What the folder's `results.json` holds.
+
+    Raises:
+        ValueError: if there is no learning rate, or no run has a result.
     """
+    if not learning_rates:
+        raise ValueError("a sweep has at least 1 learning rate; got none")
     seeds = len(outcomes) // len(learning_rates)
     rows = tuple(
         _row(rate, outcomes[number * seeds : (number + 1) * seeds])

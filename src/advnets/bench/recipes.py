@@ -255,6 +255,9 @@ def build_players(
     Returns:
         The generator with its prior, and the discriminator.
 
+    Raises:
+        ValueError: if there is no image.
+
     Example:
         >>> import jax
         >>> import numpy as np
@@ -263,6 +266,8 @@ def build_players(
         >>> build_players(jax.random.key(0), Recipe(latent_size=50), images).prior
         Uniform(size=50)
     """
+    if 0 in images.shape:
+        raise ValueError(f"players are built for images; got none, of shape {images.shape}")
     generator_key, discriminator_key = jax.random.split(key)
     spec = recipe.discriminator
     discriminator = advnets.networks.maxout_discriminator(

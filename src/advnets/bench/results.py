@@ -502,7 +502,7 @@ def encode(content: object) -> bytes:
         The JSON. What JSON has no number for, such as NaN, is null.
 
     Raises:
-        ValueError: for what JSON can't hold.
+        ValueError, TypeError: for what JSON can't hold.
 
     Example:
         >>> from advnets.bench.results import Published, encode
@@ -535,7 +535,7 @@ def write(path: Path, content: object) -> None:
         content: a structure, a dataclass or a dictionary.
 
     Raises:
-        ValueError: for what JSON can't hold.
+        ValueError, TypeError: for what JSON can't hold.
         OSError: if it can't be written.
     """
     _documents.write_sealed(path, as_json(content))
@@ -551,7 +551,7 @@ def distribution(values: Sequence[float]) -> Distribution:
         Their distribution.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if there is none, or they are too large for their spread to be a number.
 
     Example:
         >>> from advnets.bench.results import distribution
@@ -562,5 +562,9 @@ def distribution(values: Sequence[float]) -> Distribution:
     if n == 0:
         raise ValueError("there must be a value at least")
     mean = sum(values) / n
-    deviation = (sum((value - mean) ** 2 for value in values) / (n - 1)) ** 0.5 if n > 1 else None
+    try:
+        squares = sum((value - mean) ** 2 for value in values)
+    except OverflowError:
+        raise ValueError(f"the spread of {list(values)} is beyond what a float holds") from None
+    deviation = (squares / (n - 1)) ** 0.5 if n > 1 else None
     return Distribution(mean, deviation, min(values), max(values), n, tuple(values))

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import UInt8
 
+from advnets import _reprs
+
 
 class DataError(ValueError):
     """The data are missing, damaged, or not what their name promises."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Fold:
     """One way to split what is not trained on.
 
@@ -24,8 +26,12 @@ class Fold:
     validation: UInt8[np.ndarray, " validation *shape"]
     test: UInt8[np.ndarray, " test *shape"]
 
+    def __repr__(self) -> str:
+        held = f"{_reprs.arrays(self.validation)}, test={_reprs.arrays(self.test)}"
+        return f"Fold(validation={held})"
 
-@dataclasses.dataclass(frozen=True)
+
+@dataclasses.dataclass(frozen=True, repr=False)
 class Dataset:
     """Images to train on, and folds to validate and test on.
 
@@ -42,6 +48,11 @@ class Dataset:
     train: UInt8[np.ndarray, " train *shape"]
     folds: tuple[Fold, ...]
     source: str
+
+    def __repr__(self) -> str:
+        train, first = _reprs.arrays(self.train), self.folds[:1]
+        more = f" and {len(self.folds) - 1} more" if len(self.folds) > 1 else ""
+        return f"Dataset({self.name!r}, train={train}, folds={first}{more}, source={self.source!r})"
 
     def with_channels(self) -> "Dataset":
         """The same images with a last axis of channels, one for grey ones, as convolutions take."""

@@ -4,6 +4,7 @@ from advnets.training.callbacks import Callback as Callback
 from advnets.training.callbacks import Snapshot as Snapshot
 from advnets.training.checkpoints import CheckpointError as CheckpointError
 from advnets.training.devices import Devices as Devices
+from advnets.training.event_files import tensorboard as tensorboard
 from advnets.training.run import Evaluate as Evaluate
 from advnets.training.run import EvaluateRun as EvaluateRun
 from advnets.training.run import Trained as Trained
@@ -12,5 +13,4 @@ from advnets.training.run import train_many as train_many
 from advnets.training.sources import Resident as Resident
 from advnets.training.sources import Source as Source
 from advnets.training.sources import Streamed as Streamed
-from advnets.training.tensorboard import tensorboard as tensorboard
 from advnets.training.watch import TrainingDiverged as TrainingDiverged

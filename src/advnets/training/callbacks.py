@@ -5,13 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from advnets import _reprs
 from advnets.algorithms import State
 from advnets.model import Model, model_of
 from advnets.players import Players
 from advnets.training.journal import Metrics
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Snapshot:
     """A run after an epoch, as a callback is given it. Nothing in it changes later.
 
@@ -53,6 +54,10 @@ class Snapshot:
     averaged: Model | None
     state: State
     folder: Path | None
+
+    def __repr__(self) -> str:
+        numbers = ", ".join(_reprs.numbers(self.metrics))
+        return f"Snapshot(run={self.run}, name={self.name!r}, {numbers}, {self.players!r})"
 
     @property
     def model(self) -> Model:

@@ -1,6 +1,7 @@
 """Checks, before any work and without computing anything, that what training is given fits."""
 
-import warnings
+import traceback
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, TypeCheckError
 
+from advnets import _warnings
 from advnets.algorithms import Algorithm, generated
 from advnets.batches import Batch, parts
 from advnets.conditions import check_labels
@@ -51,12 +53,10 @@ def _warn_of_scale(example: Batch) -> None:
     for leaf in jax.tree.leaves(example):
         floats = jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.size > 0
         if floats and leaf.min() >= 0 and LARGE_PIXELS < leaf.max() <= 255:
-            warnings.warn(
+            _warnings.warn(
                 f"the first example goes from {leaf.min():g} to {leaf.max():g}, like pixels that "
                 "are not scaled; divide them by 255, or give them as uint8, for a generator whose "
-                "pixels are in [0, 1]",
-                RuntimeWarning,
-                stacklevel=5,
+                "pixels are in [0, 1]"
             )
 
 
@@ -154,12 +154,10 @@ def _warn_of_tanh(draws: Draws, players: Players, real: Batch) -> None:
         lambda latents: _on_batches(players.generator)(draws.generator, latents, *condition)
     )(players.prior(draws.latents, 2))
     if _last_operation(traced.jaxpr, 0) == "tanh":
-        warnings.warn(
+        _warnings.warn(
             "the generator ends in a tanh, so its examples lie in [-1, 1], and uint8 pixels are "
             "scaled to [0, 1]; end it in a sigmoid, or scale the pixels too: "
-            "advnets.training.Resident(images, preprocess)",
-            RuntimeWarning,
-            stacklevel=4,
+            "advnets.training.Resident(images, preprocess)"
         )
 
 
@@ -202,7 +200,7 @@ def _preprocessed(source: Source, raw: Batch) -> Batch:
     except Exception as error:  # whatever it raises
         raise ValueError(
             f"preprocess fails on images of shape {_shapes(raw)} ({_first_line(error)})"
-        ) from error
+        ) from None
     example, *_ = parts(found)
     for leaf in jax.tree.leaves(found):
         if leaf.shape[:1] != (2,):
@@ -247,17 +245,17 @@ def _evaluated(function: Any, failure: str, *inputs: Any) -> Any:
             raise ValueError(
                 f"{failure}: an update rule asks for the cost (value=), which it is not given "
                 f"({_first_line(error)}); use one that needs gradients alone, such as a schedule"
-            ) from error
-        raise ValueError(f"{failure} ({_first_line(error)})") from error
+            ) from None
+        raise ValueError(f"{failure} ({_first_line(error)})") from None
     except NameError as error:
         if "unbound axis" in str(error):
             raise ValueError(
                 f"{failure}: a layer looks across an axis that is not there "
                 f"({_first_line(error)}); name its axis advnets.layers.MINIBATCH, {MINIBATCH!r}"
-            ) from error
+            ) from None
         raise
     except Exception as error:  # whatever a player or an objective raises
-        raise ValueError(f"{failure} ({_first_line(error)})") from error
+        raise ValueError(f"{failure} ({_first_line(error)})") from None
 
 
 def _shapes(batch: Batch) -> Any:
@@ -273,4 +271,16 @@ def _dtype(batch: Batch) -> Any:
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     # A type error's first four: where, which argument, what it was and what it has to be.
-    return " ".join(lines[:4]) if isinstance(error, TypeCheckError) else lines[0]
+    said = " ".join(lines[:4]) if isinstance(error, TypeCheckError) else lines[0]
+    place = _place(error)
+    return f"{said}, at {place}" if place else said
+
+
+def _place(error: Exception) -> str:
+    """The line of the user's own code that an error comes from; "" where there is none."""
+    lines = [
+        f"{Path(frame.f_code.co_filename).name}:{number}"
+        for frame, number in traceback.walk_tb(error.__traceback__)
+        if not _warnings.is_passed_over(frame)
+    ]
+    return lines[-1] if lines else ""

@@ -8,7 +8,6 @@ of these files and carries its own. It is written beside its place and moved the
 
 import json
 import shutil
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeAlias
@@ -21,7 +20,7 @@ from jaxtyping import Array
 from safetensors import safe_open
 from safetensors.numpy import load, save
 
-from advnets import _documents, _files
+from advnets import _documents, _files, _warnings
 from advnets.algorithms import State
 from advnets.training.devices import agree, barrier, is_main_process
 
@@ -294,11 +293,9 @@ def newest_whole(folder: Path) -> tuple[Path, Manifest] | None:
             damaged.append(str(error))
             continue
         if damaged:
-            warnings.warn(
+            _warnings.warn(
                 f"a checkpoint is damaged ({'; '.join(damaged)}); the run goes on from the one "
-                f"before it, of iteration {number}",
-                RuntimeWarning,
-                stacklevel=2,
+                f"before it, of iteration {number}"
             )
         return place, manifest
     if not damaged:

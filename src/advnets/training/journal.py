@@ -5,7 +5,6 @@ import json
 import math
 import os
 import time
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,7 +13,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float
 
-from advnets import _documents, _files, _locks
+from advnets import _documents, _files, _locks, _warnings
 from advnets.algorithms import State
 from advnets.training.checkpoints import (
     CHECKPOINTS,
@@ -165,10 +164,8 @@ def _plain(value: Any, name: str) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(part, f"{name}[{number}]") for number, part in enumerate(value)]
     if isinstance(value, float) and not math.isfinite(value):
-        warnings.warn(
-            f"evaluate returned {name} = {value}, which is not finite; it is recorded as null",
-            RuntimeWarning,
-            stacklevel=4,
+        _warnings.warn(
+            f"evaluate returned {name} = {value}, which is not finite; it is recorded as null"
         )
         return None
     if value is None or isinstance(value, bool | int | float | str):
@@ -333,11 +330,9 @@ class Journal:
             said = "; ".join(
                 f"{name} was {before.get(name)}, is {now.get(name)}" for name in sorted(elsewhere)
             )
-            warnings.warn(
+            _warnings.warn(
                 f"the run in {self._folder} goes on in another environment ({said}): its numbers "
-                "may differ by rounding from those of an uninterrupted run",
-                RuntimeWarning,
-                stacklevel=2,
+                "may differ by rounding from those of an uninterrupted run"
             )
         pairs = [(name, stored, given) for name in differing]
         pairs += [(name, before, now) for name in sorted(elsewhere)]

@@ -1,6 +1,5 @@
 """What a run leaves to look at, where its examples are images."""
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from advnets import figures, paper_figures
+from advnets import _warnings, figures, paper_figures
 from advnets.batches import parts
 from advnets.model import Model
 from advnets.players import inputs_taken
@@ -104,7 +103,7 @@ def draw(
         _draw_samples(folder / SAMPLES, key, model, source)
     except Exception as error:  # a run that is trained does not fail for a picture
         lines = str(error).splitlines() or [type(error).__name__]
-        warnings.warn(f"not all pictures were drawn ({lines[0]})", RuntimeWarning, stacklevel=2)
+        _warnings.warn(f"not all pictures were drawn ({lines[0]})")
 
 
 def _draw_samples(path: Path, key: Key[Array, ""], model: Model, source: Source) -> None:

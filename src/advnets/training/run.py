@@ -8,7 +8,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Generic, Literal, TypeAlias
 
 import equinox as eqx
 import jax
@@ -17,13 +17,13 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Key, PyTree
 
-from advnets import _signals
+from advnets import _reprs, _signals
 from advnets.algorithms import Algorithm, Algorithm1, State
 from advnets.batches import Batch
 from advnets.conditions import frequencies
 from advnets.model import Model, model_of
 from advnets.model_files import save_last
-from advnets.players import Player, Players, inputs_taken, partition
+from advnets.players import D, G, Players, inputs_taken, partition
 from advnets.training import devices as device
 from advnets.training.callbacks import Callback
 from advnets.training.check import check_players
@@ -45,8 +45,8 @@ Evaluate: TypeAlias = Callable[[int, Model], Mapping[str, Any]]
 EvaluateRun: TypeAlias = Callable[[int, int, Model], Mapping[str, Any]]
 
 
-@dataclasses.dataclass(frozen=True)
-class Trained:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Trained(Generic[G, D]):
     """What [`advnets.train`][] returns.
 
     Attributes:
@@ -60,28 +60,38 @@ class Trained:
         changes: what was changed when the run was resumed: settings, or what it is computed with.
     """
 
-    model: Model
-    players: Players
-    averaged: Model | None
+    model: Model[G]
+    players: Players[G, D]
+    averaged: Model[G] | None
     metrics: list[Metrics]
     updates: int
     updates_per_second: float | None
     changes: tuple[Change, ...] = ()
 
+    def __repr__(self) -> str:
+        rate = self.updates_per_second
+        speed = "" if rate is None else f", {rate:.3g} updates/s"
+        last = ", ".join(_reprs.numbers(self.metrics[-1])) if self.metrics else "none"
+        return (
+            f"Trained({len(self.metrics)} epochs, {self.updates} updates{speed}\n"
+            f"  last metrics: {last}\n"
+            f"  {self.players!r})"
+        )
+
     @property
-    def generator(self) -> Player:
+    def generator(self) -> G:
         """The trained generator."""
         return self.players.generator
 
     @property
-    def discriminator(self) -> Player:
+    def discriminator(self) -> D:
         """The trained discriminator."""
         return self.players.discriminator
 
 
 def train(
     key: Key[Array, ""],
-    players: Players,
+    players: Players[G, D],
     data: Any,
     *,
     epochs: int,
@@ -96,7 +106,7 @@ def train(
     devices: int | Devices | None = None,
     pictures: bool = True,
     progress: bool = True,
-) -> Trained:
+) -> Trained[G, D]:
     """Trains players on images, or on any pytree of arrays.
 
     An epoch visits the data once, in a fresh random order, whatever k; rows that do not fill an
@@ -206,13 +216,13 @@ def train(
         pictures=pictures,
         shown=settled.objective.shown if progress else None,
     ).train()
-    assert trained is not None  # one game raises when it diverges
+    assert isinstance(trained, Trained)  # one game raises when it diverges
     return trained
 
 
 def train_many(
     keys: Key[Array, " runs"],
-    players: Players,
+    players: Players[G, D],
     data: Any,
     *,
     epochs: int,
@@ -229,7 +239,7 @@ def train_many(
     devices: int | None = None,
     pictures: bool = True,
     progress: bool = True,
-) -> list[Trained | None]:
+) -> list[Trained[G, D] | None]:
     """Trains many independent games at once, in one compiled program: seeds, settings, or both.
 
     Each is trained as [`advnets.train`][] would train it with the same key: it sees the same rows,
@@ -385,8 +395,11 @@ class _Run:
     pictures: bool
     shown: Mapping[str, str] | None
 
-    def train(self) -> list[Trained | None]:
-        """Opens the journal, trains to the last epoch, and gathers what came of it."""
+    def train(self) -> list[Any]:
+        """Opens the journal, trains to the last epoch, and gathers what came of it.
+
+        Of each run a `Trained` of the players' types, or None.
+        """
         with _signals.noted(), self.journal.locked():
             trained = self._gathered(*self._advance())
             if is_main_process():
@@ -511,7 +524,7 @@ def _identity(
     }
 
 
-def _with_condition(players: Players, source: Source) -> Players:
+def _with_condition(players: Players[G, D], source: Source) -> Players[G, D]:
     """Players that know the distribution of integer labels, if those are their condition."""
     try:
         raw = jax.tree.map(jnp.asarray, source.gather(np.arange(1)))

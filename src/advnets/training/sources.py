@@ -16,7 +16,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Int, Key, PyTree, Shaped
 
-from advnets import batches
+from advnets import _reprs, batches
 from advnets.batches import Batch
 from advnets.preprocessing import to_unit_interval
 from advnets.training import devices
@@ -168,6 +168,9 @@ class Resident(Source):
         self.preprocess = preprocess
         self._length = batches.length(data)
 
+    def __repr__(self) -> str:
+        return _described(self)
+
     def __len__(self) -> int:
         return self._length
 
@@ -241,6 +244,9 @@ class Streamed(Source):
         if self._length:
             self._bytes_per_row = sum(x.nbytes for x in jax.tree.leaves(self._rows(np.arange(1))))
 
+    def __repr__(self) -> str:
+        return _described(self)
+
     def _parts(self) -> list[Any]:
         return jax.tree.leaves(self.data, is_leaf=_gathers)
 
@@ -308,6 +314,12 @@ class Streamed(Source):
         return max(1, BYTES_PER_CHUNK // (rows_per_iteration * self._bytes_per_row))
 
 
+def _described(source: Resident | Streamed) -> str:
+    through = source.preprocess
+    more = "" if through is scale_pixels else f", preprocess={_reprs.short(through)}"
+    return f"{type(source).__name__}({_reprs.arrays(source.data)}{more})"
+
+
 def _gathers(data: Any) -> bool:
     """Whether data are gathered by `data[rows]`, rather than a container of such."""
     return not isinstance(data, tuple | list | dict) and hasattr(data, "__getitem__")
@@ -347,6 +359,9 @@ def epoch_order(
     Returns:
         Row numbers, `n // batch_size` minibatches of them.
 
+    Raises:
+        ValueError: if n or the batch size is not from 1 to what 32 bits hold.
+
     Example:
         >>> import jax
         >>> import jax.numpy as jnp
@@ -354,6 +369,9 @@ def epoch_order(
         >>> epoch_order(jax.random.key(0), jnp.array(0), 1050, 100).shape
         (10, 100)
     """
+    for name, value in (("n", n), ("the batch size", batch_size)):
+        if not 1 <= value < 2**31:
+            raise ValueError(f"{name} must be at least 1 and below 2**31; got {value}")
     batches = n // batch_size
     rows = jax.random.permutation(jax.random.fold_in(key, epoch), n)
     return rows[: batches * batch_size].reshape(batches, batch_size)

@@ -275,7 +275,7 @@ def onto_simplex(values: Float[np.ndarray, " cells"]) -> Float[np.ndarray, " cel
         >>> descent.onto_simplex(np.array([1.5, 0.5, 0.0])).tolist()
         [1.0, 0.0, 0.0]
     """
-    if not np.isfinite(values).all():
+    if values.dtype.kind not in "fiu" or not np.isfinite(values).all():
         raise ValueError("a vector's numbers must be finite to be projected onto the simplex")
     # The same for all numbers shifted alike; so the largest may be of any size.
     values = np.asarray(values, np.float64) - np.max(values)

@@ -313,6 +313,9 @@ def random_pair(
     Returns:
         The pair.
 
+    Raises:
+        ValueError: if there is no cell.
+
     Example:
         >>> import numpy as np
         >>> from advnets.verify.families import random_pair
@@ -320,6 +323,8 @@ def random_pair(
         >>> round(float(p.sum()), 12), round(float(q.sum()), 12)
         (1.0, 1.0)
     """
+    if cells < 1:
+        raise ValueError(f"a pair of densities needs at least 1 cell; got {cells}")
     p = rng.exponential(size=cells) ** rng.integers(1, 9)
     kind = rng.integers(3)
     if kind == 0:

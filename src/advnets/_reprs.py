@@ -1,0 +1,55 @@
+"""Short descriptions of what people look at: a line or a few, never arrays."""
+
+import types
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+MOST = 100  # characters of what describes itself
+
+
+def network(player: Any) -> str:
+    """A player by its kind and size."""
+    if isinstance(player, types.FunctionType | types.BuiltinFunctionType):
+        return f"<{player.__name__}>"
+    leaves = [x for x in jax.tree.leaves(player) if _is_inexact(x)]
+    return f"<{type(player).__name__}, {sum(x.size for x in leaves):,} parameters>"
+
+
+def _is_inexact(leaf: Any) -> bool:
+    dtype = getattr(leaf, "dtype", None)
+    return dtype is not None and jax.numpy.issubdtype(dtype, np.inexact)
+
+
+def arrays(tree: Any) -> str:
+    """Arrays by type and shape, in the containers that they are in."""
+    if isinstance(tree, Mapping):
+        return "{" + ", ".join(f"{name!r}: {arrays(x)}" for name, x in tree.items()) + "}"
+    if isinstance(tree, tuple | list):
+        return "(" + ", ".join(map(arrays, tree)) + ")"
+    if hasattr(tree, "dtype") and hasattr(tree, "shape"):
+        return f"{tree.dtype}{list(tree.shape)}"
+    return f"<{type(tree).__name__} of {len(tree):,}>" if hasattr(tree, "__len__") else short(tree)
+
+
+def short(value: Any) -> str:
+    """A setting: functions by name, and what would be long by its type."""
+    if isinstance(value, types.FunctionType | types.BuiltinFunctionType):
+        return value.__name__
+    if isinstance(value, tuple) and type(value) is not tuple:  # Optax's, of functions
+        return f"<{type(value).__name__}>"
+    said = repr(value)
+    return said if len(said) <= MOST and "\n" not in said else f"<{type(value).__name__}>"
+
+
+def numbers(row: Mapping[str, Any], before: str = "") -> Iterator[str]:
+    """The numbers of a row of metrics by name, with four digits."""
+    for name, value in row.items():
+        if isinstance(value, Mapping):
+            yield from numbers(value, f"{before}{name}/")
+        elif isinstance(value, float):
+            yield f"{before}{name}={value:.4g}"
+        else:
+            yield f"{before}{name}={short(value)}"
