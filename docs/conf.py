@@ -1,17 +1,24 @@
 """Builds the documentation: `sphinx-build -W --keep-going -b html docs docs/_build/html`."""
 
+import logging
 import os
 import re
+import sys
 import typing
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 # Before anything imports jaxtyping: array types then print as they are written in the source.
 typing.GENERATING_DOCUMENTATION = True
 # The type checker's wrappers have nothing to add to a page.
 os.environ["ADVNETS_TYPECHECK"] = "0"
+# Of the notebooks' processes too.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # a debugger's warning, on some versions
 
 import equinox as eqx  # noqa: E402
+import generated  # noqa: E402
 import optax  # noqa: E402
 from sphinx.util.typing import stringify_annotation  # noqa: E402
 
@@ -19,7 +26,6 @@ import advnets  # noqa: E402
 from advnets.algorithms import Fake, UpdateRule  # noqa: E402
 from advnets.objectives import DiscriminatorCost, GeneratorCost  # noqa: E402
 from advnets.training import Evaluate, EvaluateRun  # noqa: E402
-from advnets.verify.report import markdown_table  # noqa: E402
 
 project = "advnets"
 author = "The advnets developers"
@@ -27,22 +33,52 @@ copyright = "the advnets developers"
 version = release = advnets.__version__
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
-    "sphinx.ext.mathjax",
+    "sphinx.ext.intersphinx",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "generated",
+    "mathml",
 ]
-exclude_patterns = ["_build", "_claims.md"]
-myst_enable_extensions = ["dollarmath"]
+exclude_patterns = ["_build", "_generated", "_ext", "inventories"]
+myst_enable_extensions = ["attrs_inline", "colon_fence", "dollarmath"]
 myst_heading_anchors = 3
+# A pattern in a table of contents is a place that pages may take; it may be empty.
+logging.getLogger("sphinx.sphinx.directives.other").addFilter(
+    lambda record: "glob pattern" not in str(record.msg)
+)
+
+# Nothing is fetched, neither for the build nor by a page: inventories are lists of ours, formulas
+# MathML, fonts files beside the pages or the reader's own.
+intersphinx_mapping = generated.inventories()
+html_math_renderer = "mathml"
+
+# Tutorials run anew when their code changes; an error in one fails the build.
+nb_execution_mode = "cache"
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_execution_timeout = 600
+nb_execution_show_tb = True
+nb_merge_streams = True
+nb_output_stderr = "remove"  # progress bars
+
+copybutton_exclude = ".linenos, .gp, .go"  # of a console the commands alone
+
+smartquotes_action = "qe"  # options of commands keep their two dashes
 
 html_theme = "furo"
+pygments_dark_style = "monokai"
 html_title = f"advnets {release}"
-html_static_path = ["_static"]
-html_css_files = ["tables.css"]
+html_static_path = ["_static", generated.font()]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_sphinx = False
 
-# A reference to a name of ours must lead somewhere; other libraries' names are not looked up.
+# A reference to a name of ours must lead somewhere; another library's leads to what `inventories`
+# has of it, or nowhere.
 nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!advnets\.).*"),
@@ -123,12 +159,19 @@ def math_block(match):
     return "\n".join([f"{indent}.. math::", "", *inner, ""])
 
 
-def write_claims(app):
-    """The table of claims that theory.md includes, from the registry."""
-    Path(app.srcdir, "_claims.md").write_text(markdown_table(), "utf-8")
+def to_the_page(app, pagename, templatename, context, doctree):
+    """Links from a module's source back to its documentation: to the page alone.
+
+    Sphinx makes their anchors of the names by which a module imports something, under which it may
+    not be documented.
+    """
+    if pagename.startswith("_modules/"):
+        context["body"] = re.sub(
+            r'(class="viewcode-back" href="[^"#]*)#[^"]*', r"\1", context["body"]
+        )
 
 
 def setup(app):
-    app.connect("builder-inited", write_claims)
+    app.connect("html-page-context", to_the_page)
     app.connect("autodoc-process-docstring", markdown_to_rst, priority=100)
     app.connect("autodoc-process-signature", readable_signature)

@@ -1,5 +1,6 @@
 """The how-to pages' examples are short, complete, and run."""
 
+import fnmatch
 import re
 import subprocess
 import sys
@@ -32,8 +33,10 @@ def test_an_example_is_short(name):
 
 def test_the_index_has_every_page():
     index = (pages.FOLDER / "index.md").read_text("utf-8")
-    listed = re.findall(r"^[a-z-]+$", index, re.MULTILINE)
-    assert sorted(listed) == pages.NAMES
+    listed = re.findall(r"^[a-z-]+\*?$", index, re.MULTILINE)
+    names = [page.stem for page in pages.FOLDER.glob("*.md") if page.stem != "index"]
+    missing = [n for n in names if not any(fnmatch.fnmatch(n, pattern) for pattern in listed)]
+    assert not missing
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits a process as Linux does")

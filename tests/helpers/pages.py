@@ -5,7 +5,12 @@ import re
 from pathlib import Path
 
 FOLDER = Path(__file__).parent.parent.parent / "docs" / "howto"
-NAMES = sorted(page.stem for page in FOLDER.glob("*.md") if page.stem != "index")
+# Pages with an example; a page of cells is run when the site is built.
+NAMES = sorted(
+    page.stem
+    for page in FOLDER.glob("*.md")
+    if page.stem != "index" and "{code-cell}" not in page.read_text("utf-8")
+)
 # Scripts that read the command line, which tests/bench gives them.
 SCRIPTS = {"own-evaluation", "own-system"}
 
