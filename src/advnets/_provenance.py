@@ -29,6 +29,14 @@ def provenance() -> dict[str, Any]:
     }
 
 
+def version() -> str:
+    """The versions of this package and of JAX, and what JAX computes on."""
+    found = {name: importlib.metadata.version(name) for name in ("advnets", "jax")}
+    versions = ", ".join(f"{name} {number}" for name, number in found.items())
+    device = _device()
+    return f"{versions}, {device['platform']} ({device['count']} × {device['kind']})"
+
+
 def _command() -> str:
     return shlex.join(["python", *sys.orig_argv[1:]])
 

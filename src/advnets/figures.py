@@ -5,7 +5,7 @@ import io
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -13,23 +13,29 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from jaxtyping import Array, Float, Real
 
-from advnets import _files
+from advnets import _files, _style
 from advnets._distances import check_finite
+from advnets._extras import needed_for
+from advnets._style import BLUE, GREEN, GREY, INK
 from advnets.memorisation import Memorisation
 
 StrPath = str | os.PathLike[str]
 # Grey of shape (height, width) or (height, width, 1), or coloured of shape (height, width, 3).
 Images: TypeAlias = Real[Array | np.ndarray, " n *data"]
-INK, GREEN, BLUE, GREY = "#222222", "#2a7f3f", "#2457a6", "#777777"
 # How wide an image is drawn, to a whole multiple of its own pixels.
 CELL_PIXELS = 84
 # The largest picture, and the longest chart: more is a slip, and would fill the memory.
 MOST_PIXELS = 100_000_000
 MOST_ROWS = 500
+# What is seen of D where D(x) is a probability.
+GAME = {"value", "real_output", "fake_output", "real_error", "fake_error"}
+# What stands below the last column of Figure 2, as wide as that or wider, to the left of it.
+LABEL = "nearest training image ↑"
 # The part of an array's pixels that may lie outside of [0, 1], and be clipped, without a word.
 CLIPPED = 0.25
 
 Group = Literal["published", "here", "reference"]
+GROUPS = {"published": "published", "here": "advnets", "reference": "reference"}
 GROUP_COLOURS = {"published": INK, "here": GREEN, "reference": BLUE}
 
 
@@ -52,23 +58,26 @@ class Row:
 
 
 def samples_with_neighbours(
-    path: StrPath,
+    path: StrPath | None,
     samples: Images,
     neighbours: Real[Array | np.ndarray, " rows *data"],
     *,
     columns: int = 5,
-) -> None:
+) -> Any:
     """Figure 2: a grid of samples; the last column holds training images.
 
     Each image of the last column is the training example nearest to the sample beside it, to show
     that the generator has not memorised the training set.
 
     Args:
-        path: the PNG file to write.
+        path: the PNG file to write; None for a figure that is only given back.
         samples: fair random draws, `rows * columns` of them, row by row, in [0, 1], or uint8 pixels
             in 0..255; each of shape (height, width), (height, width, 1) or (height, width, 3).
         neighbours: the training image nearest to the last sample of each row.
         columns: the number of samples in a row; 5 in the paper's MNIST figure, with 4 rows.
+
+    Returns:
+        The figure, matplotlib's, which a notebook shows.
 
     Raises:
         ValueError: if the number of samples is not rows times columns, or there are none; if an
@@ -82,7 +91,7 @@ def samples_with_neighbours(
         >>> import numpy as np
         >>> import advnets
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     advnets.figures.samples_with_neighbours(
+        ...     figure = advnets.figures.samples_with_neighbours(
         ...         pathlib.Path(folder) / "samples.png", np.zeros((20, 8, 8)), np.ones((4, 8, 8))
         ...     )
 
@@ -98,17 +107,23 @@ def samples_with_neighbours(
         )
     _check_picture(rows, columns + 1, samples.shape[1:])
     drawn, beside = _pixels("samples", samples), _pixels("neighbours", neighbours)
-    _save_mosaic(path, drawn.reshape(rows, columns, *drawn.shape[1:]), beside[:, None])
+    picture = _mosaic(drawn.reshape(rows, columns, *drawn.shape[1:]), beside[:, None], label=LABEL)
+    return _save_mosaic(path, picture)
 
 
-def interpolations(path: StrPath, images: Real[Array | np.ndarray, " lines steps *data"]) -> None:
+def interpolations(
+    path: StrPath | None, images: Real[Array | np.ndarray, " lines steps *data"]
+) -> Any:
     """Figure 3: examples along straight lines in z space, one row per line.
 
     Args:
-        path: the PNG file to write.
+        path: the PNG file to write; None for a figure that is only given back.
         images: the examples along each line, as from [`advnets.Model.interpolate`][], in [0, 1], or
             uint8 pixels in 0..255; each of shape (height, width), (height, width, 1) or (height,
             width, 3).
+
+    Returns:
+        The figure, matplotlib's, which a notebook shows.
 
     Raises:
         ValueError: if there is no image, or one has another shape or type, or a pixel that is not
@@ -119,7 +134,7 @@ def interpolations(path: StrPath, images: Real[Array | np.ndarray, " lines steps
         >>> import numpy as np
         >>> import advnets
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     advnets.figures.interpolations(
+        ...     figure = advnets.figures.interpolations(
         ...         pathlib.Path(folder) / "lines.png", np.zeros((2, 11, 8, 8))
         ...     )
 
@@ -131,7 +146,7 @@ def interpolations(path: StrPath, images: Real[Array | np.ndarray, " lines steps
         raise ValueError(f"got {lines} lines of {steps} images; draw at least 1 each")
     _check_picture(lines, steps, tuple(shape))
     drawn = _pixels("images", images.reshape(lines * steps, *shape))
-    _save_mosaic(path, drawn.reshape(lines, steps, *drawn.shape[1:]))
+    return _save_mosaic(path, _mosaic(drawn.reshape(lines, steps, *drawn.shape[1:])))
 
 
 def _check_count(rows: int, columns: int) -> None:
@@ -194,15 +209,10 @@ def _scale(width: int) -> int:
     return max(1, round(CELL_PIXELS / width))
 
 
-def _save(path: StrPath, save: Callable[..., None], **settings: Any) -> None:
-    """Writes a picture, whole or not at all."""
-    content, place = io.BytesIO(), Path(path)
-    save(content, format=place.suffix[1:] or "png", **settings)
-    _files.replace(place, content.getvalue())
-
-
-def _save_mosaic(path: StrPath, *blocks: Real[np.ndarray, " rows _ *data"]) -> None:
-    """Writes blocks of images side by side, each rows by columns, with white between them."""
+def _mosaic(
+    *blocks: Real[np.ndarray, " rows _ *data"], label: str = ""
+) -> Real[np.ndarray, " y x *channels"]:
+    """Blocks of images side by side, each rows by columns, with white between and a label below."""
     shape = blocks[0].shape[2:]
     height, width, *channels = shape
     gap = _gap(width)
@@ -214,28 +224,69 @@ def _save_mosaic(path: StrPath, *blocks: Real[np.ndarray, " rows _ *data"]) -> N
         tiled = cells.reshape(rows * (height + gap), columns * (width + gap), *channels)
         return np.pad(tiled, [(0, 0), (gap, 0), *[(0, 0)] * len(channels)], constant_values=1)
 
-    import matplotlib.image
-
     mosaic = np.concatenate([tiles(block) for block in blocks], axis=1)
     mosaic = np.pad(mosaic, [(gap, 0), (0, 0), *[(0, 0)] * len(channels)], constant_values=1)
     scale = _scale(width)
     picture = mosaic.repeat(scale, axis=0).repeat(scale, axis=1).clip(0, 1)
+    if not label:
+        return picture
+    written = _written(label)
+    if written.shape[1] > picture.shape[1]:
+        words = label.split()
+        written = _written(f"{' '.join(words[:-2])}\n{' '.join(words[-2:])}")
+    below = np.ones((len(written), *picture.shape[1:]), picture.dtype)
+    space = min(picture.shape[1], written.shape[1])
+    below[:, -space:] = written[:, -space:].reshape(-1, space, *[1] * len(channels))
+    return np.concatenate([picture, below])
 
-    def save(content: io.BytesIO, **settings: Any) -> None:
-        matplotlib.image.imsave(content, picture, cmap="gray", vmin=0, vmax=1, **settings)
 
-    _save(path, save)
+@functools.cache
+def _written(text: str) -> Float[np.ndarray, " y x"]:
+    """A text as pixels, its last letter at the right."""
+    with needed_for("pictures"):
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    height = 16 * (1 + text.count("\n"))
+    with _style.drawing(2.4, height / 100, dpi=100, layout=None) as figure:
+        figure.text(0.995, 0.5, text, ha="right", va="center", fontsize=8, linespacing=1.0)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        pixels = np.asarray(canvas.buffer_rgba())[..., 0] / 255
+    (inked,) = np.nonzero((pixels < 1).any(axis=0))
+    return pixels[:, max(inked[0] - 2, 0) :]
 
 
-def memorisation(path: StrPath, report: Memorisation) -> None:
+def _save_mosaic(path: StrPath | None, picture: Real[np.ndarray, " y x *channels"]) -> Any:
+    """Writes a mosaic pixel by pixel, whole or not at all, and gives it back as a figure."""
+    with needed_for("pictures"):
+        import matplotlib.image
+
+    grey: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 1}
+    if path is not None:
+        content, place = io.BytesIO(), Path(path)
+        kind = place.suffix[1:] or "png"
+        matplotlib.image.imsave(content, picture, format=kind, **grey)
+        _files.replace(place, content.getvalue())
+    height, width = (pixels / _style.DPI for pixels in picture.shape[:2])
+    with _style.drawing(width, height, dpi=_style.DPI, layout=None) as figure:
+        axis = figure.add_axes((0, 0, 1, 1))
+        axis.axis("off")
+        axis.imshow(picture, aspect="auto", interpolation="nearest", **grey)
+    return figure
+
+
+def memorisation(path: StrPath | None, report: Memorisation) -> Any:
     """How near samples and held-out real images are to the training images: both distributions.
 
     A model that copies has a green line to the left of the black one. See
     [`advnets.memorisation.memorisation`][] for what else may put it there.
 
     Args:
-        path: the PNG file to write.
+        path: the PNG file to write; None for a figure that is only given back.
         report: the distances, and the statistics for the title.
+
+    Returns:
+        The figure, matplotlib's, which a notebook shows.
 
     Raises:
         ValueError: if there are no distances, or one is not finite.
@@ -245,7 +296,7 @@ def memorisation(path: StrPath, report: Memorisation) -> None:
         >>> import advnets
         >>> samples, train, held_out = jax.random.normal(jax.random.key(0), (3, 100, 5))
         >>> report = advnets.memorisation.memorisation(samples, train, held_out)
-        >>> advnets.figures.memorisation("memorisation.png", report)
+        >>> figure = advnets.figures.memorisation("memorisation.png", report)
 
     References:
         Section 5 and Figure 2, whose last column is to show the same.
@@ -257,38 +308,37 @@ def memorisation(path: StrPath, report: Memorisation) -> None:
         if len(distances) == 0:
             raise ValueError(f"the report has no distances of {name}; measure at least 1")
         check_finite(f"the distances of {name}", distances)
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
-    axis = figure.subplots()
-    for name, distances, colour in (
-        ("held-out images", report.held_out_distances, INK),
-        ("samples", report.sample_distances, GREEN),
-    ):
-        median = np.median(distances)
-        label = f"{len(distances):,} {name}, median {median:.3g}"
-        axis.ecdf(distances, color=colour, lw=1.6, label=label)
-    nearest = report.held_out_distances[0]
-    axis.axvline(nearest, color=GREY, lw=0.8, ls=":", label="nearest held-out image")
-    axis.set(
-        xlabel="distance to the nearest training image",
-        ylabel="fraction at most as far",
-        title=f"AUC = P(sample nearer) = {report.auc:.3f},  p = {report.p_value:.2g}\n"
-        f"{report.below_held_out:.1%} of samples nearer than every held-out image, "
-        f"{report.copies:.1%} copies",
-    )
-    axis.title.set_fontsize(10)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(frameon=False, fontsize=9)
-    _save(path, figure.savefig, dpi=110)
+    with _style.drawing(7, 4.2) as figure:
+        axis = figure.subplots()
+        for name, distances, colour in (
+            ("held-out images", report.held_out_distances, INK),
+            ("samples", report.sample_distances, GREEN),
+        ):
+            median = np.median(distances)
+            label = f"{len(distances):,} {name}, median {median:.3g}"
+            axis.ecdf(distances, color=colour, lw=1.6, label=label)
+        nearest = report.held_out_distances[0]
+        axis.axvline(nearest, color=GREY, lw=0.8, ls=":", label="nearest held-out image")
+        axis.set(
+            xlabel="distance to the nearest training image",
+            ylabel="fraction at most as far",
+            title=f"AUC = P(sample nearer) = {report.auc:.3f},  p = {report.p_value:.2g}\n"
+            f"{report.below_held_out:.1%} of samples nearer than every held-out image, "
+            f"{report.copies:.1%} copies",
+        )
+        _style.legend(axis)
+        return _style.save(path, figure)
 
 
-def table_1(path: StrPath, rows: Sequence[Row]) -> None:
+def table_1(path: StrPath | None, rows: Sequence[Row]) -> Any:
     """Table 1 as a chart: a dot for each row, with its standard error.
 
     Args:
-        path: the PNG file to write.
+        path: the PNG file to write; None for a figure that is only given back.
         rows: what to show, from top to bottom; all on the same data.
+
+    Returns:
+        The figure, matplotlib's, which a notebook shows.
 
     Raises:
         ValueError: if there is no row or more than 500, or a number is not finite.
@@ -300,7 +350,7 @@ def table_1(path: StrPath, rows: Sequence[Row]) -> None:
         ...     advnets.figures.Row("adversarial nets", 225, 2, "published"),
         ...     advnets.figures.Row("real images", 243, None, "reference"),
         ... ]
-        >>> advnets.figures.table_1("table-1.png", rows)
+        >>> figure = advnets.figures.table_1("table-1.png", rows)
 
     References:
         Table 1.
@@ -312,51 +362,52 @@ def table_1(path: StrPath, rows: Sequence[Row]) -> None:
         _check_numbers(f"row {row.label!r}", [row.mean, *errors])
         if errors and errors[0] < 0:
             raise ValueError(f"row {row.label!r} has a standard error of {errors[0]}, below 0")
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.5, 1.2 + 0.34 * len(rows)), layout="constrained")
-    axis = figure.subplots()
-    shown = set()
-    for number, row in enumerate(rows):
-        colour = GROUP_COLOURS[row.group]
-        axis.errorbar(
-            row.mean,
-            -number,
-            xerr=row.standard_error,
-            color=colour,
-            fmt="o",
-            ms=5,
-            lw=1.4,
-            capsize=3,
-            label=None if row.group in shown else row.group,
+    with _style.drawing(7.5, 1.2 + 0.34 * len(rows)) as figure:
+        axis = figure.subplots()
+        shown = set()
+        for number, row in enumerate(rows):
+            colour = GROUP_COLOURS[row.group]
+            axis.errorbar(
+                row.mean,
+                -number,
+                xerr=row.standard_error,
+                color=colour,
+                fmt="o",
+                ms=5,
+                lw=1.4,
+                capsize=3,
+                label=None if row.group in shown else GROUPS[row.group],
+            )
+            shown.add(row.group)
+            _beside(axis, -number, _with_error(row.mean, row.standard_error), colour)
+        axis.set(
+            xlabel="Parzen log-likelihood, nats, ± standard error",
+            ylim=(0.6 - len(rows), 0.6),
         )
-        shown.add(row.group)
-        _beside(axis, -number, _with_error(row.mean, row.standard_error), colour)
-    axis.set(
-        xlabel="Parzen log-likelihood, nats, ± standard error",
-        ylim=(0.6 - len(rows), 0.6),
-    )
-    _rows_of_dots(axis, [row.label for row in rows])
-    figure.legend(loc="outside upper right", ncols=3, frameon=False, fontsize=9)
-    _save(path, figure.savefig, dpi=110)
+        _rows_of_dots(axis, [row.label for row in rows])
+        _style.legend(axis)
+        return _style.save(path, figure)
 
 
 def seeds(
-    path: StrPath,
+    path: StrPath | None,
     scores: Mapping[str, Sequence[float]],
     *,
     published: tuple[float, float] | None = (225.0, 2.0),
-) -> None:
+) -> Any:
     """The test scores of many seeds, a dot each, beside the published value.
 
     The line through the dots is their mean. The published ± is over test examples, and that
     of one model; the spread of the dots is over seeds, so the two widths do not compare.
 
     Args:
-        path: the PNG file to write.
+        path: the PNG file to write; None for a figure that is only given back.
         scores: the scores in nats of each way to train, such as each update order, by its name.
         published: the published mean and its standard error; the paper's of MNIST unless given.
             None for data without one.
+
+    Returns:
+        The figure, matplotlib's, which a notebook shows.
 
     Raises:
         ValueError: if there are no scores or none under a name, more than 500 names, or a number is
@@ -365,7 +416,7 @@ def seeds(
     Example:
         >>> import advnets
         >>> scores = {"alternating": [176.0, 173.5, 180.1], "simultaneous": [160.2, 158.8]}
-        >>> advnets.figures.seeds("seeds.png", scores)
+        >>> figure = advnets.figures.seeds("seeds.png", scores)
 
     References:
         Table 1, adversarial nets.
@@ -378,47 +429,48 @@ def seeds(
         _check_numbers(repr(name), values)
     if published is not None:
         _check_numbers("published", published)
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.5, 1.3 + 0.8 * len(scores)), layout="constrained")
-    axis = figure.subplots()
-    if published is not None:
-        centre, error = published
-        label = f"published, {_with_error(centre, error)}"
-        axis.axvspan(centre - error, centre + error, color=INK, alpha=0.15, lw=0)
-        axis.axvline(centre, color=INK, lw=1, ls=":", label=label)
-    for number, values in enumerate(scores.values()):
-        # In the order of the seeds, so that dots of one score lie apart.
-        apart = np.linspace(-0.18, 0.18, len(values)) if len(values) > 1 else np.zeros(1)
-        axis.plot(values, apart - number, "o", color=GREEN, ms=4, alpha=0.7)
-        mean = np.mean(values)
-        axis.plot([mean, mean], [-number - 0.3, -number + 0.3], color=GREEN, lw=2)
-        text = f"mean {mean:.1f}\n{len(values)} seed"
-        if len(values) > 1:
-            text += f"s, s.d. {np.std(values, ddof=1):.1f}"
-        _beside(axis, -number, text, GREEN)
-    axis.set(
-        xlabel="Parzen log-likelihood of the test set, nats",
-        ylim=(0.5 - len(scores), 0.5),
-    )
-    _rows_of_dots(axis, list(scores))
-    if published is not None:
-        figure.legend(loc="outside upper right", frameon=False, fontsize=9)
-    _save(path, figure.savefig, dpi=110)
+    with _style.drawing(7.5, 1.3 + 0.8 * len(scores)) as figure:
+        axis = figure.subplots()
+        if published is not None:
+            centre, error = published
+            label = f"published, {_with_error(centre, error)}"
+            axis.axvspan(centre - error, centre + error, color=INK, alpha=0.15, lw=0)
+            axis.axvline(centre, color=INK, lw=1, ls=":", label=label)
+        for number, values in enumerate(scores.values()):
+            # In the order of the seeds, so that dots of one score lie apart.
+            apart = np.linspace(-0.18, 0.18, len(values)) if len(values) > 1 else np.zeros(1)
+            axis.plot(values, apart - number, "o", color=GREEN, ms=4, alpha=0.7)
+            mean = np.mean(values)
+            axis.plot([mean, mean], [-number - 0.3, -number + 0.3], color=GREEN, lw=2)
+            text = f"mean {mean:.1f}\n{len(values)} seed"
+            if len(values) > 1:
+                text += f"s, s.d. {np.std(values, ddof=1):.1f}"
+            _beside(axis, -number, text, GREEN)
+        axis.set(
+            xlabel="Parzen log-likelihood of the test set, nats",
+            ylim=(0.5 - len(scores), 0.5),
+        )
+        _rows_of_dots(axis, list(scores))
+        if published is not None:
+            _style.legend(axis)
+        return _style.save(path, figure)
 
 
 def learning_rates(
-    path: StrPath, scores: Mapping[float, Sequence[float]], *, chosen: float | None = None
-) -> None:
+    path: StrPath | None, scores: Mapping[float, Sequence[float]], *, chosen: float | None = None
+) -> Any:
     """The validation scores of a sweep against the learning rate, a dot for each seed.
 
     The line runs through the means over seeds.
 
     Args:
-        path: the PNG file to write.
+        path: the PNG file to write; None for a figure that is only given back.
         scores: the validation scores in nats at each learning rate, a seed each; none at one where
             all seeds diverged.
         chosen: the learning rate to mark, if there is one.
+
+    Returns:
+        The figure, matplotlib's, which a notebook shows.
 
     Raises:
         ValueError: if there are no scores at all, a learning rate is not above 0, or a number is
@@ -427,7 +479,7 @@ def learning_rates(
     Example:
         >>> import advnets
         >>> scores = {0.03: [150.0, 148.5], 0.1: [176.0, 173.5], 0.3: [120.3, 131.0]}
-        >>> advnets.figures.learning_rates("learning-rates.png", scores, chosen=0.1)
+        >>> figure = advnets.figures.learning_rates("learning-rates.png", scores, chosen=0.1)
     """
     drawn = {rate: values for rate, values in sorted(scores.items()) if len(values) > 0}
     if not drawn:
@@ -437,27 +489,24 @@ def learning_rates(
         raise ValueError(f"learning rates must be above 0; got {min(scores)}")
     for rate, values in drawn.items():
         _check_numbers(f"learning rate {rate:g}", values)
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.5, 4.2), layout="constrained")
-    axis = figure.subplots()
-    if chosen is not None:
-        axis.axvline(chosen, color=INK, lw=1, ls=":", label=f"chosen, {chosen:g}")
-    rates = [rate for rate, values in drawn.items() for _ in values]
-    values = [value for values in drawn.values() for value in values]
-    axis.plot(rates, values, "o", color=GREEN, ms=4, alpha=0.7, label="a seed")
-    means = [np.mean(values) for values in drawn.values()]
-    axis.plot([*drawn], means, color=GREEN, lw=2, label="mean over seeds")
-    axis.set_xscale("log")
-    # Ticks at the learning rates themselves, also where nothing is drawn.
-    axis.set_xticks(sorted(scores), [f"{rate:g}" for rate in sorted(scores)])
-    axis.set_xticks([], minor=True)
-    axis.set(xlabel="initial learning rate", ylabel="Parzen log-likelihood of validation, nats")
-    axis.grid(axis="y", color=GREY, alpha=0.2, lw=0.8)
-    axis.set_axisbelow(True)
-    axis.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside upper right", ncols=3, frameon=False, fontsize=9)
-    _save(path, figure.savefig, dpi=110)
+    with _style.drawing(7.5, 4.2) as figure:
+        axis = figure.subplots()
+        if chosen is not None:
+            axis.axvline(chosen, color=INK, lw=1, ls=":", label=f"chosen, {chosen:g}")
+        rates = [rate for rate, values in drawn.items() for _ in values]
+        values = [value for values in drawn.values() for value in values]
+        axis.plot(rates, values, "o", color=GREEN, ms=4, alpha=0.7, label="a seed")
+        means = [np.mean(values) for values in drawn.values()]
+        axis.plot([*drawn], means, color=GREEN, lw=2, label="mean over seeds")
+        axis.set_xscale("log")
+        # Ticks at the learning rates themselves, also where nothing is drawn.
+        axis.set_xticks(sorted(scores), [f"{rate:g}" for rate in sorted(scores)])
+        axis.set_xticks([], minor=True)
+        axis.set(xlabel="initial learning rate", ylabel="Parzen log-likelihood of validation, nats")
+        axis.grid(axis="y", color=GREY, alpha=0.2, lw=0.8)
+        axis.set_axisbelow(True)
+        _style.legend(axis)
+        return _style.save(path, figure)
 
 
 def _check_numbers(name: str, numbers: Iterable[float]) -> None:
@@ -483,16 +532,19 @@ def _rows_of_dots(axis: Any, labels: Sequence[str]) -> None:
     axis.spines[["top", "right", "left"]].set_visible(False)
 
 
-def curves(path: StrPath, metrics: Sequence[Mapping[str, Any]], *, title: str = "") -> None:
+def curves(path: StrPath | None, metrics: Sequence[Mapping[str, Any]], *, title: str = "") -> Any:
     """A run at a glance: its players, and the validation likelihood.
 
     Where D(x) is a probability: V(D, G), the outputs and the errors; of other objectives and
     systems, what the metrics hold.
 
     Args:
-        path: the PNG file to write.
+        path: the PNG file to write; None for a figure that is only given back.
         metrics: one row for each epoch, as in `Trained.metrics`.
         title: a line above the panels.
+
+    Returns:
+        The figure, matplotlib's, which a notebook shows.
 
     Raises:
         ValueError: if there is no row, or what the first has is not a number in each.
@@ -509,42 +561,38 @@ def curves(path: StrPath, metrics: Sequence[Mapping[str, Any]], *, title: str = 
         ...     "generator": {"cost": 1.0, "gradient_norm": 0.1},
         ... }
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     advnets.figures.curves(pathlib.Path(folder) / "curves.png", [row])
+        ...     figure = advnets.figures.curves(pathlib.Path(folder) / "curves.png", [row])
     """
     if not metrics:
         raise ValueError("curves need the metrics of at least 1 epoch; got none")
     _series(metrics, "epoch")
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 6.4), layout="constrained")
-    axes = figure.subplots(2, 2, sharex=True)
-    if "value" in metrics[0].get("discriminator", {}):
-        _game_panels(axes, metrics)
-    else:
-        _player_panels(axes, metrics)
-    likelihood = axes[1, 1]
-    scored = [row for row in metrics if "validation" in row]
-    if scored:
-        likelihood.errorbar(
-            _series(scored, "epoch"),
-            _series(scored, "validation", "mean"),
-            _series(scored, "validation", "standard_error"),
-            color=BLUE,
-            marker="o",
-            ms=3,
-            lw=1.2,
-            label="validation, ± standard error",
-        )
-    likelihood.set_ylabel("Parzen log-likelihood, nats")
-    for axis in axes.flat:
-        axis.spines[["top", "right"]].set_visible(False)
-        if axis.get_legend_handles_labels()[0]:
-            axis.legend(frameon=False, fontsize=9)
-    for axis in axes[1]:
-        axis.set_xlabel("epoch")
-        axis.xaxis.get_major_locator().set_params(integer=True)
-    figure.suptitle(title, parse_math=False)
-    _save(path, figure.savefig, dpi=110)
+    with _style.drawing(10, 6.4) as figure:
+        axes = figure.subplots(2, 2, sharex=True)
+        if metrics[0].get("discriminator", {}).keys() >= GAME:
+            _game_panels(axes, metrics)
+        else:
+            _player_panels(axes, metrics)
+        likelihood = axes[1, 1]
+        scored = [row for row in metrics if "validation" in row]
+        if scored:
+            likelihood.errorbar(
+                _series(scored, "epoch"),
+                _series(scored, "validation", "mean"),
+                _series(scored, "validation", "standard_error"),
+                color=BLUE,
+                marker="o",
+                ms=3,
+                lw=1.2,
+                label="validation, ± standard error",
+            )
+        likelihood.set_ylabel("Parzen log-likelihood, nats")
+        for axis in axes.flat:
+            _style.legend(axis, above=True)
+        for axis in axes[1]:
+            axis.set_xlabel("epoch")
+            axis.xaxis.get_major_locator().set_params(integer=True)
+        figure.suptitle(title, parse_math=False)
+        return _style.save(path, figure)
 
 
 def _series(metrics: Sequence[Mapping[str, Any]], *names: str) -> Float[np.ndarray, " epochs"]:

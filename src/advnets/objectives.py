@@ -190,8 +190,8 @@ class OnLogits(Objective):
     generator_cost: GeneratorCost
     shown: ClassVar[Mapping[str, str]] = {
         "cost of D": "cost",
-        "D(x)": "real_logit",
-        "D(G(z))": "fake_logit",
+        "logit of x": "real_logit",
+        "logit of G(z)": "fake_logit",
     }
 
     def costs(self, draws: Draws, D: Applied, real: Batch, fake: Batch, **others: Applied) -> Costs:

@@ -1,7 +1,7 @@
 """Figures 2 and 3 of any model: draw, look up, write the picture."""
 
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -41,7 +41,7 @@ def as_it_is(images: Float[Array, " n *data"]) -> Float[Array, " n *data"]:
 
 
 def figure_2(
-    path: figures.StrPath,
+    path: figures.StrPath | None,
     key: Key[Array, ""],
     model: Sampler,
     images: Real[Array | np.ndarray, " n *data"],
@@ -50,14 +50,14 @@ def figure_2(
     columns: int = 5,
     preprocess: Preprocess = to_unit_interval,
     picture: Picture = as_it_is,
-) -> None:
+) -> Any:
     """Figure 2 of a model: fair random draws, and the training images nearest to the last ones.
 
     Neighbours are looked up among the preprocessed images, that is where the generator lives. The
     draws are the key's first and only ones: to choose among keys is to choose among pictures.
 
     Args:
-        path: the PNG file to write.
+        path: the PNG file to write; None for a figure that is only given back.
         key: a typed random key.
         model: p_g, of images of shape (height, width), (height, width, 1) or (height, width, 3), or
             any other model that draws such images.
@@ -69,6 +69,9 @@ def figure_2(
         picture: takes samples and neighbours, all of them at once, to what is shown, in [0, 1];
             nothing is changed unless given.
 
+    Returns:
+        The figure, matplotlib's, which a notebook shows.
+
     Raises:
         ValueError: if there are no rows or columns, or too many to draw; if the generator's images
             do not have the shape of the data's, or a value is not finite; if `picture` does not
@@ -79,7 +82,8 @@ def figure_2(
         >>> import advnets
         >>> images = advnets.data.load("digits").train
         >>> model = advnets.Model(advnets.networks.mlp_generator(jax.random.key(0), 100, (8, 8)))
-        >>> advnets.paper_figures.figure_2("figure-2.png", jax.random.key(1), model, images)
+        >>> key = jax.random.key(1)
+        >>> figure = advnets.paper_figures.figure_2("figure-2.png", key, model, images)
 
     References:
         Figure 2; released code, `show_samples_mnist_paper.py`.
@@ -97,29 +101,32 @@ def figure_2(
     indices, _ = nearest(samples[columns - 1 :: columns], train)
     # Together, so that one scale serves all.
     shown = _shown(picture, jnp.concatenate([jnp.asarray(samples), train[indices]]))
-    figures.samples_with_neighbours(
+    return figures.samples_with_neighbours(
         path, shown[: len(samples)], shown[len(samples) :], columns=columns
     )
 
 
 def figure_3(
-    path: figures.StrPath,
+    path: figures.StrPath | None,
     key: Key[Array, ""],
     model: Model,
     *,
     lines: int = 5,
     steps: int = 11,
     picture: Picture = as_it_is,
-) -> None:
+) -> Any:
     """Figure 3 of a model: examples along straight lines in z space, one row per line.
 
     Args:
-        path: the PNG file to write.
+        path: the PNG file to write; None for a figure that is only given back.
         key: a typed random key.
         model: p_g, of images of shape (height, width), (height, width, 1) or (height, width, 3).
         lines: the number of lines, at least 1.
         steps: the number of images on a line, both ends included; at least 2.
         picture: takes all images to what is shown, in [0, 1]; nothing is changed unless given.
+
+    Returns:
+        The figure, matplotlib's, which a notebook shows.
 
     Raises:
         ValueError: if there is no line, or a line has fewer than two points; if there are too many
@@ -129,7 +136,7 @@ def figure_3(
         >>> import jax
         >>> import advnets
         >>> model = advnets.Model(advnets.networks.mlp_generator(jax.random.key(0), 100, (8, 8)))
-        >>> advnets.paper_figures.figure_3("figure-3.png", jax.random.key(1), model)
+        >>> figure = advnets.paper_figures.figure_3("figure-3.png", jax.random.key(1), model)
 
     References:
         Figure 3.
@@ -138,7 +145,7 @@ def figure_3(
     figures._check_count(lines, steps)  # before so many are made
     found = eqx.filter_jit(lambda model, key: model.interpolate(key, lines, steps))(model, key)
     shown = _shown(picture, found.reshape(-1, *found.shape[2:]))
-    figures.interpolations(path, shown.reshape(lines, steps, *shown.shape[1:]))
+    return figures.interpolations(path, shown.reshape(lines, steps, *shown.shape[1:]))
 
 
 def _shown(picture: Picture, images: Float[Array, " n *data"]) -> Real[np.ndarray, " n *data"]:

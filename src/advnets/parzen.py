@@ -13,7 +13,6 @@ import io
 import itertools
 import math
 import os
-import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -26,9 +25,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, ScalarLike
-from tqdm import tqdm
 
-from advnets import _files, _warnings
+from advnets import _files, _progress, _warnings
 from advnets._distances import (
     check_blocks,
     check_finite,
@@ -429,7 +427,7 @@ def evaluate_draws(
     *,
     devices: Sequence[jax.Device] | None = None,
     notes: str | os.PathLike[str] | None = None,
-    progress: bool = False,
+    progress: bool | str = False,
 ) -> Evaluation:
     r"""Score samples as `evaluate` does, in the same memory, however many there are.
 
@@ -458,7 +456,7 @@ def evaluate_draws(
             call goes on from there, to the same scores. A note that is damaged, or of another
             evaluation, is not believed: a `RuntimeWarning` says so, and the evaluation starts
             afresh. Remove the folder afterwards.
-        progress: show a progress bar with the time left.
+        progress: show a progress bar with the time left; a text says what is being scored.
 
     Returns:
         The scores of validation and test rows in nats, the bandwidth, and whether it is the lowest
@@ -554,22 +552,15 @@ def _streamed_log_density(
     *,
     devices: Sequence[jax.Device | None] = (None,),
     note: _Note | None = None,
-    progress: bool = False,
+    progress: bool | str = False,
 ) -> tuple[Float[np.ndarray, " bandwidths points"], int]:
     """Log densities of all blocks' samples, in float64, and how many samples there are."""
     nothing = np.full((len(bandwidths), len(points)), -np.inf), 0, 0
     log_sums, num_samples, done = (None if note is None else note.read()) or nothing
     noted_at = time.monotonic()
-    with tqdm(
-        total=len(blocks),
-        initial=done,
-        desc="Parzen windows",
-        unit=" blocks",
-        disable=not progress,
-        leave=False,
-        mininterval=0.5 if sys.stderr.isatty() else 30,
-        dynamic_ncols=True,
-    ) as bar:
+    what = progress if isinstance(progress, str) else "Parzen windows"
+    shown = _progress.bar(len(blocks), what, unit="block", done=done, enabled=bool(progress))
+    with shown as bar:
         for of_group, size, end in _groups(points, blocks, bandwidths, devices, done):
             # The error of a log sum is the mean of its parts' errors, each weighted by its share. A
             # group that is far from a point has a larger error there, but next to no share. The sum

@@ -14,8 +14,8 @@ NAMES = [*BENCHMARKS, *commands.COMMANDS]
 
 def offered(name, capsys):
     """The options that the command's own help says take numbers."""
-    assert main([name, "--help"]) == 0
-    return set(re.findall(r"(--[\w.-]+) (?:\[|\{None\}\|)*(?:INT|FLOAT)", capsys.readouterr().out))
+    assert main([name, "--help-all"]) == 0
+    return set(re.findall(r"(--[\w.-]+) (?:INT|FLOAT)", capsys.readouterr().out))
 
 
 @pytest.mark.parametrize("name", NAMES)

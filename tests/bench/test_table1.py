@@ -37,23 +37,25 @@ def test_there_is_a_row_for_each_setting_with_its_seeds():
     ]  # on other data than its own
     runs += [entry(1, 92.0, order="alternating", evaluate_every=5)]
     table = {row.label: row.cells["mnist"] for row in table1.rows(runs) if row.group == "here"}
-    both = table["here: simultaneous, 250 epochs"]
+    both = table["adversarial nets (advnets, simultaneous, 250 epochs)"]
     assert (both.mean, both.seeds, both.scores) == (105.5, 2, (100.0, 111.0))
     assert both.spread == pytest.approx(np.std([100, 111], ddof=1))
-    assert table["here: alternating, 250 epochs"].scores == (90.0, 92.0)
-    assert table["here: simultaneous, 250 epochs, lossy data"].spread is None
-    assert table["here: simultaneous, 250 epochs, batch_size = 50"].mean == 50.0
+    assert table["adversarial nets (advnets, alternating, 250 epochs)"].scores == (90.0, 92.0)
+    assert table["adversarial nets (advnets, simultaneous, 250 epochs, lossy data)"].spread is None
+    assert (
+        table["adversarial nets (advnets, simultaneous, 250 epochs, batch_size = 50)"].mean == 50.0
+    )
     assert len(table) == 4
     text = table1.markdown(table1.rows(runs))
     assert "105.5 ± 2 (2 seeds, spread 7.8)" in text
-    assert "| here | – | needs TFD_48x48.mat, which is not public |" in text
+    assert "| adversarial nets (advnets) | – | needs TFD_48x48.mat, which is not public |" in text
 
 
 def test_a_row_names_a_setting_within_a_player():
     nested = entry(0, 8.0)
     nested.recipe["generator"]["hidden_sizes"] = [600, 600]
     assert table1.rows([nested])[-1].label == (
-        "here: simultaneous, 250 epochs, generator.hidden_sizes = [600, 600]"
+        "adversarial nets (advnets, simultaneous, 250 epochs, generator.hidden_sizes = [600, 600])"
     )
 
 
@@ -91,5 +93,5 @@ def test_what_has_no_column_is_left_out_and_named(finished, tmp_path, capsys):
     assert main(arguments) == 0
     captured = capsys.readouterr()
     assert "no column for it: digits" in captured.err
-    assert "| here: simultaneous, 4 epochs" in captured.out
+    assert "| adversarial nets (advnets, simultaneous, 4 epochs" in captured.out
     assert f"| – | {content['parzen']['test']['mean']:.1f} ±" in captured.out

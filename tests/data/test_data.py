@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import sys
 import warnings
 
 import datasets
@@ -181,20 +180,6 @@ def test_an_unknown_name_is_refused():
         data.load("nosuch")
     with pytest.raises(data.DataError, match="'nosuch'; choose one of cifar10, mnist"):
         data.hub.load_hub("nosuch")
-
-
-@pytest.mark.parametrize(
-    ("name", "missing"), [("digits", "sklearn.datasets"), ("mnist", "pyarrow"), ("mnist", "PIL")]
-)
-def test_a_missing_extra_is_named_with_the_remedy(tmp_path, monkeypatch, name, missing):
-    write_mirror(tmp_path / MNIST, {"train": GREY, "test": GREY})
-    # What Python finds where a package is not installed.
-    for module in [m for m in sys.modules if m == missing or m.startswith(f"{missing}.")]:
-        monkeypatch.delitem(sys.modules, module)
-    monkeypatch.setitem(sys.modules, missing, None)
-    message = rf"{name} is read with {missing}.*, which is missing; pip install 'advnets\[bench\]'"
-    with pytest.raises(ModuleNotFoundError, match=message):
-        data.load(name, tmp_path)
 
 
 def made_up(folds=2):

@@ -1,5 +1,6 @@
 """Pictures hold what they are given, where it belongs."""
 
+import io
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from advnets import figures
+from advnets.memorisation import Memorisation
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -321,3 +323,69 @@ def test_drawing_does_not_touch_the_users_plots():
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_figures_are_given_back_and_written_only_where_a_path_says(tmp_path, drawn):
+    images = np.random.default_rng(0).random((6, 8, 8))
+    distances = Memorisation(np.arange(4.0), np.arange(4.0), *[0.5] * 8)
+    draws = {
+        "samples": lambda path: figures.samples_with_neighbours(
+            path, images, images[:2], columns=3
+        ),
+        "lines": lambda path: figures.interpolations(path, images[None]),
+        "memorisation": lambda path: figures.memorisation(path, distances),
+        "table": lambda path: figures.table_1(path, [ROW]),
+        "seeds": lambda path: figures.seeds(path, {"a": [1.0]}),
+        "rates": lambda path: figures.learning_rates(path, {0.1: [1.0]}),
+        "curves": lambda path: figures.curves(path, [{"epoch": 1, "d": {"cost": 1.0}}]),
+    }
+    for name, draw in draws.items():
+        figure = draw(None)
+        assert isinstance(figure, matplotlib.figure.Figure)
+        assert figure._repr_png_().startswith(b"\x89PNG")
+        draw(tmp_path / f"{name}.png")
+    assert {path.stem for path in tmp_path.iterdir()} == draws.keys()
+    # In a notebook a mosaic is what the file is, pixel by pixel.
+    shown = matplotlib.image.imread(io.BytesIO(draws["samples"](None)._repr_png_()))
+    np.testing.assert_allclose(
+        shown, matplotlib.image.imread(tmp_path / "samples.png"), atol=1.5 / 255
+    )
+
+
+@pytest.mark.parametrize(("columns", "width"), [(5, 14), (1, 8), (1, 57)])
+def test_the_column_of_neighbours_is_named_below_it(tmp_path, columns, width):
+    black = np.zeros((columns, 14, width))
+    figures.samples_with_neighbours(tmp_path / "s.png", black, black[:1], columns=columns)
+    picture = matplotlib.image.imread(tmp_path / "s.png")[..., 0]
+    scale, gap = max(1, round(84 / width)), max(1, width // 14)
+    below = picture[scale * (14 + 2 * gap) :]
+    assert below.shape[0] in (16, 32)
+    assert (below[:, -60:] < 0.5).any()  # some letters, the last ones at the right
+    assert below.min(axis=0)[-60:].mean() < 0.8
+
+
+def test_legends_cover_no_data(tmp_path, drawn):
+    rows = [
+        {"epoch": e, "d": {"one": 1.0, "a long name of a quantity": e}, "g": {"cost": -1.0 * e}}
+        for e in range(1, 5)
+    ]
+    figures.curves(tmp_path / "c.png", rows, title="a run")
+    figures.learning_rates(tmp_path / "l.png", {0.1: [1.0], 0.2: [3.0]}, chosen=0.1)
+    figures.table_1(tmp_path / "t.png", [ROW])
+    for figure in drawn:
+        panels = [axis.get_window_extent() for axis in figure.axes if axis.get_visible()]
+        legends = [*figure.legends, *(a.get_legend() for a in figure.axes)]
+        found = [one.get_window_extent() for one in legends if one is not None]
+        assert found
+        for box in found:
+            assert not any(box.overlaps(panel.shrunk(0.99, 0.99)) for panel in panels)
+            assert box.x1 <= figure.bbox.x1 + 1
+
+
+def test_the_style_is_for_these_figures_alone():
+    before = dict(matplotlib.rcParams)
+    with matplotlib.rc_context({"axes.facecolor": "black", "text.color": "white"}):
+        figure = figures.seeds(None, {"a": [1.0]})
+        assert matplotlib.rcParams["axes.facecolor"] == "black"
+    assert figure.axes[0].get_facecolor() == (1.0, 1.0, 1.0, 1.0)
+    assert dict(matplotlib.rcParams) == before

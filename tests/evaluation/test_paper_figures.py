@@ -35,7 +35,7 @@ def cells(path, rows, shape, blocks):
     height, width = shape[:2]
     gap = max(1, width // 14)
     picture = matplotlib.image.imread(path)[..., :3]
-    scale = picture.shape[0] // (rows * (height + gap) + gap)
+    scale = picture.shape[1] // sum(gap + columns * (width + gap) for columns in blocks)
     picture = picture[::scale, ::scale]
     found = []
     for row in range(rows):

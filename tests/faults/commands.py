@@ -512,8 +512,6 @@ def shortened(text):
 def outcome_of(done):
     if done.code == ExitCode.DONE:
         return "done"
-    if not done.sentences:
-        return "refused by the parser"
     return "refused in a sentence" if done.code == ExitCode.REFUSED else "stopped in a sentence"
 
 
@@ -523,9 +521,8 @@ def fault(done, printed, before, after, folder):
         return "traceback"
     if done.code not in CODES:
         return f"code {done.code}"
-    sentences, parser = len(done.sentences), "╭─" in done.said
-    expected = 0 if done.code == ExitCode.DONE or parser else 1
-    if sentences != expected or (parser and done.code != ExitCode.REFUSED):
+    sentences = len(done.sentences)
+    if sentences != (done.code != ExitCode.DONE):
         return f"{sentences} sentences"
     if done.code == ExitCode.REFUSED and after != before:
         return "refused, and yet changed"

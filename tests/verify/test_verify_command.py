@@ -1,13 +1,16 @@
 """The registry and `python -m advnets.verify`: verdicts, exit codes, files, refusals."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from advnets import verify
+from advnets import _style, verify
 from advnets.verify import registry, report
 from advnets.verify.__main__ import main
+from advnets.verify.claims import figure_1
 
 BROKEN = "of something that takes more than the sixty characters which a line of the table has"
 QUARTERS = np.array([0.25, 0.75])
@@ -178,3 +181,26 @@ def test_list(capsys):
 
 def test_the_table_has_every_claim():
     assert all(f"`{id}`" in report.markdown_table() for id in verify.CLAIMS)
+
+
+def test_figure_1_has_no_ticks_below_zero():
+    masses, z = np.full(400, 1 / 400), np.linspace(-1, 1, 3)
+    moment = figure_1._Moment(masses, np.zeros(400), z, z)
+    with _style.drawing(7, 4.5) as figure:
+        figure_1._draw(masses, dict.fromkeys("abcd", moment), figure)
+        figure.draw_without_rendering()
+    for panel in figure.axes:
+        assert min(panel.get_yticks()) == 0
+        assert panel.spines["left"].get_bounds() == (0, 1)
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["data", "generator", "D"]
+    panels = [panel.get_window_extent().shrunk(0.99, 0.99) for panel in figure.axes]
+    assert not any(legend.get_window_extent().overlaps(panel) for panel in panels)
+
+
+def test_no_claim_draws_a_legend_over_its_data():
+    """They all leave it to the style, which puts it beside the panels."""
+    folder = Path(figure_1.__file__).parent
+    assert not [
+        p.name for p in folder.glob("*.py") if re.search(r"(?<!_style)\.legend\(", p.read_text())
+    ]

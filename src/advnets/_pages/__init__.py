@@ -7,7 +7,10 @@ into it escaped.
 import base64
 from pathlib import Path
 
-import jinja2
+from advnets._extras import needed_for
+
+with needed_for("reports"):
+    import jinja2
 
 HERE = Path(__file__).parent
 

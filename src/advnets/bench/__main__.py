@@ -3,11 +3,12 @@
 import sys
 
 from advnets import _signals
+from advnets._extras import MissingExtraError
 
 try:
     from advnets.bench.cli import main
-except ModuleNotFoundError as missing:
-    print(f"error: {missing.name} is missing; pip install 'advnets[bench]'", file=sys.stderr)
+except MissingExtraError as missing:
+    print(f"error: {missing}", file=sys.stderr)
     sys.exit(2)
 
 if __name__ == "__main__":

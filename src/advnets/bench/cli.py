@@ -8,28 +8,31 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-import tyro
-
-from advnets import _documents, _signals
+from advnets import _documents, _options, _provenance, _signals, _terminal
+from advnets._extras import needed_for
 from advnets.bench import pages, report, rescoring, table1
 from advnets.bench.benchmark import Benchmark
 from advnets.bench.catalogue import BENCHMARKS
 from advnets.bench.checking import check_run
-from advnets.bench.experiment import Request, execute, prepare
+from advnets.bench.experiment import Grid, Request, execute, prepare
 from advnets.bench.failures import Again, ExitCode, Refused, before_work, guarded
 from advnets.bench.folders import REPORT as REPORT_PAGE
 from advnets.bench.processes import Processes, join
+from advnets.bench.recipes import Recipe as AdversarialRecipe
 from advnets.bench.recorded import recorded
-from advnets.bench.reference_rows import prepare_record
+from advnets.bench.reference_rows import path_of, prepare_record
 from advnets.bench.replay import verify_replay
 from advnets.bench.results import Entry
 from advnets.bench.settings import Preprocessing, Settings
 from advnets.training import tensorboard
 from advnets.training.devices import is_main_process
+
+with needed_for("the command line"):
+    import tyro
 
 Recipe = TypeVar("Recipe", bound=Settings)
 
@@ -109,7 +112,7 @@ class TableOptions:
 class ParzenOptions:
     """What a finished run is scored with."""
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of the run."""
     num_samples: int = 1_000_000
     """Samples drawn; none is kept."""
@@ -143,10 +146,11 @@ class ExploreOptions:
 class CheckOptions:
     """What is checked."""
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of a run, or of many runs that were trained together."""
 
 
+PROGRAM = "python -m advnets.bench"
 CHECK = "verify every file of a run's folder against its SHA-256, and say what it holds"
 REPORT = "write a run's report.html again, of a run that goes on too; or a page of several runs"
 EXPLORE = "a page in which the run's generator draws as z is moved"
@@ -158,33 +162,40 @@ SPEED = "speed side by side: PyTorch, an Equinox loop, the products alone; cost 
 SPEED_FOLDER = Path("bench/speed")
 
 
+# What most people need of a benchmark's options; `--help-all` has the rest.
+COMMON = {
+    "Data": ("--dataset", "--data-dir", "--image-size"),
+    "Training": ("--preset", "--epochs", "--batch-size", "--learning-rate", "--order"),
+    "The run": ("--out", "--resume", "--watch", "--seed", "--seeds", "--devices"),
+    "Scores": ("--evaluate-every", "--num-samples"),
+}
+
+
 def listing() -> str:
     """What there is to run, for a call without arguments."""
+    entries: dict[str, tuple[str, ...]] = {
+        one.name: (f"{one.summary}: {one.cost}", f"needs {one.needs}", f"expect {one.expected}")
+        for one in BENCHMARKS.values()
+    }
+    entries |= {
+        "references": (REFERENCES, "needs the data set that it is given"),
+        "report": (REPORT, "needs the folders of the runs"),
+        "explore": (EXPLORE, "needs the run's folder"),
+        "check": (CHECK, "needs the run's folder"),
+        "parzen": (PARZEN, "needs the run's folder and its data"),
+        "table1": (TABLE1, "needs nothing: the recorded runs come with the package"),
+        "speed": (SPEED, "needs a clone of the repository, and some minutes"),
+    }
     lines = [
-        "python -m advnets.bench BENCHMARK [OPTIONS]    (--help after a name explains both)",
+        f"Example: {_terminal.styled(f'{PROGRAM} digits --preset quick', 'bold')}",
+        "",
+        f"{PROGRAM} NAME [OPTIONS]    (--help after a name explains both)",
         "--preset quick: a small version of each benchmark, done in a minute or so.",
+        "--list: this list; --version: of advnets and JAX, and what JAX computes on.",
         "",
     ]
-    for benchmark in BENCHMARKS.values():
-        lines += [
-            benchmark.name,
-            f"    {benchmark.summary}: {benchmark.cost}",
-            f"    needs {benchmark.needs}",
-            f"    expect {benchmark.expected}",
-        ]
-    lines += ["references", f"    {REFERENCES}", "    needs the data set that it is given"]
-    lines += ["report", f"    {REPORT}", "    needs the folders of the runs"]
-    lines += ["explore", f"    {EXPLORE}", "    needs the run's folder"]
-    lines += ["check", f"    {CHECK}", "    needs the run's folder"]
-    lines += ["parzen", f"    {PARZEN}", "    needs the run's folder and its data"]
-    lines += [
-        "table1",
-        f"    {TABLE1}",
-        "    needs nothing: the recorded runs come with the package",
-        "speed",
-        f"    {SPEED}",
-        "    needs a clone of the repository, and some minutes",
-    ]
+    for name, told in entries.items():
+        lines += [_terminal.styled(name, "bold"), *(f"    {line}" for line in told)]
     return "\n".join(lines)
 
 
@@ -214,8 +225,11 @@ def _open_streams() -> None:
 
 def _dispatch(arguments: list[str], again: Again) -> int:
     _signals.check()
-    if not arguments or arguments[0] in ("-h", "--help"):
+    if not arguments or arguments[0] in (*_options.HELP, _options.HELP_ALL, "--list"):
         print(listing())
+        return ExitCode.DONE
+    if arguments[0] == "--version":
+        print(_provenance.version())
         return ExitCode.DONE
     name, *rest = arguments
     if name in COMMANDS:
@@ -230,20 +244,27 @@ def _dispatch(arguments: list[str], again: Again) -> int:
 
 def _benchmark(benchmark: Benchmark, arguments: list[str], again: Again) -> int:
     """Runs a benchmark: reads its options, prepares, executes, reports."""
+    defaults = _defaults(benchmark, arguments)
+    kind: Any = Options[type(benchmark.recipe)]  # type: ignore[misc]
+    options: Options[Any] = _read(
+        kind,
+        arguments,
+        benchmark.name,
+        f"{benchmark.summary}: {benchmark.cost}; needs {benchmark.needs}; expect "
+        f"{benchmark.expected}.",
+        example="--preset quick" if benchmark.quick else "",
+        default=defaults,
+        groups=COMMON | {"Settings of its own": _own(benchmark.recipe)},
+    )
+    _signals.check()
+    quick = options.preset == "quick" and benchmark.quick is not None
     with before_work():
-        defaults = _defaults(benchmark, arguments)
-        kind: Any = Options[type(benchmark.recipe)]  # type: ignore[misc]
-        options: Options[Any] = tyro.cli(
-            kind,
-            default=defaults,
-            args=arguments,
-            prog=benchmark.command,
-            description=f"{benchmark.summary}: {benchmark.cost}; needs {benchmark.needs}; "
-            f"expect {benchmark.expected}.",
-        )
-        _signals.check()
         join(options.together)
-        chosen = dataclasses.replace(benchmark, recipe=options.recipe)
+        chosen = dataclasses.replace(
+            benchmark,
+            recipe=options.recipe,
+            published=None if quick else benchmark.published,
+        )
         request = _request(options, defaults)
     if options.verify_replay:
         return _replay(chosen, request)
@@ -251,15 +272,63 @@ def _benchmark(benchmark: Benchmark, arguments: list[str], again: Again) -> int:
         grid = prepare(chosen, request)
     again.sentence = _continuing(benchmark, arguments, grid.folder)
     if is_main_process():
-        print(f"{benchmark.name}: everything goes to {grid.folder}", file=sys.stderr)
+        print(_documents.printable(_announced(grid)), file=sys.stderr)
         if options.watch:
             page = (grid.folder / REPORT_PAGE).absolute().as_uri()
             print(f"watch it in a browser, from the first evaluation on: {page}", file=sys.stderr)
     _signals.check()
     result = execute(grid, watch=options.watch)
     if is_main_process():
-        print(_documents.printable(report.of(result, grid.folder)))
+        _show(report.of(result, grid.folder, quick=quick))
     return ExitCode.DONE
+
+
+def _read(
+    kind: Any,
+    arguments: list[str],
+    name: str,
+    text: str,
+    *,
+    example: str,
+    default: Any = None,
+    groups: Mapping[str, Sequence[str]] | None = None,
+) -> Any:
+    """A command's options; or its page of help, after which there is nothing left to do."""
+    prog = f"{PROGRAM} {name}"
+    if _options.asks_for_help(arguments):
+        known = list(_options.options(kind, default))
+        example = f"{prog} {example}".strip()
+        text = f"{text[0].upper()}{text[1:].rstrip('.')}."
+        shown = groups or {}
+        page = _options.page(known, arguments, prog=prog, example=example, text=text, groups=shown)
+        print(page)
+        sys.exit(ExitCode.DONE)
+    with before_work():
+        return _options.parsed(kind, arguments, prog=prog, default=default)
+
+
+def _own(recipe: Settings) -> list[str]:
+    """The options of a system's own settings, which no other benchmark has."""
+    common = {field.name for field in dataclasses.fields(AdversarialRecipe)}
+    names = [field.name for field in dataclasses.fields(recipe) if field.name not in common]
+    return [f"--{name.replace('_', '-')}" for name in names]
+
+
+def _announced(grid: Grid) -> str:
+    """Where a run's files go, and where it can be looked at meanwhile."""
+    settings = grid.runs[0].system.settings
+    said = f"{grid.runs[0].called}: everything goes to {grid.folder}"
+    if settings.epochs > settings.evaluate_every:
+        each = "each run's samples.png" if grid.together else "samples.png there"
+        said += f"; {each} is redrawn every {settings.evaluate_every} epochs"
+    return said
+
+
+def _show(text: str) -> None:
+    """Prints a report, its headings in bold where that can be seen."""
+    for line in _documents.printable(text).split("\n"):
+        heading = line.endswith(":") and not line.startswith(" ")
+        print(_terminal.styled(line, "bold") if heading else line)
 
 
 def _continuing(benchmark: Benchmark, arguments: list[str], folder: Path) -> str:
@@ -307,11 +376,8 @@ def _defaults(benchmark: Benchmark, arguments: list[str]) -> Options[Any]:
 
 
 def _parzen(arguments: list[str], again: Again) -> int:
-    options = tyro.cli(
-        ParzenOptions,
-        args=arguments,
-        prog="python -m advnets.bench parzen",
-        description=f"{PARZEN[0].upper()}{PARZEN[1:]}.",
+    options = _read(
+        ParzenOptions, arguments, "parzen", PARZEN, example="runs/digits --num-samples 100000"
     )
     again.sentence = "the same command continues it"
     with before_work():
@@ -323,19 +389,22 @@ def _parzen(arguments: list[str], again: Again) -> int:
             data_dir=options.data_dir,
         )
     result = score(True)
-    print("Parzen log-likelihood of the test set, nats:")
+    print(_terminal.styled("Parzen log-likelihood of the test set, nats:", "bold"))
     label = f"{options.num_samples} samples, {result.generator} ({result.epoch})"
     print(report.scored(label, result.parzen))
     print(result.caveat)
+    path = rescoring.path_of(options.run, options.num_samples, best=options.best)
+    print(_documents.printable(f"it is in {path}"))
     return ExitCode.DONE
 
 
 def _references(arguments: list[str], _: Again) -> int:
-    options = tyro.cli(
+    options = _read(
         ReferenceOptions,
-        args=arguments,
-        prog="python -m advnets.bench references",
-        description=f"The reference rows of Table 1: {REFERENCES}.",
+        arguments,
+        "references",
+        f"the reference rows of Table 1: {REFERENCES}",
+        example="--dataset digits",
     )
     with before_work():
         score = prepare_record(
@@ -347,22 +416,19 @@ def _references(arguments: list[str], _: Again) -> int:
             seed=options.seed,
         )
     result = score()
-    print(f"Parzen log-likelihood of {options.dataset}'s test set, nats:")
+    title = f"Parzen log-likelihood of {options.dataset}'s test set, nats:"
+    print(_terminal.styled(title, "bold"))
     for label, found in (
         ("training images", result.training_images),
         ("centroids", result.centroids),
     ):
         print(report.scored(f"{found.num_samples} {label}", found))
+    print(_documents.printable(f"they are in {path_of(options.dataset, options.out)}"))
     return ExitCode.DONE
 
 
 def _table1(arguments: list[str], _: Again) -> int:
-    options = tyro.cli(
-        TableOptions,
-        args=arguments,
-        prog="python -m advnets.bench table1",
-        description=f"{TABLE1}.",
-    )
+    options = _read(TableOptions, arguments, "table1", TABLE1, example="--runs runs/mnist")
     with before_work():
         given = table1.read_runs(options.runs)
         rows = table1.rows([*recorded(), *given])
@@ -383,12 +449,7 @@ def _table1(arguments: list[str], _: Again) -> int:
 
 
 def _report(arguments: list[str], _: Again) -> int:
-    options = tyro.cli(
-        ReportOptions,
-        args=arguments,
-        prog="python -m advnets.bench report",
-        description=f"{REPORT[0].upper()}{REPORT[1:]}.",
-    )
+    options = _read(ReportOptions, arguments, "report", REPORT, example="runs/digits")
     with before_work():
         if not options.runs:
             raise ValueError("name the folder of a run, or of several to compare")
@@ -400,24 +461,14 @@ def _report(arguments: list[str], _: Again) -> int:
 
 
 def _explore(arguments: list[str], _: Again) -> int:
-    options = tyro.cli(
-        ExploreOptions,
-        args=arguments,
-        prog="python -m advnets.bench explore",
-        description=f"{EXPLORE[0].upper()}{EXPLORE[1:]}.",
-    )
+    options = _read(ExploreOptions, arguments, "explore", EXPLORE, example="runs/digits")
     with before_work():
         print(pages.write_explorer(options.run))
     return ExitCode.DONE
 
 
 def _check(arguments: list[str], _: Again) -> int:
-    options = tyro.cli(
-        CheckOptions,
-        args=arguments,
-        prog="python -m advnets.bench check",
-        description=f"{CHECK[0].upper()}{CHECK[1:]}.",
-    )
+    options = _read(CheckOptions, arguments, "check", CHECK, example="runs/digits")
     with before_work():
         found = check_run(options.run)
     for line in found.lines():

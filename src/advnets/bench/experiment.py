@@ -16,10 +16,9 @@ from typing import Any
 import msgspec
 import numpy as np
 from jaxtyping import Float
-from tqdm import tqdm
 
 import advnets
-from advnets import _signals
+from advnets import _progress, _signals
 from advnets.bench import pages, results
 from advnets.bench.benchmark import Benchmark
 from advnets.bench.catalogue import BENCHMARKS
@@ -30,6 +29,7 @@ from advnets.bench.folders import (
     RESULTS,
     best_name,
     best_row,
+    called,
     check_alone,
     check_best,
     check_checkpoints,
@@ -139,14 +139,16 @@ def prepare(benchmark: Benchmark, request: Request) -> Grid:
     """
     origin = Provenance.here()  # before anything else: a checkout may move during a long run
     _check(benchmark, request)
-    folder = choose(benchmark.name, request.out, request.resume)
+    known = BENCHMARKS.get(benchmark.name, benchmark)
+    name = called(benchmark.name, known.recipe.dataset, benchmark.recipe.dataset, request.data_dir)
+    folder = choose(name, request.out, request.resume)
     with contextlib.ExitStack() as locks:
         if request.resume:
             lock_folder(locks, folder)
-        runs, common = _checked(benchmark, request, folder, origin)
+        runs, common = _checked(benchmark, name, request, folder, origin)
         if not request.resume:
             lock_folder(locks, folder)
-            choose(benchmark.name, folder, request.resume)  # now that nobody else is at work there
+            choose(name, folder, request.resume)  # now that nobody else is at work there
         if is_main_process():
             for run in runs:
                 run.folder.mkdir(parents=True, exist_ok=True)
@@ -160,7 +162,7 @@ def prepare(benchmark: Benchmark, request: Request) -> Grid:
 
 
 def _checked(
-    benchmark: Benchmark, request: Request, folder: Path, origin: Provenance
+    benchmark: Benchmark, called: str, request: Request, folder: Path, origin: Provenance
 ) -> tuple[tuple[Run, ...], Config]:
     """The runs, once all is checked, and the settings that they have in common."""
     planned = _plan(benchmark, request, folder)
@@ -220,6 +222,7 @@ def _checked(
             published=benchmark.published,
             changes=changes.get(own, ()),
             callbacks=request.callbacks,
+            called=called,
         )
         for its_recipe, seed, own in planned
     )
@@ -576,25 +579,23 @@ def finish(
         )
     barrier("the best model is written")
     if is_main_process():
-        _draw(run, watch, fitted)
+        with _progress.stage("drawing", enabled=progress):
+            _draw(run, watch, fitted)
     _signals.check()
     check_model(folder, best)
     best_model = system.load(folder / best_name(best.epoch), data.train.shape[1:])
     samples = watch.samples(epochs, fitted.model)
-    with tqdm(total=3, desc="scoring", unit=" rows of the table", disable=not progress) as bar:
-        last = score(samples, data, preprocess, progress=progress)
-        bar.update()
-        _signals.check()
-        of_best = score(
-            watch.samples(best.epoch, best_model),
-            first_fold(data, proper_folds=settings.proper_folds),
-            preprocess,
-            progress=progress,
-        )
-        bar.update()
-        _signals.check()
+    last = score(samples, data, preprocess, progress=progress and "scoring the last epoch")
+    _signals.check()
+    of_best = score(
+        watch.samples(best.epoch, best_model),
+        first_fold(data, proper_folds=settings.proper_folds),
+        preprocess,
+        progress=progress and "scoring the best epoch",
+    )
+    _signals.check()
+    with _progress.stage("scoring real training images", enabled=progress):
         real = training_images or score_training_images(run)
-        bar.update()
     _signals.check()
     subject = Subject(
         fitted.model, watch.key, lambda rows: _first(samples, rows), data, preprocess, folder
@@ -654,7 +655,7 @@ def _draw(run: Run, watch: Watch, fitted: Fitted) -> None:
             picture=pictured(settings, LINES * STEPS),
         )
     advnets.save_model(run.folder / LAST, model)
-    title = f"{run.name}, {run.system.title()}, seed {run.seed}"
+    title = f"{run.called}, {run.system.title()}, seed {run.seed}"
     advnets.figures.curves(run.folder / "curves.png", fitted.metrics, title=title)
 
 

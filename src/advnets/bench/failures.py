@@ -3,14 +3,14 @@
 import contextlib
 import dataclasses
 import enum
-import os
 import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from typing import TextIO
 
-from advnets import TrainingDiverged, _documents, _signals
+from advnets import TrainingDiverged, _documents, _progress, _signals, _terminal
+from advnets._extras import MissingExtraError
 
 
 class ExitCode(enum.IntEnum):
@@ -94,21 +94,19 @@ def _warned(
 ) -> None:
     """A warning as a sentence, without the line of code that it came from."""
     with contextlib.suppress(OSError):
-        sentence = _documents.printable(str(message))
-        print(f"warning: {sentence}", file=sys.stderr)
+        word = _terminal.styled("warning:", "yellow", stream=sys.stderr)
+        _progress.say(f"{word} {_documents.printable(str(message))}")
 
 
 def _sentence_of(work: Callable[[Again], int], again: Again) -> int:
     try:
-        return work(again)
-    except Refused as error:
+        with _terminal.for_readers_who_leave():
+            return work(again)
+        return ExitCode.DONE  # to a reader who left
+    except (Refused, MissingExtraError) as error:
         return _said(ExitCode.REFUSED, str(error))
     except TrainingDiverged as error:
         return _said(ExitCode.DIVERGED, str(error))
-    except BrokenPipeError:
-        # Who reads our output has seen enough; what Python still has of it goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.DONE
     except OSError as error:
         return _said(ExitCode.DAMAGED, f"{_of_os(error)}; when that is mended, {again.sentence}")
     except MemoryError as error:
@@ -132,7 +130,8 @@ SMALLER = "take smaller players, a smaller batch size, or more devices"
 
 def _said(code: ExitCode, sentence: str) -> int:
     with contextlib.suppress(OSError):  # the terminal may be gone
-        print(f"error: {_documents.printable(sentence)}", file=sys.stderr)
+        word = _terminal.styled("error:", "red", "bold", stream=sys.stderr)
+        print(f"{word} {_documents.printable(sentence)}", file=sys.stderr)
     return code
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -35,9 +36,9 @@ def choose(name: str, out: str | os.PathLike[str] | None, resume: bool) -> Path:
     """The folder of a run, which is not made yet.
 
     Args:
-        name: the benchmark's.
+        name: what the run is called.
         out: the folder, if the user names one; else the next of `runs/NAME`, `runs/NAME-2` and so
-            on, or to resume the latest of them.
+            on, or to resume the latest of them. A space or a sign in the name becomes a hyphen.
         resume: whether a run in the folder is to be continued.
 
     Returns:
@@ -50,7 +51,7 @@ def choose(name: str, out: str | os.PathLike[str] | None, resume: bool) -> Path:
     if out is not None:
         folder = Path(out)
     else:
-        number = 1
+        name, number = re.sub(r"[^\w.-]+", "-", name).strip("-"), 1
         while _default(name, number + resume).exists():
             number += 1
         folder = _default(name, number)
@@ -63,6 +64,31 @@ def choose(name: str, out: str | os.PathLike[str] | None, resume: bool) -> Path:
             f"{folder} is not empty; continue its run with --resume, or choose another with --out"
         )
     return folder
+
+
+def called(
+    benchmark: str, usual: str, dataset: str, data_dir: str | os.PathLike[str] | None
+) -> str:
+    """What a run is called: after its benchmark, and after its data where those are others.
+
+    Args:
+        benchmark: the benchmark's name.
+        usual: the data set that it is for.
+        dataset: the data set of the run.
+        data_dir: where that is.
+
+    Returns:
+        Such as `"mnist"`, or of a folder of images `"flowers (mnist recipe)"`.
+
+    Example:
+        >>> from advnets.bench.folders import called
+        >>> called("mnist", "mnist", "imagefolder", "photos/flowers")
+        'flowers (mnist recipe)'
+    """
+    if dataset == usual:
+        return benchmark
+    folder = Path(data_dir).resolve().name if dataset == "imagefolder" and data_dir else ""
+    return f"{(folder or dataset)[:60]} ({benchmark} recipe)"
 
 
 def check_writable(path: Path) -> None:

@@ -44,7 +44,7 @@ def _evaluation(
     samples: Samples,
     devices: Sequence[jax.Device] | None = None,
     notes: Path | None = None,
-    progress: bool = False,
+    progress: bool | str = False,
 ) -> Callable[..., Evaluation]:
     if isinstance(samples, np.ndarray):
         return functools.partial(advnets.parzen.evaluate, samples)
@@ -60,7 +60,7 @@ def score(
     *,
     devices: Sequence[jax.Device] | None = None,
     notes: Path | None = None,
-    progress: bool = False,
+    progress: bool | str = False,
 ) -> Score:
     """The Parzen log-likelihood of samples by the paper's protocol, in nats.
 
@@ -72,7 +72,7 @@ def score(
         preprocess: takes the data's pixels to where the samples are.
         devices: what to spread blocks over, as for [`advnets.parzen.evaluate_draws`][].
         notes: a folder from which an interrupted call on blocks continues, likewise.
-        progress: show progress on blocks.
+        progress: show progress on blocks; a text says what is being scored.
 
     Returns:
         The score.

@@ -114,6 +114,11 @@ def record(
     )()
 
 
+def path_of(name: str, out: str | os.PathLike[str] | None) -> Path:
+    """Where the rows of a data set go, if the user names no file."""
+    return Path(out or f"runs/references-{name.replace('/', '-')}.json")
+
+
 def prepare_record(
     name: str,
     *,
@@ -140,7 +145,7 @@ def prepare_record(
         OSError: if the file is there, or can't be written.
         ValueError: see there.
     """
-    path = Path(out or f"runs/references-{name.replace('/', '-')}.json")
+    path = path_of(name, out)
     if path.exists():
         raise FileExistsError(f"{path} exists; choose another file with --out")
     if not 0 <= seed < 2**32:

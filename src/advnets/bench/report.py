@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from advnets._progress import rate
 from advnets.bench.evaluations import EVALUATIONS
 from advnets.bench.results import (
     Distribution,
@@ -15,22 +16,31 @@ from advnets.bench.results import (
     SweepResult,
 )
 
+QUICK = (
+    "This was the quick preset, a smaller experiment than the benchmark: its score compares with "
+    "nothing that is published."
+)
 
-def of(result: Result | SeedsResult | SweepResult, folder: Path) -> str:
+
+def of(result: Result | SeedsResult | SweepResult, folder: Path, *, quick: bool = False) -> str:
     """The outcome of one run or many.
 
     Args:
         result: what `results.json` holds.
         folder: where it is.
+        quick: whether it is that of the quick preset.
 
     Returns:
         Some lines.
     """
+    note = [QUICK] if quick else []
     if isinstance(result, Result):
-        return _of_run(result, folder)
-    if isinstance(result, SeedsResult):
-        return _of_seeds(result, folder)
-    return _of_sweep(result, folder)
+        lines = _of_run(result, note)
+    elif isinstance(result, SeedsResult):
+        lines = _of_seeds(result, note)
+    else:
+        lines = _of_sweep(result, note)
+    return "\n".join([*lines, f"everything is in {folder}"])
 
 
 def scored(label: str, found: Score | Reference | Published) -> str:
@@ -46,7 +56,7 @@ def scored(label: str, found: Score | Reference | Published) -> str:
     return line
 
 
-def _of_run(result: Result, folder: Path) -> str:
+def _of_run(result: Result, note: list[str]) -> list[str]:
     parzen, references, best = result.parzen, result.references, result.best
     folds = f" (over {len(parzen.folds)} folds)" if parzen.folds else ""
     first = ", first fold" if parzen.folds and not best.parzen.folds else ""
@@ -65,23 +75,23 @@ def _of_run(result: Result, folder: Path) -> str:
         lines += [scored(f"{count} k-means centroids (recorded)", references.centroids)]
     if references.paper is not None:
         lines += [scored("the paper", references.paper)]
-    lines += [result.caveat]
+    lines += [*note, result.caveat]
     found = {"memorisation": result.memorisation, **result.evaluations}
     lines += [evaluation.line(found[name]) for name, evaluation in EVALUATIONS.items()]
     lines += [f"data: {result.data}"]
     if result.updates_per_second is not None:
-        lines += [f"{result.updates_per_second:.0f} updates/s"]
-    return "\n".join([*lines, f"everything is in {folder}"])
+        lines += [rate(result.updates_per_second)]
+    return lines
 
 
-def _of_seeds(result: SeedsResult, folder: Path) -> str:
+def _of_seeds(result: SeedsResult, note: list[str]) -> list[str]:
     lines = ["", "Parzen log-likelihood of the test set, nats, over seeds:", *_tests(result)]
     if result.diverged:
         lines += [f"diverged, so not counted: seeds {', '.join(map(str, result.diverged))}"]
-    return "\n".join([*lines, *_footer(result, folder)])
+    return [*lines, *note, *_footer(result)]
 
 
-def _of_sweep(result: SweepResult, folder: Path) -> str:
+def _of_sweep(result: SweepResult, note: list[str]) -> list[str]:
     lines = ["", "Parzen log-likelihood of validation rows, nats, best epoch of each run:"]
     for row in result.learning_rates:
         label = f"learning rate {row.learning_rate:g}"
@@ -98,7 +108,7 @@ def _of_sweep(result: SweepResult, folder: Path) -> str:
         lines += ["Parzen log-likelihood of the test set there, nats:"]
         (row,) = [r for r in result.learning_rates if r.learning_rate == chosen.learning_rate]
         lines += _tests(row)
-    return "\n".join([*lines, *_footer(result, folder)])
+    return [*lines, *note, *_footer(result)]
 
 
 def _tests(result: SeedsResult | RateRow) -> Sequence[str]:
@@ -118,9 +128,9 @@ def _spread(label: str, found: Distribution) -> str:
     return line
 
 
-def _footer(result: SeedsResult | SweepResult, folder: Path) -> Sequence[str]:
+def _footer(result: SeedsResult | SweepResult) -> Sequence[str]:
     """The last lines of a report on many runs."""
     lines = [result.caveat, f"data: {result.data}"]
     if result.updates_per_second is not None:
-        lines += [f"{result.updates_per_second:.0f} updates/s, of all runs together"]
-    return [*lines, f"everything is in {folder}"]
+        lines += [f"{rate(result.updates_per_second)}, of all runs together"]
+    return lines

@@ -114,6 +114,11 @@ def rescore(
     return work(progress)
 
 
+def path_of(folder: str | os.PathLike[str], num_samples: int, *, best: bool) -> Path:
+    """Where the score of so many samples of a run goes."""
+    return Path(folder) / f"parzen-{'best-' if best else ''}{num_samples}.json"
+
+
 def prepare(
     folder: str | os.PathLike[str],
     num_samples: int,
@@ -151,7 +156,7 @@ def prepare(
             f"{devices}"
         )
     model, config, system, result = _open(folder, best)
-    out = folder / f"parzen-{'best-' if best else ''}{num_samples}.json"
+    out = path_of(folder, num_samples, best=best)
     if out.exists():
         raise FileExistsError(f"{out} exists already; remove it to score the samples again")
     settings = system.settings

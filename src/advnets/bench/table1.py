@@ -29,6 +29,7 @@ PUBLISHED: dict[str, dict[str, tuple[float, float | None]]] = {
     "later: GMMN + autoencoder": {"mnist": (282.0, None), "tfd": (2204.0, None)},
     "later: adversarial autoencoder": {"mnist": (340.0, None), "tfd": (2252.0, None)},
 }
+OURS = "adversarial nets"
 NOT_RUN = {"mnist": "not recorded", "tfd": "needs TFD_48x48.mat, which is not public"}
 
 
@@ -180,8 +181,9 @@ def _label(entry: Entry) -> str:
         differing.append("on a given first stage")
     if "lossy" in entry.data:
         differing.append("lossy data")
-    name = recipe.get("order", entry.benchmark)
-    return ", ".join([f"here: {name}", f"{recipe['epochs']} epochs", *differing])
+    what = [recipe["order"]] if "order" in recipe else []
+    how = ", ".join([*what, f"{recipe['epochs']} epochs", *differing])
+    return f"{OURS if what else entry.benchmark} (advnets, {how})"
 
 
 def _over_seeds(runs: Sequence[Entry]) -> Cell:
@@ -210,7 +212,7 @@ def markdown(table: Sequence[TableRow]) -> str:
     missing = {name: reason for name, reason in NOT_RUN.items() if name not in ours}
     entries: list[tuple[str, str, Mapping[str, Cell | str]]] = [
         *((row.group, row.label, row.cells) for row in table),
-        *(("here", "here", {name: reason}) for name, reason in missing.items()),
+        *(("here", f"{OURS} (advnets)", {name: reason}) for name, reason in missing.items()),
     ]
     for group in get_args(advnets.figures.Group):
         for _, label, cells in (entry for entry in entries if entry[0] == group):
@@ -265,13 +267,18 @@ def write(folder: str | os.PathLike[str], table: Sequence[TableRow]) -> None:
         ]
         advnets.figures.table_1(folder / f"{name}.png", shown)
         scores = {
-            _wrapped(row.label.removeprefix("here: ")): row.cells[name].scores
+            _wrapped(_brief(row.label)): row.cells[name].scores
             for row in column
             if row.group == "here"
         }
         if scores:
             published = BENCHMARKS[name].published
             advnets.figures.seeds(folder / f"{name}-seeds.png", scores, published=published)
+
+
+def _brief(label: str) -> str:
+    """What tells one of our rows from another."""
+    return label.removeprefix(f"{OURS} (advnets, ").removesuffix(")")
 
 
 def _wrapped(label: str) -> str:

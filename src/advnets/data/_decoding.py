@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from advnets._extras import needed_for
 from advnets.data._reading import Split, reason
 from advnets.data.dataset import DataError
 
@@ -46,7 +47,8 @@ def pictures(split: Split, column: str, most: int | None = None) -> Iterator[Pic
         DataError: if there is no such column; or for an image that can't be decoded, is cut short
             or damaged, is a program (PostScript), or has colours of more than 8 bits.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    with needed_for("images"):
+        from PIL import Image, ImageOps, UnidentifiedImageError
 
     if column not in split.columns:
         raise DataError(f"there is no column {column!r}")

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from advnets._extras import needed_for
 from advnets.data._reading import Encoded, Split, content_of, no_bytes, shown
 from advnets.data.dataset import DataError
 
@@ -143,7 +144,8 @@ def _shard(name: str) -> str | None:
 @functools.cache
 def _image_suffixes() -> frozenset[str]:
     """Those of the formats that Pillow reads."""
-    from PIL import Image
+    with needed_for("images"):
+        from PIL import Image
 
     Image.init()
     # HDF5 may hold anything, and Pillow only knows it by its name.
@@ -226,7 +228,8 @@ def _of_files(files: Mapping[str, Path], names: list[str]) -> Split:
 
 
 def _of_parquet(paths: list[Path], described: tuple[str, ...]) -> Split:
-    import pyarrow.parquet
+    with needed_for("Parquet files"):
+        import pyarrow.parquet
 
     count = 0
     for path in paths:
@@ -301,7 +304,8 @@ def _front(text: str) -> str:
 
 
 def _yaml(name: str, text: str) -> dict[str, Any]:
-    import yaml
+    with needed_for("a repository's card"):
+        import yaml
 
     try:
         content = yaml.safe_load(text)
@@ -389,7 +393,8 @@ def _matching(
     names: list[str], listed: Mapping[str, list[str]], within: str
 ) -> dict[str, list[str]]:
     """Each split's files, in the order of its patterns."""
-    from fsspec.utils import glob_translate
+    with needed_for("the patterns of a repository's card"):
+        from fsspec.utils import glob_translate
 
     splits: dict[str, list[str]] = {}
     for split, paths in listed.items():

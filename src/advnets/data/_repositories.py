@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from advnets._extras import needed_for
 from advnets.data import _local
 from advnets.data._reading import Encoded, Split, content_of, no_bytes, shown
 from advnets.data.dataset import DataError
@@ -47,7 +48,8 @@ def _open_mirror(folder: Path) -> dict[str, Split]:
             f"its path has {special!r}, with which only Parquet and image files can be read; "
             "rename the folder"
         )
-    import datasets
+    with needed_for("the Hub's data"):
+        import datasets
 
     builder = datasets.load_dataset_builder(path)
     # What is local is read as it is: the library's cache would hide a file that changed.
@@ -56,8 +58,9 @@ def _open_mirror(folder: Path) -> dict[str, Split]:
 
 
 def _open_hub(hub_id: str) -> dict[str, Split]:
-    import datasets
-    import huggingface_hub
+    with needed_for("the Hub's data"):
+        import datasets
+        import huggingface_hub
 
     _local.chosen(_hub_card(hub_id))
     builder = datasets.load_dataset_builder(hub_id)
@@ -73,7 +76,8 @@ def _open_hub(hub_id: str) -> dict[str, Split]:
 
 def _hub_card(hub_id: str) -> dict[str, Any]:
     """A repository's card, read before `datasets` opens what it names."""
-    import huggingface_hub
+    with needed_for("the Hub's data"):
+        import huggingface_hub
 
     paths = []
     for name in _local.CARDS:
@@ -85,7 +89,8 @@ def _hub_card(hub_id: str) -> dict[str, Any]:
 
 
 def _split(split: Any, builder: str, folders: list[Path]) -> Split:
-    import datasets
+    with needed_for("the Hub's data"):
+        import datasets
 
     features = split.features or {}
     names = tuple(split.column_names or features)
@@ -121,7 +126,8 @@ def _inside(path: str, folders: list[Path]) -> bool:
 
 
 def _read(path: str) -> bytes:
-    import fsspec
+    with needed_for("the Hub's data"):
+        import fsspec
 
     if "::" not in path:
         return Path(path).read_bytes()

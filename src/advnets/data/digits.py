@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from advnets._extras import needed_for
 from advnets.data.dataset import Dataset, Fold
 
 
@@ -11,7 +12,8 @@ def load_digits() -> Dataset:
     They have no published split; row i validates if i mod 7 = 5, tests if i mod 7 = 6, and is
     trained on otherwise, so that every writer is in all three parts.
     """
-    import sklearn.datasets
+    with needed_for("the digits"):
+        import sklearn.datasets
 
     pixels = sklearn.datasets.load_digits().images
     images = np.round(pixels * (255 / 16)).astype(np.uint8)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from advnets._extras import needed_for
 from advnets.data._decoding import Picture, pictures
 from advnets.data._local import image_folder
 from advnets.data._reading import Split, explained, shown
@@ -218,7 +219,8 @@ def _lost(picture: Picture) -> Iterator[str]:
 
 
 def _prepared(image: Any, name: str, image_size: int | None) -> Any:
-    from PIL.Image import Resampling
+    with needed_for("images"):
+        from PIL.Image import Resampling
 
     if image.mode not in GREY + COLOUR:
         raise DataError(

@@ -69,21 +69,6 @@ def load(
         raise ValueError(f"{name} has images of one size; leave image_size out")
     if name != FOLDER:
         data_dir = data_dir or os.environ.get("ADVNETS_DATA")
-    try:
-        return _load(name, data_dir, image_size, proper_folds)
-    except ModuleNotFoundError as missing:
-        raise ModuleNotFoundError(
-            f"{name} is read with {missing.name}, which is missing; pip install 'advnets[bench]'",
-            name=missing.name,
-        ) from None
-
-
-def _load(
-    name: str,
-    data_dir: str | os.PathLike[str] | None,
-    image_size: int | None,
-    proper_folds: bool,
-) -> Dataset:
     if name == "digits":
         return load_digits()
     if name == "tfd":

@@ -117,6 +117,8 @@ def loop(
                 found = evaluate(game, epoch, *program.players(state, game))
                 rows[-1] = with_evaluation(rows[-1], found)
             record.write(rows)
+        if evaluated:
+            progress.evaluated(record.metrics for record in journal.records)
         if saved:
             journal.save(end, state)
         if evaluated:

@@ -133,8 +133,9 @@ def train(
             an exception, the run ends with it, after a checkpoint; it resumes behind that epoch.
         checkpoint_every: epochs between checkpoints, if not those between evaluations. One is also
             written ten minutes after the one before it, and after the last epoch.
-        folder: where `metrics.jsonl` and `checkpoints/` go, the model of the last epoch, which
-            `advnets.load_model(folder)` loads, and pictures; nothing is written unless given.
+        folder: where `metrics.jsonl` and `checkpoints/` go, the model of the last epoch (with the
+            average, where the algorithm keeps one), which `advnets.load_model(folder)` loads, and
+            pictures; nothing is written unless given.
         resume: continue from the newest whole checkpoint in the folder, or from the start if the
             run was stopped before its first; what follows is what it would have been without the
             interruption. `"changed"` accepts another objective and other update rules than the run
@@ -435,11 +436,12 @@ class _Run:
         for one, record, key in zip(trained, self.journal.records, keys, strict=True):
             if one is None or record.folder is None:
                 continue
-            save_last(record.folder, one.model)
+            model = one.model if one.averaged is None else one.averaged
+            save_last(record.folder, model)
             if self.pictures:
                 title = f"{record.folder.name}, {len(one.metrics)} epochs"
                 key = jax.random.fold_in(key, SAMPLES_KEY)
-                draw(record.folder, key, one.model, one.metrics, self.source, title)
+                draw(record.folder, key, model, one.metrics, self.source, title)
 
     def _advance(self) -> tuple[State, list[float]]:
         """Trains from where the journal left off to the last epoch."""
@@ -476,6 +478,10 @@ class _Run:
             plan.epochs * plan.iterations * per_iteration,
             first * per_iteration,
             self.shown or {},
+            games=games,
+            epochs=plan.epochs,
+            rows=plan.n,
+            left_out=plan.n - plan.iterations * plan.k * plan.batch_size,
             enabled=self.shown is not None,
         )
         try:

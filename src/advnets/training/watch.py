@@ -1,19 +1,21 @@
 """What a person sees of training: a progress bar, and a sentence when a game diverges."""
 
-import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
-from tqdm import tqdm
 
+from advnets import _progress
 from advnets.training.devices import is_main_process
 
 SIGMOID_OF_ONE = 1 / (1 + np.exp(-1.0))
 FRESH = 0.02
 # No cost is as large, in nats, while the players still learn.
 LEAPT = 1e8
+# Fewer updates than these in all are pointed out, and more rows than this part that are left out.
+FEW, MANY = 100, 0.1
 # What each player's steps saw, by name, with leading axes of games and iterations.
 Seen = Mapping[str, Mapping[str, Float[np.ndarray, " games iterations"]]]
 
@@ -23,33 +25,103 @@ class TrainingDiverged(ArithmeticError):
 
 
 class Progress:
-    """A progress bar over updates, with a rate and the time left."""
+    """A progress bar over updates: the epoch, a rate, the time left, and how the game stands.
 
-    def __init__(self, total: int, done: int, shown: Mapping[str, str], *, enabled: bool) -> None:
-        self._shown = shown
-        self._bar = tqdm(
-            total=total,
-            initial=done,
-            unit=" updates",
-            disable=not (enabled and is_main_process()),
-            mininterval=0.5 if sys.stderr.isatty() else 30,
-            dynamic_ncols=True,
+    Args:
+        total: the updates of all epochs and games.
+        done: those made before.
+        shown: what to show of the discriminator: labels, and names among what its steps saw.
+        games: how many games they are of.
+        epochs: how many epochs there are.
+        rows: how many rows the data have.
+        left_out: how many of them are in no minibatch of an epoch.
+        enabled: whether to show anything.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        done: int,
+        shown: Mapping[str, str],
+        *,
+        games: int,
+        epochs: int,
+        rows: int,
+        left_out: int,
+        enabled: bool,
+    ) -> None:
+        self._shown, self._epochs = shown, epochs
+        enabled = enabled and is_main_process()
+        if enabled and (total < FEW * games or left_out > MANY * rows):
+            _progress.say(_few(total // games, rows, left_out))
+        self._bar = _progress.bar(
+            total,
+            "compiling ..." if done < total else "trained",
+            unit="update",
+            done=done,
+            enabled=enabled,
+            stays=True,
         )
+        self._compiling = True
+        self._best: list[str] = []
+        self._game: list[str] = []
 
     def advance(self, updates: int, seen: Seen, running: Bool[np.ndarray, " games"]) -> None:
         """Moves the bar on, and shows means over the games that are running."""
-        self._bar.update(updates)
+        if self._bar.disable:
+            return
         values = seen["discriminator"]
-        shown = {
-            label: f"{values[name][running].mean():.3f}"
+        self._game = [
+            f"{label}={values[name][running].mean():.2f}"
             for label, name in self._shown.items()
             if name in values
-        }
-        self._bar.set_postfix(shown, refresh=False)
+        ]
+        epoch = -(-(self._bar.n + updates) * self._epochs // self._bar.total)
+        self._bar.set_description_str(f"epoch {epoch}/{self._epochs}", refresh=False)
+        self._say_how_it_stands()
+        self._bar.update(updates)
+        if self._compiling and self._bar.n < self._bar.total:
+            self._bar.refresh()
+        self._compiling = False
+
+    def evaluated(self, metrics: Iterable[Sequence[Mapping[str, Any]]]) -> None:
+        """Shows the best validation likelihood so far, of the rows of each game."""
+        scored = [
+            row["validation"]["mean"]
+            for rows in metrics
+            for row in rows
+            if isinstance(row.get("validation"), Mapping)
+            and row["validation"].get("mean") is not None
+        ]
+        if scored:
+            self._best = [f"best {max(scored):.1f}"]
+            self._say_how_it_stands()
+
+    def _say_how_it_stands(self) -> None:
+        standing = ", ".join([*self._best, " ".join(self._game)])
+        self._bar.set_postfix_str(standing, refresh=False)
 
     def close(self) -> None:
         """Leaves the bar as it is."""
         self._bar.close()
+
+
+def _few(updates: int, rows: int, left_out: int) -> str:
+    """What there is to say of training with few updates, or without many of the rows.
+
+    Args:
+        updates: the updates of all epochs.
+        rows: how many rows the data have.
+        left_out: how many of them are in no minibatch of an epoch.
+
+    Returns:
+        A sentence.
+    """
+    said = f"{updates:,} update{'' if updates == 1 else 's'} in all"
+    if left_out:
+        said += f"; {left_out:,} of {rows:,} rows left out of each epoch, as they fill no minibatch"
+    remedy = " (a smaller batch size makes more)" if left_out > MANY * rows else ""
+    return f"note: {said}{remedy}"
 
 
 def _computed(seen: Seen, start: int, norms_every: int) -> Iterator[tuple[str, str, np.ndarray]]:

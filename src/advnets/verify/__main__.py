@@ -4,23 +4,28 @@ import dataclasses
 import difflib
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
-
-try:
-    import jinja2 as jinja2
-    import matplotlib as matplotlib
-    import tyro
-except ModuleNotFoundError as missing:
-    print(f"error: {missing.name} is missing; pip install 'advnets[verify]'", file=sys.stderr)
-    sys.exit(2)
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from tqdm import tqdm
 
-from advnets._provenance import provenance
+from advnets import _options, _progress, _terminal
+from advnets._extras import MissingExtraError, needed_for
+from advnets._provenance import provenance, version
 from advnets.verify import report
 from advnets.verify.registry import CLAIMS, Claim, Outcome, run_claim
+
+try:
+    with needed_for("the claims", "verify"):
+        import jinja2 as jinja2
+        import matplotlib as matplotlib
+        import tyro
+except MissingExtraError as missing:
+    print(f"error: {missing}", file=sys.stderr)
+    sys.exit(2)
+
+PROGRAM = "python -m advnets.verify"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +44,8 @@ class Options:
     """Seed of everything random."""
     list: bool = False
     """List the claims and stop."""
+    version: bool = False
+    """Say the versions of advnets and JAX, and what JAX computes on, and stop."""
 
 
 def selected(names: tuple[str, ...]) -> set[str]:
@@ -66,8 +73,22 @@ def not_run(claim: Claim, options: Options, chosen: set[str]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit code."""
-    options = tyro.cli(Options, args=arguments, prog="python -m advnets.verify")
+    code = 0  # to a reader who leaves
+    with _terminal.for_readers_who_leave():
+        code = _main(sys.argv[1:] if arguments is None else arguments)
+    return code
+
+
+def _main(arguments: Sequence[str]) -> int:
+    if _options.asks_for_help(arguments):
+        known = list(_options.options(Options))
+        example = f"{PROGRAM} --only thm1-range --out claims"
+        text = Options.__doc__ or ""
+        page = _options.page(known, arguments, prog=PROGRAM, example=example, text=text, groups={})
+        print(page)
+        return 0
     try:
+        options = _options.parsed(Options, arguments, prog=PROGRAM)
         chosen = selected(options.only)
         if options.seed < 0:
             raise ValueError(f"--seed must not be below 0; got {options.seed}")
@@ -76,8 +97,12 @@ def main(arguments: list[str] | None = None) -> int:
         if options.out is not None:
             options.out.mkdir(parents=True, exist_ok=True)
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        word = _terminal.styled("error:", "red", "bold", stream=sys.stderr)
+        print(f"{word} {error}", file=sys.stderr)
         return 2
+    if options.version:
+        print(version())
+        return 0
     if options.list:
         for claim in CLAIMS.values():
             mark = " (long)" if claim.long else ""
@@ -86,18 +111,33 @@ def main(arguments: list[str] | None = None) -> int:
     return sabotage(options, chosen) if options.sabotage else check(options, chosen)
 
 
+def _bar(total: int, unit: str) -> Any:
+    """A bar above which the claims' lines are printed; those alone where nobody looks."""
+    return _progress.bar(total, "", unit=unit, enabled=_terminal.is_terminal(sys.stderr))
+
+
+def _styled(line: str, verdict: str) -> str:
+    """A line in colour, if its verdict is one to be noticed."""
+    noticed = verdict in ("fails", "error", "NOT CAUGHT")
+    return _terminal.styled(line, "red") if noticed else line
+
+
 def check(options: Options, chosen: set[str]) -> int:
     """Runs the claims, prints a line for each, writes the report."""
     origin = provenance()  # before the work: a checkout may move meanwhile
     outcomes = []
-    progress = tqdm(CLAIMS.values(), unit="claim", leave=False, disable=None)
-    for claim in progress:
-        progress.set_description(claim.id)
-        why = not_run(claim, options, chosen)
+    left_out = {claim.id: not_run(claim, options, chosen) for claim in CLAIMS.values()}
+    progress = _bar(list(left_out.values()).count(""), "claim")
+    for claim in CLAIMS.values():
+        why = left_out[claim.id]
+        if not why:
+            progress.set_description_str(claim.id)
         outcome = Outcome(claim, "not run", why) if why else run_claim(claim, options.seed)
         outcomes.append(outcome)
+        progress.update(not why)
         if claim.id in chosen:
-            tqdm.write(report.line(outcome))
+            progress.write(_styled(report.line(outcome), outcome.verdict))
+    progress.close()
     print(report.summary([outcome for outcome in outcomes if outcome.claim.id in chosen]))
     broken = [outcome for outcome in outcomes if outcome.verdict in ("fails", "error")]
     for outcome in broken:
@@ -120,9 +160,9 @@ def sabotage(options: Options, chosen: set[str]) -> int:
     planted = [(CLAIMS[id], fault) for id in CLAIMS if id in chosen for fault in CLAIMS[id].faults]
     missed = skipped = 0
     needed: set[str] = set()
-    progress = tqdm(planted, unit="fault", leave=False, disable=None)
-    for claim, fault in progress:
-        progress.set_description(claim.id)
+    progress = _bar(len(planted), "fault")
+    for claim, fault in planted:
+        progress.set_description_str(claim.id)
         outcome = run_claim(claim, options.seed, fault)
         said: Literal["caught", "NOT CAUGHT", "not run"] = "NOT CAUGHT"
         if outcome.verdict == "fails":
@@ -133,7 +173,9 @@ def sabotage(options: Options, chosen: set[str]) -> int:
         missed += said == "NOT CAUGHT"
         skipped += said == "not run"
         why = f": {outcome.why}" if outcome.why else ""
-        tqdm.write(f"{said:<11} {claim.id:<28} {fault.description}{why}")
+        progress.update()
+        progress.write(_styled(f"{said:<11} {claim.id:<28} {fault.description}{why}", said))
+    progress.close()
     print(f"{len(planted)} planted faults: {len(planted) - missed - skipped} caught", end="")
     print(f", {missed} not caught, {skipped} not run" if missed or skipped else "")
     if needed:

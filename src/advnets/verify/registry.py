@@ -12,6 +12,8 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from advnets._extras import PACKAGES
+
 Verdict = Literal["holds", "fails", "error", "not run"]
 # How a finding is drawn: on an empty matplotlib figure.
 Draw = Callable[[Any], None]
@@ -228,7 +230,8 @@ def run_claim(claim: Claim, seed: int = 0, fault: Fault | None = None) -> Outcom
         'holds'
     """
     if claim.needs and importlib.util.find_spec(claim.needs) is None:
-        return Outcome(claim, "not run", why=f"needs the module {claim.needs}, which is missing")
+        package = PACKAGES.get(claim.needs, claim.needs)
+        return Outcome(claim, "not run", why=f"{package} is not installed")
     start = time.perf_counter()
     try:
         finding = claim.check(seed, **(fault.parts if fault else {}))

@@ -1,6 +1,5 @@
 """What a run of the claims leaves behind: a table to read, JSON, pictures, one HTML page."""
 
-import io
 import json
 import math
 import textwrap
@@ -10,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from advnets import _files
+from advnets import _files, _style
+from advnets._extras import needed_for
 from advnets.verify.registry import CLAIMS, Finding, Outcome
 
 HERE = Path(__file__).parent
@@ -95,7 +95,8 @@ def write(folder: Path, outcomes: Sequence[Outcome], facts: dict[str, Any]) -> N
         outcomes: of the claims.
         facts: what else `claims.json` is to say of the run, such as its provenance.
     """
-    from advnets import _pages  # which needs Jinja
+    with needed_for("the claims' report", "verify"):
+        from advnets import _pages
 
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
@@ -130,13 +131,9 @@ def write(folder: Path, outcomes: Sequence[Outcome], facts: dict[str, Any]) -> N
 def _picture(outcome: Outcome) -> bytes | None:
     if outcome.finding is None or outcome.finding.draw is None:
         return None
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    outcome.finding.draw(figure)
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=110)
-    return file.getvalue()
+    with _style.drawing(7, 4.5) as figure:
+        outcome.finding.draw(figure)
+        return _style.png(figure)
 
 
 def _number(finding: Finding | None) -> str:

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-import markupsafe
-
 from advnets import _files, _pages
+from advnets._extras import needed_for
 from advnets.bench import results
 from advnets.bench.folders import EXPLORER, REPORT, RESULTS, read_config
 from advnets.bench.pages import curves
@@ -23,6 +21,10 @@ from advnets.bench.pages.sections.likelihood import row
 from advnets.bench.pages.sections.samples import frames_of
 from advnets.bench.pages.sections.settings import worded
 from advnets.bench.results import SeedsResult, SweepResult
+
+with needed_for("a run's report"):
+    import jinja2
+    import markupsafe
 
 HERE = Path(__file__).parent
 # The most bytes of one run's pictures in a comparison.

@@ -193,7 +193,7 @@ class Adversarial(System):
             progress=progress,
         )
         if folder != run.folder and is_main_process():
-            title = f"{run.name}, first stage, {self.title()}, seed {run.seed}"
+            title = f"{run.called}, first stage, {self.title()}, seed {run.seed}"
             advnets.figures.curves(folder / "curves.png", trained.metrics, title=title)
         return trained
 

@@ -40,6 +40,7 @@ class Run:
         data_sha256: of the data, all splits.
         changes: which settings were changed when it was resumed.
         callbacks: what a system that is trained calls after every evaluation.
+        called: what people call it, see [`advnets.bench.folders.called`][]; its name unless given.
     """
 
     name: str
@@ -56,6 +57,10 @@ class Run:
     data_sha256: str | None = None
     changes: tuple[Change, ...] = ()
     callbacks: tuple[Callback, ...] = ()
+    called: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "called", self.called or self.name)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from advnets._extras import needed_for
 from advnets.bench.protocol import on_host
 from advnets.bench.settings import Settings
 from advnets.bench.systems.base import Fitted, Run, System
@@ -68,7 +69,8 @@ class Centroids(System):
     model_types: ClassVar[tuple[Callable[..., Any], ...]] = (Images,)
 
     def fit(self, run: Run, watch: Watch, *, progress: bool) -> Fitted:
-        from sklearn.cluster import KMeans
+        with needed_for("k-means"):
+            from sklearn.cluster import KMeans
 
         assert isinstance(self.settings, CentroidSettings)
         train = on_host(self.settings.preprocessing)(run.data.train)

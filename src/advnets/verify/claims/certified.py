@@ -4,11 +4,13 @@ Masses are exact rationals. A logarithm of one is a ball of 200 bits that certai
 number, so that a statement about whole balls is a proof for that pair of densities.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
+from advnets._extras import needed_for
 from advnets.verify import criterion, densities, families
 from advnets.verify.claims.theorem_1 import CANCELLATION
 from advnets.verify.registry import Fault, Finding, claim, largest, worse
@@ -22,13 +24,19 @@ Ball = Any
 Masses = list[Rational]
 
 
+@functools.cache
+def _flint() -> Any:
+    with needed_for("the certified claims", "verify"):
+        import flint
+    return flint
+
+
 def random_rationals(seed: int, pairs: int = PAIRS) -> Iterator[tuple[Masses, Masses]]:
     """Pairs of rational probability vectors: of five kinds in turn, all with exact sums of 1.
 
     The kinds are unrelated, nearly equal, of partly disjoint supports, equal and disjoint.
     """
-    from flint import fmpq
-
+    fmpq = _flint().fmpq
     rng = np.random.default_rng(seed)
 
     def normalised(weights: list[int]) -> Masses:
@@ -65,15 +73,13 @@ def _upside_down(a: Rational, b: Rational) -> Rational:
 
 def _xlogy(x: Rational, y: Rational) -> Ball:
     """x log y, with 0 log 0 = 0; not finite where the logarithm of 0 counts."""
-    from flint import arb
-
+    arb = _flint().arb
     return arb(x) * arb(y).log() if x != 0 else arb(0)
 
 
 def enclosed_criterion(p: Masses, q: Masses, discriminator: Callable) -> Ball:
     """C by Eq. 4."""
-    from flint import arb
-
+    arb = _flint().arb
     total = arb(0)
     for a, b in zip(p, q, strict=True):
         if a + b != 0:
@@ -84,8 +90,7 @@ def enclosed_criterion(p: Masses, q: Masses, discriminator: Callable) -> Ball:
 
 def _gap(p: Masses, q: Masses) -> Ball:
     """C + log 4 by Eq. 4, with log 2 added to each logarithm: the sums need not be 1."""
-    from flint import arb
-
+    arb = _flint().arb
     total = arb(0)
     for a, b in zip(p, q, strict=True):
         if a + b != 0:
@@ -94,14 +99,13 @@ def _gap(p: Masses, q: Masses) -> Ball:
 
 
 def _kullback_leibler(p: Masses, q: Masses) -> Ball:
-    from flint import arb
-
+    arb = _flint().arb
     return sum((_xlogy(a, a) - _xlogy(a, b) for a, b in zip(p, q, strict=True)), arb(0))
 
 
 def _jensen_shannon(p: Masses, q: Masses) -> Ball:
     """From entropies: H(m) - H(p)/2 - H(q)/2."""
-    from flint import arb
+    arb = _flint().arb
 
     def entropy(masses: Masses) -> Ball:
         return -sum((_xlogy(a, a) for a in masses), arb(0))
@@ -125,8 +129,7 @@ def _not_below_zero(ball: Ball, equality: bool) -> float:
 
 def _worst(seed: int, residual: Callable[[Masses, Masses], float]) -> tuple[float, dict, dict]:
     """The largest residual over random pairs, the pair, and counts, at 200 bits."""
-    from flint import ctx
-
+    ctx = _flint().ctx
     worst, example, refuted, unequal = -1.0, {}, 0, 0
     with ctx.workprec(BITS):
         for index, (p, q) in enumerate(random_rationals(seed)):
@@ -202,7 +205,7 @@ def certified_eq5(
     discriminator: Callable = rational_discriminator,
     kullback_leibler: Callable = _kullback_leibler,
 ) -> Finding:
-    from flint import arb
+    arb = _flint().arb
 
     def residual(p: Masses, q: Masses) -> float:
         mean = _mean(p, q)
@@ -236,7 +239,7 @@ def certified_eq6(
     constant: int = 4,
     discriminator: Callable = rational_discriminator,
 ) -> Finding:
-    from flint import arb
+    arb = _flint().arb
 
     def residual(p: Masses, q: Masses) -> float:
         right = factor * _jensen_shannon(p, q) - arb(constant).log()
@@ -266,7 +269,7 @@ def certified_eq6(
 def certified_range(
     seed: int, *, constant: int = 4, half: int = 2, discriminator: Callable = rational_discriminator
 ) -> Finding:
-    from flint import arb
+    arb = _flint().arb
 
     def residual(p: Masses, q: Masses) -> float:
         c = enclosed_criterion(p, q, discriminator)
@@ -344,7 +347,7 @@ def certified_float64(
     jensen_shannon: Callable = criterion.jensen_shannon,
     suboptimality: Callable = criterion.suboptimality,
 ) -> Finding:
-    from flint import arb, ctx, fmpq
+    arb, ctx, fmpq = _flint().arb, _flint().ctx, _flint().fmpq
 
     def rationals(values: np.ndarray) -> Masses:
         return [fmpq(*float(x).as_integer_ratio()) for x in values]

@@ -12,6 +12,7 @@ import scipy.special
 import scipy.stats
 from jaxtyping import Array, Float, Key
 
+from advnets import _style
 from advnets.algorithms import Algorithm1, State, at
 from advnets.players import Players, judge
 from advnets.priors import Normal
@@ -198,10 +199,10 @@ def _draw_excess(excess: Float[np.ndarray, "runs moments 2"], figure: Any) -> No
     for index, name in enumerate((f"its {SAMPLE} training data", f"{UNSEEN:,} fresh data")):
         lines = axes.plot(done, excess[:, :, index].T, color=f"C{index}", alpha=0.4)
         lines[0].set_label(name)
-    axes.axhline(0, color="black", linestyle=":")
+    axes.axhline(0, color=_style.INK, linestyle=":")
     axes.annotate("D*", (done[-1], 0), va="bottom", ha="right")
     axes.set(xlabel="steps of D, G fixed", ylabel="V(D, G) - V(D*, G), nats")
-    axes.legend(title="V on")
+    _style.legend(axes, "V on")
 
 
 def _values(logits: Float[np.ndarray, "runs moments n"]) -> Float[np.ndarray, "runs moments 2"]:

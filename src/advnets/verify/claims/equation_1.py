@@ -13,6 +13,7 @@ import scipy.special
 import scipy.stats
 from jaxtyping import Float
 
+from advnets import _style
 from advnets.game import value_function
 from advnets.model import Model
 from advnets.players import judge
@@ -211,4 +212,4 @@ def _draw_densities(x: np.ndarray, sampled: np.ndarray, expected: np.ndarray, fi
     axes.bar(x, sampled, np.diff(x)[0], label="100,000 samples")
     axes.plot(x, expected, "k.-", label="change of variables")
     axes.set(xlabel="x = G(z)", ylabel="p_g(x)")
-    axes.legend()
+    _style.legend(axes)

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Key
 
+from advnets import _style
 from advnets.algorithms import Algorithm1, State, at
 from advnets.model import Model
 from advnets.players import Players
@@ -104,13 +105,12 @@ def _draw_ends(
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
     titles = ("G alone, D frozen", "G and D in turn")
     for axes, title, samples, counts in zip(panels, titles, ends, covered, strict=True):
-        axes.plot(*CENTRES.T, "k+", label="modes of the data")
+        axes.plot(*CENTRES.T, "+", color=_style.INK, label="modes of the data")
         axes.plot(*samples[shown].T, ".", markersize=4, alpha=0.4, label="512 samples of G")
-        axes.set(title=f"{title}: {counts[shown]:.0f} of 8", xlabel="x₁", aspect="equal")
+        axes.set(title=f"{title}: {counts[shown]:.0f} of 8 modes", xlabel="x₁", aspect="equal")
         axes.set(xlim=(-3.2, 3.2), ylim=(-3.2, 3.2))
     panels[0].set_ylabel("x₂")
-    panels[0].legend(loc="center", fontsize="small")
-    figure.suptitle("Modes covered")
+    _style.legend(panels[0])
 
 
 def modes_covered(samples: Float[np.ndarray, "games n 2"]) -> Float[np.ndarray, " games"]:

@@ -16,6 +16,7 @@ import scipy.optimize
 import scipy.special
 import scipy.stats
 
+from advnets import _style
 from advnets.verify import criterion, families
 from advnets.verify.registry import Fault, Finding, claim, largest, worse
 
@@ -295,7 +296,7 @@ def nce_slowdown(
             xlabel="variables in the subset",
             ylabel="gradient for another variable's mean",
         )
-        axes.legend()
+        _style.legend(axes)
 
     return Finding(worst, {k: float(v) for k, v in measured.items()}, example, draw)
 
@@ -404,7 +405,7 @@ def nce_steps(seed: int, *, noise_learned: float = 0.0, learned: float = 0.9) ->
             xlabel="variables in the subset, nearly learned",
             ylabel="steps until half of another is learned",
         )
-        axes.legend()
+        _style.legend(axes)
 
     example = {"seed": seed, "step": case.step, "mean": case.mean}
     return Finding(residual, measured, example, draw)

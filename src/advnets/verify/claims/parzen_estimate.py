@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import scipy.stats
 
-from advnets import parzen
+from advnets import _style, parzen
 from advnets.verify.registry import Fault, Finding, claim, largest, worse
 
 # For the density itself: dimensions, bandwidths, and how much is drawn.
@@ -147,13 +147,13 @@ def parzen_variance(
         axes = figure.subplots()
         for width, values in zip(BANDWIDTHS, relative.T, strict=True):
             axes.semilogy(dimensions, np.sqrt(values), label=f"bandwidth {width:g}")
-        axes.axhline(1, color="black", linestyle=":")
+        axes.axhline(1, color=_style.INK, linestyle=":")
         axes.set(
             xlabel="dimension",
             ylabel=f"relative standard deviation, {WINDOWS} samples",
             title="Estimated density at a typical point",
         )
-        axes.legend()
+        _style.legend(axes)
 
     return Finding(worst, measured, example, draw)
 
@@ -243,6 +243,6 @@ def parzen_dimension(
         )
         axes.set_xticks(DIMENSIONS, [str(d) for d in DIMENSIONS])
         axes.minorticks_off()
-        axes.legend()
+        _style.legend(axes)
 
     return Finding(residual, measured, {"seed": seed, "bandwidths": np.array(best)}, draw)

@@ -14,6 +14,7 @@ import scipy.special
 import scipy.stats
 from jaxtyping import Array, Key
 
+from advnets import _style
 from advnets.networks import maxout_discriminator
 from advnets.players import judge
 from advnets.verify import criterion, families
@@ -77,7 +78,7 @@ def _draw_maxima(figure: Any) -> None:
         top = a / (a + b)
         axes.plot(top, scipy.special.xlogy(a, top) + scipy.special.xlogy(b, 1 - top), "ko")
     axes.set(xlabel="y", ylabel="a log y + b log(1 - y)", ylim=(-8, 0.5))
-    axes.legend(title="dots: a / (a + b)")
+    _style.legend(axes, "dots: a / (a + b)")
 
 
 @claim(
@@ -280,7 +281,7 @@ def _draw_curves(curves: dict[int, np.ndarray], figure: Any) -> None:
     for width, curve in curves.items():
         axes.semilogy(np.arange(1, len(curve) + 1) * EVERY, curve, label=str(width))
     axes.set(xlabel="steps", ylabel="gap C - V of the median network, nats")
-    axes.legend(title="units a layer")
+    _style.legend(axes, "units a layer")
 
 
 def _train(

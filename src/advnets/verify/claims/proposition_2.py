@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.special
 
+from advnets import _style
 from advnets.verify import criterion, descent, traceable
 from advnets.verify.registry import Fault, Finding, claim, largest, worse
 
@@ -417,7 +418,7 @@ def prop2_bound(seed: int, *, step: Callable = descent.mirror_step) -> Finding:
             ylim=(1e-16, 100),
             title="Mirror descent from random starts; dashed: the bound",
         )
-        axes.legend()
+        _style.legend(axes)
 
     residual = largest(tightest - 1, 0.0)
     return Finding(
@@ -501,7 +502,7 @@ def prop2_rate(
             axes.plot(rates, line, color=f"C{empty}", label=f"predicted: {name}")
             axes.plot(RATES, found[empty], "o", color=f"C{empty}", label="measured")
         axes.set(xlabel="rate eta", ylabel="factor of the gap a step", ylim=(0, 1))
-        axes.legend()
+        _style.legend(axes)
 
     return Finding(worst, measured, example, draw)
 
@@ -591,7 +592,7 @@ def prop2_empty_start(
         axes.plot(shares, _limit_gap(shares), label="computed")
         axes.plot(covered, gaps[-1], ".", markersize=3, label="after 300 steps")
         axes.set(xlabel="share of p_data that the start covers", ylabel="C + log 4 (nats)")
-        axes.legend()
+        _style.legend(axes)
 
     return Finding(float(apart[worst]), measured, example, draw)
 

@@ -11,6 +11,7 @@ import optax
 import scipy.special
 from jaxtyping import Array, Float, Key
 
+from advnets import _style
 from advnets.algorithms import Algorithm1, State
 from advnets.game import minimax_cost, non_saturating_cost, value_function
 from advnets.objectives import GAN, GeneratorCost
@@ -73,7 +74,7 @@ def _draw_gradients(logits: np.ndarray, sizes: list[np.ndarray], figure: Any) ->
     axes.set(xlabel="D's logit l on a generated example", ylabel="size of the gradient in l")
     axes.annotate("D rejects", (-8, 0.5), va="center")
     axes.annotate("D accepts", (8, 0.5), va="center", ha="right")
-    axes.legend(title="G descends", loc="upper center")
+    _style.legend(axes, "G descends")
 
 
 @claim(
@@ -227,11 +228,11 @@ def saturation_same_end(
 
 def _draw_errors(errors: list[np.ndarray], figure: Any) -> None:
     axes = figure.subplots()
-    for error, colour, label in zip(errors, ("tab:blue", "tab:orange"), LABELS, strict=True):
+    for error, colour, label in zip(errors, (_style.BLUE, _style.GREEN), LABELS, strict=True):
         lines = axes.semilogy(error.T, color=colour, alpha=0.4)
         lines[0].set_label(label)
     axes.set(xlabel="iteration", ylabel="distance of (scale, shift) of G from the data's")
-    axes.legend(title="G descends")
+    _style.legend(axes, "G descends")
 
 
 WIN_STEPS, WIN_EVERY = 200, 10
@@ -321,4 +322,4 @@ def _draw_norms(norms: Float[np.ndarray, "runs 2 moments"], figure: Any) -> None
         lines = axes.semilogy(steps, norms[:, index].T, color=f"C{index}", alpha=0.4)
         lines[0].set_label(label)
     axes.set(xlabel="steps of D while G waits", ylabel="norm of G's gradient")
-    axes.legend(title="G descends")
+    _style.legend(axes, "G descends")

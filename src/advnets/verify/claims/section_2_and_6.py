@@ -15,6 +15,7 @@ import scipy.special
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Key
 
+from advnets import _style
 from advnets.algorithms import Algorithm, Algorithm1, Simultaneous, State
 from advnets.model import Model
 from advnets.networks import mlp_generator
@@ -107,10 +108,10 @@ def _draw_powers(errors: Float[np.ndarray, "networks sigmas"], figure: Any) -> N
     axes = figure.subplots()
     for index, error in enumerate(errors):
         label = "ten networks f" if index == 0 else None
-        axes.loglog(SIGMAS, error, ".-", color="tab:blue", label=label)
+        axes.loglog(SIGMAS, error, ".-", color=_style.BLUE, label=label)
     axes.loglog(SIGMAS, SIGMAS**2, "k--", label="σ²")
     axes.set(xlabel="σ", ylabel="error of the gradient (root mean square)")
-    axes.legend()
+    _style.legend(axes)
 
 
 Step = Callable[[Algorithm, Key[Array, ""], Players, State, Array], State]
@@ -365,13 +366,13 @@ def _draw_widths(
     figure: Any,
 ) -> None:
     axes = figure.subplots()
-    lines = axes.semilogy(across.T, color="tab:green", alpha=0.4)
+    lines = axes.semilogy(across.T, color=_style.GREEN, alpha=0.4)
     lines[0].set_label("across the data's line: G")
-    lines = axes.semilogy(along.T, color="tab:gray", alpha=0.4)
+    lines = axes.semilogy(along.T, color=_style.GREY, alpha=0.4)
     lines[0].set_label("along it: G (data: 1)")
-    axes.axhline(blur, color="black", linestyle=":", label="across: Gaussian window")
+    axes.axhline(blur, color=_style.INK, linestyle=":", label="across: Gaussian window")
     axes.set(xlabel="iteration", ylabel="width of p_g", ylim=(1e-9, 10))
-    axes.legend()
+    _style.legend(axes)
 
 
 def window(data: Float[np.ndarray, "n 2"]) -> float:
@@ -432,9 +433,9 @@ def sharp_mixing(
 def _draw_times(blurs: tuple[float, ...], times: Float[np.ndarray, " blurs"], figure: Any) -> None:
     axes = figure.subplots()
     axes.semilogy(blurs, times, "ko-", label="Metropolis chain")
-    axes.axhline(1, color="tab:green", label="independent draws")
+    axes.axhline(1, color=_style.GREEN, label="independent draws")
     axes.set(xlabel="width of the two modes, 2 apart", ylabel="relaxation time, steps")
-    axes.legend()
+    _style.legend(axes)
 
 
 def _two_modes(x: Float[np.ndarray, " cells"], blur: float) -> Float[np.ndarray, " cells"]:
@@ -525,10 +526,10 @@ def independent_draws(seed: int, *, sampler: Sampler = Model.__call__) -> Findin
 
 def _draw_correlations(by_lag: Float[np.ndarray, "lags features"], figure: Any) -> None:
     axes = figure.subplots()
-    axes.plot(range(1, len(by_lag) + 1), by_lag, ".", color="tab:green")
-    axes.axhspan(-2, 2, color="tab:gray", alpha=0.2, label="two standard errors")
+    axes.plot(range(1, len(by_lag) + 1), by_lag, ".", color=_style.GREEN)
+    axes.axhspan(-2, 2, color=_style.GREY, alpha=0.2, label="two standard errors")
     axes.set(xlabel="lag, draws", ylabel="autocorrelation, standard errors", ylim=(-5.5, 5.5))
-    axes.legend()
+    _style.legend(axes)
 
 
 def _standard_errors(

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from advnets import _style
 from advnets.verify import criterion, families
 from advnets.verify.registry import Fault, Finding, claim
 
@@ -75,15 +76,15 @@ def _draw(
     heights = [[gap(np.array([a, b])) for a in across] for b in up]
     image = landscape.contourf(across, up, heights, 20)
     figure.colorbar(image, label="C + log 4, nats")
-    landscape.plot(*found, "wo", markeredgecolor="black", label=f"{kind}, p_g ≠ p_data")
-    landscape.plot(*best.T, "w*", markeredgecolor="black", label="p_g = p_data")
+    landscape.plot(*found, "wo", markeredgecolor=_style.INK, label=f"{kind}, p_g ≠ p_data")
+    landscape.plot(*best.T, "w*", markeredgecolor=_style.INK, label="p_g = p_data")
     landscape.set(**dict(zip(("xlabel", "ylabel"), sides, strict=True)))
-    landscape.legend(loc="upper left", fontsize="small")
+    _style.legend(landscape, above=True)
     (x,), (p_data, p_g) = GRID.points, densities
     line.plot(x, p_data, "k:", label="p_data")
-    line.plot(x, p_g, "g", label=f"p_g at the {kind}")
+    line.plot(x, p_g, color=_style.GREEN, label=f"p_g at the {kind}")
     line.set(xlabel="x", ylabel="density")
-    line.legend(fontsize="small")
+    _style.legend(line, above=True)
 
 
 BEST = (2.0, 3.0)

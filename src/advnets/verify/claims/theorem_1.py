@@ -10,6 +10,7 @@ import numpy as np
 import scipy.special
 from jaxtyping import Array
 
+from advnets import _style
 from advnets.verify import criterion, families, traceable
 from advnets.verify.registry import Fault, Finding, claim, largest, worse
 
@@ -266,9 +267,9 @@ def thm1_range(seed: int, *, virtual_criterion: Callable = criterion.virtual_cri
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()
-        axes.hist(values, bins=100, color="tab:blue")
+        axes.hist(values, bins=100, color=_style.BLUE)
         for end, name in ((-LOG_4, "-log 4"), (0.0, "0")):
-            axes.axvline(end, color="black", linestyle=":")
+            axes.axvline(end, color=_style.INK, linestyle=":")
             axes.annotate(name, (end, 1.01), xycoords=("data", "axes fraction"), ha="center")
         axes.set(xlabel="C(G) of random pairs, nats", ylabel="pairs", yscale="log")
 
@@ -321,7 +322,7 @@ def thm1_equality(seed: int, *, suboptimality: Callable = criterion.suboptimalit
         axes.loglog(line, line**2, "k--", label="TV²")
         axes.loglog(line, 2 * np.log(2) * line, "k:", label="2 log 2 TV")
         axes.set(xlabel="total variation distance TV", ylabel="C + log 4, nats", ylim=(1e-22, 3))
-        axes.legend()
+        _style.legend(axes)
 
     return Finding(worst, measured, example, draw)
 

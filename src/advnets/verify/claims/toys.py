@@ -14,6 +14,8 @@ from jaxtyping import Array, Bool, Float, Key
 from advnets.priors import Prior
 
 RUNS = 20
+# Of uniform noise with variance 1.
+BOUND = float(np.sqrt(3))
 
 
 class Affine(eqx.Module):
@@ -48,7 +50,10 @@ class Increasing(eqx.Module):
 
 
 class TrainedIncreasing(eqx.Module):
-    """A generator of one variable that increases whatever training does: it keeps logarithms."""
+    """A generator of one variable that increases whatever training does: it keeps logarithms.
+
+    It first stretches uniform noise to the whole line, for p_g to have tails.
+    """
 
     shift: Float[Array, "1"]
     log_scale: Float[Array, "1"]
@@ -57,8 +62,10 @@ class TrainedIncreasing(eqx.Module):
     offsets: Float[Array, " units"]
 
     def __call__(self, z: Float[Array, "1"]) -> Float[Array, "1"]:
+        below = jnp.clip((z / BOUND + 1) / 2, 1e-6, 1 - 1e-6)
         bends = jnp.exp(self.log_heights) * jnp.tanh(jnp.exp(self.log_slopes) * (z - self.offsets))
-        return self.shift + jnp.exp(self.log_scale) * z + jnp.sum(bends, keepdims=True)
+        stretched = jnp.exp(self.log_scale) * jax.scipy.special.ndtri(below)
+        return self.shift + stretched + jnp.sum(bends, keepdims=True)
 
 
 class Network(eqx.Module):

@@ -1,0 +1,136 @@
+"""One progress bar at a time: redrawn in a terminal, a widget in a notebook, few lines in a log."""
+
+import functools
+import sys
+from typing import Any
+
+from advnets import _terminal
+
+# Seconds between two redrawings, and between two lines of a log, which has at most so many lines.
+REDRAWN, LOGGED, LINES = 0.5, 30, 20
+
+
+class _Log:
+    """A stream without a terminal: what a bar would draw over itself becomes lines."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.encoding = getattr(stream, "encoding", None)
+
+    def write(self, text: str) -> None:
+        for line in text.split("\r"):
+            if line.strip():
+                self._stream.write(line.rstrip() + "\n")
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+
+@functools.cache
+def _kind() -> Any:
+    """tqdm's bar for where this runs, which can show a slow rate."""
+    from tqdm.auto import tqdm  # takes a while, and most calls show no progress
+
+    class Bar(tqdm):  # type: ignore[misc]
+        @property
+        def format_dict(self) -> dict[str, Any]:
+            found = super().format_dict
+            made, elapsed = found["n"] - found["initial"], found["elapsed"]
+            if not (made and elapsed):
+                return {**found, "time": ""}
+            per_second = found["rate"] or made / elapsed
+            missing = found["total"] - found["n"]
+            left = self.format_interval(missing / per_second if missing else elapsed)
+            words = "left" if missing else "in all"
+            return {**found, "time": f" {left} {words}, {rate(per_second, found['unit'])}"}
+
+    return Bar
+
+
+def _place() -> tuple[bool, Any]:
+    """Whether bars are redrawn where they go, and the stream."""
+    notebook = any(base.__module__ == "tqdm.notebook" for base in _kind().__mro__)
+    live = notebook or _terminal.is_terminal(sys.stderr)
+    return live, sys.stderr if live else _Log(sys.stderr)
+
+
+def bar(
+    total: int, what: str, *, unit: str, done: int = 0, enabled: bool = True, stays: bool = False
+) -> Any:
+    """A progress bar with a rate and the time left, on the standard error stream.
+
+    Args:
+        total: how many units there are.
+        what: what is being done.
+        unit: one of them, such as `"update"`.
+        done: how many were done before.
+        enabled: whether to show anything.
+        stays: whether the bar is left on the screen when it is closed.
+
+    Returns:
+        tqdm's bar, a context manager.
+    """
+    live, stream = _place()
+    drawn = "|{bar}|" if live else ""
+    return _kind()(
+        total=total,
+        desc=what,
+        unit=unit,
+        initial=done,
+        disable=not enabled,
+        leave=stays,
+        file=stream,
+        mininterval=REDRAWN if live else LOGGED,
+        maxinterval=10 if live else float("inf"),
+        miniters=None if live else max(1, (total - done) // LINES),
+        dynamic_ncols=live,
+        colour="green" if live and _terminal.coloured(sys.stderr) else None,
+        bar_format="{desc} {percentage:3.0f}%" + drawn + "{time}{postfix}",
+    )
+
+
+def stage(what: str, *, enabled: bool = True) -> Any:
+    """What is being done, where nothing counts how far it has come.
+
+    Args:
+        what: it.
+        enabled: whether to show anything.
+
+    Returns:
+        A context manager.
+    """
+    live, stream = _place()
+    return _kind()(
+        desc=f"{what} ...",
+        bar_format="{desc}",
+        disable=not enabled,
+        leave=False,
+        file=stream,
+        dynamic_ncols=live,
+    )
+
+
+def say(sentence: str) -> None:
+    """Prints a sentence on the standard error stream, above a bar that may be there."""
+    if "tqdm" in sys.modules:
+        sys.modules["tqdm"].tqdm.write(sentence, file=sys.stderr)
+    else:
+        print(sentence, file=sys.stderr)
+
+
+def rate(per_second: float, unit: str = "update") -> str:
+    """How fast something goes, in numbers that are not 0.
+
+    Args:
+        per_second: units in a second, above 0.
+        unit: the unit, in the singular.
+
+    Returns:
+        Such as `"95 updates/s"`, `"1.4 s/update"` or `"2.5 min/update"`.
+    """
+    if per_second >= 9.95:
+        return f"{per_second:,.0f} {unit}s/s"
+    if per_second >= 0.95:
+        return f"{per_second:.1f} {unit}s/s"
+    seconds = 1 / per_second
+    return f"{seconds:.1f} s/{unit}" if seconds < 60 else f"{seconds / 60:.1f} min/{unit}"

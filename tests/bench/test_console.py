@@ -1,0 +1,136 @@
+"""What a person meets at the command line: help, slips, names, and reports."""
+
+import os
+import sys
+
+import pytest
+from helpers.runs import SMALL, result_of
+
+from advnets import bench
+from advnets._options import nearest, options
+from advnets.bench import report
+from advnets.bench.cli import COMMANDS, Options, main
+from advnets.bench.folders import called, choose
+from advnets.verify.__main__ import main as verify
+
+
+@pytest.fixture(autouse=True)
+def narrow(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+def said(arguments, capsys, command=main):
+    assert command(arguments) == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["digits", "cifar10-conv", "parzen", "check"])
+def test_help_is_short_and_begins_with_an_example(name, capsys):
+    page = said([name, "--help"], capsys)
+    assert page.startswith(f"Example: python -m advnets.bench {name}")
+    assert len(page.splitlines()) < 50
+    for text in ("(default: )", "None", "VALUE"):
+        assert text not in page
+    assert said([name, "-h"], capsys) == page
+
+
+def test_help_has_what_most_people_need_in_groups(capsys):
+    page = said(["digits", "--help", "--preset", "quick"], capsys)
+    for title in ("Data", "Training", "The run", "Scores"):
+        assert f"\n{title}\n" in page
+    assert f"(default: {bench.BENCHMARKS['digits'].quick.epochs})" in page
+    assert "--generator" not in page
+    assert "more options: python -m advnets.bench digits --help-all" in page
+
+
+def test_all_options_are_explained(capsys):
+    page = said(["cifar10-conv", "--help-all"], capsys)
+    defaults = Options(bench.BENCHMARKS["cifar10-conv"].recipe)
+    known = list(options(Options, defaults))
+    assert len(known) > 60
+    for option in known:
+        assert f"  {option.given}" in page
+        assert option.text, option.name
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        *(("--lr", "--learning-rate"), ("--bs", "--batch-size"), ("--epoch", "--epochs")),
+        *(("--learning_rat", "--learning-rate"), ("--hidden-sizes", "--generator.hidden-sizes")),
+        *(("--num-epochs", "--epochs"), ("-seed", "--seed"), ("--zzz", None)),
+    ],
+)
+def test_a_slip_is_answered(given, meant, capsys):
+    known = list(options(Options, Options(bench.BENCHMARKS["digits"].recipe)))
+    assert nearest(given, [option.name for option in known]) == meant
+    assert main(["digits", given, "1"]) == 2
+    (sentence,) = capsys.readouterr().err.splitlines()
+    wanted = f"did you mean {meant}?" if meant else "--help-all lists them"
+    assert sentence == f"error: there is no option {given}; {wanted}" or meant is None
+    assert wanted in sentence
+
+
+def test_a_value_that_is_not_taken_comes_with_the_options_text(capsys):
+    assert main(["digits", "--seed", "x"]) == 2
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert "--seed" in sentence
+    assert sentence.endswith("(--seed INT: Seed of everything random.)")
+
+
+def test_the_claims_command_is_like_it(capsys):
+    page = said(["--help"], capsys, verify)
+    assert page.startswith("Example: python -m advnets.verify --only thm1-range")
+    assert "(default: )" not in page
+    assert said(["--version"], capsys, verify) == said(["--version"], capsys)
+    assert verify(["--ful"]) == 2
+    assert "did you mean --full?" in capsys.readouterr().err
+
+
+def test_list_and_version(capsys):
+    assert said(["--list"], capsys) == said([], capsys)
+    version = said(["--version"], capsys)
+    assert all(part in version for part in ("advnets ", "jax ", "cpu"))
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [(main, ["--list"]), (main, ["digits", "--help-all"]), (verify, ["--list"])],
+)
+def test_a_reader_may_leave(command, arguments, monkeypatch):
+    """As `| head -1` does: nothing is said of it, at exit neither."""
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert command(arguments) == 0
+        stream.flush()
+        monkeypatch.undo()
+
+
+def test_a_run_is_called_after_its_data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert called("mnist", "mnist", "mnist", None) == "mnist"
+    name = called("mnist", "mnist", "imagefolder", "photos/my flowers/")
+    assert name == "my flowers (mnist recipe)"
+    assert str(choose(name, None, False)) == "runs/my-flowers-mnist-recipe"
+    assert called("digits", "digits", "someone/cats", None) == "someone/cats (digits recipe)"
+
+
+def test_the_quick_preset_compares_with_nothing(finished):
+    result = result_of(finished)
+    quick, full = (report.of(result, finished, quick=quick) for quick in (True, False))
+    assert "compares with nothing that is published" in quick
+    assert "compares with nothing" not in full
+
+
+def test_a_run_says_where_to_look(tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert main([*SMALL, "--preset", "quick", "--out", str(folder)]) == 0
+    printed = capsys.readouterr()
+    every = result_of(folder).recipe["evaluate_every"]
+    assert f"samples.png there is redrawn every {every} epochs" in printed.err
+    assert "48 updates in all; 85 of 1,285 rows left out of each epoch" in printed.err
+    assert "This was the quick preset" in printed.out
+    assert len(printed.err.splitlines()) < 15
+    assert set(COMMANDS) > {"check", "parzen"}
