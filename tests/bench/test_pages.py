@@ -197,6 +197,9 @@ def test_the_command_of_a_report_has_the_run_s_settings(monkeypatch, name, prese
     assert asked == [(recipe, seed)]
     assert ("--preset quick" in command) == (preset == "quick")
     assert reading.settings_of(seen)[1] == preset
+    assert seen.name == f"{name}, seed {seed}"
+    content["dataset"] = "imagefolder"
+    assert seen.name == f"imagefolder ({name} recipe), seed {seed}"
 
 
 def test_an_unfinished_run_has_a_report(copied, capsys):
