@@ -135,6 +135,13 @@ def test_the_whole_is_the_distribution_over_seeds(pixel_seeds):
         assert found.values == tuple(values)
     assert (pixel_seeds / "seeds.png").stat().st_size > 0
     assert f"mean {result.last.mean:.1f}, standard deviation" in report.of(result, pixel_seeds)
+    page = (pixel_seeds / "report.html").read_text()
+    assert "Distribution over seeds" in page
+    assert all(f'href="seed-{seed}/report.html"' in page for seed in (3, 4, 5))
+    own = (pixel_seeds / "seed-4" / "report.html").read_text()
+    assert f"python -m advnets.bench explore {pixel_seeds / 'seed-4'}" in own
+    with pytest.raises(ValueError, match="holds 3 runs; name the folder of one"):
+        bench.write_explorer(pixel_seeds)
     read = table1.read_runs([pixel_seeds / "seed-3", pixel_seeds / "seed-4"])
     assert [run.seed for run in read] == [3, 4]
 

@@ -12,6 +12,7 @@ from advnets.bench.folders import (
     CONFIG,
     METRICS,
     RESULTS,
+    called,
     flat,
     newest_manifest,
     progress,
@@ -79,7 +80,10 @@ class Seen:
     @property
     def name(self) -> str:
         """The run in words."""
-        return f"{self.config.benchmark}, seed {self.config.seed}"
+        name, dataset = self.config.benchmark, self.config.recipe.get("dataset", "")
+        if self.benchmark is not None:
+            name = called(name, self.benchmark.recipe.dataset, dataset, None)
+        return f"{name}, seed {self.config.seed}"
 
     def picture(self, name: str) -> bytes | None:
         """A picture that the run has left, if it has."""
