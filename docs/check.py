@@ -32,6 +32,8 @@ SEARCHES = {
     "own images": "tutorials/own-images",
     "own networks": "tutorials/own-networks",
     "own step": "tutorials/own-step",
+    "latent explorer": "report",
+    "report": "report",
     "resume": "howto/resume",
     "change settings": "howto/resume",
     "stateful": "howto/normalisation",

@@ -397,6 +397,9 @@ class Algorithm(abc.ABC):
 
         Returns:
             What the step saw of each of those players.
+
+        Raises:
+            KeyError: if a player has gradients and no cost.
         """
         info = {}
         for name, gradient in gradients.items():
