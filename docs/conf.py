@@ -64,6 +64,7 @@ nb_execution_timeout = 600
 nb_execution_show_tb = True
 nb_merge_streams = True
 nb_output_stderr = "remove"  # progress bars
+nb_render_image_options = {"alt": "What the code above draws"}
 
 copybutton_exclude = ".linenos, .gp, .go"  # of a console the commands alone
 
