@@ -18,6 +18,7 @@ from advnets.bench.watching import pictured
 from advnets.verify import report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
 WIDTHS = (1280, 390)
 # A claim that is checked in no time.
 RUN = "thm1-disjoint"
@@ -25,8 +26,6 @@ RUN = "thm1-disjoint"
 
 @pytest.fixture(scope="module")
 def browser():
-    if CHROMIUM is None:
-        pytest.skip("needs Chromium: apt-get install chromium")
     playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
     # The superuser's Chromium has no sandbox; containers have little shared memory.
     options = ["--disable-dev-shm-usage", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
