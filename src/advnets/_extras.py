@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Literal
 
+Extra = Literal["bench", "verify", "tensorboard"]
 # What the extras bring, as it is imported and as it is installed.
 PACKAGES = {
     "datasets": "datasets",
@@ -16,6 +17,7 @@ PACKAGES = {
     "PIL": "pillow",
     "pyarrow": "pyarrow",
     "sklearn": "scikit-learn",
+    "tensorboardX": "tensorboardX",
     "tyro": "tyro",
     "yaml": "PyYAML",
 }
@@ -26,7 +28,7 @@ class MissingExtraError(ModuleNotFoundError):
 
 
 @contextlib.contextmanager
-def needed_for(what: str, extra: Literal["bench", "verify"] = "bench") -> Iterator[None]:
+def needed_for(what: str, extra: Extra = "bench") -> Iterator[None]:
     """Around the import of a package that an extra brings.
 
     Args:

@@ -397,6 +397,9 @@ class Algorithm(abc.ABC):
 
         Returns:
             What the step saw of each of those players.
+
+        Raises:
+            KeyError: if a player has gradients and no cost.
         """
         info = {}
         for name, gradient in gradients.items():
@@ -448,7 +451,8 @@ def _descend(
 ) -> tuple[PyTree, PyTree]:
     # All gradients before any update: then XLA updates the parameters in place, without copies.
     gradient, params = jax.lax.optimization_barrier((gradient, params))
-    updates, rule_state = rule.update(gradient, rule_state, params)
+    with jax.numpy_dtype_promotion("standard"):  # Optax's rules need it, whatever the user's own
+        updates, rule_state = rule.update(gradient, rule_state, params)
     return optax.apply_updates(params, updates), rule_state
 
 

@@ -161,8 +161,8 @@ class Model(eqx.Module, Generic[G]):
             same all along a line.
 
         Raises:
-            ValueError: if there is no line, or a line has fewer than two points; and, for a
-                condition, as `sample`.
+            ValueError: if there is no line, or a line has fewer than two points; if there are more
+                than can be counted; and, for a condition, as `sample`.
 
         Example:
             >>> import jax
@@ -175,8 +175,8 @@ class Model(eqx.Module, Generic[G]):
         References:
             Figure 3.
         """
-        if lines < 1:
-            raise ValueError(f"the number of lines must be at least 1; got {lines}")
+        if not 1 <= lines < 2**30:
+            raise ValueError(f"the number of lines must be from 1 to 2**30; got {lines}")
         ends_key, noise_key = jax.random.split(key)
         ends = self.prior(ends_key, 2 * lines)
         return self.interpolate_between(
@@ -212,7 +212,7 @@ class Model(eqx.Module, Generic[G]):
             same all along a line.
 
         Raises:
-            ValueError: if a line has fewer than two points.
+            ValueError: if a line has fewer than two points, or there are more than can be counted.
 
         Example:
             >>> import jax
@@ -229,6 +229,8 @@ class Model(eqx.Module, Generic[G]):
         """
         if steps < 2:
             raise ValueError(f"a line needs at least 2 points, its ends; got {steps} steps")
+        if len(starts) * steps >= 2**31:
+            raise ValueError(f"lines have fewer than 2**31 points in all; got {steps:.3g} on each")
         t = jnp.linspace(0, 1, steps, dtype=starts.dtype)[None, :, None]
         latents = (1 - t) * starts[:, None] + t * ends[:, None]
         # The same key at every point of a line, so that what changes along it is z alone.
@@ -237,7 +239,9 @@ class Model(eqx.Module, Generic[G]):
         examples, _ = apply(
             for_sampling(self.generator), keys, latents.reshape(-1, latents.shape[-1]), *along
         )
-        return examples.reshape(*latents.shape[:2], *examples.shape[1:])
+        shape = latents.shape[:2]
+        # Whatever the generator makes; that it is an array is checked where it is returned.
+        return jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), examples)
 
     def _conditions(self, key: Key[Array, ""], n: int, condition: PyTree) -> tuple[PyTree, ...]:
         """The generator's arguments after the latent vector, n rows of each."""
@@ -338,7 +342,12 @@ class SampleBlocks:
 
         Returns:
             The examples. Only the blocks that hold them are drawn.
+
+        Raises:
+            ValueError: if none is asked for.
         """
+        if rows < 1:
+            raise ValueError(f"the number of rows must be at least 1; got {rows}")
         blocks = -(-min(rows, self.n) // self.block_rows)
         return np.concatenate([np.asarray(self[number]) for number in range(blocks)])[:rows]
 

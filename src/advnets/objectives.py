@@ -195,7 +195,10 @@ class OnLogits(Objective):
     }
 
     def costs(self, draws: Draws, D: Applied, real: Batch, fake: Batch, **others: Applied) -> Costs:
+        """Costs of logits; a ValueError where there are none."""
         real_logits, fake_logits = D(draws.real, real), D(draws.fake, fake)
+        if 0 in (real_logits.size, fake_logits.size):
+            raise ValueError("a cost is a mean over examples; pass at least 1 of each kind")
         cost = self.discriminator_cost(real_logits, fake_logits)
         seen = {
             "cost": cost,

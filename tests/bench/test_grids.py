@@ -4,14 +4,16 @@ import contextlib
 import dataclasses
 import io
 
+import equinox as eqx
 import jax
 import numpy as np
 import pytest
 from helpers.runs import SMALL, content, result_of, rows_of
 
 from advnets import bench
-from advnets.bench import experiment, grid, report, results, table1
+from advnets.bench import experiment, folders, grid, report, results, table1
 from advnets.bench.cli import main
+from advnets.bench.pages import players, reading
 from advnets.bench.results import RateRow, SeedsResult, SweepResult, distribution
 
 # With the finished run's seed among them.
@@ -75,7 +77,30 @@ def test_a_rate_at_which_training_diverges_is_reported_and_not_chosen(rates):
     assert (sound.diverged, lost.diverged) == ((), (2,))
     assert (lost.validation, lost.last, lost.best) == (None, None, None)
     assert result.chosen == results.Chosen(0.1, "lowest")
-    assert not (rates / "learning-rate-1e+30-seed-2" / "results.json").exists()
+    name = "learning-rate-1e+30-seed-2"
+    assert not (rates / name / "results.json").exists()
+    page = (rates / "report.html").read_text()
+    assert f'<a href="{name}/report.html">{name}: Diverged after 0 epochs.</a>' in page
+    assert "Chosen on validation: 0.1, the lowest given" in page
+    assert "1 of 2 runs are done" in page
+
+
+def test_the_players_of_each_run_are_found_in_the_common_checkpoint(seeds):
+    discriminators = []
+    for own in reading.runs_in(seeds):
+        config = folders.read_config(own)
+        system = bench.catalogue.system_of(config)
+        done, going_on = (
+            players.players(own, config, system, finished=finished) for finished in (True, False)
+        )
+        same = jax.tree.map(lambda x, y: bool((x == y).all()), *_arrays(done, going_on))
+        assert all(jax.tree.leaves(same))
+        discriminators.append(jax.tree.leaves(eqx.filter(done.discriminator, eqx.is_array)))
+    assert not (discriminators[0][0] == discriminators[1][0]).all()
+
+
+def _arrays(*found):
+    return [eqx.filter(one.model, eqx.is_array) for one in found]
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +135,13 @@ def test_the_whole_is_the_distribution_over_seeds(pixel_seeds):
         assert found.values == tuple(values)
     assert (pixel_seeds / "seeds.png").stat().st_size > 0
     assert f"mean {result.last.mean:.1f}, standard deviation" in report.of(result, pixel_seeds)
+    page = (pixel_seeds / "report.html").read_text()
+    assert "Distribution over seeds" in page
+    assert all(f'href="seed-{seed}/report.html"' in page for seed in (3, 4, 5))
+    own = (pixel_seeds / "seed-4" / "report.html").read_text()
+    assert f"python -m advnets.bench explore {pixel_seeds / 'seed-4'}" in own
+    with pytest.raises(ValueError, match="holds 3 runs; name the folder of one"):
+        bench.write_explorer(pixel_seeds)
     read = table1.read_runs([pixel_seeds / "seed-3", pixel_seeds / "seed-4"])
     assert [run.seed for run in read] == [3, 4]
 

@@ -197,6 +197,9 @@ def test_the_command_of_a_report_has_the_run_s_settings(monkeypatch, name, prese
     assert asked == [(recipe, seed)]
     assert ("--preset quick" in command) == (preset == "quick")
     assert reading.settings_of(seen)[1] == preset
+    assert seen.name == f"{name}, seed {seed}"
+    content["dataset"] = "imagefolder"
+    assert seen.name == f"imagefolder ({name} recipe), seed {seed}"
 
 
 def test_an_unfinished_run_has_a_report(copied, capsys):
@@ -298,24 +301,10 @@ def written(monkeypatch):
     return calls
 
 
-def test_watching_many_seeds_of_a_system(tmp_path, pixels, written, capsys):
-    folder = tmp_path / "run"
-    short = ["--epochs", "2", "--num-samples", "50"]
-    assert main([pixels.name, *short, "--watch", "--seeds", "2", "--out", str(folder)]) == 0
-    assert "watch it in a browser, from the first evaluation on: file:" in capsys.readouterr().err
-    assert written == [True] * 4 + [False]
-    page = (folder / "report.html").read_text()
-    assert "Distribution over seeds" in page
-    assert 'href="seed-1/report.html"' in page
-    own = (folder / "seed-1" / "report.html").read_text()
-    assert f"python -m advnets.bench explore {folder / 'seed-1'}" in own
-    capsys.readouterr()
-    assert main(["explore", str(folder)]) == 2
-    assert "holds 2 runs; name the folder of one" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("seeds", [[], ["--seeds", "2"]])
-def test_the_report_of_a_game_is_written_once_an_epoch(tmp_path, written, monkeypatch, seeds):
+def test_the_report_of_a_game_is_written_once_an_epoch(
+    tmp_path, written, monkeypatch, capsys, seeds
+):
     def stopped(self, given, watch, *_, **__):
         runs = given if seeds else [given]
         for epoch in (2, 4):
@@ -329,3 +318,4 @@ def test_the_report_of_a_game_is_written_once_an_epoch(tmp_path, written, monkey
     monkeypatch.setattr(Adversarial, "fit_together" if seeds else "fit", stopped)
     assert main([*SMALL, *seeds, "--watch", "--out", str(tmp_path / "run")]) == 130
     assert written == [True, True, False]
+    assert "watch it in a browser, from the first evaluation on: file:" in capsys.readouterr().err

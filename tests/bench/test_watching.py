@@ -1,5 +1,7 @@
 """What happens between epochs: the best model is kept, and a row of the metrics written."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,6 +48,14 @@ def test_a_row_holds_what_was_measured_and_more(watch, tmp_path):
     expected = advnets.parzen.evaluate(samples, validation, None)
     assert rows[1]["validation"]["mean"] == pytest.approx(expected.validation.mean, rel=1e-6)
     assert rows[1]["bandwidth"] == expected.bandwidth
+
+
+def test_whoever_watches_is_told_when_the_row_is_on_disk(watch, tmp_path):
+    seen = []
+    watch = dataclasses.replace(watch, told=lambda: seen.append(len(rows_of(tmp_path))))
+    watch.row(1)
+    watch.row(2, pixels_off(watch, wrong=0))
+    assert seen == [2]
 
 
 def test_a_system_that_starts_over_goes_by_its_own_rows(watch, tmp_path):

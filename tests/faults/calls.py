@@ -26,7 +26,7 @@ import warnings
 from pathlib import Path
 
 MEMORY = 12 * 2**30
-SECONDS = 120
+SECONDS = 300
 SETTING_UP = 900
 
 
@@ -252,7 +252,7 @@ def of_array(value, draw):
 # What any function may raise (docs/errors.md): what its docstring names; where an argument is of a
 # wrong type or shape, a TypeCheckError; of a file, an OSError; of memory, a MemoryError or JAX's
 # RESOURCE_EXHAUSTED; of a pytree or a function that it is given, what JAX or that function raises.
-OPEN = r"PyTree|Any|Callable|Applied|Players|Module|State|Struct|Draws"
+OPEN = r"PyTree|Any|Callable|Applied|Players|Module|State|Struct|Draws|Sequence"
 
 
 def allowed(function, error, changed):

@@ -10,6 +10,7 @@ from advnets.bench import results
 SMALL = [
     "digits", "--epochs", "4", "--evaluate-every", "2", "--num-samples", "256", "--seed", "2",
     "--generator.hidden-sizes", "16", "--discriminator.units", "8",
+    "--update-rule", "momentum", "--learning-rate", "0.1",
 ]  # fmt: skip
 
 

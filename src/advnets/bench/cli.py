@@ -128,7 +128,7 @@ class ParzenOptions:
 class ReportOptions:
     """What is reported."""
 
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...")]
     """Folder of a run, or of many runs that were trained together; several to compare them."""
     out: Path = Path("runs/comparison.html")
     """Of several runs: the file of the page that compares them."""
@@ -138,7 +138,7 @@ class ReportOptions:
 class ExploreOptions:
     """What is explored."""
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of the run."""
 
 
@@ -449,7 +449,7 @@ def _table1(arguments: list[str], _: Again) -> int:
 
 
 def _report(arguments: list[str], _: Again) -> int:
-    options = _read(ReportOptions, arguments, "report", REPORT, example="runs/digits")
+    options = _read(ReportOptions, arguments, "report", REPORT, example="runs/digits runs/digits-2")
     with before_work():
         if not options.runs:
             raise ValueError("name the folder of a run, or of several to compare")

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Real, UInt8
 
 from advnets import _files
+from advnets._extras import needed_for
 from advnets.bench.folders import SAMPLES
 
 SHEET = f"{SAMPLES}/training.png"
@@ -67,7 +68,8 @@ def png(picture: UInt8[np.ndarray, "height width *channels"]) -> bytes:
     Returns:
         The file's content.
     """
-    from PIL import Image
+    with needed_for("pictures"):
+        from PIL import Image
 
     content = io.BytesIO()
     Image.fromarray(picture).save(content, format="png")
@@ -142,7 +144,8 @@ def sheet_count(folder: Path, shape: tuple[int, ...]) -> int:
     Returns:
         Their number; 0 if there is no sheet.
     """
-    from PIL import Image
+    with needed_for("pictures"):
+        from PIL import Image
 
     if not (folder / SHEET).is_file():
         return 0

@@ -65,13 +65,17 @@ class Watch:
         """The samples of an epoch that are scored; as many as the settings say unless told.
 
         A model's `blocks(key, n)` is asked for them where it has one, which need not hold all of
-        them at once, as [`advnets.Model.blocks`][]; else its `sample(key, n)`.
+        them at once, as [`advnets.Model.blocks`][]; else its `sample(key, n)`. A ValueError for an
+        epoch that is not from 0 to what 32 bits hold.
         """
+        if not 0 <= epoch < 2**32:
+            raise ValueError(f"the epoch must be at least 0 and below 2**32; got {epoch}")
         draw = getattr(model, "blocks", model.sample)
         found = draw(jax.random.fold_in(self.key, epoch), num_samples or self.settings.num_samples)
         return np.asarray(found) if isinstance(found, jax.Array) else found
 
     def __call__(self, epoch: int, model: Sampler) -> Mapping[str, Any]:
+        """What is measured of a model; a ValueError for such an epoch as `samples` refuses."""
         if not self.measures:
             return {}
         estimate = validate(

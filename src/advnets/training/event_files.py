@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Key
 
+from advnets._extras import needed_for
 from advnets.training.callbacks import Callback, Snapshot
 from advnets.training.pictures import sample_images, shown
 
@@ -53,19 +54,13 @@ def tensorboard(
         ...         key, players, images, epochs=2, callbacks=[log], progress=False
         ...     )
     """
-    try:
+    with needed_for("TensorBoard's files", "tensorboard"):
         import PIL  # noqa: F401  # which tensorboardX encodes pictures with
         from tensorboardX import summary
 
         # What writes at once: a SummaryWriter does it in a thread, which may die with its queue.
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto.event_pb2 import Event, SessionLog
-    except ModuleNotFoundError as missing:
-        raise ModuleNotFoundError(
-            f"TensorBoard's files are written with {missing.name}, which is missing; "
-            "pip install 'advnets[tensorboard]'",
-            name=missing.name,
-        ) from None
     samples_key = jax.random.key(0) if key is None else key
     writers: dict[Path, Any] = {}
 

@@ -114,7 +114,7 @@ def plan_of(
 
 
 def check_epochs(epochs: int, iterations: int) -> None:
-    """Refuses more iterations than can be counted; `iterations` are those of an epoch."""
+    """Refuses, by a ValueError, more iterations than can be counted: `iterations` in an epoch."""
     if epochs * iterations > MOST_ITERATIONS:
         raise ValueError(
             f"epochs must be at most {MOST_ITERATIONS // iterations}, as iterations are counted "

@@ -278,12 +278,14 @@ class ManyGames(Program):
     def advance(
         self, keys: Key[Array, "*runs"], state: State, placed: Batch, chunk: PyTree
     ) -> tuple[State, Info]:
+        if keys.shape != (self._games,):
+            raise ValueError(f"each of {self._games} runs has a key; got keys {keys.shape}")
         return self._advance(keys, self._placed_fixed, state, placed, chunk)
 
     def advance_fixed(
         self, keys: Key[Array, " runs"], fixed: PyTree, state: State, placed: Batch, chunk: PyTree
     ) -> tuple[State, Info]:
-        """The program before it is compiled."""
+        """The program before it is compiled. That there are keys for all games is not checked."""
         start = state.iteration
         iterations = jax.tree.leaves(chunk)[0].shape[1]
 

@@ -70,7 +70,7 @@ class Progress:
         """Moves the bar on, and shows means over the games that are running."""
         if self._bar.disable:
             return
-        values = seen["discriminator"]
+        values = seen.get("discriminator", {})
         self._game = [
             f"{label}={values[name][running].mean():.2f}"
             for label, name in self._shown.items()

@@ -23,8 +23,8 @@ from advnets.priors import Normal, Prior, Spherical, Uniform
 
 # A page is at most so large, in characters, unless it is asked for.
 LARGEST_PAGE = 10_000_000
-# The most that a page which is asked for may be: what a browser still opens.
-LARGEST_OF_ALL = 250_000_000
+# The most that a page which is asked for may be: the largest recipe's weights in int8.
+LARGEST_OF_ALL = 120_000_000
 # Draws on which the rounding of weights is measured, and the scale of pictures taken.
 DRAWS = 64
 # The precisions of G's and D's weights, the best first.
@@ -91,7 +91,8 @@ def explorer(folder: Path, found: Found, settings: Settings, *, budget: int) -> 
             both = (discriminator, layers.rounded(discriminator, in_d))
             of_both = (_apply(d, examples) for d in both)
             before, after = map(jax.nn.sigmoid, of_both)
-            d_note += f", which moves D(x) by {float(abs(after - before).max()):.2g} at most"
+            moved = float(abs(after - before).max())
+            d_note += f", which moves D(x) by {max(moved, 1e-5):.2g} at most"
     notes = [g_note, d_note]
     data: dict[str, Any] = {
         "generator": layers.as_json(of_g, in_g),

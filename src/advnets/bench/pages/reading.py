@@ -8,7 +8,16 @@ from typing import Any
 from advnets.bench import frames, results
 from advnets.bench.benchmark import Benchmark
 from advnets.bench.catalogue import BENCHMARKS
-from advnets.bench.folders import CONFIG, METRICS, RESULTS, flat, progress, read_config
+from advnets.bench.folders import (
+    CONFIG,
+    METRICS,
+    RESULTS,
+    called,
+    flat,
+    newest_manifest,
+    progress,
+    read_config,
+)
 from advnets.bench.results import Config, Json, Result
 
 # Of a longer run, curves have so many points.
@@ -27,6 +36,7 @@ class Seen:
         epochs: the epochs that it has behind it.
         frames: the pictures of its samples, by epoch.
         benchmark: that of its name, if there is one.
+        diverged: whether it ended because a number was not finite.
         live: whether the page is written anew while the run goes on.
         explores: whether the page may have an explorer.
     """
@@ -38,6 +48,7 @@ class Seen:
     epochs: int
     frames: dict[int, Path]
     benchmark: Benchmark | None
+    diverged: bool = False
     live: bool = False
     explores: bool = True
 
@@ -45,6 +56,20 @@ class Seen:
     def finished(self) -> bool:
         """Whether the result is that of all the epochs."""
         return self.result is not None and self.epochs <= self.result.epochs
+
+    @property
+    def state(self) -> str:
+        """What there is to say of a run that is not done; nothing of one that is."""
+        if self.finished:
+            return ""
+        said = f"Not done: {self.epochs:,} of {counted(self.wanted, 'epoch')}."
+        if self.diverged:
+            said = f"Diverged after {counted(self.epochs, 'epoch')}."
+        elif self.epochs >= self.wanted:
+            said = "Trained, but not scored yet."
+        if self.result is not None:
+            said += f" The likelihood is that of epoch {self.result.epochs:,}."
+        return said
 
     @property
     def wanted(self) -> int:
@@ -55,7 +80,10 @@ class Seen:
     @property
     def name(self) -> str:
         """The run in words."""
-        return f"{self.config.benchmark}, seed {self.config.seed}"
+        name, dataset = self.config.benchmark, self.config.recipe.get("dataset", "")
+        if self.benchmark is not None:
+            name = called(name, self.benchmark.recipe.dataset, dataset, None)
+        return f"{name}, seed {self.config.seed}"
 
     def picture(self, name: str) -> bytes | None:
         """A picture that the run has left, if it has."""
@@ -103,6 +131,7 @@ def see(folder: Path, *, live: bool = False, explores: bool = True) -> Seen:
     if (folder / RESULTS).exists():
         result = results.read(folder / RESULTS, Result)
     rows = _rows(folder / METRICS)
+    newest = newest_manifest(folder)
     return Seen(
         folder=folder,
         config=config,
@@ -111,6 +140,7 @@ def see(folder: Path, *, live: bool = False, explores: bool = True) -> Seen:
         epochs=max(progress(folder)[1], len(rows) if live else 0),
         frames=frames.frames(folder),
         benchmark=BENCHMARKS.get(config.benchmark),
+        diverged=newest is not None and not newest[2].runs[newest[1]].running,
         live=live,
         explores=explores,
     )

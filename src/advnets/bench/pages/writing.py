@@ -140,15 +140,8 @@ def write_comparison(folders: Sequence[StrPath], out: StrPath) -> Path:
 
 
 def _of_run(seen: Seen) -> str:
-    state = ""
-    if not seen.finished:
-        state = f"Not done: {seen.epochs:,} of {counted(seen.wanted, 'epoch')}."
-        if seen.epochs >= seen.wanted:
-            state = "Trained, but not scored yet."
-        if seen.result is not None:
-            state += f" The likelihood is that of epoch {seen.result.epochs:,}."
     shown = [section for one in SECTIONS if (section := _shown(one, seen)) is not None]
-    return _page(seen.name, _lead(seen), state, shown, live=seen.live)
+    return _page(seen.name, _lead(seen), seen.state, shown, live=seen.live)
 
 
 def _lead(seen: Seen) -> str:
@@ -164,6 +157,7 @@ def _of_many(folder: Path, runs: Sequence[Seen], *, live: bool) -> str:
     names = [one.folder.name for one in runs]
     links = [f"{name}/{REPORT}" for name in names]
     done = [one for one in runs if one.finished]
+    goes_on = live and len(done) + sum(one.diverged for one in runs) < len(runs)
     state = "" if len(done) == len(runs) else f"{len(done)} of {len(runs)} runs are done."
     shown = []
     kind = SweepResult if config.learning_rates else SeedsResult
@@ -185,7 +179,7 @@ def _of_many(folder: Path, runs: Sequence[Seen], *, live: bool) -> str:
     ]  # fmt: skip
     rates = f" at {len(config.learning_rates)} learning rates" if config.learning_rates else ""
     title = f"{config.benchmark}, {config.seeds} seeds{rates}"
-    return _page(title, f"in {folder}", state, shown, live=live and bool(state))
+    return _page(title, f"in {folder}", state, shown, live=goes_on)
 
 
 def _scores(runs: Sequence[Seen], names: Sequence[str], links: Sequence[str]) -> dict[str, Any]:
@@ -194,7 +188,7 @@ def _scores(runs: Sequence[Seen], names: Sequence[str], links: Sequence[str]) ->
     caveat, missing = "", []
     for one, name, link in zip(runs, names, links, strict=True):
         if one.result is None:
-            missing.append((name, link))
+            missing.append((f"{name}: {one.state}", link))
             continue
         caveat, parzen, of = one.result.caveat, one.result.parzen, one.result.references
         shape = " × ".join(map(str, one.config.image_shape))

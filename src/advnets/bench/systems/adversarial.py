@@ -270,7 +270,8 @@ def _resumed(run: Run, held: bool) -> bool | Literal["changed"]:
 
 
 def _recipe_of(run: Run) -> Recipe:
-    assert isinstance(run.system, Adversarial)
+    if not isinstance(run.system, Adversarial):
+        raise TypeError(f"{run.name} must have an Adversarial system; got {type(run.system)}")
     return run.system.recipe
 
 
