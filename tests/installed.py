@@ -13,7 +13,13 @@ COMMANDS = (
     "advnets.bench table1 --out table1",
     "advnets.verify --only thm1 certified --out claims",
 )
-LEFT = ("run/samples.png", "run/results.json", "table1/table1.md", "claims/report.html")
+LEFT = (
+    "run/report.html",
+    "run/samples.png",
+    "run/results.json",
+    "table1/table1.md",
+    "claims/report.html",
+)
 
 
 def main(where):
