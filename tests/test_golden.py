@@ -101,6 +101,9 @@ def play(name, folder, *, stop=None):
 COMMAND = [
     "digits", "--epochs", "2", "--evaluate-every", "1", "--num-samples", "100", "--seed", "3",
     "--generator.hidden-sizes", "16", "16", "--discriminator.units", "8", "8",
+    *("--order", "simultaneous", "--update-rule", "momentum", "--learning-rate", "0.1"),
+    *("--average", "None"),
+    *("--discriminator.weight-range", "0.005", "--discriminator.input-keep", "0.8"),
 ]  # fmt: skip
 
 
@@ -116,6 +119,8 @@ def play_command(folder):
     for row in metrics:
         row.pop("model_sha256", None)  # of a file, which has its own form
     numbered = {f"{number:02}": weights[name] for number, name in enumerate(sorted(weights))}
+    for name in ("update_rule", "average"):  # settings that were new since then
+        del results["recipe"][name]
     return numbered, {"metrics": metrics, "results": {name: results[name] for name in kept}}
 
 

@@ -175,8 +175,10 @@ class Model(eqx.Module, Generic[G]):
         References:
             Figure 3.
         """
-        if not 1 <= lines < 2**30:
-            raise ValueError(f"the number of lines must be from 1 to 2**30; got {lines}")
+        if lines < 1:
+            raise ValueError(f"the number of lines must be at least 1; got {lines}")
+        if lines >= 2**30:
+            raise ValueError(f"the number of lines must be below 2**30; got {lines}")
         ends_key, noise_key = jax.random.split(key)
         ends = self.prior(ends_key, 2 * lines)
         return self.interpolate_between(

@@ -247,8 +247,8 @@ def test_a_report_of_a_run_that_goes_on_is_read_again(browser, written):
     page.clock.install()
     page.goto(written["unfinished"].as_uri())
     page.evaluate("window.before = true")
-    page.clock.run_for(11_000)
-    page.wait_for_load_state()
+    with page.expect_navigation():
+        page.clock.run_for(11_000)
     assert page.evaluate("window.before") is None
     page.locator("#refresh").uncheck()
     page.evaluate("window.before = true")

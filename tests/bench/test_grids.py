@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import numpy as np
 import pytest
-from helpers.runs import SMALL, content, result_of, rows_of
+from helpers.runs import SMALL, SWEPT, content, result_of, rows_of
 
 from advnets import bench
 from advnets.bench import experiment, folders, grid, report, results, table1
@@ -41,10 +41,10 @@ def rates(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiment, "finish", stop)
         with contextlib.redirect_stderr(io.StringIO()) as said:
-            code = main([*SMALL, *RATES, "--epochs", "2", "--out", str(folder)])
+            code = main([*SWEPT, *RATES, "--epochs", "2", "--out", str(folder)])
         assert code == 130
         assert "warning: training of learning-rate-1e+30-seed-2 diverged" in said.getvalue()
-    assert main([*SMALL, *RATES, "--out", str(folder), "--resume"]) == 0
+    assert main([*SWEPT, *RATES, "--out", str(folder), "--resume"]) == 0
     return folder
 
 

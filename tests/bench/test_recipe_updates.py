@@ -24,7 +24,6 @@ from advnets.draws import discriminator_draws
 
 FULL_SIZE = bool(os.environ.get("ADVNETS_FULL_SIZE"))
 SHAPES = {
-    "digits": (8, 8),
     "mnist": (28, 28),
     "tfd": (48, 48),
     "cifar10": (32, 32, 3),

@@ -127,7 +127,7 @@ def test_a_deconvolution_takes_all_of_the_recipe_s_fields():
 
 
 def test_k_steps_ramp_and_decay_by_discriminator_updates():
-    recipe = dataclasses.replace(bench.BENCHMARKS["digits"].recipe, order="alternating", k=3)
+    recipe = dataclasses.replace(bench.BENCHMARKS["mnist"].recipe, order="alternating", k=3)
     algorithm = algorithm_of(recipe).for_epochs_of(4)
     one = {"weight": jax.numpy.zeros(1)}
     gradient = {"weight": jax.numpy.ones(1)}

@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from helpers.runs import SMALL
+from helpers.runs import SWEPT
 
 from advnets.bench.cli import main
 from advnets.bench.folders import check_writable
@@ -20,15 +20,15 @@ def refused(arguments, capsys):
 
 
 def test_more_runs_than_can_have_folders(tmp_path, capsys):
-    many = [*SMALL, "--out", tmp_path / "runs", "--seeds", 2**31 - 1]
+    many = [*SWEPT, "--out", tmp_path / "runs", "--seeds", 2**31 - 1]
     assert "at most 10,000 runs can be trained at once; got 2147483647" in refused(many, capsys)
-    many = [*SMALL, "--out", tmp_path / "runs", "--seeds", 5001, "--learning-rates", 0.1, 0.2]
+    many = [*SWEPT, "--out", tmp_path / "runs", "--seeds", 5001, "--learning-rates", 0.1, 0.2]
     assert "got 5001 seeds for each of 2 learning rates" in refused(many, capsys)
     assert not os.listdir(tmp_path)
 
 
 def test_more_runs_than_fit_into_memory(tmp_path, capsys):
-    many = [*SMALL, "--out", tmp_path / "runs", "--seeds", 10_000]
+    many = [*SWEPT, "--out", tmp_path / "runs", "--seeds", 10_000]
     sentence = refused([*many, "--generator.hidden-sizes", 200_000], capsys)
     assert "the players of 10,000 runs need" in sentence
     assert "train fewer at once" in sentence

@@ -73,10 +73,10 @@ def test_it_is_evaluated_saved_and_resumed_beside_the_generator(tmp_path):
         return {"first": float(model.sample(KEY, 2)[0, 0, 0])}
 
     whole = train(2, evaluate=evaluate)
-    assert [row["first"] != row["average"]["first"] for row in whole.metrics] == [True, True]
-    assert same(seen[2], whole.model)
-    assert same(seen[3], whole.averaged)
-    assert seen[3].prior == whole.model.prior
+    assert len(seen) == 2
+    assert whole.metrics[-1]["first"] == float(whole.averaged.sample(KEY, 2)[0, 0, 0])
+    assert same(seen[1], whole.averaged)
+    assert seen[1].prior == whole.model.prior
     assert not same(whole.model, whole.averaged)
 
     train(1, evaluate=evaluate, folder=tmp_path)

@@ -175,6 +175,10 @@ class Recipe(Settings):
         check_choice("the prior", self.prior, PRIORS)
         check_choice("the order", self.order, get_args(Order))
         check_choice("the update rule", self.update_rule, get_args(UpdateRule))
+        if not self.learning_rate > 0:
+            raise ValueError(
+                f"the learning rate must be above 0 and finite; got {self.learning_rate}"
+            )
         if self.update_rule == "adam" and self.norm_limit is not None:
             raise ValueError(
                 f"a norm limit goes with momentum; leave it out for adam, got {self.norm_limit}"
