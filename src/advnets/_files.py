@@ -10,8 +10,13 @@ def replace(path: Path, content: bytes) -> None:
     """Writes a file beside its place and moves it there, over a file that there was.
 
     It is on disk, not only in memory, when this returns. If it fails, what there was is untouched.
-    A device or a pipe, such as /dev/null, would be lost by that: it is refused.
+    A device or a pipe, such as /dev/null, would be lost by that: it is refused. Of a link, what it
+    points to is replaced.
     """
+    if path.is_symlink():
+        path = Path(os.path.realpath(path))
+        if path.is_symlink():
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
     if path.exists() and not path.is_file():
         raise OSError(errno.EEXIST, "there is something here that is no file", str(path))
     partial = path.with_name(path.name + ".partial")

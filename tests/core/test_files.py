@@ -63,3 +63,17 @@ def test_a_file_and_its_name_are_on_disk_when_it_is_there(tmp_path, monkeypatch)
     monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.fstat(file).st_ino))
     _files.replace(tmp_path / "file", b"content")
     assert synced == [(tmp_path / "file").stat().st_ino, tmp_path.stat().st_ino]
+
+
+def test_what_a_link_points_to_is_replaced_not_the_link(tmp_path):
+    path, target = tmp_path / "link.json", tmp_path / "elsewhere.json"
+    path.symlink_to(target)
+    for content in (b"new", b"newer"):
+        _files.replace(path, content)
+        assert path.is_symlink()
+        assert target.read_bytes() == content
+    path.unlink()
+    path.symlink_to(path)
+    with pytest.raises(OSError, match="symbolic links"):
+        _files.replace(path, b"content")
+    assert path.is_symlink()

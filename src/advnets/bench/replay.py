@@ -5,10 +5,12 @@ import hashlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from advnets.bench.benchmark import Benchmark
 from advnets.bench.experiment import Request, prepare
 from advnets.bench.failures import before_work
+from advnets.bench.settings import Settings
 from advnets.bench.watching import Watch
 from advnets.training.checkpoints import CHECKPOINTS, check_whole, numbers
 
@@ -83,7 +85,7 @@ def _train(
     every: int,
     resume: bool = False,
 ) -> None:
-    recipe = dataclasses.replace(benchmark.recipe, epochs=epochs, evaluate_every=every)
+    recipe = _of_length(dataclasses.replace(benchmark.recipe, evaluate_every=every), epochs)
     with before_work():
         grid = prepare(
             dataclasses.replace(benchmark, recipe=recipe),
@@ -94,6 +96,15 @@ def _train(
     watch = Watch(run.system.settings, run.data, folder, key, measures=False)
     with grid.locks, run.system.context():
         run.system.fit(run, watch, progress=True)
+
+
+def _of_length(recipe: Settings, epochs: int) -> Settings:
+    """Settings whose last stage has so many epochs; one that it builds on is trained for one."""
+    second = getattr(recipe, "second_stage", None)
+    if second is None or not second.epochs:
+        return dataclasses.replace(recipe, epochs=epochs)
+    changed: Any = dataclasses.replace
+    return changed(recipe, epochs=1, second_stage=dataclasses.replace(second, epochs=epochs))
 
 
 def _digest(folder: Path) -> str:
