@@ -50,7 +50,8 @@ def run_together(commands, environments):
     finally:
         for process in started:
             process.kill()
-    assert [process.returncode for process in started] == [0, 0], said
+    ends = "\n\n".join(f"{out[-1000:]}\n{err[:3000]}" for out, err in said)
+    assert [process.returncode for process in started] == [0, 0], ends
     return [out for out, _ in said]
 
 
