@@ -45,7 +45,7 @@ def test_what_is_no_file_is_not_replaced(tmp_path, linked):
         path.symlink_to(pipe)
     with pytest.raises(OSError, match="no file") as error:
         _files.replace(path, b"content")
-    assert error.value.filename == str(path)
+    assert error.value.filename == str(pipe)
     assert pipe.is_fifo()
     assert not list(tmp_path.glob("*.partial"))
 
