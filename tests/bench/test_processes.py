@@ -14,6 +14,8 @@ import pytest
 from helpers.games import images, leaves, noisy
 
 import advnets
+from advnets import bench
+from advnets.bench import experiment, folders
 from advnets.bench.cli import main
 
 COMMAND = [
@@ -86,6 +88,20 @@ def test_two_processes_started_by_hand_leave_one_result_which_is_that_of_one(tmp
         n for n in names[1] if "checkpoints" not in n
     }
     assert close(content(tmp_path / "two"), content(tmp_path / "one"))
+
+
+def test_no_file_is_written_before_every_process_has_looked_at_the_folder(tmp_path, monkeypatch):
+    folder, seen = tmp_path / "run", []
+
+    def choose(*arguments):
+        seen.append("looks")
+        return folders.choose(*arguments)
+
+    monkeypatch.setattr(experiment, "choose", choose)
+    monkeypatch.setattr(experiment, "barrier", lambda _: seen.append("waits"))
+    monkeypatch.setattr(experiment, "_write_config", lambda *_: seen.append("writes"))
+    experiment.prepare(bench.BENCHMARKS["digits"], experiment.Request(out=folder)).locks.close()
+    assert seen == ["looks", "waits", "looks", "waits", "writes"]
 
 
 def games(folder=None):

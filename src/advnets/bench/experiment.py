@@ -149,6 +149,7 @@ def prepare(benchmark: Benchmark, request: Request) -> Grid:
         if not request.resume:
             lock_folder(locks, folder)
             choose(name, folder, request.resume)  # now that nobody else is at work there
+            barrier("every process has looked at the locked folder")  # before there are files
         if is_main_process():
             for run in runs:
                 run.folder.mkdir(parents=True, exist_ok=True)
