@@ -167,6 +167,16 @@ def test_every_image_has_a_bound_of_its_own(model, images, key):
     assert len(set(found.tolist())) == 4  # of the same image by another draw
 
 
+def test_a_bound_takes_the_draws_that_it_is_told_to(model, images, key, monkeypatch):
+    monkeypatch.setattr(vae, "DECODED_AT_ONCE", 2)
+    three, four, pair = (vae.log_bound(key, model, images[:1], draws=n)[0] for n in (3, 4, 2))
+    assert len({three, four, pair}) == 3
+    third = 3 * three - 2 * pair  # the sums begin with the same draws
+    fourth = 4 * four - 3 * three
+    assert third < 0
+    assert fourth < 0
+
+
 def test_samples_are_means_or_drawn_pixels(model, key, tmp_path):
     means = model.sample(key, 5)
     assert ((means > 0) & (means < 1)).all()
