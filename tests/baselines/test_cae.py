@@ -1,5 +1,7 @@
 """The contractive autoencoder: costs against NumPy, Jacobians against JAX's own, the walk."""
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -7,7 +9,7 @@ import numpy as np
 import pytest
 from helpers import numeric
 
-from advnets import players
+from advnets import chains, players
 from advnets.baselines import cae
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -130,16 +132,13 @@ def test_the_cost_s_terms_are_told_apart(stack, images, key):
     assert plain == seen
 
 
-def test_a_chain_in_two_runs_continues_bit_for_bit(stack, images, key):
-    walk, keys = cae.Walk(stack, scale=3.0), jax.random.split(key, 6)
-
-    def run(state, keys):
-        return jax.lax.scan(lambda s, k: (walk.step(k, s), walk.means(s)), state, keys)
-
+def test_a_chain_in_two_walks_continues_bit_for_bit(stack, images, key):
+    walk = cae.Walk(stack, scale=3.0)
+    on = jax.jit(functools.partial(chains.walk, key, walk), static_argnames="samples")
     start = walk.start(key, images)
-    end, pictures = run(start, keys)
-    middle, first = run(start, keys[:3])
-    again, second = run(middle, keys[3:])
+    end, pictures = on(start, first=0, samples=6)
+    middle, first = on(start, first=0, samples=3)
+    again, second = on(middle, first=3, samples=3)
     assert (again == end).all()
     assert (jnp.concatenate([first, second]) == pictures).all()
     assert pictures.min() >= 0

@@ -18,9 +18,10 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from advnets.baselines._pixels import check_pixels, cross_entropies
+from advnets.chains import Chain
 from advnets.layers import uniform_range
 from advnets.neighbours import nearest
-from advnets.players import Frozen, _thaw
+from advnets.players import Frozen, thaw
 
 
 class Layer(eqx.Module):
@@ -151,7 +152,7 @@ class Stack(eqx.Module):
     shape: tuple[int, ...] = eqx.field(static=True)
 
     def __check_init__(self) -> None:
-        layers = _thaw(self.layers)
+        layers = thaw(self.layers)
         if not layers:
             raise ValueError("a stack has at least one layer; got none")
         sizes = [math.prod(self.shape), *(layer.weight.shape[1] for layer in layers)]
@@ -165,13 +166,13 @@ class Stack(eqx.Module):
     @property
     def top(self) -> Layer:
         """The uppermost layer: the one that is trained, and whose Jacobian the walk takes."""
-        layer: Layer = _thaw(self.layers[-1])
+        layer: Layer = thaw(self.layers[-1])
         return layer
 
     @property
     def below(self) -> tuple[Layer, ...]:
         """The layers under it."""
-        layers: tuple[Layer, ...] = _thaw(self.layers[:-1])
+        layers: tuple[Layer, ...] = thaw(self.layers[:-1])
         return layers
 
     def inputs(self, images: Float[Array, " batch *shape"]) -> Float[Array, " batch inputs"]:
@@ -257,7 +258,7 @@ def grow(key: Key[Array, ""], stack: Stack, units: int) -> Stack:
         >>> stack.top.weight.shape
         (9, 7)
     """
-    layers: tuple[Layer, ...] = _thaw(stack.layers)
+    layers: tuple[Layer, ...] = thaw(stack.layers)
     added = new_layer(key, layers[-1].weight.shape[1], units)
     return Stack((*jax.tree.map(Frozen, layers), added), stack.shape)
 
@@ -318,7 +319,7 @@ class Cost:
         return cross_entropy + self.weight * contraction, memory, seen
 
 
-class Walk(eqx.Module):
+class Walk(Chain[Array]):
     r"""The chain that draws from a stack: noise along the data, then up and down once.
 
     Its state is what the top layer is given: pixels, or the codes of the layer below.
@@ -338,11 +339,12 @@ class Walk(eqx.Module):
     Example:
         >>> import jax
         >>> import jax.numpy as jnp
+        >>> from advnets import chains
         >>> from advnets.baselines import cae
-        >>> walk = cae.Walk(cae.new_stack(jax.random.key(0), (28, 28), 100), scale=1.0)
-        >>> state = walk.start(jax.random.key(1), jnp.zeros((5, 28, 28)))
-        >>> walk.means(walk.step(jax.random.key(2), state)).shape
-        (5, 28, 28)
+        >>> walk = cae.Walk(cae.new_stack(jax.random.key(0), (8, 8), 20), scale=1.0)
+        >>> images = jnp.full((3, 8, 8), 0.5)
+        >>> chains.run(jax.random.key(1), walk, images, 6, chains.Protocol(num_chains=3)).shape
+        (3, 2, 8, 8)
 
     References:
         Rifai et al. 2012, "A generative process for sampling contractive auto-encoders".
@@ -361,20 +363,17 @@ class Walk(eqx.Module):
     def start(
         self, key: Key[Array, ""], images: Float[Array, " chains *shape"]
     ) -> Float[Array, " chains inputs"]:
-        """The states of chains that start at images; nothing is drawn."""
-        return self.model.inputs(images)
+        return self.model.inputs(images)  # nothing is drawn
 
     def step(
         self, key: Key[Array, ""], state: Float[Array, " chains inputs"]
     ) -> Float[Array, " chains inputs"]:
-        """One step of all chains."""
         layer = self.model.top
         code = layer.encode(state)
         noise = self.scale * jax.random.normal(key, code.shape, code.dtype)
         return layer.decode(code + layer.spread(code, noise))
 
     def means(self, state: Float[Array, " chains inputs"]) -> Float[Array, " chains *shape"]:
-        """The mean-field pixels of states."""
         return self.model.pictures(state)
 
 
