@@ -124,6 +124,18 @@ def test_cost_and_gradient_are_those_of_the_upper_layer_on_the_lower_one_s_codes
         np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
 
 
+def test_reconstructions_go_through_all_layers(stack, images):
+    (w1, b1, c1), (w2, b2, c2) = (
+        numeric.float64(jax.tree.leaves(layer)) for layer in (stack.below[0], stack.top)
+    )
+    x = np.asarray(images, np.float64).reshape(7, 6)
+    h = sigmoid(sigmoid(x @ w1 + b1) @ w2 + b2)
+    y = sigmoid(sigmoid(h @ w2.T + c2) @ w1.T + c1)
+    np.testing.assert_allclose(stack.reconstruct(images).reshape(7, 6), y, rtol=1e-4)
+    expected = -np.sum(x * np.log(y) + (1 - x) * np.log(1 - y), axis=1)
+    np.testing.assert_allclose(stack.cross_entropies(images), expected, rtol=1e-5)
+
+
 def test_the_cost_s_terms_are_told_apart(stack, images, key):
     cost, memory, seen = cae.Cost(2.5)(key, stack, "kept", images)
     assert memory == "kept"

@@ -99,7 +99,8 @@ def test_the_likelihood_of_pixels_is_scipy_s(model, images, key):
 
 
 def test_cost_and_gradient_are_those_of_the_bound_as_it_is_written(model, images, key):
-    noise = np.asarray(jax.random.normal(key, (ROWS, LATENTS)), np.float64)
+    latents_key, _ = jax.random.split(key)
+    noise = np.asarray(jax.random.normal(latents_key, (ROWS, LATENTS)), np.float64)
     x = np.asarray(images, np.float64).reshape(ROWS, -1)
 
     def in_numpy(w3, b3, w4, b4, w1, b1, w2, b2):
@@ -112,7 +113,7 @@ def test_cost_and_gradient_are_those_of_the_bound_as_it_is_written(model, images
         return np.mean(apart - fit)
 
     def cost(model):
-        value, memory, seen = vae.cost(key, model, "kept", images)
+        value, memory, seen = vae.Cost()(key, model, "kept", images)
         assert memory == "kept"
         return value, seen
 
@@ -123,6 +124,14 @@ def test_cost_and_gradient_are_those_of_the_bound_as_it_is_written(model, images
     leaves = jax.tree.leaves(gradient)
     for got, wanted in zip(leaves, numeric.gradient(in_numpy, arrays), strict=True):
         np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_binary_pixels_are_drawn_anew_with_grey_levels_as_probabilities(model, key):
+    grey = jnp.full((ROWS, *SHAPE), 0.3)
+    binary = vae.Cost(binary=True)(key, model, None, grey)[2]
+    drawn = jax.random.bernoulli(jax.random.split(key)[1], grey).astype(float)
+    assert set(np.unique(drawn)) == {0, 1}
+    assert binary == vae.Cost()(key, model, None, drawn)[2]
 
 
 def test_bounds_of_a_linear_model_are_in_order_and_below_its_likelihood():

@@ -202,6 +202,32 @@ class Stack(eqx.Module):
             inputs = layer.decode(inputs)
         return inputs.reshape(len(inputs), *self.shape)
 
+    def logits(self, images: Float[Array, " batch *shape"]) -> Float[Array, " batch pixels"]:
+        """The log-odds of the pixels of images that went through all layers, up and down.
+
+        Args:
+            images: pixels in [0, 1].
+
+        Returns:
+            A row for each image.
+        """
+        code = self.top.encode(self.inputs(images))
+        lowest, *others = *self.below, self.top
+        for layer in reversed(others):
+            code = layer.decode(code)
+        return lowest.logits(code)
+
+    def cross_entropies(self, images: Float[Array, " batch *shape"]) -> Float[Array, " batch"]:
+        """The cross-entropy of images by their reconstructions, summed over pixels, in nats.
+
+        Args:
+            images: pixels in [0, 1].
+
+        Returns:
+            One number for each image.
+        """
+        return cross_entropies(self.logits(images), images.reshape(len(images), -1))
+
     def reconstruct(self, images: Float[Array, " batch *shape"]) -> Float[Array, " batch *shape"]:
         """Images through all layers, up and down.
 
@@ -211,7 +237,7 @@ class Stack(eqx.Module):
         Returns:
             Their mean-field pixels, in (0, 1).
         """
-        return self.pictures(self.top.decode(self.top.encode(self.inputs(images))))
+        return jax.nn.sigmoid(self.logits(images)).reshape(images.shape)
 
 
 def new_stack(key: Key[Array, ""], shape: tuple[int, ...], units: int) -> Stack:

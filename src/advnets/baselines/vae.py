@@ -7,6 +7,7 @@ Its generator is a network like another, so it is an [`advnets.Model`][] with an
 All likelihoods are in nats.
 """
 
+import dataclasses
 import math
 from typing import Any
 
@@ -14,6 +15,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.special
 from jaxtyping import Array, Float, Key
 
 from advnets import _reprs
@@ -249,38 +251,62 @@ def divergence(
     return 0.5 * jnp.sum(means**2 + jnp.exp(log_variances) - log_variances - 1, axis=1)
 
 
-def cost(
-    key: Key[Array, ""], model: VAE, memory: Any, batch: Float[Array, " batch *shape"]
-) -> tuple[Float[Array, ""], Any, dict[str, Float[Array, ""]]]:
+@dataclasses.dataclass(frozen=True)
+class Cost:
     """What a VAE descends: minus the bound, its expectation by one latent vector of each image.
 
-    Args:
-        key: a typed random key.
-        model: the VAE.
-        memory: given back as it is: there is none.
-        batch: images, pixels in [0, 1].
-
-    Returns:
-        The cost, the memory, and the bound's two terms, each a mean over images, in nats.
+    Attributes:
+        binary: each time that an image comes, its pixels are drawn, black or white, with their grey
+            levels as probabilities; the bound is then one on the probability of binary images. Else
+            grey levels are both input and target, as they are.
 
     Example:
         >>> import jax
         >>> import jax.numpy as jnp
         >>> from advnets.baselines import vae
-        >>> model = vae.new_vae(jax.random.key(0), (8, 8))
-        >>> value, _, seen = vae.cost(jax.random.key(1), model, None, jnp.zeros((5, 8, 8)))
+        >>> model, images = vae.new_vae(jax.random.key(0), (8, 8)), jnp.full((5, 8, 8), 0.5)
+        >>> value, _, seen = vae.Cost()(jax.random.key(1), model, None, images)
         >>> sorted(seen)
         ['cross_entropy', 'divergence']
 
     References:
         Kingma and Welling 2014, equations (7) and (10), with one draw.
     """
-    means, log_variances = model.encode(batch)
+
+    binary: bool = False
+
+    def __call__(
+        self, key: Key[Array, ""], model: VAE, memory: Any, batch: Float[Array, " batch *shape"]
+    ) -> tuple[Float[Array, ""], Any, dict[str, Float[Array, ""]]]:
+        """The cost of a minibatch.
+
+        Args:
+            key: a typed random key.
+            model: the VAE.
+            memory: given back as it is: there is none.
+            batch: images, pixels in [0, 1].
+
+        Returns:
+            The cost, the memory, and the bound's two terms, each a mean over images, in nats.
+        """
+        latents_key, pixels_key = jax.random.split(key)
+        if self.binary:
+            batch = jax.random.bernoulli(pixels_key, batch).astype(batch.dtype)
+        means, log_variances = model.encode(batch)
+        latents, _ = _drawn(latents_key, means, log_variances)
+        cross_entropy = -jnp.mean(model.log_likelihood(latents, batch))
+        apart = jnp.mean(divergence(means, log_variances))
+        return cross_entropy + apart, memory, {"cross_entropy": cross_entropy, "divergence": apart}
+
+
+def _drawn(
+    key: Key[Array, ""],
+    means: Float[Array, " batch size"],
+    log_variances: Float[Array, " batch size"],
+) -> tuple[Float[Array, " batch size"], Float[Array, " batch size"]]:
+    """Latent vectors from q(z|x), and the standard normal noise that they were made of."""
     noise = jax.random.normal(key, means.shape, means.dtype)
-    latents = means + jnp.exp(log_variances / 2) * noise
-    cross_entropy = -jnp.mean(model.log_likelihood(latents, batch))
-    apart = jnp.mean(divergence(means, log_variances))
-    return cross_entropy + apart, memory, {"cross_entropy": cross_entropy, "divergence": apart}
+    return means + jnp.exp(log_variances / 2) * noise, noise
 
 
 def log_bound(
@@ -327,30 +353,58 @@ def log_bound(
         Kingma and Welling 2014, equation (2); Burda, Grosse and Salakhutdinov 2016, "Importance
         weighted autoencoders", equation (8).
     """
+    weights = log_weights(key, model, images, draws=draws)
+    if not importance:
+        return weights.mean(axis=1)
+    found: Float[np.ndarray, " rows"] = scipy.special.logsumexp(weights, axis=1) - math.log(draws)
+    return found
+
+
+def log_weights(
+    key: Key[Array, ""],
+    model: VAE,
+    images: Float[Array | np.ndarray, " rows *shape"],
+    *,
+    draws: int,
+) -> Float[np.ndarray, " rows {draws}"]:
+    """The log w_k of which [`advnets.baselines.vae.log_bound`][] is made: for both bounds at once.
+
+    Args:
+        key: a typed random key.
+        model: the VAE.
+        images: as there.
+        draws: how many of each image, at least 1.
+
+    Returns:
+        A row for each image, in nats, float64.
+
+    Raises:
+        ValueError: as there.
+
+    Example:
+        >>> import jax
+        >>> import numpy as np
+        >>> from advnets.baselines import vae
+        >>> model = vae.new_vae(jax.random.key(0), (8, 8), hidden_size=20, latent_size=3)
+        >>> images = np.zeros((5, 8, 8), np.float32)
+        >>> vae.log_weights(jax.random.key(1), model, images, draws=7).shape
+        (5, 7)
+    """
     if draws < 1:
         raise ValueError(f"a bound takes at least 1 draw of each image; got {draws}")
     if model.width is None:
         check_pixels("the images", images)
-    # Draws of a few images at once: as many as fit.
     at_once = min(draws, DECODED_AT_ONCE)
-    rows = min(len(images), max(1, DECODED_AT_ONCE // at_once))
-    passes = -(-draws // at_once)
-    found = []
+    rows = min(len(images), DECODED_AT_ONCE // at_once)
+    found = np.empty((len(images), draws))
     for start in range(0, len(images), rows):
         block = np.asarray(images[start : start + rows], np.float32)
         padded = np.pad(block, [(0, rows - len(block)), *[(0, 0)] * (block.ndim - 1)])
-        block_key = jax.random.fold_in(key, start)
-        parts = [
-            np.asarray(_log_weights(jax.random.fold_in(block_key, number), model, padded, at_once))
-            for number in range(passes)
-        ]
-        weights = np.concatenate(parts, axis=1)[: len(block), :draws].astype(np.float64)
-        if importance:
-            most = weights.max(axis=1, keepdims=True)
-            found.append(most[:, 0] + np.log(np.exp(weights - most).mean(axis=1)))
-        else:
-            found.append(weights.mean(axis=1))
-    return np.concatenate(found)
+        for first in range(0, draws, at_once):
+            now = jax.random.fold_in(jax.random.fold_in(key, start), first)
+            part = np.asarray(_log_weights(now, model, padded, at_once))[: len(block)]
+            found[start : start + rows, first : first + at_once] = part[:, : draws - first]
+    return found
 
 
 @eqx.filter_jit
@@ -360,8 +414,7 @@ def _log_weights(
     """log w of some draws from q(z|x) for each image."""
     images = jnp.asarray(images)
     means, log_variances = (jnp.repeat(x, draws, axis=0) for x in model.encode(images))
-    noise = jax.random.normal(key, means.shape, means.dtype)
-    latents = means + jnp.exp(log_variances / 2) * noise
+    latents, noise = _drawn(key, means, log_variances)
     log_q = _log_normal(noise) - jnp.sum(log_variances, axis=1) / 2
     log_p = model.log_likelihood(latents, jnp.repeat(images, draws, axis=0))
     return (log_p + _log_normal(latents) - log_q).reshape(len(images), draws)
