@@ -229,9 +229,9 @@ def run(
     replace = len(images) < protocol.num_chains
     rows = jax.random.choice(rows_key, len(images), (protocol.num_chains,), replace=replace)
     begun = jnp.asarray(np.asarray(images)[np.asarray(rows)], jnp.float32)
-    state = eqx.filter_jit(chain.start)(start_key, begun)
+    state = jax.jit(chain.start)(start_key, begun)
     each = protocol.samples_each(num_samples)
-    found = np.empty((each, *eqx.filter_eval_shape(chain.means, state).shape), np.float32)
+    found = np.empty((each, *jax.eval_shape(chain.means, state).shape), np.float32)
     note = None
     step, gathered = 0, 0
     if notes is not None:
