@@ -11,7 +11,7 @@ import hashlib
 import os
 import time
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar, get_args
+from typing import Any, Generic, Literal, TypeVar
 
 import equinox as eqx
 import jax
@@ -84,10 +84,6 @@ class Protocol:
         ):
             if not least <= value < 2**31:
                 raise ValueError(f"{name} must be at least {least} and below 2**31; got {value}")
-        if self.pixels not in get_args(Pixels):
-            raise ValueError(
-                f"pixels must be one of {', '.join(get_args(Pixels))}; got {self.pixels!r}"
-            )
 
     def __str__(self) -> str:
         chains = "1 chain" if self.num_chains == 1 else f"{self.num_chains:,} chains"

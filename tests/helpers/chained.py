@@ -81,5 +81,7 @@ class NoisyMean(System):
         return fitted(found, sampler)
 
 
-RECIPE = NoisySettings("digits", epochs=3, num_samples=60, num_chains=6, burn_in=5)
+RECIPE = NoisySettings(
+    "digits", epochs=3, evaluate_every=1, num_samples=60, num_chains=6, burn_in=5
+)
 BENCHMARK = Benchmark("noisy", RECIPE, NoisyMean, summary="a noisy mean", needs="nothing")
