@@ -1,6 +1,7 @@
 """Runs of the stacked contractive autoencoder: both layers, resuming, its own evaluations."""
 
 import dataclasses
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +11,10 @@ import scipy.special
 from helpers.runs import rows_of, untimed
 
 import advnets
-from advnets import bench
+from advnets import bench, training
 from advnets.bench.cli import main
-from advnets.bench.systems import StackedCAE, chained
+from advnets.bench.systems import Run, StackedCAE, chained
+from advnets.bench.systems import cae as module
 from advnets.bench.systems.cae import CAESettings, Lost
 from advnets.bench.watching import Watch
 
@@ -98,13 +100,13 @@ def test_its_own_evaluations_are_of_the_last_samples_and_of_test_rows(whole):
     assert "nats of cross-entropy for a test image" in page
 
 
-def test_lost_chains_are_looked_for_among_last_samples():
+def test_lost_chains_are_looked_for_among_last_samples(tmp_path):
     data = advnets.data.load("digits")
     ours = np.repeat(data.train[:1] / np.float32(255), 60, axis=0)
     ours[:54] = ours[57:59] = 0.5  # grey: 2 of the last 6
     subject = bench.evaluations.Subject(
         *(model_of(6), jax.random.key(0), lambda n: ours[:n], data),
-        *(lambda images: images / np.float32(255), None),
+        *(lambda images: images / np.float32(255), tmp_path),
     )
     assert Lost().measure(subject) == {"chains": 6, "lost": 2}
 
@@ -117,12 +119,19 @@ def model_of(num_chains):
     return chained.chained(walk, dataclasses.replace(RECIPE, num_chains=num_chains), 0, images)
 
 
-def test_one_layer_is_one_stage(tmp_path):
-    recipe = dataclasses.replace(RECIPE, epochs=1, hidden_sizes=(5,), contractions=(0.1,))
-    result = bench.run(dataclasses.replace(TINY, recipe=recipe), out=tmp_path, progress=False)
-    assert result.epochs == 1
-    assert not (tmp_path / "first-stage").exists()
-    assert len(model_in(tmp_path).chain.model.layers) == 1
+def test_one_layer_is_one_stage_and_the_last(monkeypatch):
+    stages = []
+
+    def stage(run, watch, stack, learner, **told):
+        stages.append((len(stack.layers), learner.cost.weight, told["stage"], told.get("last")))
+        return training.Learned(stack, None, [], 0, None)
+
+    monkeypatch.setattr(module, "fit_stage", stage)
+    recipe = dataclasses.replace(RECIPE, hidden_sizes=(5,), contractions=(0.1,))
+    run = mock.Mock(spec=Run, seed=0, data=advnets.data.load("digits"))
+    model = StackedCAE(recipe).fit(run, mock.Mock(spec=Watch), progress=False).model
+    assert stages == [(1, 0.1, 1, None)]
+    assert model.sample(jax.random.key(0), 6).shape == (6, 8, 8)
 
 
 @pytest.mark.parametrize(

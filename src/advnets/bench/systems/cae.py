@@ -81,7 +81,8 @@ class Lost(Evaluation):
     """How many chains are lost at their last sample, see [`advnets.baselines.cae.lost`][]."""
 
     def measure(self, subject: Subject) -> Json:
-        last = subject.first(2**31 - 1)[-_sampler(subject).num_chains :]
+        _, chains = _walk(subject)
+        last = subject.first(2**31 - 1)[-chains:]
         images = subject.preprocess(subject.data.train)
         lost = cae.lost(last, images, subject.preprocess(subject.data.test))
         return {"chains": len(last), "lost": lost}
@@ -101,18 +102,20 @@ class Reconstruction(Evaluation):
 
     def measure(self, subject: Subject) -> Json:
         images = jnp.asarray(subject.preprocess(subject.data.test))
-        found = eqx.filter_jit(cae.Stack.cross_entropies)(_sampler(subject).chain.model, images)
+        walk, _ = _walk(subject)
+        found = eqx.filter_jit(cae.Stack.cross_entropies)(walk.model, images)
         return mean_of(np.asarray(found))
 
     def line(self, found: Json) -> str:
         return f"Reconstruction: {told(found)} nats of cross-entropy for a test image"
 
 
-def _sampler(subject: Subject) -> Chained:
+def _walk(subject: Subject) -> tuple[cae.Walk, int]:
+    """The walk that samples were drawn by, and its number of chains."""
     model = subject.model
     if not (isinstance(model, Chained) and isinstance(model.chain, cae.Walk)):
         raise TypeError(f"this is measured of a CAE's walk; got {type(model).__name__}")
-    return model
+    return model.chain, model.num_chains
 
 
 class StackedCAE(System):
