@@ -196,8 +196,7 @@ def test_samples_are_means_or_drawn_pixels(model, key, tmp_path):
     drawn = vae.BernoulliPixels()(jnp.full(1000, 0.3), key=key)
     assert abs(drawn.mean() - 0.3) < 4 * (0.3 * 0.7 / 1000) ** 0.5
     advnets.save_model(tmp_path / "vae.safetensors", binary)
-    known = [vae.VAE, vae.BernoulliPixels]
-    again = advnets.load_model(tmp_path / "vae.safetensors", known=known)
+    again = advnets.load_model(tmp_path / "vae.safetensors")
     assert eqx.tree_equal(again, binary)
     assert repr(again) == repr(binary)
 

@@ -1,4 +1,4 @@
-"""The systems that the paper compares adversarial nets with, in Table 1 and Table 2."""
+"""The systems that the paper compares adversarial nets with (Tables 1 and 2)."""
 
 from advnets.baselines import cae as cae
 from advnets.baselines import vae as vae

@@ -2,8 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -122,9 +122,6 @@ class StackedCAE(System):
     """One or two contractive autoencoders, the second on the codes of the first, and their walk."""
 
     settings_type: ClassVar[type[Settings]] = CAESettings
-    model_types: ClassVar[tuple[Callable[..., Any], ...]] = (
-        *(Chained, cae.Walk, cae.Stack, cae.Layer),
-    )
     evaluations: ClassVar[Mapping[str, Evaluation]] = {
         **CHAIN_EVALUATIONS,
         "lost_chains": Lost(),

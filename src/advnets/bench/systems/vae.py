@@ -2,8 +2,8 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import ClassVar
 
 import jax
 import numpy as np
@@ -109,7 +109,6 @@ class VariationalAutoencoder(System):
     """A VAE with one hidden layer each way."""
 
     settings_type: ClassVar[type[Settings]] = VAESettings
-    model_types: ClassVar[tuple[Callable[..., Any], ...]] = (vae.VAE, vae.BernoulliPixels)
     evaluations: ClassVar[Mapping[str, Evaluation]] = {"bounds": Bounds()}
 
     def __init__(self, settings: Settings) -> None:
