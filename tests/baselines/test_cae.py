@@ -1,6 +1,8 @@
 """The contractive autoencoder: costs against NumPy, Jacobians against JAX's own, the walk."""
 
 import functools
+import re
+from pathlib import Path
 
 import equinox as eqx
 import jax
@@ -13,6 +15,8 @@ from advnets import chains, players
 from advnets.baselines import cae
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 SHAPE = (2, 3)
 
@@ -174,6 +178,13 @@ def test_weights_start_in_their_range_and_biases_at_0(key):
     assert 0.9 * 0.12**0.5 < abs(layer.weight).max() <= 0.12**0.5
     assert not layer.bias.any()
     assert not layer.input_bias.any()
+
+
+def test_the_page_s_code_runs():
+    page = (DOCS / "systems" / "cae.md").read_text("utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    exec(code, found := {})
+    assert found["samples"].shape == (10, 5, 8, 8)
 
 
 def test_chains_farther_off_than_real_images_are_lost():

@@ -1,5 +1,8 @@
 """The VAE: terms against SciPy, the gradient against NumPy, bounds against an exact p(x)."""
 
+import re
+from pathlib import Path
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -12,6 +15,8 @@ import advnets
 from advnets.baselines import vae
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 SHAPE, LATENTS, WIDTH, ROWS = (2, 2), 2, 0.5, 6
 
@@ -199,6 +204,14 @@ def test_samples_are_means_or_drawn_pixels(model, key, tmp_path):
     again = advnets.load_model(tmp_path / "vae.safetensors")
     assert eqx.tree_equal(again, binary)
     assert repr(again) == repr(binary)
+
+
+def test_the_page_s_code_runs():
+    page = (DOCS / "systems" / "vae.md").read_text("utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    exec(code, found := {})
+    assert found["samples"].shape == (10, 8, 8)
+    assert found["higher"].mean() > found["bound"].mean()
 
 
 def test_reconstructions_go_by_the_posterior_s_mean(model, images):
