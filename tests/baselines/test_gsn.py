@@ -202,15 +202,14 @@ def test_uniform_numbers_have_sixteen_bits():
 
 def test_the_released_rule_anneals_by_the_epoch():
     rule = gsn.updates(3, learning_rate=0.25, annealing=0.9, momentum=0.5)
-    with jax.numpy_dtype_promotion("standard"):
-        theta, state = jnp.zeros(2), rule.init(jnp.zeros(2))
-        v, expected = np.zeros(2), np.zeros(2)
-        for i, gradient in enumerate(np.random.default_rng(0).normal(size=(7, 2))):
-            update, state = rule.update(jnp.asarray(gradient), state)
-            theta = optax.apply_updates(theta, update)
-            v = v / 2 + gradient / 2
-            expected = expected - 0.25 * 0.9 ** (i // 3) * v
-            np.testing.assert_allclose(theta, expected, rtol=1e-6)
+    theta, state = jnp.zeros(2), rule.init(jnp.zeros(2))
+    v, expected = np.zeros(2), np.zeros(2)
+    for i, gradient in enumerate(np.random.default_rng(0).normal(size=(7, 2))):
+        update, state = rule.update(jnp.asarray(gradient), state)
+        theta = optax.apply_updates(theta, update)
+        v = v / 2 + gradient / 2
+        expected = expected - 0.25 * 0.9 ** (i // 3) * v
+        np.testing.assert_allclose(theta, expected, rtol=1e-6)
 
 
 def test_weights_start_in_their_range():
