@@ -171,6 +171,11 @@ def walk(
 _walk = eqx.filter_jit(walk, donate="none")
 
 
+@eqx.filter_jit
+def _start(key: Key[Array, ""], chain: Chain[S], images: Float[Array, " chains *shape"]) -> S:
+    return chain.start(key, images)
+
+
 def run(
     key: Key[Array, ""],
     chain: Chain[Any],
@@ -229,7 +234,7 @@ def run(
     replace = len(images) < protocol.num_chains
     rows = jax.random.choice(rows_key, len(images), (protocol.num_chains,), replace=replace)
     begun = jnp.asarray(np.asarray(images)[np.asarray(rows)], jnp.float32)
-    state = jax.jit(chain.start)(start_key, begun)
+    state = _start(start_key, chain, begun)
     each = protocol.samples_each(num_samples)
     found = np.empty((each, *jax.eval_shape(chain.means, state).shape), np.float32)
     note = None

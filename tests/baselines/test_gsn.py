@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 
+from advnets import chains
 from advnets.baselines import gsn
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -241,3 +242,19 @@ def test_settings_out_of_range_are_refused(wrong, message):
 def test_walkback_needs_a_round(model, images):
     with pytest.raises(ValueError, match="at least 1 round of walkback; got 0"):
         gsn.cost(KEY, model, images, 0)
+
+
+def test_a_chain_in_two_parts_is_the_chain(model, images):
+    start = model.start(KEY, images)
+    assert model.means(start).min() >= 0
+    walk = eqx.filter_jit(chains.walk)
+    _, whole = walk(KEY, model, start, samples=4, thin=2)
+    state, first = walk(KEY, model, start, samples=2, thin=2)
+    _, rest = walk(KEY, model, state, first=jnp.asarray(4), samples=2, thin=2)
+    np.testing.assert_array_equal(np.concatenate([first, rest]), whole)
+    assert ((whole > 0) & (whole < 1)).all()
+
+
+def test_chains_are_run_from_images(model, images):
+    found = chains.run(KEY, model, images, 6, chains.Protocol(2, burn_in=3))
+    assert found.shape == (2, 3, *SHAPE)

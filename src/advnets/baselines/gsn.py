@@ -15,6 +15,7 @@ import optax
 from jax import lax
 from jaxtyping import Array, Float, Key
 
+from advnets.chains import Chain
 from advnets.layers import uniform_range
 
 
@@ -46,7 +47,7 @@ class State(eqx.Module):
     means: Float[Array, " chains *shape"]
 
 
-class GSN(eqx.Module):
+class GSN(Chain[State]):
     r"""A deep generative stochastic network: its weights, and the Markov chain that they make.
 
     A round takes pixels x and the units $h_2$ of the second layer to
@@ -221,6 +222,7 @@ class GSN(eqx.Module):
         Returns:
             The chains' state.
         """
+        images = images.astype(self.bias0.dtype)
         x = images.reshape(len(images), -1)
         pixels = self.corrupted(x, _uniforms(key, x.shape, x.dtype))
         return State(pixels, jnp.zeros((len(x), len(self.bias2)), x.dtype), images)
