@@ -106,7 +106,7 @@ def test_what_a_run_leaves_is_opened(whole, tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"rounds": 0}, "the number of rounds must be at least 1; got 0"),
+        ({"rounds": 0}, "the number of rounds must be from 1 to 50; got 0"),
         ({"learning_rate": 0.0}, "the learning rate must be above 0; got 0.0"),
         ({"annealing": 1.5}, "the annealing must be above 0 and at most 1; got 1.5"),
         ({"momentum": 1.0}, "the momentum must be at least 0 and below 1; got 1.0"),

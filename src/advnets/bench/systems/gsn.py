@@ -13,7 +13,7 @@ import advnets
 from advnets.baselines import gsn
 from advnets.bench.evaluations import Evaluation
 from advnets.bench.results import FirstStage
-from advnets.bench.settings import Settings, check_counts
+from advnets.bench.settings import Settings
 from advnets.bench.systems.base import Fitted, Run, System
 from advnets.bench.systems.chained import CHAIN_EVALUATIONS, ChainSettings, chained
 from advnets.bench.systems.learned import (
@@ -26,6 +26,9 @@ from advnets.bench.systems.learned import (
 from advnets.bench.watching import Watch
 from advnets.chains import Chained
 from advnets.training import Learner
+
+# Each round is a part of the compiled program.
+MOST_ROUNDS = 50
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +64,10 @@ class GSNSettings(ChainSettings):
 
     def __post_init__(self) -> None:
         ChainSettings.__post_init__(self)
-        check_counts({"the number of rounds": self.rounds})
+        if not 1 <= self.rounds <= MOST_ROUNDS:
+            raise ValueError(
+                f"the number of rounds must be from 1 to {MOST_ROUNDS}; got {self.rounds}"
+            )
         for name, value, most in (
             ("the learning rate", self.learning_rate, np.inf),
             ("the annealing", self.annealing, 1),
