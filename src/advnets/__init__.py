@@ -19,6 +19,7 @@ from advnets import _checking
 
 with _checking.of_modules("advnets"):
     from advnets import algorithms as algorithms
+    from advnets import baselines as baselines
     from advnets import batches as batches
     from advnets import conditions as conditions
     from advnets import convolutions as convolutions
