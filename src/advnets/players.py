@@ -53,7 +53,7 @@ class Frozen(eqx.Module):
 
     def __call__(self, *inputs: Any, **keywords: Any) -> Any:
         """What a frozen module gives for one example."""
-        return _thaw(self.tree)(*inputs, **keywords)
+        return thaw(self.tree)(*inputs, **keywords)
 
 
 class Stateful(eqx.Module):
@@ -85,7 +85,7 @@ class Stateful(eqx.Module):
 
     def __call__(self, *inputs: Any, key: Key[Array, ""] | None = None) -> Any:
         """What the module gives for one example in inference mode; the state stays as it is."""
-        module: Player = eqx.nn.inference_mode(_thaw(self.module))
+        module: Player = eqx.nn.inference_mode(thaw(self.module))
         state = jax.tree.map(lambda x: x, self.state)  # a copy: setting a state voids the old one
         keyed = {} if key is None or not accepts_key(module) else {"key": key}
         output, _ = module(*inputs, state, **keyed)
@@ -202,12 +202,26 @@ def partition(player: PyTree) -> tuple[PyTree, PyTree, PyTree]:
     return trained, state, rest
 
 
-def _thaw(player: Any) -> Any:
+def thaw(tree: PyTree) -> Any:
+    """A player, or any tree, with the arrays in [`advnets.players.Frozen`][] as they are.
+
+    Args:
+        tree: a player, or a tree of modules.
+
+    Returns:
+        The tree without `Frozen`.
+
+    Example:
+        >>> from advnets import players
+        >>> players.thaw({"scale": players.Frozen(2.0)})
+        {'scale': 2.0}
+    """
+
     def is_frozen(node: Any) -> bool:
         return isinstance(node, Frozen)
 
     return jax.tree.map(
-        lambda node: node.tree if is_frozen(node) else node, player, is_leaf=is_frozen
+        lambda node: node.tree if is_frozen(node) else node, tree, is_leaf=is_frozen
     )
 
 
@@ -225,7 +239,7 @@ def inputs_taken(player: Player) -> tuple[int, float]:
         >>> players.inputs_taken(lambda z, label, *, key=None: z)
         (2, 2)
     """
-    thawed = _thaw(player)
+    thawed = thaw(player)
     stateful = isinstance(thawed, Stateful)
     called = thawed.module if isinstance(thawed, Stateful) else thawed
     parameters = inspect.signature(called).parameters.values()
@@ -279,7 +293,7 @@ def apply(
         >>> outputs.shape
         (5, 3)
     """
-    thawed: Player = _thaw(player)
+    thawed: Player = thaw(player)
     if isinstance(thawed, Stateful):
         module: Player = thawed.module
 

@@ -4,7 +4,7 @@ import jax
 
 import advnets
 from advnets import _distances, parzen
-from advnets.training import devices, loop, program, run, sources
+from advnets.training import devices, drive, loop, program, sources
 
 # The error that a distance is told to have at most, which no public function returns.
 squared_distances = _distances.squared_distances
@@ -46,7 +46,7 @@ def score_anew(monkeypatch, function):
 
 def iterations_per_call(monkeypatch, n):
     """Short programs, so that a few iterations take several."""
-    monkeypatch.setattr(run, "ITERATIONS_PER_CALL", n)
+    monkeypatch.setattr(drive, "ITERATIONS_PER_CALL", n)
 
 
 def bytes_per_chunk(monkeypatch, n):

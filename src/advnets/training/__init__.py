@@ -5,6 +5,10 @@ from advnets.training.callbacks import Snapshot as Snapshot
 from advnets.training.checkpoints import CheckpointError as CheckpointError
 from advnets.training.devices import Devices as Devices
 from advnets.training.event_files import tensorboard as tensorboard
+from advnets.training.learning import Learned as Learned
+from advnets.training.learning import Learner as Learner
+from advnets.training.learning import ModelSnapshot as ModelSnapshot
+from advnets.training.learning import fit as fit
 from advnets.training.run import Evaluate as Evaluate
 from advnets.training.run import EvaluateRun as EvaluateRun
 from advnets.training.run import Trained as Trained

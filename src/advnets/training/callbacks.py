@@ -13,19 +13,38 @@ from advnets.training.journal import Metrics
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Snapshot:
-    """A run after an epoch, as a callback is given it. Nothing in it changes later.
+class Told:
+    """What a callback is told of any run after an epoch. Nothing in it changes later.
 
     Attributes:
         run: the run's number among those of [`advnets.train_many`][], from 0 on.
-        name: its name there; empty for [`advnets.train`][].
+        name: its name there; empty for a run of its own.
         epoch: the number of epochs that the run has behind it.
-        updates: the number of discriminator updates that it has behind it.
+        updates: the number of updates that it has behind it, of a game the discriminator's.
         metrics: the epoch's row, with what `evaluate` returned; it is in `metrics.jsonl` already.
+        folder: where the run's files go, if anywhere.
+    """
+
+    run: int
+    name: str
+    epoch: int
+    updates: int
+    metrics: Metrics
+    folder: Path | None
+
+    def __repr__(self) -> str:
+        numbers = ", ".join(_reprs.numbers(self.metrics))
+        return f"{type(self).__name__}(run={self.run}, name={self.name!r}, {numbers})"
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Snapshot(Told):
+    """A game after an epoch, as a callback is given it. Nothing in it changes later.
+
+    Attributes:
         players: all players as they are, the generator among them.
         averaged: p_g with the average of the generator's parameters, if the algorithm keeps one.
         state: the state that training goes on from, with those of the update rules.
-        folder: where the run's files go, if anywhere.
 
     Example:
         >>> import jax
@@ -45,15 +64,9 @@ class Snapshot:
         2 24 ['discriminator', 'epoch', 'generator', 'updates']
     """
 
-    run: int
-    name: str
-    epoch: int
-    updates: int
-    metrics: Metrics
     players: Players
     averaged: Model | None
     state: State
-    folder: Path | None
 
     def __repr__(self) -> str:
         numbers = ", ".join(_reprs.numbers(self.metrics))
@@ -65,5 +78,5 @@ class Snapshot:
         return model_of(self.players)
 
 
-# What it returns is not looked at.
-Callback: TypeAlias = Callable[[Snapshot], Any]
+# Of a game it is given a Snapshot. What it returns is not looked at.
+Callback: TypeAlias = Callable[[Any], Any]

@@ -77,7 +77,7 @@ def check_players(
     for name, player in players.named.items():
         _check_wrapped(name, player)
     raw = jax.tree.map(jnp.asarray, source.gather(np.zeros(2, int)))
-    real = _preprocessed(source, raw)
+    real = preprocessed(source, raw)
     conditions = len(parts(real)) - 1
     _check_labels(players, source, conditions)
     draws = discriminator_draws(key)
@@ -86,7 +86,7 @@ def check_players(
         _check_generated(draws, players, real)
         if source.preprocess is scale_pixels and _dtype(raw) == np.uint8:
             _warn_of_tanh(draws, players, real)
-    made = _evaluated(
+    made = evaluated_shapes(
         lambda: algorithm.fake(draws, _on_batches(players.generator), players.prior, real),
         "no generated examples can be made",
     )
@@ -94,7 +94,7 @@ def check_players(
     k = algorithm.minibatches
     batch = real if k == 1 else jax.tree.map(lambda x: jnp.stack([x] * k), real)
     try:
-        _evaluated(
+        evaluated_shapes(
             lambda state: algorithm.step(key, players, state, batch),
             "an update can't be computed",
             state,
@@ -130,7 +130,7 @@ def _on_batches(player: Player) -> Any:
 def _check_generated(draws: Draws, players: Players, real: Batch) -> None:
     prior = players.prior
     example, *condition = parts(real)
-    made = _evaluated(
+    made = evaluated_shapes(
         lambda: _on_batches(players.generator)(
             draws.generator, prior(draws.latents, 2), *condition
         ),
@@ -182,18 +182,18 @@ def _check_discriminator(draws: Draws, players: Players, real: Batch, made: Batc
     discriminator = players.discriminator
     _check_inputs("discriminator", discriminator, "an example", len(parts(real)))
     for batch in (real, made):
-        _evaluated(
+        evaluated_shapes(
             lambda batch=batch: judge(draws.real, discriminator, batch),
             f"the discriminator gives no logit for an example of shape {_shapes(batch)}",
         )
-    _evaluated(
+    evaluated_shapes(
         lambda: judge(None, discriminator, made),
         f"the discriminator gives no logit, without its noise, for an example of shape "
         f"{_shapes(made)}",
     )
 
 
-def _preprocessed(source: Source, raw: Batch) -> Batch:
+def preprocessed(source: Source, raw: Batch) -> Batch:
     """Two examples as the discriminator sees them, as shapes and types made into zeros."""
     try:
         found = eqx.filter_eval_shape(source.preprocess, raw)
@@ -236,7 +236,7 @@ def _check_labels(players: Players, source: Source, conditions: int) -> None:
         check_labels(np.asarray(source.labels()), classes)
 
 
-def _evaluated(function: Any, failure: str, *inputs: Any) -> Any:
+def evaluated_shapes(function: Any, failure: str, *inputs: Any) -> Any:
     """The shapes that a function gives; a ValueError that begins with `failure` if it fails."""
     try:
         return eqx.filter_eval_shape(function, *inputs)

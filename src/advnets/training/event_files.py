@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from advnets._extras import needed_for
-from advnets.training.callbacks import Callback, Snapshot
+from advnets.model import Model
+from advnets.training.callbacks import Callback, Told
 from advnets.training.pictures import sample_images, shown
 
 # Of the grid of samples; tensorboardX has 8 in a row.
@@ -64,7 +65,7 @@ def tensorboard(
     samples_key = jax.random.key(0) if key is None else key
     writers: dict[Path, Any] = {}
 
-    def log(snapshot: Snapshot) -> None:
+    def log(snapshot: Told) -> None:
         place = _place(folder, snapshot)
         now = {"wall_time": time.time(), "step": snapshot.epoch}
         if place not in writers:
@@ -76,7 +77,8 @@ def tensorboard(
         event = Event(**now)
         for name, value in _scalars(snapshot.metrics):
             event.summary.MergeFrom(summary.scalar(name, value))
-        samples = sample_images(samples_key, snapshot.model, SAMPLES)
+        model = getattr(snapshot, "model", None)
+        samples = sample_images(samples_key, model, SAMPLES) if isinstance(model, Model) else None
         if samples is not None:
             pixels = np.round(255 * shown(samples)).astype(np.uint8)
             pixels = pixels[..., None] if pixels.ndim == 3 else pixels
@@ -87,7 +89,7 @@ def tensorboard(
     return log
 
 
-def _place(folder: str | os.PathLike[str] | None, snapshot: Snapshot) -> Path:
+def _place(folder: str | os.PathLike[str] | None, snapshot: Told) -> Path:
     if folder is not None:
         return Path(folder) / snapshot.name
     if snapshot.folder is None:

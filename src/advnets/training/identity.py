@@ -31,7 +31,10 @@ BYTES_OF_GLOBALS = 2**26
 
 
 # What may be changed when a run is resumed, as it says nothing of the state's structure.
-CHANGEABLE = ("objective", "generator updates", "discriminator updates", "other updates")
+CHANGEABLE = (
+    *("objective", "generator updates", "discriminator updates", "other updates"),
+    "updates",  # of a model that is fitted
+)
 
 
 def changeable(name: str) -> bool:

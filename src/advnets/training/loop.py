@@ -10,9 +10,7 @@ import numpy as np
 
 from advnets import _signals
 from advnets.algorithms import State
-from advnets.model import model_of
-from advnets.players import Players
-from advnets.training.callbacks import Callback, Snapshot
+from advnets.training.callbacks import Callback, Told
 from advnets.training.devices import agree, is_main_process
 from advnets.training.journal import Journal, with_evaluation
 from advnets.training.plan import Plan
@@ -28,8 +26,8 @@ SECONDS_BETWEEN_CHECKPOINTS = 600
 # What processes agree on after each program; to heed a signal is this number and the signal's.
 GO_ON, SAVE, HEED = 0, 1, 2
 
-# Metrics of a run at an epoch, of its players and those with the averaged generator, if there is.
-EvaluatePlayers: TypeAlias = Callable[[int, int, Players, Players | None], Mapping[str, Any]]
+# Metrics of a run at an epoch, of what its program makes of a state.
+EvaluateState: TypeAlias = Callable[..., Mapping[str, Any]]
 Advance: TypeAlias = Callable[[State, int, int], Any]
 
 
@@ -61,7 +59,7 @@ def loop(
     plan: Plan,
     ranges: Iterator[tuple[int, int]],
     *,
-    evaluate: EvaluatePlayers | None,
+    evaluate: EvaluateState | None,
     callbacks: Sequence[Callback],
 ) -> tuple[State, list[float]]:
     """Trains from a state to the last of the ranges.
@@ -114,7 +112,7 @@ def loop(
             record = journal.records[game]
             rows = record.see(jax.tree.map(lambda x, game=game: x[game], seen), epoch)
             if evaluated and evaluate is not None:
-                found = evaluate(game, epoch, *program.players(state, game))
+                found = evaluate(game, epoch, *program.evaluated(state, game))
                 rows[-1] = with_evaluation(rows[-1], found)
             record.write(rows)
         if evaluated:
@@ -143,18 +141,8 @@ def _call_back(
     """Calls back about a game. Whatever is raised there ends the run, after a checkpoint."""
     record = journal.records[game]
     row = copy.deepcopy(record.metrics[-1])
-    players, averaged = program.players(state, game)
-    snapshot = Snapshot(
-        run=game,
-        name=journal.names[game],
-        epoch=row["epoch"],
-        updates=row["updates"],
-        metrics=row,
-        players=players,
-        averaged=None if averaged is None else model_of(averaged),
-        state=program.copied(state, game),
-        folder=record.folder,
-    )
+    told = Told(game, journal.names[game], row["epoch"], row["updates"], row, record.folder)
+    snapshot = program.snapshot(state, told)
     failed: BaseException | None = None
     if is_main_process():
         try:

@@ -67,7 +67,7 @@ class Plan:
 
 def plan_of(
     source: Source,
-    algorithm: Algorithm,
+    k: int,
     *,
     epochs: int,
     batch_size: int,
@@ -78,7 +78,7 @@ def plan_of(
 
     Args:
         source: the data.
-        algorithm: how to train.
+        k: the minibatches of an iteration.
         epochs: how many epochs.
         batch_size: examples in a minibatch.
         evaluate_every: epochs between evaluations.
@@ -91,7 +91,6 @@ def plan_of(
         ValueError: for a setting out of range; for data of another type, or too few for an
             iteration.
     """
-    k = algorithm.minibatches
     checkpoint_every = evaluate_every if checkpoint_every is None else checkpoint_every
     for name, value in (
         ("epochs", epochs),

@@ -20,8 +20,10 @@ from jaxtyping import Array, Bool, Int, Key, PyTree
 
 from advnets.algorithms import Algorithm, Info, State, at, averaged
 from advnets.batches import Batch
+from advnets.model import model_of
 from advnets.players import Players, partition
 from advnets.training import devices
+from advnets.training.callbacks import Snapshot, Told
 from advnets.training.sources import Source
 
 # An algorithm's step.
@@ -41,7 +43,7 @@ def _untrained(players: Players) -> Players:
     return players.replaced({name: partition(p)[2] for name, p in players.named.items()})
 
 
-def _finite(players: PyTree) -> Bool[Array, ""]:
+def finite(players: PyTree) -> Bool[Array, ""]:
     return jnp.isfinite(optax.tree.norm(players))
 
 
@@ -62,10 +64,10 @@ def _iterate(
 
 
 class Program(abc.ABC):
-    """What the driver asks of one game or many."""
+    """What the driver asks of what it trains: one game, many, or one model."""
 
     @abc.abstractmethod
-    def init(self, players: Players) -> State:
+    def init(self, initial: Any) -> State:
         """The state before the first iteration, where the program wants it."""
 
     @abc.abstractmethod
@@ -76,18 +78,44 @@ class Program(abc.ABC):
 
     @abc.abstractmethod
     def finite(self, state: State) -> Bool[Array, "*runs"]:
-        """Whether all parameters of each game are finite."""
+        """Whether all parameters of each run are finite."""
 
     @abc.abstractmethod
     def copied(self, state: State, run: int) -> State:
-        """A copy of a game's state: the state's own arrays are donated to the next call.
+        """A copy of a run's state: the state's own arrays are donated to the next call.
 
-        Raises an IndexError for a game that there is not.
+        Raises an IndexError for a run that there is not.
         """
+
+    @abc.abstractmethod
+    def place_keys(self, keys: Key[Array, "*runs"]) -> Key[Array, "*runs"]:
+        """The keys of the runs, where the program wants them."""
+
+    @abc.abstractmethod
+    def evaluated(self, state: State, run: int) -> tuple[Any, ...]:
+        """Copies of what is evaluated of a run."""
+
+    @abc.abstractmethod
+    def snapshot(self, state: State, told: Told) -> Any:
+        """What callbacks are given."""
+
+
+class Games(Program):
+    """What one game and many have in common."""
 
     @abc.abstractmethod
     def untrained(self, run: int) -> Players:
         """A game's players without what a state holds of them."""
+
+    def evaluated(self, state: State, run: int) -> tuple[Any, ...]:
+        return self.players(state, run)
+
+    def snapshot(self, state: State, told: Told) -> Any:
+        players, averaged = self.players(state, told.run)
+        average = None if averaged is None else model_of(averaged)
+        return Snapshot(
+            **vars(told), players=players, averaged=average, state=self.copied(state, told.run)
+        )
 
     def players(self, state: State, run: int) -> tuple[Players, Players | None]:
         """Copies of a game's players, and of those with the averaged generator, if there is one.
@@ -98,19 +126,15 @@ class Program(abc.ABC):
         players = self.untrained(run)
         return at(players, mine), averaged(players, mine)
 
-    @abc.abstractmethod
-    def place_keys(self, keys: Key[Array, "*runs"]) -> Key[Array, "*runs"]:
-        """The keys of the games, where the program wants them."""
 
-
-def _minibatch(source: Source, placed: Batch, shape: tuple[int, ...], chunk: PyTree) -> Batch:
+def minibatch_of(source: Source, placed: Batch, shape: tuple[int, ...], chunk: PyTree) -> Batch:
     """A preprocessed minibatch, or k of them along a leading axis."""
     # Flat until it is preprocessed, because k minibatches may come at once.
     flat = source.preprocess(source.minibatch(placed, chunk, len(shape)))
     return jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), flat)
 
 
-class OneGame(Program):
+class OneGame(Games):
     """One game, on one device or with its minibatches sharded over several."""
 
     def __init__(
@@ -133,7 +157,7 @@ class OneGame(Program):
         replicated = None if mesh is None else devices.replicated(mesh)
         self._replicate = jax.jit(lambda x: x, out_shardings=replicated)
         self._advance = jax.jit(self.advance_fixed, donate_argnames="state")
-        self._finite = jax.jit(_finite, out_shardings=replicated)
+        self._finite = jax.jit(finite, out_shardings=replicated)
 
     def _place(self, tree: PyTree) -> Any:
         if self._mesh is None:
@@ -167,7 +191,7 @@ class OneGame(Program):
         """The program before it is compiled."""
         players: Players = eqx.combine(fixed, self._static)
         minibatch: Callable[[PyTree], Batch] = functools.partial(
-            _minibatch, self._source, placed, self._shape
+            minibatch_of, self._source, placed, self._shape
         )
         step: Step = self._algorithm.step
         if self._mesh is not None:
@@ -225,7 +249,7 @@ class OneGame(Program):
         return players
 
 
-class ManyGames(Program):
+class ManyGames(Games):
     """Many games of one structure, on one device or some on each of several.
 
     Their states are one state, whose arrays have a leading axis of games. All are at the same
@@ -251,7 +275,7 @@ class ManyGames(Program):
         self._placed_fixed = self.place_keys(self._fixed)
         replicated = None if mesh is None else devices.replicated(mesh)
         self._advance = jax.jit(self.advance_fixed, donate_argnames="state")
-        self._finite = jax.jit(jax.vmap(_finite), out_shardings=replicated)
+        self._finite = jax.jit(jax.vmap(finite), out_shardings=replicated)
         self._of_game = jax.jit(
             lambda tree, game: jax.tree.map(lambda x: x[game], tree), out_shardings=replicated
         )
@@ -301,7 +325,7 @@ class ManyGames(Program):
             algorithm = self._algorithm(vary)
             k = algorithm.minibatches
             shape = (self._batch_size,) if k == 1 else (k, self._batch_size)
-            minibatch = functools.partial(_minibatch, self._source, placed, shape)
+            minibatch = functools.partial(minibatch_of, self._source, placed, shape)
             players: Players = eqx.combine(arrays, self._static)
             state, info = _iterate(
                 algorithm.step, players, minibatch, key, _with_iteration(state, start), chunk

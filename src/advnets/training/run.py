@@ -14,7 +14,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 from jaxtyping import Array, Key, PyTree
 
 from advnets import _reprs, _signals
@@ -29,14 +28,13 @@ from advnets.training.callbacks import Callback
 from advnets.training.check import check_players
 from advnets.training.checkpoints import CHECKPOINTS, Change
 from advnets.training.devices import Devices, is_main_process
-from advnets.training.identity import describe, environment, numerics
+from advnets.training.drive import Drive
+from advnets.training.identity import describe, numerics
 from advnets.training.journal import Journal, Metrics
-from advnets.training.loop import ITERATIONS_PER_CALL, EvaluatePlayers, chunks, loop
 from advnets.training.pictures import draw
-from advnets.training.plan import Plan, plan_of
-from advnets.training.program import ManyGames, OneGame, Program
-from advnets.training.sources import Rows, Source, source_of
-from advnets.training.watch import Progress
+from advnets.training.plan import plan_of
+from advnets.training.program import ManyGames, OneGame
+from advnets.training.sources import Source, source_of
 
 # Folded into the key of a run, for that of its samples in the end.
 SAMPLES_KEY = 2**32 - 1
@@ -185,7 +183,7 @@ def train(
     given = Algorithm1() if algorithm is None else algorithm
     plan = plan_of(
         source,
-        given,
+        given.minibatches,
         epochs=epochs,
         batch_size=batch_size,
         evaluate_every=evaluate_every,
@@ -202,7 +200,7 @@ def train(
         assert evaluate is not None
         return dict(evaluate(epoch, model_of(now if average is None else average)))
 
-    (trained,) = _Run(
+    drive = Drive(
         key,
         players,
         program,
@@ -214,9 +212,9 @@ def train(
         evaluate=evaluate and measure,
         callbacks=callbacks,
         resume=resume,
-        pictures=pictures,
         shown=settled.objective.shown if progress else None,
-    ).train()
+    )
+    (trained,) = _train(drive, pictures=pictures)
     assert isinstance(trained, Trained)  # one game raises when it diverges
     return trained
 
@@ -331,7 +329,7 @@ def train_many(
     source = source_of(data)
     plan = plan_of(
         source,
-        every[0],
+        every[0].minibatches,
         epochs=epochs,
         batch_size=batch_size,
         evaluate_every=evaluate_every,
@@ -361,7 +359,7 @@ def train_many(
     identity = {} if folder is None else _identity(keys, every[0], players, source, batch_size)
     if folder is not None and vary is not None:
         identity |= {"list of settings": describe(vary), "algorithm": describe(algorithm)}
-    return _Run(
+    drive = Drive(
         keys,
         players,
         program,
@@ -373,131 +371,59 @@ def train_many(
         evaluate=evaluate and measure,
         callbacks=callbacks,
         resume=resume,
-        pictures=pictures,
         shown=every[0].objective.shown if progress else None,
-    ).train()
+    )
+    return _train(drive, pictures=pictures)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Run:
-    """All that a run or several are made of; `names` and files are the journal's."""
+def _train(drive: Drive, *, pictures: bool) -> list[Any]:
+    """Opens the journal, trains to the last epoch, and gathers what came of it.
 
-    keys: Key[Array, "*runs"]
-    players: Players
-    program: Program
-    source: Source
-    mesh: Mesh | None
-    plan: Plan
-    journal: Journal
-    identity: Mapping[str, str]
-    evaluate: EvaluatePlayers | None
-    callbacks: Sequence[Callback]
-    resume: bool | str
-    pictures: bool
-    shown: Mapping[str, str] | None
+    Of each run a `Trained` of the players' types, or None.
+    """
+    with _signals.noted(), drive.journal.locked():
+        trained = _gathered(drive, *drive.advance())
+        if is_main_process():
+            _leave(drive, trained, pictures=pictures)
+    return trained
 
-    def train(self) -> list[Any]:
-        """Opens the journal, trains to the last epoch, and gathers what came of it.
 
-        Of each run a `Trained` of the players' types, or None.
-        """
-        with _signals.noted(), self.journal.locked():
-            trained = self._gathered(*self._advance())
-            if is_main_process():
-                self._leave(trained)
-        return trained
-
-    def _gathered(self, state: State, rates: Sequence[float]) -> list[Trained | None]:
-        """What came of each run."""
-        journal = self.journal
-        rate = float(np.median(rates)) if rates else None
-        trained: list[Trained | None] = []
-        for run, record in enumerate(journal.records):
-            if not journal.running[run]:
-                trained.append(None)
-                continue
-            now, average = self.program.players(state, run)
-            trained.append(
-                Trained(
-                    model=model_of(now),
-                    players=now,
-                    averaged=None if average is None else model_of(average),
-                    metrics=record.metrics,
-                    updates=int(state.iteration) * self.plan.k,
-                    updates_per_second=rate,
-                    changes=journal.changes,
-                )
+def _gathered(drive: Drive, state: State, rates: Sequence[float]) -> list[Trained | None]:
+    """What came of each run."""
+    journal = drive.journal
+    rate = float(np.median(rates)) if rates else None
+    trained: list[Trained | None] = []
+    for run, record in enumerate(journal.records):
+        if not journal.running[run]:
+            trained.append(None)
+            continue
+        now, average = drive.program.evaluated(state, run)
+        trained.append(
+            Trained(
+                model=model_of(now),
+                players=now,
+                averaged=None if average is None else model_of(average),
+                metrics=record.metrics,
+                updates=int(state.iteration) * drive.plan.k,
+                updates_per_second=rate,
+                changes=journal.changes,
             )
-        return trained
-
-    def _leave(self, trained: Sequence[Trained | None]) -> None:
-        """Writes each run's model, and pictures of it."""
-        keys = self.keys if self.keys.ndim else self.keys[None]
-        for one, record, key in zip(trained, self.journal.records, keys, strict=True):
-            if one is None or record.folder is None:
-                continue
-            model = one.model if one.averaged is None else one.averaged
-            save_last(record.folder, model)
-            if self.pictures:
-                title = f"{record.folder.name}, {len(one.metrics)} epochs"
-                key = jax.random.fold_in(key, SAMPLES_KEY)
-                draw(record.folder, key, model, one.metrics, self.source, title)
-
-    def _advance(self) -> tuple[State, list[float]]:
-        """Trains from where the journal left off to the last epoch."""
-        plan, mesh, games = self.plan, self.mesh, len(self.journal.names)
-        many = self.keys.ndim
-        split = jax.vmap(jax.random.split) if many else jax.random.split
-        step_keys, order_keys = jnp.moveaxis(split(self.keys), -1, 0)
-        state, first = self.journal.open(
-            self.program.init(self.players),
-            self.identity,
-            environment(1 if mesh is None else mesh.size),
-            plan.epochs,
-            resume=self.resume,
         )
-        step_keys = self.program.place_keys(step_keys)
-        if mesh is not None:
-            order_keys = device.place(order_keys, device.replicated(mesh))
-        rows = Rows(order_keys, plan.n, plan.iterations, plan.k, plan.batch_size)
-        placed = self.source.place(mesh)
-        minibatch_axis = 0 if many else (1 if plan.k == 1 else 2)
+    return trained
 
-        def feed(start: int, end: int) -> Callable[[State], Any]:
-            chunk = self.source.chunk(rows(start, end), mesh, minibatch_axis)
-            return lambda state: self.program.advance(step_keys, state, placed, chunk)
 
-        most = self.source.iterations_per_chunk(plan.batch_size * plan.k * games)
-        ranges = chunks(
-            first,
-            plan.stops(first),
-            min(most or ITERATIONS_PER_CALL, ITERATIONS_PER_CALL),
-        )
-        per_iteration = plan.k * games
-        bar = Progress(
-            plan.epochs * plan.iterations * per_iteration,
-            first * per_iteration,
-            self.shown or {},
-            games=games,
-            epochs=plan.epochs,
-            rows=plan.n,
-            left_out=plan.n - plan.iterations * plan.k * plan.batch_size,
-            enabled=self.shown is not None,
-        )
-        try:
-            return loop(
-                self.program,
-                state,
-                feed,
-                self.journal,
-                bar,
-                plan,
-                ranges,
-                evaluate=self.evaluate,
-                callbacks=self.callbacks,
-            )
-        finally:
-            bar.close()
+def _leave(drive: Drive, trained: Sequence[Trained | None], *, pictures: bool) -> None:
+    """Writes each run's model, and pictures of it."""
+    keys = drive.keys if drive.keys.ndim else drive.keys[None]
+    for one, record, key in zip(trained, drive.journal.records, keys, strict=True):
+        if one is None or record.folder is None:
+            continue
+        model = one.model if one.averaged is None else one.averaged
+        save_last(record.folder, model)
+        if pictures:
+            title = f"{record.folder.name}, {len(one.metrics)} epochs"
+            key = jax.random.fold_in(key, SAMPLES_KEY)
+            draw(record.folder, key, model, one.metrics, drive.source, title)
 
 
 def _path(folder: str | os.PathLike[str] | None) -> Path | None:

@@ -30,7 +30,8 @@ class Progress:
     Args:
         total: the updates of all epochs and games.
         done: those made before.
-        shown: what to show of the discriminator: labels, and names among what its steps saw.
+        shown: what to show of the discriminator, or of the one model that there is: labels, and
+            names among what its steps saw.
         games: how many games they are of.
         epochs: how many epochs there are.
         rows: how many rows the data have.
@@ -70,7 +71,7 @@ class Progress:
         """Moves the bar on, and shows means over the games that are running."""
         if self._bar.disable:
             return
-        values = seen.get("discriminator", {})
+        values = seen.get("discriminator", seen.get("model", {}))
         self._game = [
             f"{label}={values[name][running].mean():.2f}"
             for label, name in self._shown.items()

@@ -18,7 +18,7 @@ from advnets.bench.pages.layers import Layer, NotExported, Precision
 from advnets.bench.pages.players import Found
 from advnets.bench.settings import Settings
 from advnets.bench.watching import pictured
-from advnets.players import _thaw, inputs_taken
+from advnets.players import inputs_taken, thaw
 from advnets.priors import Normal, Prior, Spherical, Uniform
 
 # A page is at most so large, in characters, unless it is asked for.
@@ -67,7 +67,7 @@ def explorer(folder: Path, found: Found, settings: Settings, *, budget: int) -> 
     """
     model = found.model
     _check(model)
-    generator, discriminator = _thaw(model.generator), _thaw(found.discriminator)
+    generator, discriminator = thaw(model.generator), thaw(found.discriminator)
     latents = _draws(model.prior)
     of_g = layers.export(generator, (model.prior.size,), noise=True)
     shape = jax.eval_shape(generator, latents[0]).shape

@@ -13,7 +13,7 @@ from jaxtyping import Float, PyTree
 from advnets.convolutions import Deconvolution, MaxoutConv2d
 from advnets.layers import Dropout, GaussianNoise, GradientFloor, Maxout
 from advnets.networks import Reshape
-from advnets.players import _thaw
+from advnets.players import thaw
 
 Kind = Literal["dense", "maxout", "maxout_convolution", "deconvolution", "activation"]
 Precision = Literal["float32", "float16", "int8"]
@@ -77,7 +77,7 @@ def export(player: Callable[..., Any], in_shape: Shape, *, noise: bool = False) 
     """
     found: list[Layer] = []
     shape = in_shape
-    for module in _flat(_thaw(player)):
+    for module in _flat(thaw(player)):
         layer, shape = _exported(module, shape, noise)
         if layer is not None:
             found.append(layer)

@@ -1,0 +1,109 @@
+"""How fast Markov chains mix: integrated autocorrelation times of their samples."""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Float
+
+# The sum of autocorrelations ends at the first lag that is this many times the sum so far.
+WINDOW = 5
+# A time is trusted where chains have at least as many samples as this many of it.
+TRUSTED = 50
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixing:
+    """How fast chains mix, in their samples.
+
+    Attributes:
+        time: the integrated autocorrelation time, in samples: the median over components. A lower
+            bound where it is not trusted.
+        times: of each component.
+        effective_samples: the number of independent samples that would have as precise a mean: all
+            samples of all chains, divided by the time.
+        trusted: whether all chains together have at least 50 times as many samples as `time`, and
+            the window of each component ends within a chain.
+    """
+
+    time: float
+    times: tuple[float, ...]
+    effective_samples: float
+    trusted: bool
+
+
+def autocorrelation_time(series: Float[np.ndarray, "chains samples"]) -> tuple[float, bool]:
+    """The integrated autocorrelation time of a stationary series, from several chains of it.
+
+    τ = 1 + 2 Σ ρ_t, the sum ending at the first lag that is at least 5τ (Sokal's window).
+    Autocovariances are about the mean of all chains, so chains that stay apart count as slow.
+
+    Args:
+        series: a number at each sample of each chain, at least 2 of each.
+
+    Returns:
+        τ, in samples, at least that of independent samples up to noise; infinite for a series that
+        is constant. And whether the window ends within the chains.
+
+    Raises:
+        ValueError: for chains of fewer than 2 samples.
+
+    Example:
+        >>> import numpy as np
+        >>> from advnets.mixing import autocorrelation_time
+        >>> independent = np.random.default_rng(0).standard_normal((10, 1000))
+        >>> round(autocorrelation_time(independent)[0], 1)
+        1.0
+
+    References:
+        A. Sokal, "Monte Carlo methods in statistical mechanics" (1997), section 3.
+    """
+    n = series.shape[1]
+    if n < 2:
+        raise ValueError(f"an autocorrelation time needs chains of at least 2 samples; got {n}")
+    centred = np.asarray(series, np.float64) - np.mean(series, dtype=np.float64)
+    if not centred.any():
+        return float("inf"), False
+    size = 1 << (2 * n - 1).bit_length()
+    spectrum = np.fft.rfft(centred, size, axis=1)
+    covariances = np.fft.irfft(np.abs(spectrum) ** 2, size, axis=1)[:, :n].sum(0)
+    # Of each lag the mean over as many products as it has: chains are short beside their number.
+    correlations = covariances / np.arange(n, 0, -1) / (covariances[0] / n)
+    times = 2 * np.cumsum(correlations) - 1
+    ends = np.flatnonzero(np.arange(n) >= WINDOW * times)
+    if ends.size:
+        return float(times[ends[0]]), True
+    return float(times.max()), False
+
+
+def mixing(samples: Float[np.ndarray, "chains samples *shape"], *, components: int = 10) -> Mixing:
+    """How fast chains mix, by the first principal components of all their samples.
+
+    Args:
+        samples: of each chain in their order, at least 2.
+        components: how many principal components; fewer where samples have fewer numbers.
+
+    Returns:
+        The median time, and what follows from it. A chain's own steps are `thin` times as many.
+
+    Raises:
+        ValueError: for chains of fewer than 2 samples, or samples that are not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> from advnets.mixing import mixing
+        >>> found = mixing(np.random.default_rng(0).standard_normal((4, 500, 3)))
+        >>> found.trusted, round(found.time, 1)
+        (True, 1.0)
+    """
+    chains, n = samples.shape[:2]
+    flat = np.asarray(samples, np.float64).reshape(chains * n, -1)
+    if not np.isfinite(flat).all():
+        raise ValueError("samples must be finite; some are not")
+    centred = flat - flat.mean(0)
+    _, vectors = np.linalg.eigh(centred.T @ centred)
+    projected = centred @ vectors[:, ::-1][:, :components]
+    found = [autocorrelation_time(one.reshape(chains, n)) for one in projected.T]
+    times = tuple(time for time, _ in found)
+    time = float(np.median(times))
+    trusted = all(ended for _, ended in found) and chains * n >= TRUSTED * time
+    return Mixing(time, times, chains * n / time, trusted)

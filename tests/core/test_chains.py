@@ -1,0 +1,237 @@
+"""Markov chains: their protocol, their samples in order, continuing, and how fast they mix."""
+
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from advnets import _signals, chains, mixing
+from advnets.chains import Chain, Protocol
+
+IMAGES = np.linspace(0, 1, 24).reshape(12, 2).astype(np.float32)
+
+
+class Counting(Chain):
+    """Counts its steps, beside where it started."""
+
+    def start(self, key, images):
+        return images, jnp.zeros((len(images), 1))
+
+    def step(self, key, state):
+        return state[0], state[1] + 1
+
+    def means(self, state):
+        return jnp.concatenate([state[0], state[1]], axis=1)
+
+
+COUNTING = Counting()
+
+
+class Autoregressive(Chain):
+    """x <- r x + sqrt(1 - r^2) noise: its autocorrelation at lag t is r^t."""
+
+    r: float
+
+    def start(self, key, images):
+        return jax.random.normal(key, images.shape)
+
+    def step(self, key, state):
+        noise = jax.random.normal(key, state.shape)
+        return self.r * state + (1 - self.r**2) ** 0.5 * noise
+
+    def means(self, state):
+        return state
+
+
+def drawn(n=10, chain=COUNTING, key=0, notes=None, **protocol):
+    protocol = Protocol(**{"num_chains": 2, **protocol})
+    return chains.run(jax.random.key(key), chain, IMAGES, n, protocol, notes=notes)
+
+
+def test_samples_are_at_the_steps_that_the_protocol_says():
+    found = drawn(8, burn_in=450, thin=7)
+    assert found.shape == (2, 4, 3)
+    np.testing.assert_array_equal(found[:, :, 2], [[451, 458, 465, 472]] * 2)
+    assert Protocol(2, 450, 7).steps(8) == 472
+    starts = {tuple(row) for row in IMAGES}
+    assert {tuple(row) for row in found[:, 0, :2]} < starts  # two of them, each once
+    assert len({tuple(row) for row in found[:, 0, :2]}) == 2
+
+
+def test_steps_of_long_chains_are_gathered_in_parts(monkeypatch):
+    monkeypatch.setattr(chains, "SAMPLES_PER_CALL", 3)
+    monkeypatch.setattr(chains, "STEPS_PER_CALL", 2)
+    np.testing.assert_array_equal(drawn(16, burn_in=5)[0, :, 2], np.arange(6, 14))
+
+
+def test_a_walk_in_parts_is_the_walk():
+    key, chain = jax.random.key(1), Autoregressive(0.9)
+    state = chain.start(key, jnp.asarray(IMAGES))
+    _, whole = chains.walk(key, chain, state, samples=6, thin=2)
+    state, first = chains.walk(key, chain, state, samples=2, thin=2)
+    _, rest = chains.walk(key, chain, state, first=4, samples=4, thin=2)
+    np.testing.assert_array_equal(np.concatenate([first, rest]), whole)
+
+
+@pytest.mark.parametrize("stops", [1, 2, 4])
+def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path, monkeypatch, stops):
+    options = {"chain": Autoregressive(0.5), "burn_in": 3, "thin": 2}
+    whole = drawn(20, **options)
+    monkeypatch.setattr(chains, "SAMPLES_PER_CALL", 3)
+    walk, steps = chains._walk, []
+
+    def stopped(*inputs, **options):
+        steps.append(int(options["first"]))
+        if len(steps) == stops:
+            monkeypatch.setattr(_signals, "_received", signal.SIGTERM)
+        return walk(*inputs, **options)
+
+    monkeypatch.setattr(chains, "_walk", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        drawn(20, notes=tmp_path, **options)
+    monkeypatch.setattr(_signals, "_received", None)
+    before = len(steps)
+    np.testing.assert_array_equal(drawn(20, notes=tmp_path, **options), whole)
+    assert steps[before] > steps[before - 1]  # from where it was, not from the start
+    assert not (tmp_path / chains.NOTE).exists()
+
+
+@pytest.mark.parametrize("damage", ["flip", "other key", "other protocol", "other chain", "junk"])
+def test_a_note_that_is_damaged_or_of_another_run_is_not_used(tmp_path, damage):
+    chain, protocol, key = Autoregressive(0.5), Protocol(2), jax.random.key(0)
+    state = (jnp.full((2, 2), 5.0),)
+    note = chains._Note(
+        tmp_path / chains.NOTE,
+        chains._identity(
+            jax.random.key(1) if damage == "other key" else key,
+            Autoregressive(0.4) if damage == "other chain" else chain,
+            jnp.zeros((2, 2)),
+            Protocol(2, 1) if damage == "other protocol" else protocol,
+        ),
+    )
+    note.write(state, 7, np.ones((4, 2, 2), np.float32))
+    content = note.path.read_bytes()
+    if damage == "flip":
+        note.path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    if damage == "junk":
+        note.path.write_bytes(b"{}")
+    same = chains._Note(note.path, chains._identity(key, chain, jnp.zeros((2, 2)), protocol))
+    found = np.zeros((10, 2, 2), np.float32)
+    assert same.read(state, found)[1:] == (0, 0)
+    assert not found.any()
+
+
+def test_pixels_are_drawn_by_their_means():
+    class Still(Counting):
+        def means(self, state):
+            return jnp.full((len(state[0]), 50), 0.3)
+
+    found = drawn(400, chain=Still(), pixels="bernoulli")
+    assert set(np.unique(found)) == {0, 1}
+    n = found.size
+    assert abs(found.mean() - 0.3) < 4 * (0.3 * 0.7 / n) ** 0.5
+    assert len(np.unique(found.reshape(400, -1), axis=0)) == 400  # each sample anew
+
+
+def test_more_chains_than_images_start_from_some_twice():
+    assert drawn(30, num_chains=30).shape == (30, 1, 3)
+
+
+def test_samples_that_are_not_finite_are_refused():
+    with pytest.raises(ValueError, match="not finite; the chain diverged"):
+        drawn(chain=Autoregressive(float("nan")))
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ({"num_chains": 0}, "the number of chains must be at least 1 and below"),
+        ({"burn_in": -1}, "the burn-in must be at least 0"),
+        ({"thin": 0}, "thin must be at least 1"),
+        ({"pixels": "median"}, "pixels must be one of mean, bernoulli; got 'median'"),
+    ],
+)
+def test_a_protocol_out_of_range_is_refused(bad, said):
+    with pytest.raises(ValueError, match=said):
+        Protocol(**bad)
+
+
+def test_no_images_and_no_samples_are_refused():
+    with pytest.raises(ValueError, match="got none"):
+        chains.run(jax.random.key(0), Counting(), IMAGES[:0], 5)
+    with pytest.raises(ValueError, match="at least 1; got 0"):
+        chains.run(jax.random.key(0), Counting(), IMAGES, 0)
+
+
+def test_a_protocol_says_itself():
+    assert str(Protocol(1)) == "1 chain, burn-in 0, consecutive, mean pixels"
+    assert (
+        str(Protocol(10_000, 200, 2)) == "10,000 chains, burn-in 200, every 2nd step, mean pixels"
+    )
+    assert "every 11th step" in str(Protocol(thin=11))
+
+
+@pytest.mark.parametrize("r", [0.0, 0.5, 0.9])
+def test_autocorrelation_times_are_those_of_an_autoregression(r):
+    generator, n = np.random.default_rng(0), 4000
+    series = np.zeros((20, n))
+    noise = generator.standard_normal((20, n))
+    series[:, 0] = noise[:, 0]
+    for t in range(1, n):
+        series[:, t] = r * series[:, t - 1] + (1 - r**2) ** 0.5 * noise[:, t]
+    expected = (1 + r) / (1 - r)
+    found, ended = mixing.autocorrelation_time(series)
+    assert ended
+    # The window's bias is below 1 %; the variance is Sokal's, 2 (2 M + 1) / N of tau squared.
+    error = expected * (2 * (2 * 5 * expected + 1) / series.size) ** 0.5
+    assert abs(found - expected) < 4 * error + 0.01 * expected
+
+
+def test_correlations_are_those_of_a_direct_sum():
+    series = np.random.default_rng(1).standard_normal((3, 6))
+    centred = series - series.mean()
+    rho = [np.mean(centred[:, : 6 - t] * centred[:, t:]) for t in range(6)]
+    times = [1 + 2 * sum(rho[1 : t + 1]) / rho[0] for t in range(6)]
+    first = next(t for t in range(6) if t >= 5 * times[t])
+    assert mixing.autocorrelation_time(series)[0] == pytest.approx(times[first])
+
+
+def test_chains_that_stay_apart_are_slow():
+    apart = np.random.default_rng(0).normal([[-5], [5]], 1, (2, 500))
+    time, ended = mixing.autocorrelation_time(apart)
+    assert time > 100
+    assert not ended
+    assert not mixing.mixing(apart[..., None]).trusted
+
+
+def test_a_chain_that_never_moves_has_no_time():
+    assert mixing.autocorrelation_time(np.ones((2, 5))) == (float("inf"), False)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 100), st.floats(0.1, 10), st.floats(-5, 5))
+def test_times_do_not_depend_on_scale_or_shift(seed, scale, shift):
+    samples = np.random.default_rng(seed).standard_normal((3, 60, 2)).cumsum(1)
+    moved = mixing.mixing(scale * samples + shift)
+    np.testing.assert_allclose(moved.times, mixing.mixing(samples).times, rtol=1e-6)
+
+
+def test_the_first_components_are_those_of_most_variance():
+    generator = np.random.default_rng(0)
+    slow = np.repeat(generator.standard_normal((4, 100)), 10, axis=1) * 10  # each value ten times
+    fast = generator.standard_normal((4, 1000, 3))
+    found = mixing.mixing(np.concatenate([slow[..., None], fast], axis=2), components=1)
+    assert len(found.times) == 1
+    assert 8 < found.time < 12
+    assert found.effective_samples == pytest.approx(4000 / found.time)
+
+
+def test_too_short_chains_and_nan_are_refused():
+    with pytest.raises(ValueError, match="at least 2 samples; got 1"):
+        mixing.mixing(np.zeros((3, 1, 2)))
+    with pytest.raises(ValueError, match="must be finite"):
+        mixing.mixing(np.full((3, 2, 2), np.nan))
