@@ -1,13 +1,14 @@
 """Deep belief networks against sums over all states."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
 from helpers import machines
-from jax import lax
 
+from advnets import chains
 from advnets.baselines import dbn, rbm
 from advnets.baselines.rbm import RBM
 from advnets.players import Frozen
@@ -61,30 +62,26 @@ def test_the_bound_is_tight_where_the_upper_machine_is_the_lower_one_upside_down
 
 def test_the_chain_starts_upwards_and_reaches_the_upper_machines_distribution(key):
     chain = dbn.TopGibbs(NET, (5, 1))
-
-    @jax.jit
-    def scan(state, keys):
-        return lax.scan(lambda state, key: (chain.step(key, state), None), state, keys)[0]
-
+    walk = eqx.filter_jit(chains.walk)
     begun = chain.start(key, jnp.ones((CHAINS, 5, 1)))
     up = np.asarray(NET.first.hidden_means(jnp.ones((1, 5))), np.float64)[0]
     frequencies = np.exp(machines.log_bernoulli(FIRST, scipy.special.logit(up)))
     machines.assert_frequencies(machines.numbers(begun.first), frequencies)
     given = JOINT / JOINT.sum(axis=1, keepdims=True)  # of the second layer, given the first
     machines.assert_frequencies(machines.numbers(begun.second), frequencies @ given)
-    keys = jax.random.split(key, 30)
-    end = scan(begun, keys)
+    none, some, all_of_them = map(jnp.asarray, (0, 15, 30))
+    end, pixels = walk(key, chain, begun, first=none, samples=1, thin=all_of_them)
     pairs = machines.numbers(end.first) * 8 + machines.numbers(end.second)
     machines.assert_frequencies(pairs, JOINT.ravel())
-    halves = scan(scan(begun, keys[:15]), keys[15:])
-    np.testing.assert_array_equal(halves.first, end.first)
-    np.testing.assert_array_equal(halves.second, end.second)
     # Pixels are means, of the first layer as it was drawn.
-    pixels = chain.means(end)
-    assert pixels.shape == (CHAINS, 5, 1)
-    np.testing.assert_allclose(
-        pixels.reshape(CHAINS, 5), NET.first.visible_means(end.first), rtol=1e-5
-    )
+    assert pixels.shape == (1, CHAINS, 5, 1)
+    means = NET.first.visible_means(end.first)
+    np.testing.assert_allclose(pixels.reshape(CHAINS, 5), means, rtol=1e-5)
+    # What is split in two is the whole, bit for bit.
+    half, _ = walk(key, chain, begun, first=none, samples=1, thin=some)
+    again, same = walk(key, chain, half, first=some, samples=1, thin=some)
+    for ours, expected in ((again.first, end.first), (again.second, end.second), (same, pixels)):
+        np.testing.assert_array_equal(ours, expected)
 
 
 def test_the_upper_machine_learns_from_fresh_samples_of_the_lower_one(key, monkeypatch):

@@ -3,14 +3,15 @@
 import functools
 import types
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
 from helpers import machines
-from jax import lax
 
+from advnets import chains
 from advnets.baselines import rbm
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -70,7 +71,7 @@ def test_the_gradient_of_long_chains_is_the_exact_one(key):
     images = jnp.float32(VISIBLE[[3, 17, 60]])
     cost = rbm.PCD(steps=25, decay=0.1)
     coins = rbm.fair_coins(key, CHAINS, 4)
-    gradient, (chains, seen) = jax.jit(jax.grad(lambda *given: pulled(cost, *given), has_aux=True))(
+    gradient, (memory, seen) = jax.jit(jax.grad(lambda *given: pulled(cost, *given), has_aux=True))(
         MACHINE, key, coins, images
     )
     at_states, of_v = gradients(VISIBLE), JOINT.sum(axis=1)
@@ -78,34 +79,27 @@ def test_the_gradient_of_long_chains_is_the_exact_one(key):
     expected[:24] += 0.1 * np.ravel(MACHINE.weights)  # the decay is of the weights only
     deviation = np.sqrt(of_v @ at_states**2 - (of_v @ at_states) ** 2)
     assert abs((flat(gradient) - expected) / (deviation / np.sqrt(CHAINS))).max() < 4
-    machines.assert_frequencies(machines.numbers(chains), JOINT.sum(axis=0))
+    machines.assert_frequencies(machines.numbers(memory), JOINT.sum(axis=0))
     np.testing.assert_allclose(
         seen["free_energy_data"], MACHINE.free_energy(images).mean(), rtol=1e-5
     )
 
 
-def pulled(cost, machine, key, chains, images):
-    value, *rest = cost(key, machine, chains, images)
+def pulled(cost, machine, key, memory, images):
+    value, *rest = cost(key, machine, memory, images)
     return value, tuple(rest)
 
 
-def test_gibbs_sampling_reaches_the_joint_distribution_and_goes_on_from_its_state(key):
+def test_gibbs_sampling_reaches_the_joint_distribution(key):
     chain = rbm.Gibbs(MACHINE, (3, 2))
-
-    @jax.jit
-    def scan(state, keys):
-        return lax.scan(lambda state, key: (chain.step(key, state), None), state, keys)[0]
-
+    walk = eqx.filter_jit(chains.walk)
     begun = chain.start(key, jnp.ones((CHAINS, 3, 2)))
     up = MACHINE.hidden_means(jnp.ones((1, 6)))[0]
     assert abs(begun.mean(axis=0) - up).max() < 4 * 0.5 / np.sqrt(CHAINS)
-    keys = jax.random.split(key, 30)
-    end = scan(begun, keys)
+    end, samples = walk(key, chain, begun, samples=2, thin=15)
     machines.assert_frequencies(machines.numbers(end), JOINT.sum(axis=0))
-    np.testing.assert_array_equal(scan(scan(begun, keys[:15]), keys[15:]), end)
-    pixels = chain.means(end)
-    assert pixels.shape == (CHAINS, 3, 2)
-    np.testing.assert_allclose(pixels.reshape(CHAINS, 6), MACHINE.visible_means(end), rtol=1e-5)
+    np.testing.assert_allclose(samples[1].reshape(CHAINS, 6), MACHINE.visible_means(end), rtol=1e-5)
+    assert samples.shape == (2, CHAINS, 3, 2)
     down = MACHINE.sample_visible(key, end)
     machines.assert_frequencies(machines.numbers(down), JOINT.sum(axis=1))
 
@@ -135,17 +129,17 @@ def test_updates_are_those_of_scikit_learn(key, monkeypatch):
     pull = jax.grad(functools.partial(pulled, rbm.PCD(decay=0.0)), has_aux=True)
 
     @jax.jit
-    def learn(machine, chains, images):
+    def learn(machine, memory, images):
         for batch in images:
-            gradient, (chains, _) = pull(machine, key, chains, batch)
+            gradient, (memory, _) = pull(machine, key, memory, batch)
             machine = jax.tree.map(lambda x, g: x - 0.3 * g, machine, gradient)
-        return machine, chains
+        return machine, memory
 
-    ours, chains = learn(MACHINE, jnp.zeros((10, 4)), jnp.float32(images))
+    ours, memory = learn(MACHINE, jnp.zeros((10, 4)), jnp.float32(images))
     np.testing.assert_allclose(ours.weights.T, theirs.components_, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(ours.visible_bias, theirs.intercept_visible_, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(ours.hidden_bias, theirs.intercept_hidden_, rtol=1e-4, atol=1e-5)
-    np.testing.assert_array_equal(chains, theirs.h_samples_)
+    np.testing.assert_array_equal(memory, theirs.h_samples_)
 
 
 def test_draws_have_their_means_and_are_independent(key):

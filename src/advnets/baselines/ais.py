@@ -22,7 +22,7 @@ from jax import lax
 from jaxtyping import Array, Float, Key
 
 from advnets import _progress, _signals
-from advnets.baselines.rbm import RBM, binary
+from advnets.baselines.rbm import RBM, binary, softplus
 
 # Temperatures that one call of the compiled program goes through.
 BLOCK = 250
@@ -227,7 +227,7 @@ def _advance(
         of_step, (before, after) = given
         up, down = jax.random.split(of_step)
         inputs = model.hidden_inputs(visible)
-        of_hidden = jax.nn.softplus(after * inputs) - jax.nn.softplus(before * inputs)
+        of_hidden = softplus(after * inputs) - softplus(before * inputs)
         of_visible = (after - before) * (visible @ (model.visible_bias - base))
         hidden = binary(up, jax.nn.sigmoid(after * inputs))
         inputs = (1 - after) * base[None, :] + after * model.visible_inputs(hidden)

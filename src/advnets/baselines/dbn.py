@@ -12,7 +12,8 @@ from jax import lax
 from jaxtyping import Array, Float, Key, Real
 
 from advnets.baselines import rbm
-from advnets.baselines.rbm import PCD, RBM, binary, visible_of
+from advnets.baselines.rbm import PCD, RBM, binary, softplus, visible_of
+from advnets.chains import Chain
 from advnets.players import Frozen
 
 # Images by which the upper machine's first visible biases are found.
@@ -145,7 +146,7 @@ class Layers(eqx.Module):
     second: Float[Array, "chains second"]
 
 
-class TopGibbs(eqx.Module):
+class TopGibbs(Chain[Layers]):
     """Gibbs sampling of a network: in the upper machine, with pixels by the way down from there.
 
     The first hidden layer is drawn both ways, never passed on as means: with means it would be no
@@ -241,4 +242,4 @@ def _log_bernoulli(
     states: Float[Array, "batch units"], inputs: Float[Array, "batch units"]
 ) -> Float[Array, " batch"]:
     """The log-probability of binary states, by their log-odds."""
-    return jnp.sum(states * inputs - jax.nn.softplus(inputs), axis=1)
+    return jnp.sum(states * inputs - softplus(inputs), axis=1)

@@ -14,6 +14,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Key, PyTree, Real
 
+from advnets.chains import Chain
 from advnets.preprocessing import to_unit_interval
 
 # More hidden or visible units than that, on the smaller side, are too many to sum over.
@@ -57,7 +58,7 @@ class RBM(eqx.Module):
     def free_energy(self, visible: Float[Array, "batch visible"]) -> Float[Array, " batch"]:
         """F(v) in nats: the negative log of the sum of $e^{-E(v, h)}$ over all h."""
         inputs = self.hidden_inputs(visible)
-        return -visible @ self.visible_bias - jnp.sum(jax.nn.softplus(inputs), axis=1)
+        return -visible @ self.visible_bias - jnp.sum(softplus(inputs), axis=1)
 
     def hidden_means(self, visible: Float[Array, "batch visible"]) -> Float[Array, "batch hidden"]:
         """The probability of each hidden unit to be 1, given the visible ones."""
@@ -86,6 +87,34 @@ class RBM(eqx.Module):
     ) -> Float[Array, "batch visible"]:
         """Draws the visible units, given the hidden ones."""
         return binary(key, self.visible_means(hidden))
+
+
+@jax.custom_jvp
+def softplus(inputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """log(1 + e^x), the log of the sum over a unit's two states, with an absolute error of 1e-7.
+
+    `jax.nn.softplus` is right to the last digit of small values too, which is lost in a sum over
+    units; it costs a tenth of an update on a CPU.
+
+    Args:
+        inputs: the log-odds x of each unit.
+
+    Returns:
+        The logs, in nats.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from advnets.baselines import rbm
+        >>> rbm.softplus(jnp.array([-100.0, 100.0])).tolist()
+        [0.0, 100.0]
+    """
+    return jnp.maximum(inputs, 0) + jnp.log(1 + jnp.exp(-jnp.abs(inputs)))
+
+
+@softplus.defjvp
+def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    # A machine draws its hidden units by the same means, which are computed once.
+    return softplus(*primals), jax.nn.sigmoid(*primals) * tangents[0]
 
 
 def binary(key: Key[Array, ""], means: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -315,13 +344,11 @@ class PCD(eqx.Module):
             The cost in nats; the hidden states; and the mean free energies of data and chains.
         """
         still: RBM = lax.stop_gradient(model)
-        chain = Gibbs(still, (model.visible_bias.size,))
-        *before, last = jax.random.split(key, self.steps)
-        if before:
-            memory = lax.scan(lambda h, key: (chain.step(key, h), None), memory, jnp.stack(before))[
-                0
-            ]
-        down, up = jax.random.split(last)
+        keys = jax.random.split(key, self.steps)
+        if self.steps > 1:  # the visible units of all but the last step are forgotten
+            chain = Gibbs(still, (model.visible_bias.size,))
+            memory, _ = lax.scan(lambda h, key: (chain.step(key, h), None), memory, keys[:-1])
+        down, up = jax.random.split(keys[-1])
         fantasy = still.sample_visible(down, memory)
         memory = still.sample_hidden(up, fantasy)
         of_data = jnp.mean(model.free_energy(visible))
@@ -331,7 +358,7 @@ class PCD(eqx.Module):
         return of_data - of_chains + decay, memory, seen
 
 
-class Gibbs(eqx.Module):
+class Gibbs(Chain[Array]):
     """Gibbs sampling of a machine: a chain whose state is the hidden units.
 
     Attributes:
