@@ -32,7 +32,7 @@ OURS = "ours"
 def our_updates(images, hidden):
     """Makes as many updates as there are minibatches, and waits for them."""
     key, rule, cost = jax.random.key(0), optax.sgd(0.05), rbm.PCD()
-    machine = rbm.start(key, images, hidden=hidden)
+    machine = rbm.start(key, rbm.pixel_means(images), hidden=hidden)
     state = [(machine, rule.init(machine), rbm.fair_coins(key, BATCH, hidden))]
     batches = jnp.asarray(images.reshape(-1, BATCH, VISIBLE))
 
@@ -63,7 +63,7 @@ def our_updates(images, hidden):
 def our_samples(images, hidden, steps):
     """Makes some Gibbs steps of 100 chains."""
     key = jax.random.key(0)
-    chain = rbm.Gibbs(rbm.start(key, images, hidden=hidden), (VISIBLE,))
+    chain = rbm.Gibbs(rbm.start(key, rbm.pixel_means(images), hidden=hidden), (VISIBLE,))
     state = [chain.start(key, jnp.asarray(images[:BATCH] / np.float32(255)))]
     keys = jax.random.split(key, steps)
 

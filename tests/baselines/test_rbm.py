@@ -175,22 +175,22 @@ def test_each_presentation_draws_a_binary_image_afresh(key):
 def test_a_machine_starts_from_small_weights_and_the_pixels_means(key):
     images = np.zeros((98, 2, 50), np.uint8)
     images[:49, 0] = 255
-    machine = rbm.start(key, images, hidden=200)
+    machine = rbm.start(key, rbm.pixel_means(images), hidden=200)
     assert abs(np.std(machine.weights) - 0.01) < 1e-4
     np.testing.assert_allclose(machine.visible_bias[:50], 0, atol=1e-6)
     np.testing.assert_allclose(machine.visible_bias[50:], -np.log(99), rtol=1e-5)
     assert not machine.hidden_bias.any()
-    same = rbm.start(key, images / 255, hidden=200)
-    np.testing.assert_allclose(same.visible_bias, machine.visible_bias, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(rbm.pixel_means(images / 255), rbm.pixel_means(images))
 
 
 def test_bad_input_is_one_sentence(key):
     images = np.zeros((5, 4))
     for call, sentence in (
-        (lambda: rbm.start(key, images, hidden=0), "at least 1 hidden unit; got 0"),
-        (lambda: rbm.start(key, images - 0.5, hidden=3), r"from 0 to 1; got -0.5 to -0.5 \(scale"),
-        (lambda: rbm.start(key, images + np.nan, hidden=3), "from 0 to 1; got nan to nan"),
-        (lambda: rbm.start(key, images[:0], hidden=3), r"an array of shape \(0, 4\)"),
+        (lambda: rbm.start(key, np.full(4, 0.5), hidden=0), "at least 1 hidden unit; got 0"),
+        (lambda: rbm.start(key, np.zeros(4), hidden=3), "above 0 and below 1; got 0 to 0"),
+        (lambda: rbm.pixel_means(images - 0.5), r"from 0 to 1; got -0.5 to -0.5 \(scale"),
+        (lambda: rbm.pixel_means(images + np.nan), "from 0 to 1; got nan to nan"),
+        (lambda: rbm.pixel_means(images[:0]), r"an array of shape \(0, 4\)"),
         (lambda: rbm.fair_coins(key, 0, 3), "at least 1 chain; got 0"),
         (lambda: rbm.PCD(steps=0), "at least 1 Gibbs step; got 0"),
         (lambda: rbm.PCD(decay=-0.1), "at least 0 and finite; got -0.1"),

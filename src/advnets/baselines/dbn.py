@@ -16,7 +16,7 @@ from advnets.baselines.rbm import PCD, RBM, binary, softplus, visible_of
 from advnets.chains import Chain
 from advnets.players import Frozen
 
-# Images by which the upper machine's first visible biases are found.
+# The most images over which units of the first hidden layer are averaged.
 MEANS_OF = 10_000
 
 
@@ -33,7 +33,8 @@ class DBN(eqx.Module):
         >>> import jax.numpy as jnp
         >>> from advnets.baselines import dbn, rbm
         >>> key, images = jax.random.key(0), jnp.full((5, 4), 0.5)
-        >>> net = dbn.stack(key, rbm.start(key, images, hidden=3), images, hidden=2)
+        >>> machine = rbm.start(key, rbm.pixel_means(images), hidden=3)
+        >>> net = dbn.stack(key, machine, images, hidden=2)
         >>> net.upper.weights.shape
         (3, 2)
 
@@ -77,15 +78,45 @@ def stack(
         >>> import jax.numpy as jnp
         >>> from advnets.baselines import dbn, rbm
         >>> key, images = jax.random.key(0), jnp.full((5, 4), 0.5)
-        >>> net = dbn.stack(key, rbm.start(key, images, hidden=3), images, hidden=2)
+        >>> machine = rbm.start(key, rbm.pixel_means(images), hidden=3)
+        >>> net = dbn.stack(key, machine, images, hidden=2)
         >>> net.lower.tree.weights.shape
         (4, 3)
     """
     of_upper, of_means = jax.random.split(key)
-    rbm.pixel_means(images)  # refuses what are no probabilities
-    rows = jnp.asarray(images[:MEANS_OF])
-    means = jax.jit(lambda rows: lower.hidden_means(visible_of(of_means, rows)))(rows)
+    means = first_means(of_means, lower, images)
     return DBN(Frozen(lower), rbm.start(of_upper, means, hidden=hidden))
+
+
+def first_means(
+    key: Key[Array, ""], lower: RBM, images: Real[Array | np.ndarray, " rows *shape"]
+) -> Float[np.ndarray, " first"]:
+    """The mean of each unit of the first hidden layer over images, 10,000 of them at most.
+
+    Args:
+        key: a typed random key, by which binary images are drawn.
+        lower: the lower machine.
+        images: pixels in [0, 1], or uint8.
+
+    Returns:
+        The means, as [`advnets.baselines.rbm.pixel_means`][] gives them.
+
+    Raises:
+        ValueError: if there is no image, or a pixel is outside [0, 1].
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from advnets.baselines import dbn, rbm
+        >>> key, images = jax.random.key(0), jnp.full((5, 4), 0.5)
+        >>> machine = rbm.start(key, rbm.pixel_means(images), hidden=3)
+        >>> dbn.first_means(key, machine, images).shape
+        (3,)
+    """
+    rows = images[:MEANS_OF]
+    rbm.pixel_means(rows)  # refuses what are no probabilities
+    up = jax.jit(lambda lower, rows: lower.hidden_means(visible_of(key, rows)))
+    return rbm.pixel_means(up(lower, jnp.asarray(rows)))
 
 
 class UpperPCD(eqx.Module):
@@ -102,7 +133,8 @@ class UpperPCD(eqx.Module):
         >>> import jax.numpy as jnp
         >>> from advnets.baselines import dbn, rbm
         >>> key, images = jax.random.key(0), jnp.full((5, 4), 0.5)
-        >>> net = dbn.stack(key, rbm.start(key, images, hidden=3), images, hidden=2)
+        >>> machine = rbm.start(key, rbm.pixel_means(images), hidden=3)
+        >>> net = dbn.stack(key, machine, images, hidden=2)
         >>> chains = rbm.fair_coins(key, chains=100, units=2)
         >>> cost, chains, seen = dbn.UpperPCD()(key, net, chains, images)
         >>> chains.shape
@@ -161,7 +193,8 @@ class TopGibbs(Chain[Layers]):
         >>> import jax.numpy as jnp
         >>> from advnets.baselines import dbn, rbm
         >>> key, images = jax.random.key(0), jnp.full((5, 2, 2), 0.5)
-        >>> net = dbn.stack(key, rbm.start(key, images, hidden=3), images, hidden=2)
+        >>> machine = rbm.start(key, rbm.pixel_means(images), hidden=3)
+        >>> net = dbn.stack(key, machine, images, hidden=2)
         >>> chain = dbn.TopGibbs(net, (2, 2))
         >>> state = chain.step(key, chain.start(key, images))
         >>> chain.means(state).shape
@@ -217,7 +250,8 @@ def log_weights(
         >>> import jax.numpy as jnp
         >>> from advnets.baselines import dbn, rbm
         >>> key, images = jax.random.key(0), jnp.zeros((5, 4))
-        >>> net = dbn.stack(key, rbm.start(key, images, hidden=3), images, hidden=2)
+        >>> machine = rbm.start(key, rbm.pixel_means(images), hidden=3)
+        >>> net = dbn.stack(key, machine, images, hidden=2)
         >>> dbn.log_weights(key, net, images, draws=10).shape
         (10, 5)
 

@@ -34,8 +34,9 @@ class RBM(eqx.Module):
     Example:
         >>> import jax
         >>> import jax.numpy as jnp
+        >>> import numpy as np
         >>> from advnets.baselines import rbm
-        >>> machine = rbm.start(jax.random.key(0), jnp.full((5, 4), 0.5), hidden=3)
+        >>> machine = rbm.start(jax.random.key(0), np.full(4, 0.5), hidden=3)
         >>> machine.hidden_means(jnp.ones((2, 4))).shape
         (2, 3)
 
@@ -167,30 +168,28 @@ def visible_of(
     return binary(key, levels.reshape(len(levels), math.prod(levels.shape[1:])))
 
 
-def start(
-    key: Key[Array, ""], images: Real[Array | np.ndarray, " rows *shape"], *, hidden: int
-) -> RBM:
-    r"""A machine to begin with: small weights, and visible biases that give the pixels their means.
+def start(key: Key[Array, ""], means: Float[np.ndarray, " visible"], *, hidden: int) -> RBM:
+    r"""A machine to begin with: small weights, and visible biases that give the units their means.
 
     $$W_{ij} \sim N(0, 0.01^2), \qquad c_i = \log \frac{m_i}{1 - m_i}, \qquad b = 0$$
 
     Args:
         key: a typed random key.
-        images: those it is to learn: pixels in [0, 1], or uint8. A pixel's mean is taken with a
-            black and a white image added, so that one that never varies has a finite bias.
+        means: those of the visible units in what it is to learn, above 0 and below 1, see
+            [`advnets.baselines.rbm.pixel_means`][].
         hidden: the number of hidden units.
 
     Returns:
         The machine.
 
     Raises:
-        ValueError: if there is no hidden unit, or no image, or a pixel is outside [0, 1].
+        ValueError: if there is no hidden unit, or a mean is not above 0 and below 1.
 
     Example:
         >>> import jax
-        >>> import jax.numpy as jnp
+        >>> import numpy as np
         >>> from advnets.baselines import rbm
-        >>> rbm.start(jax.random.key(0), jnp.full((5, 2, 2), 0.5), hidden=3).visible_bias.tolist()
+        >>> rbm.start(jax.random.key(0), np.full(4, 0.5), hidden=3).visible_bias.tolist()
         [0.0, 0.0, 0.0, 0.0]
 
     References:
@@ -198,10 +197,34 @@ def start(
     """
     if hidden < 1:
         raise ValueError(f"a machine needs at least 1 hidden unit; got {hidden}")
-    means = pixel_means(images)
     weights = 0.01 * jax.random.normal(key, (means.size, hidden))
-    bias = jnp.asarray(np.log(means) - np.log1p(-means), weights.dtype)
-    return RBM(weights, bias, jnp.zeros(hidden, weights.dtype))
+    return RBM(weights, log_odds(means), jnp.zeros(hidden, weights.dtype))
+
+
+def log_odds(means: Float[np.ndarray, " units"]) -> Float[Array, " units"]:
+    """The biases of independent binary units of some means.
+
+    Args:
+        means: the means, above 0 and below 1.
+
+    Returns:
+        The biases.
+
+    Raises:
+        ValueError: if a mean is not above 0 and below 1.
+
+    Example:
+        >>> import numpy as np
+        >>> from advnets.baselines import rbm
+        >>> rbm.log_odds(np.full(2, 0.5)).tolist()
+        [0.0, 0.0]
+    """
+    if not ((means > 0) & (means < 1)).all():
+        raise ValueError(
+            f"means of binary units must be above 0 and below 1; got {means.min():g} to "
+            f"{means.max():g}"
+        )
+    return jnp.asarray(np.log(means) - np.log1p(-means), float)
 
 
 def pixel_means(images: Real[Array | np.ndarray, " rows *shape"]) -> Float[np.ndarray, " pixels"]:
@@ -284,7 +307,7 @@ class PCD(eqx.Module):
         >>> import jax.numpy as jnp
         >>> from advnets.baselines import rbm
         >>> key, images = jax.random.key(0), jnp.full((5, 4), 0.5)
-        >>> machine = rbm.start(key, images, hidden=3)
+        >>> machine = rbm.start(key, rbm.pixel_means(images), hidden=3)
         >>> chains = rbm.fair_coins(key, chains=100, units=3)
         >>> cost, chains, seen = rbm.PCD()(key, machine, chains, images)
         >>> chains.shape
@@ -370,7 +393,7 @@ class Gibbs(Chain[Array]):
         >>> import jax.numpy as jnp
         >>> from advnets.baselines import rbm
         >>> key, images = jax.random.key(0), jnp.full((5, 2, 2), 0.5)
-        >>> chain = rbm.Gibbs(rbm.start(key, images, hidden=3), (2, 2))
+        >>> chain = rbm.Gibbs(rbm.start(key, rbm.pixel_means(images), hidden=3), (2, 2))
         >>> state = chain.step(key, chain.start(key, images))
         >>> chain.means(state).shape
         (5, 2, 2)
