@@ -21,6 +21,7 @@ with _checking.of_modules("advnets"):
     from advnets import algorithms as algorithms
     from advnets import baselines as baselines
     from advnets import batches as batches
+    from advnets import chains as chains
     from advnets import conditions as conditions
     from advnets import convolutions as convolutions
     from advnets import data as data
@@ -29,6 +30,7 @@ with _checking.of_modules("advnets"):
     from advnets import game as game
     from advnets import layers as layers
     from advnets import memorisation as memorisation
+    from advnets import mixing as mixing
     from advnets import model as model
     from advnets import neighbours as neighbours
     from advnets import networks as networks

@@ -31,6 +31,7 @@ import numpy as np
 from jax.tree_util import DictKey, FlattenedIndexKey, GetAttrKey, SequenceKey
 
 from advnets import (
+    chains,
     conditions,
     convolutions,
     game,
@@ -47,7 +48,7 @@ Node: TypeAlias = Any
 # Where a node is in the model, as JAX's keys for a leaf's path.
 Place: TypeAlias = tuple[Any, ...]
 
-CLASSES = (conditions, convolutions, layers, model, networks, players, priors)
+CLASSES = (chains, conditions, convolutions, layers, model, networks, players, priors)
 FUNCTIONS = (game, layers, preprocessing)
 JAX_FUNCTIONS = (jax.nn, jnp, jax.lax)
 # Names in `jax.numpy` that read or write files, or change settings, begin with these. With

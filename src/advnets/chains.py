@@ -11,13 +11,13 @@ import hashlib
 import os
 import time
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar, get_args
+from typing import Any, Generic, Literal, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, UInt8
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
@@ -84,10 +84,6 @@ class Protocol:
         ):
             if not least <= value < 2**31:
                 raise ValueError(f"{name} must be at least {least} and below 2**31; got {value}")
-        if self.pixels not in get_args(Pixels):
-            raise ValueError(
-                f"pixels must be one of {', '.join(get_args(Pixels))}; got {self.pixels!r}"
-            )
 
     def __str__(self) -> str:
         chains = "1 chain" if self.num_chains == 1 else f"{self.num_chains:,} chains"
@@ -169,6 +165,7 @@ def walk(
 
 
 _walk = eqx.filter_jit(walk, donate="none")
+_start = eqx.filter_jit(lambda chain, key, images: chain.start(key, images))
 
 
 def run(
@@ -229,9 +226,9 @@ def run(
     replace = len(images) < protocol.num_chains
     rows = jax.random.choice(rows_key, len(images), (protocol.num_chains,), replace=replace)
     begun = jnp.asarray(np.asarray(images)[np.asarray(rows)], jnp.float32)
-    state = jax.jit(chain.start)(start_key, begun)
+    state = _start(chain, start_key, begun)
     each = protocol.samples_each(num_samples)
-    found = np.empty((each, *jax.eval_shape(chain.means, state).shape), np.float32)
+    found = np.empty((each, *eqx.filter_eval_shape(chain.means, state).shape), np.float32)
     note = None
     step, gathered = 0, 0
     if notes is not None:
@@ -274,6 +271,62 @@ def run(
     if note is not None:
         note.path.unlink(missing_ok=True)
     return found.swapaxes(0, 1)
+
+
+class Chained(eqx.Module):
+    """What samples are drawn from: a Markov chain, what it may start from, and its protocol.
+
+    Attributes:
+        chain: the chain.
+        starts: images to start from, uint8 in 0..255.
+        num_chains: as in [`advnets.chains.Protocol`][], like all that follow.
+        burn_in: likewise.
+        thin: likewise.
+        pixels: likewise.
+    """
+
+    chain: Chain[Any]
+    starts: UInt8[Array | np.ndarray, " n *shape"]
+    num_chains: int = eqx.field(static=True)
+    burn_in: int = eqx.field(static=True)
+    thin: int = eqx.field(static=True)
+    pixels: Pixels = eqx.field(static=True)
+
+    @property
+    def protocol(self) -> Protocol:
+        """How its chains are run."""
+        return Protocol(self.num_chains, self.burn_in, self.thin, self.pixels)
+
+    def sample(self, key: Key[Array, ""], n: int) -> Float[np.ndarray, " n *shape"]:
+        """Draws samples: the first of every chain, then the second of every chain, and so on.
+
+        Args:
+            key: a typed random key.
+            n: how many; of fewer than there are chains, each is of a chain of its own.
+
+        Returns:
+            The samples.
+        """
+        each = self.drawn(key, n, self.protocol, progress=False)
+        return np.concatenate(each.swapaxes(0, 1))[:n]
+
+    def drawn(
+        self, key: Key[Array, ""], n: int, protocol: Protocol, *, progress: bool | str
+    ) -> Float[np.ndarray, "chains samples *shape"]:
+        """Draws samples by any protocol, chain by chain.
+
+        Args:
+            key: a typed random key.
+            n: how many, of all chains together.
+            protocol: how the chains are run.
+            progress: show progress; a text says what is being drawn.
+
+        Returns:
+            The samples of each chain in order, see [`advnets.chains.run`][].
+        """
+        images = np.asarray(self.starts) / np.float32(255)
+        protocol = dataclasses.replace(protocol, num_chains=min(n, protocol.num_chains))
+        return run(key, self.chain, images, n, protocol, progress=progress)
 
 
 def _sampled(

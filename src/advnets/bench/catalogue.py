@@ -1,10 +1,12 @@
 """The benchmarks by name: the recipes as released, and what is known about each."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import msgspec
 
 from advnets.bench.benchmark import Benchmark
+from advnets.bench.evaluations import EVALUATIONS, Evaluation
 from advnets.bench.recipes import (
     DeconvolutionSpec,
     DiscriminatorSpec,
@@ -218,3 +220,16 @@ def system_of(config: Config) -> System:
             f"the run's settings are not those of {config.benchmark} ({error}); an earlier version "
             "made it, or its config.json is damaged"
         ) from None
+
+
+def evaluations_of(benchmark: str) -> Mapping[str, Evaluation]:
+    """What is measured of a benchmark's runs, by name.
+
+    Args:
+        benchmark: its name; where it is unknown, what is measured of all.
+
+    Returns:
+        The evaluations.
+    """
+    known = BENCHMARKS.get(benchmark)
+    return EVALUATIONS if known is None else {**EVALUATIONS, **known.system.evaluations}

@@ -33,6 +33,7 @@ class Subject:
         data: the data; test rows are for final numbers only.
         preprocess: takes the data's pixels to where the samples are.
         folder: where a picture may go.
+        progress: whether to show progress.
     """
 
     model: Sampler
@@ -41,6 +42,7 @@ class Subject:
     data: advnets.data.Dataset
     preprocess: Preprocess
     folder: Path
+    progress: bool = False
 
 
 class Evaluation(abc.ABC):

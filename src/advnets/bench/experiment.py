@@ -599,9 +599,16 @@ def finish(
         real = training_images or score_training_images(run)
     _signals.check()
     subject = Subject(
-        fitted.model, watch.key, lambda rows: _first(samples, rows), data, preprocess, folder
+        fitted.model,
+        watch.key,
+        lambda rows: _first(samples, rows),
+        data,
+        preprocess,
+        folder,
+        progress,
     )
-    found = {name: evaluation.measure(subject) for name, evaluation in EVALUATIONS.items()}
+    every = {**EVALUATIONS, **system.evaluations}
+    found = {name: evaluation.measure(subject) for name, evaluation in every.items()}
     result = Result(
         benchmark=run.name,
         seed=run.seed,

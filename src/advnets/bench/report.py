@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from advnets._progress import rate
-from advnets.bench.evaluations import EVALUATIONS
+from advnets.bench.catalogue import evaluations_of
 from advnets.bench.results import (
     Distribution,
     Published,
@@ -77,7 +77,8 @@ def _of_run(result: Result, note: list[str]) -> list[str]:
         lines += [scored("the paper", references.paper)]
     lines += [*note, result.caveat]
     found = {"memorisation": result.memorisation, **result.evaluations}
-    lines += [evaluation.line(found[name]) for name, evaluation in EVALUATIONS.items()]
+    every = evaluations_of(result.benchmark)
+    lines += [evaluation.line(found[name]) for name, evaluation in every.items()]
     lines += [f"data: {result.data}"]
     if result.updates_per_second is not None:
         lines += [rate(result.updates_per_second)]

@@ -255,9 +255,13 @@ def _of_parquet(paths: list[Path], described: tuple[str, ...]) -> Split:
                             yield name, content
                         row += 1
 
+    def values(column: str) -> list[Any]:
+        parts = [pyarrow.parquet.read_table(path, columns=[column]) for path in paths]
+        return [value for part in parts for value in part[column].to_pylist()]
+
     names = tuple(schema.names)
     images = described or _images_of(schema.metadata)
-    return Split(names, tuple(name for name in names if name in images), rows, count)
+    return Split(names, tuple(name for name in names if name in images), rows, count, values)
 
 
 def _images_of(metadata: Mapping[bytes, bytes] | None) -> tuple[str, ...]:

@@ -23,12 +23,14 @@ class Split:
         images: those that hold images.
         rows: the rows of a column, in order.
         count: how many there are, if that is known before they are read.
+        values: what a column of no images holds, in order, if it can be had.
     """
 
     columns: tuple[str, ...]
     images: tuple[str, ...]
     rows: Callable[[str], Iterator[Encoded]]
     count: int | None = None
+    values: Callable[[str], list[Any]] | None = None
 
 
 def content_of(value: Any, row: int) -> tuple[str, bytes | None, str | None]:

@@ -108,11 +108,15 @@ def _split(split: Any, builder: str, folders: list[Path]) -> Split:
                 content = _read(path)
             yield name, content
 
+    def values(column: str) -> list[Any]:
+        return [row[column] for row in split.select_columns([column])]
+
     return Split(
         names,
         tuple(name for name in names if isinstance(features.get(name), datasets.Image)),
         rows,
         len(split) if isinstance(split, datasets.Dataset) else None,
+        values,
     )
 
 

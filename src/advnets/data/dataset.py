@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 
 from advnets import _reprs
 
@@ -40,6 +40,8 @@ class Dataset:
         train: the images to train on, uint8 in 0..255.
         folds: five for `tfd`, one for every other data set.
         source: where they came from, for a result's record.
+        train_labels: the class of each training image, where the data have classes; no experiment
+            is trained on them.
         validation: the first fold's.
         test: the first fold's; for final numbers only.
     """
@@ -48,6 +50,7 @@ class Dataset:
     train: UInt8[np.ndarray, " train *shape"]
     folds: tuple[Fold, ...]
     source: str
+    train_labels: Int[np.ndarray, " train"] | None = None
 
     def __repr__(self) -> str:
         train, first = _reprs.arrays(self.train), self.folds[:1]

@@ -15,7 +15,8 @@ def load_digits() -> Dataset:
     with needed_for("the digits"):
         import sklearn.datasets
 
-    pixels = sklearn.datasets.load_digits().images
+    found = sklearn.datasets.load_digits()
+    pixels = found.images
     images = np.round(pixels * (255 / 16)).astype(np.uint8)
     # Neighbouring rows share a writer, and so do all parts. 7 has no factor in common with the
     # order of the classes.
@@ -25,4 +26,5 @@ def load_digits() -> Dataset:
         train=images[part < 5],
         folds=(Fold(validation=images[part == 5], test=images[part == 6]),),
         source="scikit-learn, load_digits()",
+        train_labels=found.target[part < 5],
     )

@@ -6,7 +6,7 @@ import os
 import warnings
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 
 from advnets.data._decoding import pictures
 from advnets.data._reading import Split, explained
@@ -35,6 +35,8 @@ class HubImages:
     sha256: str | None = None
 
 
+# The column of classes, in both.
+LABEL = "label"
 HUB = {
     # The pixels of train-images-idx3-ubyte (MD5 6bbc9ace898e44ae57da46a324031adb) and of
     # t10k-images-idx3-ubyte (MD5 2646ac647ad5339dbf082846283269ea).
@@ -81,6 +83,7 @@ def load_hub(name: str, data_dir: str | os.PathLike[str] | None = None) -> Datas
                 raise DataError(f"there is no split {split!r}")
         train, lossy_train = _images(splits["train"], "train", spec, spec.rows[0])
         test, lossy_test = _images(splits["test"], "test", spec, spec.rows[1])
+        labels = _labels(splits["train"], spec.train_rows)
     if lossy_train or lossy_test:
         source += ", lossy copy (not PNG)"
     elif spec.sha256 not in (None, _sha256(train, test)):
@@ -95,7 +98,16 @@ def load_hub(name: str, data_dir: str | os.PathLike[str] | None = None) -> Datas
         train=train[: spec.train_rows],
         folds=(Fold(validation=train[spec.train_rows :], test=test),),
         source=source,
+        train_labels=labels,
     )
+
+
+def _labels(split: Split, rows: int) -> Int[np.ndarray, " n"] | None:
+    """The classes of the first rows; None where there is no such column of integers."""
+    if split.values is None or LABEL not in split.columns:
+        return None
+    found = np.asarray(split.values(LABEL)[:rows])
+    return found if found.shape == (rows,) and found.dtype.kind == "i" else None
 
 
 def _sha256(*parts: np.ndarray) -> str:

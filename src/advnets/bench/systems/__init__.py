@@ -4,6 +4,8 @@ from advnets.bench.systems.adversarial import Adversarial as Adversarial
 from advnets.bench.systems.base import Fitted as Fitted
 from advnets.bench.systems.base import Run as Run
 from advnets.bench.systems.base import System as System
+from advnets.bench.systems.chained import CHAIN_EVALUATIONS as CHAIN_EVALUATIONS
+from advnets.bench.systems.chained import ChainSettings as ChainSettings
 from advnets.bench.systems.images import Centroids as Centroids
 from advnets.bench.systems.images import TrainingImages as TrainingImages
 from advnets.paper_figures import Sampler as Sampler

@@ -4,7 +4,7 @@ import abc
 import contextlib
 import dataclasses
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,6 +12,7 @@ import jax
 from jaxtyping import Array, Key
 
 import advnets
+from advnets.bench.evaluations import Evaluation
 from advnets.bench.results import FirstStage, Provenance
 from advnets.bench.settings import Settings
 from advnets.bench.watching import Watch
@@ -91,11 +92,13 @@ class System(abc.ABC):
         model_types: your own classes and functions in what it becomes, by which
             [`advnets.load_model`][] opens that again.
         changeable: the names of settings that may be changed when a run is resumed.
+        evaluations: what is measured of this kind of system beside what is of all, by name.
     """
 
     settings_type: ClassVar[type[Settings]] = Settings
     model_types: ClassVar[tuple[Callable[..., Any], ...]] = ()
     changeable: ClassVar[tuple[str, ...]] = ()
+    evaluations: ClassVar[Mapping[str, Evaluation]] = {}
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings

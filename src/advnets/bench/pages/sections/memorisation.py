@@ -3,7 +3,7 @@
 from typing import Any
 
 from advnets import _pages
-from advnets.bench.evaluations import EVALUATIONS
+from advnets.bench.catalogue import evaluations_of
 from advnets.bench.pages.reading import Seen
 from advnets.bench.pages.sections.base import Section
 
@@ -20,7 +20,7 @@ def _gather(seen: Seen) -> dict[str, Any] | None:
         return None
     found = {"memorisation": seen.result.memorisation, **seen.result.evaluations}
     lines = []
-    for name, evaluation in EVALUATIONS.items():
+    for name, evaluation in evaluations_of(seen.config.benchmark).items():
         if found.get(name) is not None:
             lines.append(evaluation.line(found[name]))
     picture = seen.picture("memorisation.png")

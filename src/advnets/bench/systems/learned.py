@@ -1,0 +1,130 @@
+"""What systems share that learn one model by a cost, layer by layer: a stage, in its folder."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import jax
+from jaxtyping import Array, Key
+
+import advnets
+from advnets import training
+from advnets.bench.folders import FIRST_STAGE
+from advnets.bench.settings import PREPROCESSING
+from advnets.bench.systems.base import Fitted, Run
+from advnets.bench.watching import Watch
+from advnets.paper_figures import Sampler
+from advnets.training.devices import is_main_process
+from advnets.training.identity import changeable
+from advnets.training.journal import holds_run
+
+
+def stage_keys(seed: int, stage: int) -> tuple[Key[Array, ""], Key[Array, ""]]:
+    """The keys of a stage's model before training, and of its training.
+
+    Args:
+        seed: the run's.
+        stage: 1, or 2 for the layer above.
+
+    Returns:
+        The keys. That of samples is [`advnets.bench.systems.System.sample_key`][].
+    """
+    build, train = jax.random.split(jax.random.fold_in(jax.random.key(seed), 2**16 + stage))
+    return build, train
+
+
+def fit_stage(
+    run: Run,
+    watch: Watch,
+    model: Any,
+    learner: training.Learner,
+    *,
+    stage: int = 1,
+    last: bool = True,
+    epochs: int,
+    batch_size: int,
+    sampler: Callable[[Any], Sampler] | None = None,
+    progress: bool,
+) -> training.Learned[Any]:
+    """Fits one stage of a run: the last one in the run's folder, one before it in `first-stage/`.
+
+    Args:
+        run: the run.
+        watch: the run's watch.
+        model: what is fitted; what is in `Frozen` in it stays as it is.
+        learner: how.
+        stage: its number, for its key.
+        last: whether it is the last, whose samples are scored.
+        epochs: how many.
+        batch_size: examples in a minibatch.
+        sampler: makes of the model what is scored; needed for the last stage.
+        progress: show progress.
+
+    Returns:
+        What it has become.
+    """
+    folder = run.folder if last else run.folder / FIRST_STAGE
+    resume: bool | Literal["changed"] = run.resume and holds_run(folder)
+    if resume and run.changes:
+        resume = "changed"
+
+    def evaluate(epoch: int, now: Any) -> Mapping[str, Any]:
+        assert sampler is not None
+        return watch(epoch, sampler(now))
+
+    learned = training.fit(
+        stage_keys(run.seed, stage)[1],
+        model,
+        training.Resident(run.data.train, PREPROCESSING[run.system.settings.preprocessing]),
+        learner=learner,
+        epochs=epochs,
+        batch_size=batch_size,
+        evaluate=evaluate if last else None,
+        evaluate_every=run.system.settings.evaluate_every,
+        callbacks=run.callbacks if last else (),
+        folder=folder,
+        resume=resume,
+        devices=run.devices,
+        progress=progress,
+    )
+    if not last and is_main_process():
+        title = f"{run.called}, first stage, seed {run.seed}"
+        advnets.figures.curves(folder / "curves.png", learned.metrics, title=title)
+    return learned
+
+
+def fitted(learned: training.Learned[Any], sampler: Callable[[Any], Sampler]) -> Fitted:
+    """What the last stage has become, as an experiment takes it.
+
+    Args:
+        learned: the stage.
+        sampler: makes of the model what is scored.
+
+    Returns:
+        It.
+    """
+    return Fitted(
+        sampler(learned.model),
+        learned.metrics,
+        learned.updates,
+        learned.updates_per_second,
+        tuple(change for change in learned.changes if not changeable(change.name)),
+    )
+
+
+def check_batch(run_settings: Any, data: advnets.data.Dataset) -> None:
+    """Refuses, by a ValueError, a batch size below 1 or beyond the training rows."""
+    size, rows = run_settings.batch_size, len(data.train)
+    if not 1 <= size <= rows:
+        raise ValueError(
+            f"the batch size must be at least 1 and at most the {rows} training rows of "
+            f"{run_settings.dataset}; got {size}"
+        )
+
+
+def check_pixels(settings: Any) -> None:
+    """Refuses, by a ValueError, pixels outside [0, 1], which Bernoulli units can't have."""
+    if settings.preprocessing != "unit":
+        raise ValueError(
+            f"Bernoulli pixels must be in [0, 1], and {settings.preprocessing} images are not; use "
+            "--preprocessing unit"
+        )
