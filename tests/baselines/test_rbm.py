@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import scipy.special
 from helpers import machines
+from jax import lax
 
 from advnets import chains
 from advnets.baselines import rbm
@@ -140,6 +141,26 @@ def test_updates_are_those_of_scikit_learn(key, monkeypatch):
     np.testing.assert_allclose(ours.visible_bias, theirs.intercept_visible_, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(ours.hidden_bias, theirs.intercept_hidden_, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(memory, theirs.h_samples_)
+
+
+def test_updates_raise_the_log_likelihood(key):
+    images = jnp.float32(VISIBLE[np.repeat([7, 56], 10)])  # the first three pixels, or the others
+    machine = rbm.start(key, rbm.pixel_means(images), hidden=2)
+    pull = jax.grad(functools.partial(pulled, rbm.PCD()), has_aux=True)
+
+    def update(state, key):
+        machine, memory = state
+        gradient, (memory, _) = pull(machine, key, memory, images)
+        return (jax.tree.map(lambda x, g: x - 0.2 * g, machine, gradient), memory), None
+
+    @jax.jit
+    def learn(machine, memory):
+        state, _ = lax.scan(update, (machine, memory), jax.random.split(key, 500))
+        return [-rbm.log_partition(x) - x.free_energy(images).mean() for x in (machine, state[0])]
+
+    before, after = learn(machine, rbm.fair_coins(key, 20, 2))
+    np.testing.assert_allclose(before, -6 * np.log(2), rtol=1e-3)
+    assert after > -1.5 * np.log(2)  # of -log 2, which two images can have at best
 
 
 def test_draws_have_their_means_and_are_independent(key):

@@ -1,7 +1,7 @@
 """The deep belief network of Table 1: two Boltzmann machines learned one after the other."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -75,67 +75,6 @@ class DBNSettings(ChainSettings):
             raise ValueError(f"the learning rate must be above 0; got {self.learning_rate}")
         if self.weight_decay < 0:
             raise ValueError(f"the weight decay must be at least 0; got {self.weight_decay}")
-
-
-class DeepBeliefNetwork(System):
-    """Two machines by persistent contrastive divergence, the upper one on samples of the lower."""
-
-    settings_type: ClassVar[type[ChainSettings]] = DBNSettings
-    model_types: ClassVar[tuple[Callable[..., Any], ...]] = (dbn.TopGibbs, dbn.DBN, rbm.RBM)
-
-    def __init__(self, settings: ChainSettings) -> None:
-        assert isinstance(settings, DBNSettings)
-        self.settings = self.recipe = settings
-
-    def check(self, data: advnets.data.Dataset, first_stage: FirstStage | None) -> None:
-        check_batch(self.recipe, data)
-        check_pixels(self.recipe)
-
-    def fit(self, run: Run, watch: Watch, *, progress: bool) -> Fitted:
-        recipe, images = self.recipe, run.data.train
-        cost = rbm.PCD(recipe.gibbs_steps, recipe.weight_decay)
-        below, above = recipe.hidden_sizes
-
-        start, coins = jax.random.split(stage_keys(run.seed, 1)[0])
-        lower = fit_stage(
-            run,
-            watch,
-            rbm.start(start, rbm.pixel_means(images), hidden=below),
-            self._learner(cost, recipe.lower_epochs, coins, below),
-            stage=1,
-            last=False,
-            epochs=recipe.lower_epochs,
-            batch_size=recipe.batch_size,
-            progress=progress,
-        ).model
-
-        def sampler(net: dbn.DBN) -> Sampler:
-            return chained(dbn.TopGibbs(net, images.shape[1:]), recipe, run.seed, images)
-
-        start, coins = jax.random.split(stage_keys(run.seed, 2)[0])
-        learned = fit_stage(
-            run,
-            watch,
-            dbn.stack(start, lower, images, hidden=above),
-            self._learner(dbn.UpperPCD(cost), recipe.epochs, coins, above),
-            stage=2,
-            epochs=recipe.epochs,
-            batch_size=recipe.batch_size,
-            sampler=sampler,
-            progress=progress,
-        )
-        return fitted(learned, sampler)
-
-    def _learner(
-        self, cost: rbm.PCD | dbn.UpperPCD, epochs: int, key: Key[Array, ""], units: int
-    ) -> training.Learner:
-        recipe = self.recipe
-
-        def updates(iterations: int) -> optax.GradientTransformation:
-            return optax.sgd(optax.linear_schedule(recipe.learning_rate, 0.0, epochs * iterations))
-
-        memory = rbm.fair_coins(key, recipe.persistent_chains, units)
-        return training.Learner(cost=cost, updates=updates, memory=memory)
 
 
 class Likelihood(Evaluation):
@@ -231,4 +170,65 @@ def _mean(values: Float[np.ndarray, " rows"]) -> Json:
     }
 
 
-DeepBeliefNetwork.evaluations = {**CHAIN_EVALUATIONS, "likelihood": Likelihood()}
+class DeepBeliefNetwork(System):
+    """Two machines by persistent contrastive divergence, the upper one on samples of the lower."""
+
+    settings_type: ClassVar[type[ChainSettings]] = DBNSettings
+    evaluations: ClassVar[Mapping[str, Evaluation]] = {
+        **CHAIN_EVALUATIONS,
+        "likelihood": Likelihood(),
+    }
+
+    def __init__(self, settings: ChainSettings) -> None:
+        assert isinstance(settings, DBNSettings)
+        self.settings = self.recipe = settings
+
+    def check(self, data: advnets.data.Dataset, first_stage: FirstStage | None) -> None:
+        check_batch(self.recipe, data)
+        check_pixels(self.recipe)
+
+    def fit(self, run: Run, watch: Watch, *, progress: bool) -> Fitted:
+        recipe, images = self.recipe, run.data.train
+        cost = rbm.PCD(recipe.gibbs_steps, recipe.weight_decay)
+        below, above = recipe.hidden_sizes
+
+        start, coins = jax.random.split(stage_keys(run.seed, 1)[0])
+        lower = fit_stage(
+            run,
+            watch,
+            rbm.start(start, rbm.pixel_means(images), hidden=below),
+            self._learner(cost, recipe.lower_epochs, coins, below),
+            stage=1,
+            last=False,
+            epochs=recipe.lower_epochs,
+            batch_size=recipe.batch_size,
+            progress=progress,
+        ).model
+
+        def sampler(net: dbn.DBN) -> Sampler:
+            return chained(dbn.TopGibbs(net, images.shape[1:]), recipe, run.seed, images)
+
+        start, coins = jax.random.split(stage_keys(run.seed, 2)[0])
+        learned = fit_stage(
+            run,
+            watch,
+            dbn.stack(start, lower, images, hidden=above),
+            self._learner(dbn.UpperPCD(cost), recipe.epochs, coins, above),
+            stage=2,
+            epochs=recipe.epochs,
+            batch_size=recipe.batch_size,
+            sampler=sampler,
+            progress=progress,
+        )
+        return fitted(learned, sampler)
+
+    def _learner(
+        self, cost: rbm.PCD | dbn.UpperPCD, epochs: int, key: Key[Array, ""], units: int
+    ) -> training.Learner:
+        recipe = self.recipe
+
+        def updates(iterations: int) -> optax.GradientTransformation:
+            return optax.sgd(optax.linear_schedule(recipe.learning_rate, 0.0, epochs * iterations))
+
+        memory = rbm.fair_coins(key, recipe.persistent_chains, units)
+        return training.Learner(cost=cost, updates=updates, memory=memory)
