@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import scipy.special
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key, UInt8
 
 import advnets
 from advnets import chains, training
@@ -94,7 +94,8 @@ class Likelihood(Evaluation):
         means = dbn.first_means(of_means, net.first, subject.data.train)
         shown: dict[str, Any] = {"temperatures": TEMPERATURES, "progress": subject.progress}
         forward = ais.log_partition(up, net.upper, means, runs=RUNS, **shown)
-        states = _equilibrium(samples, chain, model)
+        burn_in = jnp.asarray(max(1, model.burn_in))
+        states = _equilibrium(samples, chain, jnp.asarray(model.starts), burn_in)
         reverse = ais.reverse_log_partition(down, net.upper, means, states, **shown)
         bound, importance = _bounds(of_rows, net, subject.data.test)
         return {
@@ -126,18 +127,19 @@ class Likelihood(Evaluation):
         )
 
 
+@eqx.filter_jit
 def _equilibrium(
-    key: Key[Array, ""], chain: dbn.TopGibbs, model: Chained
+    key: Key[Array, ""],
+    chain: dbn.TopGibbs,
+    starts: UInt8[Array, " starts *shape"],
+    burn_in: Int[Array, ""],
 ) -> Float[Array, "runs first"]:
-    """First hidden layers of chains that have burnt in as for samples: one for each run."""
+    """First hidden layers of chains that have burnt in, one for each run."""
     start, go_on = jax.random.split(key)
-    images = jnp.resize(jnp.asarray(model.starts), (RUNS, *model.starts.shape[1:]))
+    images = jnp.resize(starts, (RUNS, *starts.shape[1:]))
     begun = chain.start(start, advnets.preprocessing.to_unit_interval(images))
-    walk = eqx.filter_jit(chains.walk)
-    steps = jnp.asarray(max(1, model.burn_in))
-    state, _ = walk(go_on, chain, begun, samples=1, thin=steps)
-    first: Float[Array, "runs first"] = state.first
-    return first
+    state, _ = chains.walk(go_on, chain, begun, samples=1, thin=burn_in)
+    return state.first
 
 
 def _bounds(
