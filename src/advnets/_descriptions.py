@@ -42,14 +42,17 @@ from advnets import (
     preprocessing,
     priors,
 )
-from advnets.baselines import cae, vae
+from advnets.baselines import cae, dbn, rbm, vae
 
 # Parsed JSON.
 Node: TypeAlias = Any
 # Where a node is in the model, as JAX's keys for a leaf's path.
 Place: TypeAlias = tuple[Any, ...]
 
-CLASSES = (*(cae, chains, conditions, convolutions, layers, model, networks, players, priors, vae),)
+CLASSES = (
+    *(cae, chains, conditions, convolutions, dbn, layers, model, networks, players, priors, rbm),
+    vae,
+)
 FUNCTIONS = (game, layers, preprocessing)
 JAX_FUNCTIONS = (jax.nn, jnp, jax.lax)
 # Names in `jax.numpy` that read or write files, or change settings, begin with these. With

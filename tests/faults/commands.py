@@ -230,9 +230,14 @@ CONVOLUTIONS = [
         **{"pool-size": 2, "pool-stride": 1},
     }.items()
 ]
-AUTOENCODER = ["--preset", "quick", "--dataset", "digits", "--epochs", "1", "--out", "run"]
-CAE = [*AUTOENCODER, *("--num-samples", "40", "--num-chains", "4", "--hidden-sizes", "6", "5")]
-VAE = [*AUTOENCODER, *("--num-samples", "40", "--hidden-size", "6", "--latent-size", "3")]
+GSN = [
+    *("--preset", "quick", "--dataset", "digits", "--epochs", "1", "--out", "run"),
+    *("--num-samples", "40", "--num-chains", "4", "--hidden-sizes", "6", "5"),
+]
+VAE = [
+    *("--preset", "quick", "--dataset", "digits", "--epochs", "1", "--out", "run"),
+    *("--num-samples", "40", "--hidden-size", "6", "--latent-size", "3"),
+]
 # What a line starts from, and how often.
 STARTS = {
     **{"digits": 50, "alternating": 6, "seeds": 4, "sweep": 4, "replay": 0.5, "resume": 7},
@@ -240,6 +245,7 @@ STARTS = {
     **{"mirror": 2, "convolutions": 2, "grey convolutions": 2, "no data": 2, "resume seeds": 2},
     **{"check": 4, "parzen": 6, "references": 5, "table1": 2, "words": 4, "processes": 0.5},
     **{"cae": 6, "vae": 4},
+    "gsn": 4,
 }
 STARTED = {
     "alternating": on("digits", ["--order", "alternating", "--k", "2"]),
@@ -269,8 +275,9 @@ STARTED = {
         ],
     ),
     "no data": on("mnist", []),
-    "cae": lambda _: Line("cae", as_options(CAE)),
+    "cae": lambda _: Line("cae", as_options(GSN)),
     "vae": lambda _: Line("vae", as_options(VAE)),
+    "gsn": lambda _: Line("gsn", as_options(GSN)),
     "processes": on(
         "digits", ["--coordinator", "127.0.0.1:PORT", "--processes", "1", "--process", "0"]
     ),
