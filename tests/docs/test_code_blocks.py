@@ -10,7 +10,7 @@ BLOCK = re.compile(r"^((?:% Not run: .+\n)?)```python\n(.*?)^```", re.DOTALL | r
 CELL = re.compile(r"^```\{code-cell\} ipython3\n(?::.*\n|\n)*(.*?)^```", re.DOTALL | re.MULTILINE)
 # Pages whose blocks are run: by this module, by tests/core/test_released_options.py, and by modules
 # of tests/baselines.
-RUN = {"index", "theory", "released-options", "systems/cae", "systems/vae"}
+RUN = {"index", "theory", "released-options", "systems/cae", "systems/dbn", "systems/vae"}
 PAGES = [page for page in sorted(DOCS.rglob("*.md")) if "_" not in page.relative_to(DOCS).parts[0]]
 
 
