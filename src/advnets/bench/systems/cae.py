@@ -9,6 +9,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Key
 
 import advnets
 from advnets.baselines import cae
@@ -17,7 +18,14 @@ from advnets.bench.results import FirstStage, Json
 from advnets.bench.settings import Settings, check_counts
 from advnets.bench.systems.base import Fitted, Run, System
 from advnets.bench.systems.chained import CHAIN_EVALUATIONS, ChainSettings, chained
-from advnets.bench.systems.learned import check_batch, check_pixels, fit_stage, fitted, stage_keys
+from advnets.bench.systems.learned import (
+    check_batch,
+    check_model,
+    check_pixels,
+    fit_stage,
+    fitted,
+    stage_keys,
+)
 from advnets.bench.systems.rows import mean_of, told
 from advnets.bench.watching import Watch
 from advnets.chains import Chained
@@ -135,7 +143,17 @@ class StackedCAE(System):
     def check(self, data: advnets.data.Dataset, first_stage: FirstStage | None) -> None:
         check_pixels(self.recipe)
         check_batch(self.recipe, data)
+        shape = data.train.shape[1:]
+        check_model(lambda key: self._stack(key, shape))
         check_epochs(self.recipe.epochs, len(data.train) // self.recipe.batch_size)
+
+    def _stack(self, key: Key[Array, ""], shape: tuple[int, ...]) -> cae.Stack:
+        """A stack of the recipe's layers, none of them trained."""
+        lowest, *above = self.recipe.hidden_sizes
+        stack = cae.new_stack(key, shape, lowest)
+        for size in above:
+            stack = cae.grow(key, stack, size)
+        return stack
 
     def title(self) -> str:
         recipe = self.recipe

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import optax
 import scipy.special
+from jaxtyping import Array, Key
 
 import advnets
 from advnets.baselines import vae
@@ -16,7 +17,14 @@ from advnets.bench.evaluations import Evaluation, Subject
 from advnets.bench.results import FirstStage, Json
 from advnets.bench.settings import Settings, check_choice, check_counts
 from advnets.bench.systems.base import Fitted, Run, System
-from advnets.bench.systems.learned import check_batch, check_pixels, fit_stage, fitted, stage_keys
+from advnets.bench.systems.learned import (
+    check_batch,
+    check_model,
+    check_pixels,
+    fit_stage,
+    fitted,
+    stage_keys,
+)
 from advnets.bench.systems.rows import mean_of, told
 from advnets.bench.watching import Watch
 from advnets.chains import Pixels
@@ -118,7 +126,18 @@ class VariationalAutoencoder(System):
     def check(self, data: advnets.data.Dataset, first_stage: FirstStage | None) -> None:
         check_pixels(self.recipe)
         check_batch(self.recipe, data)
+        shape = data.train.shape[1:]
+        check_model(lambda key: self._model(key, shape))
         check_epochs(self.recipe.epochs, len(data.train) // self.recipe.batch_size)
+
+    def _model(self, key: Key[Array, ""], shape: tuple[int, ...]) -> vae.VAE:
+        return vae.new_vae(
+            key,
+            shape,
+            hidden_size=self.recipe.hidden_size,
+            latent_size=self.recipe.latent_size,
+            bernoulli=self.recipe.pixels == "bernoulli",
+        )
 
     def title(self) -> str:
         recipe = self.recipe
@@ -130,13 +149,7 @@ class VariationalAutoencoder(System):
         learned = fit_stage(
             run,
             watch,
-            vae.new_vae(
-                stage_keys(run.seed, 1)[0],
-                run.data.train.shape[1:],
-                hidden_size=recipe.hidden_size,
-                latent_size=recipe.latent_size,
-                bernoulli=recipe.pixels == "bernoulli",
-            ),
+            self._model(stage_keys(run.seed, 1)[0], run.data.train.shape[1:]),
             Learner(cost=vae.Cost(recipe.binary), updates=optax.adam(recipe.learning_rate)),
             epochs=recipe.epochs,
             batch_size=recipe.batch_size,
