@@ -42,13 +42,26 @@ from advnets import (
     preprocessing,
     priors,
 )
+from advnets.baselines import dbn, gsn, rbm
 
 # Parsed JSON.
 Node: TypeAlias = Any
 # Where a node is in the model, as JAX's keys for a leaf's path.
 Place: TypeAlias = tuple[Any, ...]
 
-CLASSES = (chains, conditions, convolutions, layers, model, networks, players, priors)
+CLASSES = (
+    chains,
+    conditions,
+    convolutions,
+    dbn,
+    gsn,
+    layers,
+    model,
+    networks,
+    players,
+    priors,
+    rbm,
+)
 FUNCTIONS = (game, layers, preprocessing)
 JAX_FUNCTIONS = (jax.nn, jnp, jax.lax)
 # Names in `jax.numpy` that read or write files, or change settings, begin with these. With
