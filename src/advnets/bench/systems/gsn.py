@@ -141,7 +141,8 @@ class DeepGSN(System):
         )
         if recipe.all_rows:
             rows = np.concatenate([images, run.data.validation])
-            run = dataclasses.replace(run, data=dataclasses.replace(run.data, train=rows))
+            data = dataclasses.replace(run.data, train=rows, train_labels=None)
+            run = dataclasses.replace(run, data=data)
         learned = fit_stage(
             run,
             watch,
