@@ -65,7 +65,7 @@ class Learner:
         >>> import optax
         >>> from advnets.training import Learner
         >>> def squared_distance(key, model, memory, batch):
-        ...     return jnp.mean((batch - model) ** 2), memory, {}
+        ...     return jnp.mean((batch - model[None]) ** 2), memory, {}
         >>> learner = Learner(cost=squared_distance, updates=optax.sgd(0.1))
     """
 
@@ -170,7 +170,7 @@ def fit(
         >>> import optax
         >>> from advnets.training import Learner, fit
         >>> def squared_distance(key, model, memory, batch):
-        ...     return jnp.mean((batch - model) ** 2), memory, {}
+        ...     return jnp.mean((batch - model[None]) ** 2), memory, {}
         >>> learned = fit(
         ...     jax.random.key(0),
         ...     jnp.zeros(2),

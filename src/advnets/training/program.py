@@ -44,6 +44,7 @@ def _untrained(players: Players) -> Players:
 
 
 def finite(players: PyTree) -> Bool[Array, ""]:
+    """Whether all parameters are finite."""
     return jnp.isfinite(optax.tree.norm(players))
 
 

@@ -5,6 +5,7 @@ where it has nothing to say.
 """
 
 from advnets.bench.pages.sections import (
+    chains,
     curves,
     explorer,
     interpolations,
@@ -19,6 +20,7 @@ from advnets.bench.pages.sections.base import Section
 
 SECTIONS: list[Section] = [
     samples.SECTION,
+    chains.SECTION,
     explorer.SECTION,
     likelihood.SECTION,
     curves.SECTION,
