@@ -2,4 +2,5 @@
 
 from advnets.baselines import ais as ais
 from advnets.baselines import dbn as dbn
+from advnets.baselines import gsn as gsn
 from advnets.baselines import rbm as rbm
