@@ -104,7 +104,7 @@ GSN_QUICK = dataclasses.replace(GSN_500, epochs=10, evaluate_every=2, burn_in=20
 # Nothing is known of the run that Table 1 cites but its two hidden layers.
 DBN = DBNSettings()
 DBN_QUICK = dataclasses.replace(
-    DBN, lower_epochs=20, epochs=20, hidden_sizes=(500, 500), num_samples=1000
+    DBN, lower_epochs=10, epochs=10, hidden_sizes=(500, 500), num_samples=1000
 )
 
 HUB = "from the Hub, or --data-dir / ADVNETS_DATA"
