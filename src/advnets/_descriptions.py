@@ -42,7 +42,7 @@ from advnets import (
     preprocessing,
     priors,
 )
-from advnets.baselines import dbn, gsn, rbm
+from advnets.baselines import cae, dbn, gsn, rbm, vae
 
 # Parsed JSON.
 Node: TypeAlias = Any
@@ -50,17 +50,8 @@ Node: TypeAlias = Any
 Place: TypeAlias = tuple[Any, ...]
 
 CLASSES = (
-    chains,
-    conditions,
-    convolutions,
-    dbn,
-    gsn,
-    layers,
-    model,
-    networks,
-    players,
-    priors,
-    rbm,
+    *(cae, chains, conditions, convolutions, dbn, gsn, layers, model, networks, players, priors),
+    *(rbm, vae),
 )
 FUNCTIONS = (game, layers, preprocessing)
 JAX_FUNCTIONS = (jax.nn, jnp, jax.lax)

@@ -332,7 +332,8 @@ def _step(
         return value, (memory_after, seen)
 
     (value, (memory, seen)), gradients = jax.value_and_grad(descended, has_aux=True)(trained)
-    updates, rule_state = rule.update(gradients, state.updates[MODEL], trained)
+    with jax.numpy_dtype_promotion("standard"):  # Optax's rules need it, whatever the user's own
+        updates, rule_state = rule.update(gradients, state.updates[MODEL], trained)
     state = State(
         players={MODEL: optax.apply_updates(trained, updates)},
         memory={MODEL: memory},
