@@ -1,6 +1,7 @@
 """What a run leaves in its folder: metrics and checkpoints, and how it is taken up again."""
 
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -386,10 +387,10 @@ def _told_apart(old: str | None, new: str | None) -> tuple[str, str]:
     texts = "nothing" if old is None else old, "nothing" if new is None else new
     if max(map(len, texts)) <= LONGEST:
         return texts
-    first = len(os.path.commonprefix(texts))
+    first = _alike(*texts)
     first -= len(_word(texts[0][:first][::-1]))
     rests = [text[first:][::-1] for text in texts]
-    last = len(os.path.commonprefix(rests))
+    last = _alike(*rests)
     last -= len(_word(rests[0][:last][::-1]))
     before = "..." if first else ""
     one, two = (
@@ -397,6 +398,11 @@ def _told_apart(old: str | None, new: str | None) -> tuple[str, str]:
         for text in texts
     )
     return one, two
+
+
+def _alike(one: str, two: str) -> int:
+    """With how many characters both begin."""
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, two)))
 
 
 def _word(text: str) -> str:
