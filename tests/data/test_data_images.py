@@ -319,7 +319,9 @@ def test_unknown_names(name, message):
 
 
 def test_digits_are_read_from_no_folder(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="digits come with .*; leave out --data-dir .*imagefolder"):
+    with pytest.raises(
+        ValueError, match=r"digits come with .*; leave out --data-dir .*imagefolder"
+    ):
         data.load("digits", tmp_path)
     monkeypatch.setenv("ADVNETS_DATA", str(tmp_path))  # which is for all data sets
     assert len(data.load("digits").train) == 1285

@@ -402,7 +402,9 @@ def _told_apart(old: str | None, new: str | None) -> tuple[str, str]:
 
 def _alike(one: str, two: str) -> int:
     """With how many characters both begin."""
-    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, two)))
+    return sum(
+        1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, two, strict=False))
+    )
 
 
 def _word(text: str) -> str:
