@@ -656,9 +656,15 @@ def test_a_folder_without_its_model_says_why(tmp_path):
     advnets.save_model(run / "generator.safetensors", mlp())
     assert_same(mlp(), advnets.load_model(run))
     with pytest.raises(
-        ValueError, match="holds the folders of runs; name one of them, such as .*run"
+        ValueError, match=r"holds the folders of runs; name one of them, such as .*run"
     ):
         advnets.load_model(tmp_path)
+
+
+def test_what_train_returns_is_no_model(path):
+    trained = object.__new__(advnets.training.Trained)
+    with pytest.raises(ValueError, match="pass its model"):
+        advnets.save_model(path, trained)
 
 
 def test_a_file_of_another_kind_and_a_missing_folder_are_named(path):
