@@ -671,7 +671,9 @@ def test_a_file_of_another_kind_and_a_missing_folder_are_named(path):
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
     with pytest.raises(ValueError, match="this is no safetensors file"):
         advnets.load_model(path)
-    with pytest.raises(FileNotFoundError, match="there is no such folder; make it first.*nowhere'"):
+    with pytest.raises(
+        FileNotFoundError, match=r"there is no such folder; make it first.*nowhere'"
+    ):
         advnets.save_model(path.parent / "nowhere" / "model.safetensors", mlp())
 
 
