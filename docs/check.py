@@ -21,6 +21,7 @@ SEARCHES = {
     "batch norm": "howto/normalisation",
     "collapse": "collapse",
     "conditional": "howto/labels",
+    "deep GSN": "systems/gsn",
     "export": "howto/export",
     "GPU": "howto/devices",
     "hosts": "howto/devices",

@@ -138,7 +138,7 @@ def walk(
         ...     def start(self, key, images):
         ...         return images
         ...     def step(self, key, state):
-        ...         return 1.0 * jax.random.bernoulli(key, 0.5, state.shape)
+        ...         return jax.random.bernoulli(key, 0.5, state.shape).astype(float)
         ...     def means(self, state):
         ...         return state
         >>> state, samples = chains.walk(jax.random.key(0), Coin(), jnp.zeros((5, 2)), samples=3)

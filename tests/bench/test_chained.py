@@ -97,6 +97,8 @@ def test_the_report_says_it(whole, capsys):
     page = (whole[0] / "report.html").read_text()
     assert "Chains (6 chains, burn-in 5, consecutive, mean pixels): autocorrelation time" in page
     assert "by 1 chain, burn-in 5, consecutive, mean pixels:" in page
+    assert "each column is a chain; sample" in page
+    assert page.count('"label": "60"') == 1  # a picture for each of 60 samples in a row
 
 
 def test_samples_are_of_different_chains_first(whole):

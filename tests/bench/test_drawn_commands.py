@@ -37,7 +37,7 @@ def test_each_is_given_what_it_takes_and_what_it_does_not():
 def test_trials_come_to_each_option():
     """Over the trials that were made, of any benchmark."""
     drawn = set()
-    for seed in range(1500):
+    for seed in range(2500):
         _, line = commands.drawn(random.Random(seed))
         drawn |= {(line.name in BENCHMARKS, option) for option in line.options}
     every = {

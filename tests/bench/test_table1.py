@@ -52,6 +52,38 @@ def test_there_is_a_row_for_each_setting_with_its_seeds():
     assert "| adversarial nets (advnets) | – | needs TFD_48x48.mat, which is not public |" in text
 
 
+def chained(seed, mean, *others):
+    """A run whose samples are drawn by chains, and its scores by two other protocols."""
+
+    def by(num_chains, score):
+        score = results.Score(9, 0.2, None, LogLikelihood(0, 1, 9), LogLikelihood(score, 2.0, 10))
+        return {"protocol": {"num_chains": num_chains}, "score": score}
+
+    found = {
+        "protocol": {"num_chains": 100, "burn_in": 7, "thin": 2},
+        "autocorrelation_time": 3.0,
+        "effective_samples": 5.0,
+        "of_samples": 9,
+        "trusted": True,
+        "distinct_classes": {},
+        "others": [by(n, score) for n, score in zip((1, 10_000), others, strict=True)],
+    }
+    one = entry(seed, mean, num_chains=100, burn_in=7, thin=2)
+    del one.recipe["order"]
+    return msgspec.structs.replace(one, evaluations={"chains": results.as_json(found)})
+
+
+def test_a_row_of_chains_states_its_protocol_and_is_shown_by_two_others():
+    runs = [chained(0, 100.0, 40.0, 160.0), chained(1, 104.0, 44.0, 164.0)]
+    table = {row.label: row.cells["mnist"] for row in table1.rows(runs) if row.group == "here"}
+    start = "mnist (advnets, 250 epochs, by"
+    assert {label: cell.scores for label, cell in table.items()} == {
+        f"{start} 100 chains, burn-in 7, every 2nd step, mean pixels)": (100.0, 104.0),
+        f"{start} 1 chain, burn-in 0, consecutive, mean pixels)": (40.0, 44.0),
+        f"{start} 10,000 chains, burn-in 0, consecutive, mean pixels)": (160.0, 164.0),
+    }
+
+
 def test_a_row_names_a_setting_within_a_player():
     nested = entry(0, 8.0)
     nested.recipe["generator"]["hidden_sizes"] = [600, 600]
@@ -105,7 +137,7 @@ def test_what_the_list_says_is_measured_is_what_is_recorded():
         if (
             isinstance(one, Entry)
             and one.benchmark != "digits"
-            and one.recipe["order"] == "simultaneous"
+            and one.recipe.get("order") == "simultaneous"
         ):
             score = f"{one.parzen.test.mean:.1f} ± {one.parzen.test.standard_error:.1f} nats"
             assert score in BENCHMARKS[one.benchmark].expected

@@ -63,8 +63,8 @@ TAKEN = {
     "pool-size": ["1", "2", "3", "9"],
 }
 # More of these is more work, as much as is asked for: no fault. What is beyond 2**31 is refused.
-LONG = ("epochs", "num-samples", "iterations", "image-size")
-MANY = ("hidden-sizes", "units", "learning-rates")  # options of several numbers
+LONG = ("epochs", "num-samples", "iterations", "image-size", "burn-in", "thin")
+MANY = ("hidden-sizes", "units", "learning-rates", "contractions")  # options of several numbers
 PATHS = [
     *("run", "a file", "a folder", "empty", "dangling", "loop", "a file/run", "read-only/run"),
     *("read-only", "new/deeper/run", "/dev/null", "/dev/null/run", "/proc/run", "run [1]"),
@@ -230,12 +230,22 @@ CONVOLUTIONS = [
         **{"pool-size": 2, "pool-stride": 1},
     }.items()
 ]
+GSN = [
+    *("--preset", "quick", "--dataset", "digits", "--epochs", "1", "--out", "run"),
+    *("--num-samples", "40", "--num-chains", "4", "--hidden-sizes", "6", "5"),
+]
+VAE = [
+    *("--preset", "quick", "--dataset", "digits", "--epochs", "1", "--out", "run"),
+    *("--num-samples", "40", "--hidden-size", "6", "--latent-size", "3"),
+]
 # What a line starts from, and how often.
 STARTS = {
     **{"digits": 50, "alternating": 6, "seeds": 4, "sweep": 4, "replay": 0.5, "resume": 7},
     **{"accept": 4, "two stages": 3, "one stage": 1, "given stage": 2, "gcn": 3, "folder": 2},
     **{"mirror": 2, "convolutions": 2, "grey convolutions": 2, "no data": 2, "resume seeds": 2},
     **{"check": 4, "parzen": 6, "references": 5, "table1": 2, "words": 4, "processes": 0.5},
+    **{"cae": 6, "vae": 4},
+    "gsn": 4,
 }
 STARTED = {
     "alternating": on("digits", ["--order", "alternating", "--k", "2"]),
@@ -265,6 +275,9 @@ STARTED = {
         ],
     ),
     "no data": on("mnist", []),
+    "cae": lambda _: Line("cae", as_options(GSN)),
+    "vae": lambda _: Line("vae", as_options(VAE)),
+    "gsn": lambda _: Line("gsn", as_options(GSN)),
     "processes": on(
         "digits", ["--coordinator", "127.0.0.1:PORT", "--processes", "1", "--process", "0"]
     ),

@@ -428,6 +428,7 @@ class Entry(msgspec.Struct, frozen=True):
         parzen: its score after the last epoch.
         data: where the data came from.
         first_stage: what it was built on, if on a given first stage.
+        evaluations: what else was measured, by name.
     """
 
     benchmark: str
@@ -436,6 +437,7 @@ class Entry(msgspec.Struct, frozen=True):
     parzen: TestScore
     data: str
     first_stage: FirstStage | None = None
+    evaluations: dict[str, Json] = {}
 
     def __post_init__(self) -> None:
         for name, kind in (("dataset", str), ("epochs", int)):

@@ -16,6 +16,9 @@ from advnets.bench.catalogue import BENCHMARKS
 from advnets.bench.folders import RESULTS, check_writable, flat
 from advnets.bench.recorded import entry_or_rows
 from advnets.bench.results import CAVEAT, Entry, ReferenceRows, as_json, encode
+from advnets.bench.systems.chained import CHAINS, chains_found
+from advnets.chains import Protocol
+from advnets.parzen import LogLikelihood
 
 COLUMNS = ("mnist", "tfd")
 # Means and standard errors in nats. Sources: the paper's Table 1; GMMN: Li et al. 2015; adversarial
@@ -30,6 +33,16 @@ PUBLISHED: dict[str, dict[str, tuple[float, float | None]]] = {
     "later: adversarial autoencoder": {"mnist": (340.0, None), "tfd": (2252.0, None)},
 }
 OURS = "adversarial nets"
+# What the paper's other rows are, by the benchmarks that make them anew.
+OTHERS = {
+    "dbn": "DBN",
+    "cae": "stacked CAE",
+    "gsn": "deep GSN",
+    "gsn-500": "deep GSN of 500 units",
+    "vae": "VAE",
+}
+# The settings of a protocol of chains, which a row states as a whole.
+PROTOCOL = ("num_chains", "burn_in", "thin", "pixels")
 NOT_RUN = {"mnist": "not recorded", "tfd": "needs TFD_48x48.mat, which is not public"}
 
 
@@ -134,9 +147,13 @@ def rows(found: Sequence[Entry | ReferenceRows]) -> list[TableRow]:
             settings.setdefault(key, []).append(entry)
     for (name, _, label, _), runs in sorted(settings.items()):
         by_seed = {run.seed: run for run in runs}  # the last of two runs with one seed
-        table.append(
-            TableRow(label, "here", {name: _over_seeds([by_seed[s] for s in sorted(by_seed)])})
-        )
+        ordered = [by_seed[seed] for seed in sorted(by_seed)]
+        tests = [run.parzen.test for run in ordered]
+        table.append(TableRow(label, "here", {name: _over_seeds(tests)}))
+        table += [
+            TableRow(_label(runs[0], protocol), "here", {name: _over_seeds(scores)})
+            for protocol, scores in _by_other_protocols(ordered).items()
+        ]
     for one in found:
         if isinstance(one, ReferenceRows) and one.preprocessing == "unit":
             table += _reference_rows(one) if one.dataset in COLUMNS else []
@@ -167,27 +184,43 @@ def _reference_rows(found: ReferenceRows) -> list[TableRow]:
     ]
 
 
-def _label(entry: Entry) -> str:
-    """What was run: the system or its update order, the epochs, and what else is not as usual."""
+def _label(entry: Entry, protocol: Protocol | None = None) -> str:
+    """What was run: the system or its update order, the epochs, and what else is not as usual.
+
+    Of a system that samples by chains also the protocol: the run's own unless another is given.
+    """
     known, recipe = BENCHMARKS[entry.benchmark], entry.recipe
     plain = flat(as_json(known.recipe))
     shown = ("order", "epochs")
     differing = [
         f"{key} = {value}"
         for key, value in flat(recipe).items()
-        if key not in (*shown, "evaluate_every") and value != plain.get(key)
+        if key not in (*shown, "evaluate_every", *PROTOCOL) and value != plain.get(key)
     ]
     if entry.first_stage:
         differing.append("on a given first stage")
     if "lossy" in entry.data:
         differing.append("lossy data")
     what = [recipe["order"]] if "order" in recipe else []
+    if CHAINS in entry.evaluations:
+        own = chains_found(entry.evaluations[CHAINS], entry.benchmark).protocol
+        differing.append(f"by {protocol or own}")
     how = ", ".join([*what, f"{recipe['epochs']} epochs", *differing])
-    return f"{OURS if what else entry.benchmark} (advnets, {how})"
+    return f"{OURS if what else OTHERS.get(entry.benchmark, entry.benchmark)} (advnets, {how})"
 
 
-def _over_seeds(runs: Sequence[Entry]) -> Cell:
-    tests = [run.parzen.test for run in runs]
+def _by_other_protocols(runs: Sequence[Entry]) -> dict[Protocol, list[LogLikelihood]]:
+    """The test scores of each run by the other protocols of its chains, where it has chains."""
+    found: dict[Protocol, list[LogLikelihood]] = {}
+    for run in runs:
+        if CHAINS in run.evaluations:
+            source = f"{run.benchmark}, seed {run.seed}"
+            for one in chains_found(run.evaluations[CHAINS], source).others:
+                found.setdefault(one.protocol, []).append(one.score.test)
+    return found
+
+
+def _over_seeds(tests: Sequence[LogLikelihood]) -> Cell:
     scores = tuple(test.mean for test in tests)
     return Cell(
         mean=float(np.mean(scores)),
@@ -269,7 +302,7 @@ def write(folder: str | os.PathLike[str], table: Sequence[TableRow]) -> None:
         scores = {
             _wrapped(_brief(row.label)): row.cells[name].scores
             for row in column
-            if row.group == "here"
+            if row.group == "here" and row.label.startswith(OURS)
         }
         if scores:
             published = BENCHMARKS[name].published

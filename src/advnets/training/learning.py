@@ -65,7 +65,7 @@ class Learner:
         >>> import optax
         >>> from advnets.training import Learner
         >>> def squared_distance(key, model, memory, batch):
-        ...     return jnp.mean((batch - model) ** 2), memory, {}
+        ...     return jnp.mean((batch - model[None]) ** 2), memory, {}
         >>> learner = Learner(cost=squared_distance, updates=optax.sgd(0.1))
     """
 
@@ -171,7 +171,7 @@ def fit(
         >>> import optax
         >>> from advnets.training import Learner, fit
         >>> def squared_distance(key, model, memory, batch):
-        ...     return jnp.mean((batch - model) ** 2), memory, {}
+        ...     return jnp.mean((batch - model[None]) ** 2), memory, {}
         >>> learned = fit(
         ...     jax.random.key(0),
         ...     jnp.zeros(2),
@@ -333,7 +333,8 @@ def _step(
         return value, (memory_after, seen)
 
     (value, (memory, seen)), gradients = jax.value_and_grad(descended, has_aux=True)(trained)
-    updates, rule_state = rule.update(gradients, state.updates[MODEL], trained)
+    with jax.numpy_dtype_promotion("standard"):  # Optax's rules need it, whatever the user's own
+        updates, rule_state = rule.update(gradients, state.updates[MODEL], trained)
     state = State(
         players={MODEL: optax.apply_updates(trained, updates)},
         memory={MODEL: memory},

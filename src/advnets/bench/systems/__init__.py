@@ -4,8 +4,10 @@ from advnets.bench.systems.adversarial import Adversarial as Adversarial
 from advnets.bench.systems.base import Fitted as Fitted
 from advnets.bench.systems.base import Run as Run
 from advnets.bench.systems.base import System as System
+from advnets.bench.systems.cae import StackedCAE as StackedCAE
 from advnets.bench.systems.chained import CHAIN_EVALUATIONS as CHAIN_EVALUATIONS
 from advnets.bench.systems.chained import ChainSettings as ChainSettings
 from advnets.bench.systems.images import Centroids as Centroids
 from advnets.bench.systems.images import TrainingImages as TrainingImages
+from advnets.bench.systems.vae import VariationalAutoencoder as VariationalAutoencoder
 from advnets.paper_figures import Sampler as Sampler

@@ -12,7 +12,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key
+from jaxtyping import Array, Key, PyTree
 
 import advnets
 from advnets.bench.folders import FIRST_STAGE, LAST
@@ -238,12 +238,13 @@ class Adversarial(System):
         return [None if one is None else _fitted(one) for one in trained]
 
 
-def check_memory(players: advnets.Players, runs: int = 1) -> None:
+def check_memory(players: PyTree, runs: int = 1, *, what: str = "the players") -> None:
     """Refuses players that this machine can't hold, before they are made.
 
     Args:
         players: their shapes.
         runs: how many runs are trained at once, each with its own.
+        what: what they are, for the message.
 
     Raises:
         ValueError: if parameters, gradients and velocities take more memory than there is.
@@ -256,7 +257,7 @@ def check_memory(players: advnets.Players, runs: int = 1) -> None:
     else:
         there = (device.memory_stats() or {}).get("bytes_limit", needed)
     if needed > there:
-        whose = "the players" if runs == 1 else f"the players of {runs:,} runs"
+        whose = what if runs == 1 else f"{what} of {runs:,} runs"
         remedy = "make their layers smaller" if runs == 1 else "train fewer at once"
         raise ValueError(
             f"{whose} need {needed / 2**30:,.1f} GiB, with gradients and velocities, and "

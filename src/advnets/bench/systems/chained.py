@@ -5,16 +5,18 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import msgspec
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 import advnets
-from advnets import _files, chains
+from advnets import _documents, _files, chains
+from advnets.bench import results
 from advnets.bench.evaluations import Evaluation, Subject
 from advnets.bench.folders import SAMPLES
 from advnets.bench.frames import mosaic, png
 from advnets.bench.protocol import score
-from advnets.bench.results import Json, as_json
+from advnets.bench.results import Json, Score
 from advnets.bench.settings import Settings
 from advnets.chains import Chained, Pixels, Protocol
 from advnets.mixing import mixing
@@ -87,12 +89,47 @@ def chained(
     )
 
 
+class ByProtocol(msgspec.Struct, frozen=True):
+    """What a model scores by a protocol.
+
+    Attributes:
+        protocol: how its chains are run.
+        score: the score.
+    """
+
+    protocol: Protocol
+    score: Score
+
+
+class ChainsFound(msgspec.Struct, frozen=True):
+    """What is measured of a model's chains.
+
+    Attributes:
+        protocol: the run's own.
+        autocorrelation_time: in steps of the chain, a lower bound unless it is trusted; None if a
+            chain does not move at all.
+        effective_samples: the independent samples whose mean would be as precise.
+        of_samples: as that of so many samples.
+        trusted: see [`advnets.mixing.Mixing`][].
+        distinct_classes: how many there are in 10, 20 and 100 samples of a chain in a row; empty
+            for data without labels.
+        others: the scores by two other protocols.
+    """
+
+    protocol: Protocol
+    autocorrelation_time: float | None
+    effective_samples: float
+    of_samples: int
+    trusted: bool
+    distinct_classes: dict[str, float]
+    others: tuple[ByProtocol, ...]
+
+
 class Chains(Evaluation):
     """How the chains mix, and what the same model scores by other protocols.
 
-    The integrated autocorrelation time, in steps of the chain, is of the samples that are scored:
-    the median over their first ten principal components. Classes are those of the nearest training
-    images, where the data have labels.
+    The integrated autocorrelation time is of samples by the run's own protocol: the median over
+    their first ten principal components. Classes are those of the nearest training images.
     """
 
     def measure(self, subject: Subject) -> Json:
@@ -105,34 +142,47 @@ class Chains(Evaluation):
         few = dataclasses.replace(protocol, num_chains=min(protocol.num_chains, MEASURED))
         n = max(max(IN_A_ROW) * few.num_chains, LEAST)
         own = model.drawn(key, n, few, progress=subject.progress and "chains: how they mix")
-        found: dict[str, Any] = {"protocol": as_json(protocol), **_mixed(own, protocol)}
-        found["distinct_classes"] = _distinct(own, subject)
         if is_main_process():
             write_strip(subject, own)
-        found["others"] = [_scored(model, other, subject, key) for other in others(protocol)]
-        return found
+        mixed = mixing(own)
+        moves = np.isfinite(mixed.time)
+        return results.as_json(
+            ChainsFound(
+                protocol=protocol,
+                autocorrelation_time=mixed.time * protocol.thin if moves else None,
+                effective_samples=mixed.effective_samples,
+                of_samples=own.shape[0] * own.shape[1],
+                trusted=mixed.trusted,
+                distinct_classes=_distinct(own, subject),
+                others=tuple(_scored(model, one, subject, key) for one in others(protocol)),
+            )
+        )
 
     def line(self, found: Json) -> str:
-        assert isinstance(found, dict)
-        said: Any = found
-        time = f"{said['autocorrelation_time']:.3g} steps"
-        if not said["trusted"]:
-            time = f"more than {time}"
-        lines = f"Chains ({Protocol(**said['protocol'])}): autocorrelation time {time}"
-        classes = said["distinct_classes"]
-        if classes:
-            longest = max(classes, key=int)
-            lines += f", {classes[longest]:.1f} classes in {longest} samples in a row"
-        for other in said["others"]:
-            test = other["score"]["test"]
-            lines += (
-                f"; by {Protocol(**other['protocol'])}: {test['mean']:.1f} ± "
-                f"{test['standard_error']:.1f} nats"
-            )
-        return lines
+        read = chains_found(found, "a result of chains")
+        said = f"Chains ({read.protocol}): autocorrelation time "
+        if read.autocorrelation_time is None:
+            said += "without end, as they do not move"
+        else:
+            said += "" if read.trusted else "more than "
+            said += f"{read.autocorrelation_time:.3g} steps"
+        for length, classes in read.distinct_classes.items():
+            said += f"; {classes:.1f} classes in {length} samples in a row"
+        for one in read.others:
+            test = one.score.test
+            said += f"; by {one.protocol}: {test.mean:.1f} ± {test.standard_error:.1f} nats"
+        return said
 
 
-CHAIN_EVALUATIONS: dict[str, Evaluation] = {"chains": Chains()}
+def chains_found(found: Json, source: object) -> ChainsFound:
+    """What was measured of chains, from JSON; a ValueError that names `source` if it is damaged."""
+    read: ChainsFound = _documents.convert(found, ChainsFound, source)
+    return read
+
+
+# The name that what is measured of chains has in a result.
+CHAINS = "chains"
+CHAIN_EVALUATIONS: dict[str, Evaluation] = {CHAINS: Chains()}
 
 
 def others(protocol: Protocol) -> tuple[Protocol, Protocol]:
@@ -149,29 +199,15 @@ def others(protocol: Protocol) -> tuple[Protocol, Protocol]:
     return few, Protocol(MANY, min(protocol.burn_in, STEPS), 1, protocol.pixels)
 
 
-def _scored(model: Chained, protocol: Protocol, subject: Subject, key: Key[Array, ""]) -> Json:
-    shown = subject.progress and f"chains: {protocol}"
-    n = MANY
-    if protocol.num_chains > 1:  # from rows of their own, as many as there are
-        rows = np.random.default_rng(0).permutation(len(subject.data.train))[:n]
+def _scored(
+    model: Chained, protocol: Protocol, subject: Subject, key: Key[Array, ""]
+) -> ByProtocol:
+    if protocol.num_chains > len(model.starts):  # from rows of their own, as many as there are
+        rows = np.random.default_rng(0).permutation(len(subject.data.train))[:MANY]
         model = dataclasses.replace(model, starts=jnp.asarray(subject.data.train[rows]))
-    drawn = model.drawn(key, n, protocol, progress=shown)
-    samples = np.concatenate(drawn.swapaxes(0, 1))[:n]
-    return {
-        "protocol": as_json(protocol),
-        "score": as_json(score(samples, subject.data, subject.preprocess)),
-    }
-
-
-def _mixed(samples: Float[np.ndarray, "chains samples *shape"], protocol: Protocol) -> Any:
-    found = mixing(samples)
-    finite = np.isfinite(found.time)
-    return {
-        "autocorrelation_time": found.time * protocol.thin if finite else None,
-        "effective_samples": found.effective_samples,
-        "of_samples": int(np.prod(samples.shape[:2])),
-        "trusted": found.trusted,
-    }
+    shown = subject.progress and f"chains: {protocol}"
+    samples = np.concatenate(model.drawn(key, MANY, protocol, progress=shown).swapaxes(0, 1))
+    return ByProtocol(protocol, score(samples[:MANY], subject.data, subject.preprocess))
 
 
 def _distinct(

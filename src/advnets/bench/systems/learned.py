@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
+import equinox as eqx
 import jax
 from jaxtyping import Array, Key
 
@@ -10,6 +11,7 @@ import advnets
 from advnets import training
 from advnets.bench.folders import FIRST_STAGE
 from advnets.bench.settings import PREPROCESSING
+from advnets.bench.systems.adversarial import check_memory
 from advnets.bench.systems.base import Fitted, Run
 from advnets.bench.watching import Watch
 from advnets.paper_figures import Sampler
@@ -109,6 +111,20 @@ def fitted(learned: training.Learned[Any], sampler: Callable[[Any], Sampler]) ->
         learned.updates_per_second,
         tuple(change for change in learned.changes if not changeable(change.name)),
     )
+
+
+def check_model(build: Callable[[Key[Array, ""]], Any]) -> None:
+    """Refuses, by a ValueError, a model that can't be made, or that this machine can't hold.
+
+    Args:
+        build: makes the model of a key; only shapes are computed.
+    """
+    try:
+        shapes = eqx.filter_eval_shape(build, jax.random.key(0))
+    except (TypeError, OverflowError) as error:  # a size that no array can have
+        first = str(error).splitlines()[0]
+        raise ValueError(f"a layer is too large ({first}); make it smaller") from None
+    check_memory(shapes, what="the model's arrays")
 
 
 def check_batch(run_settings: Any, data: advnets.data.Dataset) -> None:

@@ -5,8 +5,10 @@ where it has nothing to say.
 """
 
 from advnets.bench.pages.sections import (
+    chains,
     curves,
     explorer,
+    filters,
     interpolations,
     likelihood,
     memorisation,
@@ -19,11 +21,13 @@ from advnets.bench.pages.sections.base import Section
 
 SECTIONS: list[Section] = [
     samples.SECTION,
+    chains.SECTION,
     explorer.SECTION,
     likelihood.SECTION,
     curves.SECTION,
     nearest.SECTION,
     interpolations.SECTION,
+    filters.SECTION,
     memorisation.SECTION,
     settings.SECTION,
     provenance.SECTION,

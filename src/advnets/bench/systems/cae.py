@@ -1,0 +1,197 @@
+"""The stacked contractive autoencoder: Table 1's third row, trained layer by layer."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Key
+
+import advnets
+from advnets.baselines import cae
+from advnets.bench.evaluations import Evaluation, Subject
+from advnets.bench.results import FirstStage, Json
+from advnets.bench.settings import Settings, check_counts
+from advnets.bench.systems.base import Fitted, Run, System
+from advnets.bench.systems.chained import CHAIN_EVALUATIONS, ChainSettings, chained
+from advnets.bench.systems.learned import (
+    check_batch,
+    check_model,
+    check_pixels,
+    fit_stage,
+    fitted,
+    stage_keys,
+)
+from advnets.bench.systems.rows import mean_of, told
+from advnets.bench.watching import Watch
+from advnets.chains import Chained
+from advnets.training import Learner
+from advnets.training.plan import check_epochs
+
+FIELDS = ("lost", "chains")
+
+
+@dataclasses.dataclass(frozen=True)
+class CAESettings(ChainSettings):
+    """What a stack of one or two contractive autoencoders, and its walk, fix.
+
+    Raises:
+        ValueError: for a setting out of range.
+    """
+
+    epochs: int = 20
+    """Epochs to train each layer."""
+    hidden_sizes: tuple[int, ...] = (1000, 1000)
+    """Units of each layer, one or two, from the pixels up."""
+    contractions: tuple[float, ...] = (5.0, 5.0)
+    """How much the squared norm of each layer's Jacobian counts in its cost (λ)."""
+    learning_rate: float = 0.02
+    """The initial learning rate of each layer."""
+    final_learning_rate: float = 0.002
+    """Where it arrives, in equal steps, with the layer's last update."""
+    batch_size: int = 20
+    """Examples in a minibatch."""
+    walk_scale: float = 10.0
+    """Standard deviation of the noise in a step of the walk."""
+    burn_in: int = 250
+    """Steps of each chain before its first sample."""
+    thin: int = 5
+    """Steps from one sample of a chain to its next; 1 for consecutive ones."""
+
+    def __post_init__(self) -> None:
+        ChainSettings.__post_init__(self)
+        check_counts({f"layer {n}'s units": size for n, size in enumerate(self.hidden_sizes, 1)})
+        if not 1 <= len(self.hidden_sizes) <= 2:
+            raise ValueError(f"a stack has 1 or 2 layers; got {len(self.hidden_sizes)}")
+        if len(self.contractions) != len(self.hidden_sizes):
+            raise ValueError(
+                f"there must be a contraction for each of the {len(self.hidden_sizes)} layers; got "
+                f"{len(self.contractions)}"
+            )
+        for weight in self.contractions:
+            cae.Cost(weight)
+        if not (self.learning_rate > 0 and self.final_learning_rate >= 0):
+            raise ValueError(
+                "the learning rate must be above 0, and the final one at least 0; got "
+                f"{self.learning_rate} and {self.final_learning_rate}"
+            )
+        if not self.walk_scale > 0:
+            raise ValueError(
+                f"the standard deviation of the walk's noise must be above 0; got {self.walk_scale}"
+            )
+
+
+class Lost(Evaluation):
+    """How many chains are lost at their last sample, see [`advnets.baselines.cae.lost`][]."""
+
+    def measure(self, subject: Subject) -> Json:
+        _, chains = _walk(subject)
+        last = subject.first(2**31 - 1)[-chains:]
+        images = subject.preprocess(subject.data.train)
+        lost = cae.lost(last, images, subject.preprocess(subject.data.test))
+        return {"chains": len(last), "lost": lost}
+
+    def line(self, found: Json) -> str:
+        lost, chains = (found.get(name) if isinstance(found, dict) else None for name in FIELDS)
+        if not (isinstance(lost, int) and isinstance(chains, int)):
+            raise ValueError(f"lost chains are two numbers, lost and chains; got {found!r:.200}")
+        return (
+            f"Lost chains: {lost} of {chains} end farther from any training image than every test "
+            "image is"
+        )
+
+
+class Reconstruction(Evaluation):
+    """The cross-entropy of test rows by their reconstructions through all layers, in nats."""
+
+    def measure(self, subject: Subject) -> Json:
+        images = jnp.asarray(subject.preprocess(subject.data.test))
+        walk, _ = _walk(subject)
+        found = eqx.filter_jit(cae.Stack.cross_entropies)(walk.model, images)
+        return mean_of(np.asarray(found))
+
+    def line(self, found: Json) -> str:
+        return f"Reconstruction: {told(found)} nats of cross-entropy for a test image"
+
+
+def _walk(subject: Subject) -> tuple[cae.Walk, int]:
+    """The walk that samples were drawn by, and its number of chains."""
+    model = subject.model
+    if not (isinstance(model, Chained) and isinstance(model.chain, cae.Walk)):
+        raise TypeError(f"this is measured of a CAE's walk; got {type(model).__name__}")
+    return model.chain, model.num_chains
+
+
+class StackedCAE(System):
+    """One or two contractive autoencoders, the second on the codes of the first, and their walk."""
+
+    settings_type: ClassVar[type[Settings]] = CAESettings
+    evaluations: ClassVar[Mapping[str, Evaluation]] = {
+        **CHAIN_EVALUATIONS,
+        "lost_chains": Lost(),
+        "reconstruction": Reconstruction(),
+    }
+
+    def __init__(self, settings: Settings) -> None:
+        assert isinstance(settings, CAESettings)
+        self.settings = self.recipe = settings
+
+    def check(self, data: advnets.data.Dataset, first_stage: FirstStage | None) -> None:
+        check_pixels(self.recipe)
+        check_batch(self.recipe, data)
+        shape = data.train.shape[1:]
+        check_model(lambda key: self._stack(key, shape))
+        check_epochs(self.recipe.epochs, len(data.train) // self.recipe.batch_size)
+
+    def _stack(self, key: Key[Array, ""], shape: tuple[int, ...]) -> cae.Stack:
+        """A stack of the recipe's layers, none of them trained."""
+        lowest, *above = self.recipe.hidden_sizes
+        stack = cae.new_stack(key, shape, lowest)
+        for size in above:
+            stack = cae.grow(key, stack, size)
+        return stack
+
+    def title(self) -> str:
+        recipe = self.recipe
+        weights = " and ".join(f"{weight:g}" for weight in recipe.contractions)
+        layers = "" if len(recipe.contractions) == 1 else f", {len(recipe.contractions)} layers"
+        return f"λ = {weights}, steps of {recipe.walk_scale:g}{layers}"
+
+    def fit(self, run: Run, watch: Watch, *, progress: bool) -> Fitted:
+        recipe, shape = self.recipe, run.data.train.shape[1:]
+        fit = functools.partial(
+            fit_stage,
+            run,
+            watch,
+            epochs=recipe.epochs,
+            batch_size=recipe.batch_size,
+            progress=progress,
+        )
+
+        def sampler(stack: cae.Stack) -> Chained:
+            return chained(cae.Walk(stack, recipe.walk_scale), recipe, run.seed, run.data.train)
+
+        (lowest, *above), (weight, *weights) = recipe.hidden_sizes, recipe.contractions
+        stack = cae.new_stack(stage_keys(run.seed, 1)[0], shape, lowest)
+        if above:
+            below = fit(stack, self._learner(weight), stage=1, last=False).model
+            stack = cae.grow(stage_keys(run.seed, 2)[0], below, above[0])
+            weight = weights[0]
+        learned = fit(stack, self._learner(weight), stage=len(recipe.hidden_sizes), sampler=sampler)
+        return fitted(learned, sampler)
+
+    def _learner(self, weight: float) -> Learner:
+        recipe = self.recipe
+
+        def updates(iterations: int) -> optax.GradientTransformation:
+            steps = recipe.epochs * iterations
+            schedule = optax.linear_schedule(
+                recipe.learning_rate, recipe.final_learning_rate, steps
+            )
+            return optax.sgd(schedule)
+
+        return Learner(cost=cae.Cost(weight), updates=updates)

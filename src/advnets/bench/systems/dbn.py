@@ -1,0 +1,240 @@
+"""The deep belief network of Table 1: two Boltzmann machines learned one after the other."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import scipy.special
+from jaxtyping import Array, Float, Int, Key, UInt8
+
+import advnets
+from advnets import chains, training
+from advnets.baselines import ais, dbn, rbm
+from advnets.bench.evaluations import Evaluation, Subject
+from advnets.bench.frames import write_filters
+from advnets.bench.results import FirstStage, Json
+from advnets.bench.settings import check_counts
+from advnets.bench.systems.base import Fitted, Run, System
+from advnets.bench.systems.chained import CHAIN_EVALUATIONS, ChainSettings, chained
+from advnets.bench.systems.learned import check_batch, check_pixels, fit_stage, fitted, stage_keys
+from advnets.bench.watching import Watch
+from advnets.chains import Chained
+from advnets.paper_figures import Sampler
+from advnets.training.devices import is_main_process
+
+# Annealed importance sampling of the upper machine's log Z.
+RUNS, TEMPERATURES = 100, 10_000
+# Draws of the first hidden layer for each test image, and images taken at once.
+DRAWS, ROWS = 20, 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class DBNSettings(ChainSettings):
+    """The settings of a deep belief network of two hidden layers.
+
+    Raises:
+        ValueError: for a setting out of range.
+    """
+
+    epochs: int = 100
+    """Epochs of the upper machine."""
+    lower_epochs: int = 100
+    """Epochs of the lower machine, which learns first."""
+    hidden_sizes: tuple[int, int] = (1000, 1000)
+    """Units of the first and of the second hidden layer."""
+    batch_size: int = 100
+    """Examples in a minibatch."""
+    learning_rate: float = 0.05
+    """Of both machines at first; it falls linearly to 0."""
+    weight_decay: float = 1e-4
+    """λ in λ/2 times the squared weights of a machine, which is added to its cost."""
+    gibbs_steps: int = 1
+    """Gibbs steps of the persistent chains for an update."""
+    persistent_chains: int = 100
+    """Chains that learning draws its samples by."""
+    burn_in: int = 1000
+    """Steps of each chain before its first sample."""
+    thin: int = 10
+    """Steps from one sample of a chain to its next; 1 for consecutive ones."""
+
+    def __post_init__(self) -> None:
+        ChainSettings.__post_init__(self)
+        check_counts(
+            {
+                "the number of epochs of the lower machine": self.lower_epochs,
+                "the number of hidden units": min(self.hidden_sizes),
+                "the batch size": self.batch_size,
+                "the number of Gibbs steps": self.gibbs_steps,
+                "the number of persistent chains": self.persistent_chains,
+            }
+        )
+        if not self.learning_rate > 0:
+            raise ValueError(f"the learning rate must be above 0; got {self.learning_rate}")
+        if self.weight_decay < 0:
+            raise ValueError(f"the weight decay must be at least 0; got {self.weight_decay}")
+
+
+class Likelihood(Evaluation):
+    """The network's own likelihood: log Z of the upper machine, and bounds on log p(x).
+
+    Of test images, each binarised by a draw from its grey levels. log Z is estimated from both
+    ends; that from below (forward) is in the bounds.
+    """
+
+    def measure(self, subject: Subject) -> Json:
+        model = subject.model
+        assert isinstance(model, Chained)
+        chain = model.chain
+        assert isinstance(chain, dbn.TopGibbs)
+        net = chain.model
+        of_means, up, down, samples, of_rows = jax.random.split(subject.key, 5)
+        means = dbn.first_means(of_means, net.first, subject.data.train)
+        shown: dict[str, Any] = {"temperatures": TEMPERATURES, "progress": subject.progress}
+        forward = ais.log_partition(up, net.upper, means, runs=RUNS, **shown)
+        burn_in = jnp.asarray(max(1, model.burn_in))
+        states = _equilibrium(samples, chain, jnp.asarray(model.starts), burn_in)
+        reverse = ais.reverse_log_partition(down, net.upper, means, states, **shown)
+        bound, importance = _bounds(of_rows, net, subject.data.test)
+        return {
+            "log_partition": {
+                "forward": forward.value,
+                "forward_standard_error": forward.standard_error,
+                "reverse": reverse.value,
+                "reverse_standard_error": reverse.standard_error,
+                "gap": reverse.value - forward.value,
+                "runs": RUNS,
+                "temperatures": TEMPERATURES,
+            },
+            "bound": _mean(bound - forward.value),
+            "importance_bound": _mean(importance - forward.value),
+            "draws": DRAWS,
+            "rows": len(bound),
+        }
+
+    def line(self, found: Json) -> str:
+        said: Any = found
+        log_z, bound, importance = (
+            said[name] for name in ("log_partition", "bound", "importance_bound")
+        )
+        return (
+            f"Likelihood of binarised test images: at least {bound['mean']:.2f} ± "
+            f"{bound['standard_error']:.2f} nats, {importance['mean']:.2f} by {said['draws']} "
+            f"draws (log Z of the upper machine {log_z['forward']:.2f} forward, "
+            f"{log_z['reverse']:.2f} reverse)"
+        )
+
+
+@eqx.filter_jit
+def _equilibrium(
+    key: Key[Array, ""],
+    chain: dbn.TopGibbs,
+    starts: UInt8[Array, " starts *shape"],
+    burn_in: Int[Array, ""],
+) -> Float[Array, "runs first"]:
+    """First hidden layers of chains that have burnt in, one for each run."""
+    start, go_on = jax.random.split(key)
+    images = jnp.resize(starts, (RUNS, *starts.shape[1:]))
+    begun = chain.start(start, advnets.preprocessing.to_unit_interval(images))
+    state, _ = chains.walk(go_on, chain, begun, samples=1, thin=burn_in)
+    return state.first
+
+
+def _bounds(
+    key: Key[Array, ""], net: dbn.DBN, images: Any
+) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
+    """Of each image the variational bound and that by several draws, but for log Z."""
+
+    @jax.jit
+    def of_block(key: Key[Array, ""], net: dbn.DBN, block: Array) -> Array:
+        of_pixels, of_first = jax.random.split(key)
+        return dbn.log_weights(of_first, net, rbm.visible_of(of_pixels, block), DRAWS)
+
+    logs = np.concatenate(
+        [
+            np.asarray(
+                of_block(jax.random.fold_in(key, first), net, images[first : first + ROWS]),
+                np.float64,
+            )
+            for first in range(0, len(images), ROWS)
+        ],
+        axis=1,
+    )
+    return logs.mean(axis=0), scipy.special.logsumexp(logs, axis=0) - np.log(DRAWS)
+
+
+def _mean(values: Float[np.ndarray, " rows"]) -> Json:
+    return {
+        "mean": float(values.mean()),
+        "standard_error": float(values.std() / np.sqrt(len(values))),
+    }
+
+
+class DeepBeliefNetwork(System):
+    """Two machines by persistent contrastive divergence, the upper one on samples of the lower."""
+
+    settings_type: ClassVar[type[ChainSettings]] = DBNSettings
+    evaluations: ClassVar[Mapping[str, Evaluation]] = {
+        **CHAIN_EVALUATIONS,
+        "likelihood": Likelihood(),
+    }
+
+    def __init__(self, settings: ChainSettings) -> None:
+        assert isinstance(settings, DBNSettings)
+        self.settings = self.recipe = settings
+
+    def check(self, data: advnets.data.Dataset, first_stage: FirstStage | None) -> None:
+        check_batch(self.recipe, data)
+        check_pixels(self.recipe)
+
+    def fit(self, run: Run, watch: Watch, *, progress: bool) -> Fitted:
+        recipe, images = self.recipe, run.data.train
+        cost = rbm.PCD(recipe.gibbs_steps, recipe.weight_decay)
+        below, above = recipe.hidden_sizes
+
+        start, coins = jax.random.split(stage_keys(run.seed, 1)[0])
+        lower = fit_stage(
+            run,
+            watch,
+            rbm.start(start, rbm.pixel_means(images), hidden=below),
+            self._learner(cost, recipe.lower_epochs, coins, below),
+            stage=1,
+            last=False,
+            epochs=recipe.lower_epochs,
+            batch_size=recipe.batch_size,
+            progress=progress,
+        ).model
+        if is_main_process():
+            write_filters(run.folder, np.asarray(lower.weights), images.shape[1:])
+
+        def sampler(net: dbn.DBN) -> Sampler:
+            return chained(dbn.TopGibbs(net, images.shape[1:]), recipe, run.seed, images)
+
+        start, coins = jax.random.split(stage_keys(run.seed, 2)[0])
+        learned = fit_stage(
+            run,
+            watch,
+            dbn.stack(start, lower, images, hidden=above),
+            self._learner(dbn.UpperPCD(cost), recipe.epochs, coins, above),
+            stage=2,
+            epochs=recipe.epochs,
+            batch_size=recipe.batch_size,
+            sampler=sampler,
+            progress=progress,
+        )
+        return fitted(learned, sampler)
+
+    def _learner(
+        self, cost: rbm.PCD | dbn.UpperPCD, epochs: int, key: Key[Array, ""], units: int
+    ) -> training.Learner:
+        recipe = self.recipe
+
+        def updates(iterations: int) -> optax.GradientTransformation:
+            return optax.sgd(optax.linear_schedule(recipe.learning_rate, 0.0, epochs * iterations))
+
+        memory = rbm.fair_coins(key, recipe.persistent_chains, units)
+        return training.Learner(cost=cost, updates=updates, memory=memory)
