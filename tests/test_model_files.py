@@ -661,6 +661,12 @@ def test_a_folder_without_its_model_says_why(tmp_path):
         advnets.load_model(tmp_path)
 
 
+def test_what_train_returns_is_no_model(path):
+    trained = object.__new__(advnets.training.Trained)
+    with pytest.raises(ValueError, match="pass its model"):
+        advnets.save_model(path, trained)
+
+
 def test_a_file_of_another_kind_and_a_missing_folder_are_named(path):
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
     with pytest.raises(ValueError, match="this is no safetensors file"):

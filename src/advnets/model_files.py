@@ -93,6 +93,11 @@ def save_model(path: str | os.PathLike[str], model: PyTree, *, arrays_only: bool
         >>> loaded.prior
         Normal(size=2)
     """
+    if type(model).__name__ == "Trained":
+        raise ValueError(
+            "what train returns is more than a model; pass its model (trained.model), or its "
+            "averaged where the algorithm keeps an average"
+        )
     if arrays_only:
         leaves = jax.tree_util.tree_leaves_with_path(eqx.filter(model, eqx.is_array))
         arrays = {tensor_name(place): stored(leaf, place) for place, leaf in leaves}

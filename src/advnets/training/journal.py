@@ -259,10 +259,12 @@ class Journal:
             FileExistsError: if the folder holds another run and `resume` is false.
             FileNotFoundError: if there is nothing to resume.
             CheckpointError: if the run is damaged, or another one.
-            ValueError: if it has more epochs than it is to have.
+            ValueError: if it has more epochs than it is to have, or there is no folder to resume.
         """
         self._identity, self._environment = dict(identity), dict(environment)
         if self._folder is None:
+            if resume:
+                raise ValueError("resume needs folder=, the folder of the run")
             return state, 0
         self._make_folders(bool(resume))
         found = newest_whole(self._folder / CHECKPOINTS)
