@@ -194,6 +194,12 @@ def test_chains_farther_off_than_real_images_are_lost():
     assert cae.lost(pictures, training, held_out) == 2
 
 
+def test_chains_with_less_ink_than_any_image_have_faded():
+    training = np.float32([[1, 0, 0, 0.5], [1, 1, 1, 1]])
+    pictures = np.float32([[0.4, 0.4, 0.4, 0.4], [0.4, 0.3, 0.3, 0.4], [0, 0, 0, 0], [1, 1, 0, 0]])
+    assert cae.faded(pictures, training) == 2
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [

@@ -94,7 +94,7 @@ def test_its_own_evaluations_are_of_the_last_samples_and_of_test_rows(whole):
     found = result.evaluations["reconstruction"]
     assert found["mean"] == pytest.approx(costs.sum(axis=(1, 2)).mean(), rel=1e-5)
     assert found["n"] == 256
-    assert result.evaluations["lost_chains"] == {"chains": 6, "lost": 0}
+    assert result.evaluations["lost_chains"] == {"chains": 6, "lost": 0, "faded": 0}
     page = (folder / "report.html").read_text("utf-8")
     assert "Lost chains: 0 of 6 end farther" in page
     assert "nats of cross-entropy for a test image" in page
@@ -104,11 +104,12 @@ def test_lost_chains_are_looked_for_among_last_samples(tmp_path):
     data = advnets.data.load("digits")
     ours = np.repeat(data.train[:1] / np.float32(255), 60, axis=0)
     ours[:54] = ours[57:59] = 0.5  # grey: 2 of the last 6
+    ours[59] = 0.01  # and next to nothing
     subject = bench.evaluations.Subject(
         *(model_of(6), jax.random.key(0), lambda n: ours[:n], data),
         *(lambda images: images / np.float32(255), tmp_path),
     )
-    assert Lost().measure(subject) == {"chains": 6, "lost": 2}
+    assert Lost().measure(subject) == {"chains": 6, "lost": 3, "faded": 1}
 
 
 def model_of(num_chains):

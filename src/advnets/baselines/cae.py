@@ -440,3 +440,36 @@ def lost(
     _, distances = nearest(pictures, training)
     _, of_real = nearest(held_out, training)
     return int((np.asarray(distances) > np.max(np.asarray(of_real))).sum())
+
+
+def faded(
+    pictures: Float[Array | np.ndarray, " chains *shape"],
+    training: Float[Array | np.ndarray, " n *shape"],
+) -> int:
+    """How many chains have all but gone black, by where they are now.
+
+    A picture has faded if its pixels add up to less than those of any training image. It need not
+    be lost: black is nearer to thin digits than many a real image is to its nearest.
+
+    Args:
+        pictures: the last picture of each chain.
+        training: the training images.
+
+    Returns:
+        The number of faded pictures.
+
+    Raises:
+        ValueError: if there are none of either, or a pixel is outside [0, 1].
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from advnets.baselines import cae
+        >>> training = jnp.array([[0.0, 1.0], [1.0, 1.0]])
+        >>> cae.faded(jnp.array([[0.9, 1.0], [0.3, 0.5]]), training)
+        1
+    """
+    check_pixels("the chains' pictures", pictures)
+    check_pixels("the training images", training)
+    axes = tuple(range(1, pictures.ndim))
+    ink, least = np.asarray(pictures).sum(axis=axes), np.asarray(training).sum(axis=axes).min()
+    return int((ink < least).sum())

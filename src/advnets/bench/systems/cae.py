@@ -32,8 +32,6 @@ from advnets.chains import Chained
 from advnets.training import Learner
 from advnets.training.plan import check_epochs
 
-FIELDS = ("lost", "chains")
-
 
 @dataclasses.dataclass(frozen=True)
 class CAESettings(ChainSettings):
@@ -55,7 +53,7 @@ class CAESettings(ChainSettings):
     """Where it arrives, in equal steps, with the layer's last update."""
     batch_size: int = 20
     """Examples in a minibatch."""
-    walk_scale: float = 10.0
+    walk_scale: float = 5.0
     """Standard deviation of the noise in a step of the walk."""
     burn_in: int = 250
     """Steps of each chain before its first sample."""
@@ -86,22 +84,27 @@ class CAESettings(ChainSettings):
 
 
 class Lost(Evaluation):
-    """How many chains are lost at their last sample, see [`advnets.baselines.cae.lost`][]."""
+    """How many chains have left the data at their last sample, by two measures.
+
+    See [`advnets.baselines.cae.lost`][] and [`advnets.baselines.cae.faded`][].
+    """
 
     def measure(self, subject: Subject) -> Json:
         _, chains = _walk(subject)
         last = subject.first(2**31 - 1)[-chains:]
         images = subject.preprocess(subject.data.train)
         lost = cae.lost(last, images, subject.preprocess(subject.data.test))
-        return {"chains": len(last), "lost": lost}
+        return {"chains": len(last), "lost": lost, "faded": cae.faded(last, images)}
 
     def line(self, found: Json) -> str:
-        lost, chains = (found.get(name) if isinstance(found, dict) else None for name in FIELDS)
-        if not (isinstance(lost, int) and isinstance(chains, int)):
-            raise ValueError(f"lost chains are two numbers, lost and chains; got {found!r:.200}")
+        read = found if isinstance(found, dict) else {}
+        counts = [read.get(name) for name in ("lost", "chains", "faded")]
+        if not all(isinstance(count, int) for count in counts):
+            raise ValueError(f"lost chains are numbers: lost, chains, faded; got {found!r:.200}")
+        lost, chains, faded = counts
         return (
             f"Lost chains: {lost} of {chains} end farther from any training image than every test "
-            "image is"
+            f"image is; {faded} have faded, to less ink than any training image has"
         )
 
 
