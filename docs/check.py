@@ -22,6 +22,7 @@ SEARCHES = {
     "collapse": "collapse",
     "conditional": "howto/labels",
     "deep GSN": "systems/gsn",
+    "deep belief network": "systems/dbn",
     "export": "howto/export",
     "GPU": "howto/devices",
     "hosts": "howto/devices",

@@ -128,7 +128,7 @@ def test_the_lines_of_the_page():
     exec(compile(code, "dbn.md", "exec"), namespace)
     exact = float(rbm.log_partition(namespace["machine"]))
     assert abs(namespace["log_z"] - exact) < 0.1
-    assert namespace["net"].upper.weights.shape == (20, 10)
+    assert namespace["net"].upper.weights.shape == (12, 10)
 
 
 def test_bad_input_is_one_sentence(key):

@@ -99,7 +99,8 @@ class Likelihood(Evaluation):
         burn_in = jnp.asarray(max(1, model.burn_in))
         states = _equilibrium(samples, chain, jnp.asarray(model.starts), burn_in)
         reverse = ais.reverse_log_partition(down, net.upper, means, states, **shown)
-        bound, importance = _bounds(of_rows, net, subject.data.test)
+        with jax.default_matmul_precision("highest"):  # as in the estimates of log Z
+            bound, importance = _bounds(of_rows, net, subject.data.test)
         return {
             "log_partition": {
                 "forward": forward.value,
