@@ -21,6 +21,8 @@ SEARCHES = {
     "batch norm": "howto/normalisation",
     "collapse": "collapse",
     "conditional": "howto/labels",
+    "deep GSN": "systems/gsn",
+    "deep belief network": "systems/dbn",
     "export": "howto/export",
     "GPU": "howto/devices",
     "hosts": "howto/devices",

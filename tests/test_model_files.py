@@ -460,7 +460,7 @@ def test_a_damaged_file_is_refused(path):
             with pytest.raises(ValueError, match="not a readable safetensors file"):
                 advnets.load_model(path, like=like)
     path.write_bytes(struct.pack("<Q", 2**40) + whole[8:])
-    with pytest.raises(ValueError, match="a header of more than"):
+    with pytest.raises(ValueError, match="no safetensors file, or one with a header of more than"):
         advnets.load_model(path)
     with pytest.raises(FileNotFoundError):
         advnets.load_model(path.parent / "none")
@@ -639,11 +639,42 @@ def test_what_is_no_file_is_not_opened(path):
     for name, message in (
         (path, "is a pipe, a socket or a device, which is not opened"),
         (os.devnull, "is a pipe, a socket or a device, which is not opened"),
-        (path.parent, "is a folder; name a file in it"),
+        (path.parent, "is a folder.*; name a file in it"),
     ):
         for load in (advnets.load_model, advnets.model_files.digest_of):
             with pytest.raises(ValueError, match=message):
                 load(name)
+
+
+def test_a_folder_without_its_model_says_why(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "metrics.jsonl").write_text('{"epoch": 1}\n{"epoch": 2}\n')
+    unfinished = r"run holds a run that was not finished \(2 epochs\); finish it with train\("
+    with pytest.raises(ValueError, match=unfinished):
+        advnets.load_model(run)
+    advnets.save_model(run / "generator.safetensors", mlp())
+    assert_same(mlp(), advnets.load_model(run))
+    with pytest.raises(
+        ValueError, match=r"holds the folders of runs; name one of them, such as .*run"
+    ):
+        advnets.load_model(tmp_path)
+
+
+def test_what_train_returns_is_no_model(path):
+    trained = object.__new__(advnets.training.Trained)
+    with pytest.raises(ValueError, match="pass its model"):
+        advnets.save_model(path, trained)
+
+
+def test_a_file_of_another_kind_and_a_missing_folder_are_named(path):
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    with pytest.raises(ValueError, match="this is no safetensors file"):
+        advnets.load_model(path)
+    with pytest.raises(
+        FileNotFoundError, match=r"there is no such folder; make it first.*nowhere'"
+    ):
+        advnets.save_model(path.parent / "nowhere" / "model.safetensors", mlp())
 
 
 def test_a_failed_write_leaves_the_old_file(path, monkeypatch):

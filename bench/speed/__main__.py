@@ -19,6 +19,7 @@ MEASUREMENTS = {
     "curves": "curves.py",
     "devices": "curves.py --only devices",
     "parzen": "parzen.py",
+    "rbm": "rbm.py",
     "startup": "startup.py",
     "driver": "driver_overhead.py",
     "streamed": "streamed.py",
@@ -32,6 +33,7 @@ TINY = {
     "curves": "--tiny --updates 3",
     "devices": "--tiny --updates 3",
     "parzen": "--points 300 --samples 1000 --slow-points 10 --checked 10 --curve 1000 2000",
+    "rbm": "--updates 2 --hidden 20",
     "startup": "--benchmark digits",
     "streamed": "--rows 1000",
 }

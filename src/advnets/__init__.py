@@ -19,7 +19,6 @@ from advnets import _checking
 
 with _checking.of_modules("advnets"):
     from advnets import algorithms as algorithms
-    from advnets import baselines as baselines
     from advnets import batches as batches
     from advnets import chains as chains
     from advnets import conditions as conditions

@@ -241,6 +241,9 @@ def _remedy(name: str, annotation: Any, value: Any) -> str | None:
         return f"pass {name}.item()"
     if get_origin(annotation) is Sequence and callable(value):
         return f"pass [{name}]"
+    instead = _object_instead(name, _expected(annotation), value)
+    if instead is not None:
+        return instead
     arrays = [x for x in _alternatives(annotation) if _of_arrays(x)]
     if not arrays:
         return f"pass an instance, {value.__name__}(...)" if isinstance(value, type) else None
@@ -264,6 +267,36 @@ def _remedy(name: str, annotation: Any, value: Any) -> str | None:
         library = "np" if isinstance(value, jax.Array) else "jnp"
         return f"pass {library}.asarray({name}{', float' * to_float})"
     return f"pass {name}.astype(float)" if to_float else None
+
+
+def _object_instead(name: str, wanted: str, value: Any) -> str | None:
+    """What to write in the place of another object of the library, or of a single number."""
+    kind = type(value).__name__
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        made = {
+            "Sequence[int]": f"pass [{value}]",
+            "tuple[int, ...]": f"pass ({value},)",
+            "Prior": f"pass advnets.priors.Uniform({value})",
+        }
+        by_rate = f"pass an optimiser, such as optax.adam({value})"
+        return by_rate if wanted.startswith("GradientTransformation") else made.get(wanted)
+    if kind == "Dataset" and "array" in wanted:
+        return f"pass {name}.{name if name in ('validation', 'test') else 'train'}"
+    if wanted in ("Sampler", "Model"):
+        if kind == "Trained":
+            return f"pass {name}.model, or {name}.averaged where the algorithm keeps an average"
+        if kind == "Players":
+            return f"pass advnets.Model({name}.generator, {name}.prior)"
+        return f"pass advnets.Model({name}), with its prior" if callable(value) else None
+    if "array" in wanted and kind in ("Trained", "Model"):
+        model = f"{name}.model" if kind == "Trained" else name
+        return f"pass {model}.sample(key, number)"
+    if wanted.startswith("Players") and (kind == "Model" or callable(value) or kind == "tuple"):
+        return "pass advnets.Players(generator, discriminator)"
+    if wanted.startswith("Algorithm") and kind.startswith("GradientTransformation"):
+        both = "generator_updates=..., discriminator_updates=..."
+        return f"pass advnets.Algorithm1({both}), which has one for each player"
+    return None
 
 
 def _expected(annotation: Any) -> str:

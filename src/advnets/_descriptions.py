@@ -42,17 +42,13 @@ from advnets import (
     preprocessing,
     priors,
 )
-from advnets.baselines import cae, dbn, rbm, vae
 
 # Parsed JSON.
 Node: TypeAlias = Any
 # Where a node is in the model, as JAX's keys for a leaf's path.
 Place: TypeAlias = tuple[Any, ...]
 
-CLASSES = (
-    *(cae, chains, conditions, convolutions, dbn, layers, model, networks, players, priors, rbm),
-    vae,
-)
+CLASSES = (chains, conditions, convolutions, layers, model, networks, players, priors)
 FUNCTIONS = (game, layers, preprocessing)
 JAX_FUNCTIONS = (jax.nn, jnp, jax.lax)
 # Names in `jax.numpy` that read or write files, or change settings, begin with these. With
@@ -221,8 +217,11 @@ def _public() -> dict[str, Any]:
             and not inspect.isabstract(value)
         )
 
+    from advnets import baselines  # imported by those who use them, and by models' files
+
     found: dict[str, Any] = {}
-    for module in CLASSES:
+    systems = (baselines.cae, baselines.dbn, baselines.gsn, baselines.rbm, baselines.vae)
+    for module in (*CLASSES, *systems):
         found |= {n: v for n, v in named(module) if buildable(v) and own(module, v)}
     for module in (eqx.nn, eqx):
         found |= {n: v for n, v in named(module) if buildable(v)}

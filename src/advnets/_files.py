@@ -19,6 +19,10 @@ def replace(path: Path, content: bytes) -> None:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
     if path.exists() and not path.is_file():
         raise OSError(errno.EEXIST, "there is something here that is no file", str(path))
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            errno.ENOENT, "there is no such folder; make it first", str(path.parent)
+        )
     partial = path.with_name(path.name + ".partial")
     partial.unlink(missing_ok=True)  # of a killed process; or a link, which must not be followed
     try:

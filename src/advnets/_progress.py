@@ -32,15 +32,25 @@ def _kind() -> Any:
     from tqdm.auto import tqdm  # takes a while, and most calls show no progress
 
     class Bar(tqdm):  # type: ignore[misc]
+        passed_over: tuple[int, float] | None = None
+
+        def pass_over(self, units: int) -> None:
+            """Leaves units that were just done, and the time so far, out of the rate."""
+            self.passed_over = units, self.format_dict["elapsed"]
+
         @property
         def format_dict(self) -> dict[str, Any]:
             found = super().format_dict
             made, elapsed = found["n"] - found["initial"], found["elapsed"]
-            if not (made and elapsed):
+            missing = (found["total"] or found["n"]) - found["n"]
+            recent = found["rate"]
+            if self.passed_over is not None and (missing or made > self.passed_over[0]):
+                units, seconds = self.passed_over
+                made, elapsed, recent = made - units, elapsed - seconds, None
+            if made <= 0 or elapsed <= 0:
                 return {**found, "time": ""}
-            per_second = found["rate"] or made / elapsed
-            missing = found["total"] - found["n"]
-            left = self.format_interval(missing / per_second if missing else elapsed)
+            per_second = recent or made / elapsed
+            left = self.format_interval(missing / per_second if missing else found["elapsed"])
             words = "left" if missing else "in all"
             return {**found, "time": f" {left} {words}, {rate(per_second, found['unit'])}"}
 

@@ -469,9 +469,11 @@ class Algorithm1(Algorithm):
         k: the number of discriminator steps in an iteration, at least 1.
         objective: what the players descend; -V for the discriminator (Eq. 1) and the
             non-saturating cost for the generator unless given.
-        generator_updates: the generator's update rule.
-        discriminator_updates: the discriminator's.
-        other_updates: those of further players.
+        generator_updates: the generator's update rule. A player without one gets the released
+            code's, [`advnets.updates.Released`][]: momentum with a rate of 0.1, for the paper's
+            networks.
+        discriminator_updates: the discriminator's, likewise.
+        other_updates: those of further players, likewise.
         average: the decay of an average of the generator, see [`advnets.algorithms.Algorithm`][].
         fake: how generated examples are made.
         norms_every: how often gradient norms are computed, likewise.

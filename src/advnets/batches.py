@@ -35,6 +35,11 @@ def length(batch: Batch) -> int:
     lengths: dict[int, str] = {}
     for path, leaf in leaves:
         name = jax.tree_util.keystr(path) or "the array"
+        if hasattr(leaf, "train") and hasattr(leaf, "folds"):
+            raise ValueError(
+                "a Dataset is no batch, as it has rows to validate and test on too; pass its rows "
+                "to train on, data.train"
+            )
         if not hasattr(leaf, "ndim"):
             raise ValueError(
                 f"a batch must hold arrays; {name} is a {type(leaf).__name__} (anything else that "

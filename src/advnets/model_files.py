@@ -55,8 +55,8 @@ ENTRY = "advnets"
 FORMAT = 2
 DAMAGED = "is damaged: its content does not match its SHA-256; get the file afresh"
 
-# The model of a run's last epoch, in its folder.
-LAST = "generator.safetensors"
+# The model of a run's last epoch, in its folder, and a row for each of its epochs.
+LAST, METRICS = "generator.safetensors", "metrics.jsonl"
 
 # A file's header must be smaller, in bytes, and a note have fewer brackets and commas: some forty
 # thousand layers. Both are counted before anything is parsed.
@@ -93,6 +93,11 @@ def save_model(path: str | os.PathLike[str], model: PyTree, *, arrays_only: bool
         >>> loaded.prior
         Normal(size=2)
     """
+    if type(model).__name__ == "Trained":
+        raise ValueError(
+            "what train returns is more than a model; pass its model (trained.model), or its "
+            "averaged where the algorithm keeps an average"
+        )
     if arrays_only:
         leaves = jax.tree_util.tree_leaves_with_path(eqx.filter(model, eqx.is_array))
         arrays = {tensor_name(place): stored(leaf, place) for place, leaf in leaves}
@@ -192,10 +197,29 @@ def load_model(
         2.0
     """
     place = Path(path)
-    with _opened(place / LAST if (place / LAST).is_file() else place) as file:
+    if place.is_dir():
+        place = _last_of(place)
+    with _opened(place) as file:
         if like is not None:
             return _filled(like, file)
         return build(_description(file.note), file.tensors, file.read, known)
+
+
+def _last_of(folder: Path) -> Path:
+    """The model in a run's folder; a ValueError that says why there is none."""
+    if (folder / LAST).is_file():
+        return folder / LAST
+    if (folder / METRICS).is_file():
+        epochs = (folder / METRICS).read_bytes().count(b"\n")
+        raise ValueError(
+            f"{folder} holds a run that was not finished ({epochs:,} epochs); finish it with "
+            "train(..., resume=True), or --resume on the command line"
+        )
+    for one in sorted(folder.glob(f"*/{LAST}")):
+        raise ValueError(
+            f"{folder} holds the folders of runs; name one of them, such as {one.parent}"
+        )
+    raise ValueError(f"{folder} is a folder without a model; name a file in it, or a run's folder")
 
 
 def digest_of(path: str | os.PathLike[str]) -> str | None:
@@ -281,7 +305,10 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[_File]:
 def _header(path: str | os.PathLike[str], content: io.BufferedReader) -> _File:
     size = _header_size(content.read(8))
     if size > HEADER:
-        raise ValueError(f"a header of more than {HEADER} bytes is not read")
+        raise ValueError(
+            f"this is no safetensors file, or one with a header of more than {HEADER} bytes, which "
+            "is not read"
+        )
     with safe_open(path, framework="numpy") as file:
         metadata = file.metadata() or {}
         places, tensors, start = {}, {}, 8 + size

@@ -1,5 +1,6 @@
 """Annealed importance sampling against log Z with all states summed."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -50,6 +51,18 @@ def test_weights_are_unbiased_after_a_few_steps_too(key, mean):
         )
     # The mean log weight errs downwards on the way up, and upwards on the way down.
     assert up.log_weights.mean() < exact < down.log_weights.mean()
+
+
+def test_products_are_precise_on_any_device(key, monkeypatch):
+    asked = []
+
+    def advance(key, model, base, visible, steps):
+        asked.append(jax.config.jax_default_matmul_precision)
+        return visible, jnp.zeros((len(steps), len(visible)))
+
+    monkeypatch.setattr(ais, "_advance", advance)
+    ais.log_partition(key, machines.drawn(0, 4, 3), np.full(4, 0.5), temperatures=5)
+    assert asked == ["highest"]
 
 
 def test_bad_input_is_one_sentence(key):

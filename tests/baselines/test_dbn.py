@@ -1,5 +1,8 @@
 """Deep belief networks against sums over all states."""
 
+import re
+from pathlib import Path
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -116,6 +119,16 @@ def test_an_upper_machine_starts_from_the_means_of_the_lower_ones_units(key):
     np.testing.assert_allclose(
         jax.nn.sigmoid(net.upper.visible_bias), (3000 * means + 1) / 3002, rtol=1e-3
     )
+
+
+def test_the_lines_of_the_page():
+    page = (Path(__file__).parents[2] / "docs" / "systems" / "dbn.md").read_text("utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    namespace = {}
+    exec(compile(code, "dbn.md", "exec"), namespace)
+    exact = float(rbm.log_partition(namespace["machine"]))
+    assert abs(namespace["log_z"] - exact) < 0.1
+    assert namespace["net"].upper.weights.shape == (12, 10)
 
 
 def test_bad_input_is_one_sentence(key):

@@ -5,10 +5,12 @@ import functools
 import json
 import re
 import shlex
+import signal
 from pathlib import Path
 
 import equinox as eqx
 import jax
+import msgspec
 import numpy as np
 import pytest
 from helpers.players import FOUND, SETTINGS, applied, draws, with_sheet
@@ -200,6 +202,11 @@ def test_the_command_of_a_report_has_the_run_s_settings(monkeypatch, name, prese
     assert seen.name == f"{name}, seed {seed}"
     content["dataset"] = "imagefolder"
     assert seen.name == f"imagefolder ({name} recipe), seed {seed}"
+    assert "--dataset imagefolder" in (command := reading.command_of(seen))
+    assert "--data-dir FOLDER" in command
+    config = msgspec.structs.replace(config, called=f"flowers ({name} recipe)")
+    seen = dataclasses.replace(seen, config=config)
+    assert (seen.name, seen.data) == (f"flowers ({name} recipe), seed {seed}", "flowers")
 
 
 def test_an_unfinished_run_has_a_report(copied, capsys):
@@ -216,6 +223,37 @@ def test_an_unfinished_run_has_a_report(copied, capsys):
     assert "G is that after 4 epochs (48 iterations)" in page
     assert 'id="refresh"' not in page
     assert 'id="refresh"' in pages.write_report(copied, live=True).read_text()
+
+
+def rewritten(path, **fields):
+    """A document with other content, which then has no digest."""
+    held = json.loads(path.read_text())
+    for name in ("format", "sha256"):
+        held.pop(name, None)
+    path.write_text(json.dumps(held | fields))
+
+
+def test_changed_settings_leave_no_single_command(copied):
+    change = {"iteration": 24, "name": "learning_rate", "was": "0.1", "now": "0.01"}
+    elsewhere = {"iteration": 36, "name": "JAX", "was": "0.1", "now": "0.2"}
+    rewritten(copied / "results.json", changes=[elsewhere])
+    page = pages.write_report(copied).read_text()
+    assert "with the same versions (from iteration 36 on, it had others):" in page
+    rewritten(copied / "config.json", changes=[change])
+    rewritten(copied / "results.json", changes=[change, elsewhere])
+    page = pages.write_report(copied).read_text()
+    assert "makes the run again" not in page
+    assert "No single command makes it: settings were changed at iteration\n24 (see" in page
+
+
+def test_a_folder_of_the_library_s_says_that_it_has_no_report(tmp_path, capsys):
+    (tmp_path / "metrics.jsonl").write_text('{"epoch": 1}\n')
+    for command in ("report", "explore"):
+        assert main([command, str(tmp_path)]) == 2
+        said = capsys.readouterr().err
+        assert (
+            "was written by advnets.train, whose runs have no report: look at samples.png" in said
+        )
 
 
 def test_text_of_files_is_escaped(copied):
@@ -299,6 +337,15 @@ def written(monkeypatch):
 
     monkeypatch.setattr(bench.experiment.pages, "write_report", noted)
     return calls
+
+
+def test_a_run_that_is_stopped_leaves_a_report(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(Adversarial, "fit", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    assert main([*SMALL, "--out", str(tmp_path / "run")]) == 130
+    assert "Not done" in (tmp_path / "run" / "report.html").read_text()
+    # What can't be written does not hide the stop.
+    monkeypatch.setattr(bench.experiment.pages, "write_report", lambda _: 1 / 0)
+    assert main([*SMALL, "--out", str(tmp_path / "other")]) == 130
 
 
 @pytest.mark.parametrize("seeds", [[], ["--seeds", "2"]])

@@ -11,6 +11,7 @@ import pytest
 
 from advnets import bench
 from advnets.bench import results, table1
+from advnets.bench.catalogue import BENCHMARKS
 from advnets.bench.cli import main
 from advnets.bench.recorded import recorded
 from advnets.bench.results import Entry, LogLikelihood
@@ -129,3 +130,14 @@ def test_what_has_no_column_is_left_out_and_named(finished, tmp_path, capsys):
     assert "no column for it: digits" in captured.err
     assert "| adversarial nets (advnets, simultaneous, 4 epochs" in captured.out
     assert f"| – | {content['parzen']['test']['mean']:.1f} ±" in captured.out
+
+
+def test_what_the_list_says_is_measured_is_what_is_recorded():
+    for one in recorded():
+        if (
+            isinstance(one, Entry)
+            and one.benchmark != "digits"
+            and one.recipe.get("order") == "simultaneous"
+        ):
+            score = f"{one.parzen.test.mean:.1f} ± {one.parzen.test.standard_error:.1f} nats"
+            assert score in BENCHMARKS[one.benchmark].expected

@@ -29,12 +29,12 @@ def opened(kind, monkeypatch):
 
 
 def trained(epochs=40, shown=("value",), **more):
-    """A game of three updates an epoch, evaluated after the fourth epoch."""
+    """A game of thirty updates an epoch, evaluated after the fourth epoch."""
     given = {"games": 1, "epochs": epochs, "rows": 300, "left_out": 0, "enabled": True} | more
-    bar = Progress(3 * epochs, 0, {"V": "value", "D(x)": "real_output"}, **given)
+    bar = Progress(30 * epochs, 0, {"V": "value", "D(x)": "real_output"}, **given)
     for epoch in range(1, epochs + 1):
         seen = {"discriminator": {name: np.full((1, 3), -1.386) for name in shown}}
-        bar.advance(3, seen, np.array([True]))
+        bar.advance(30, seen, np.array([True]))
         if epoch == 4:
             rows = [{"epoch": 3}, {"epoch": 4, "validation": {"mean": 19.34}}]
             bar.evaluated([rows, [{"epoch": 4, "validation": {"mean": 3.0}}]])
@@ -52,6 +52,24 @@ def test_a_bar_says_what_is_done_and_how_the_game_stands(kind, monkeypatch):
     assert last.startswith("epoch 40/40 100%")
     assert "updates/s, best 19.3, V=-1.39" in last
     assert "D(x)" not in said  # which this game does not have
+
+
+def test_time_left_is_shown_from_the_second_program_on(monkeypatch):
+    """The first one's includes that of compiling."""
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    clock = [0.0]
+    with _progress.bar(1000, "", unit="update") as bar:
+        bar._time, bar.start_t = lambda: clock[0], 0.0
+        clock[0] = 90.0
+        bar.pass_over(100)
+        bar.update(100)
+        assert not bar.format_dict["time"]
+        clock[0] = 91.0
+        bar.update(100)
+        assert bar.format_dict["time"] == " 00:08 left, 100 updates/s"
+        clock[0] = 100.0
+        bar.update(800)
+        assert bar.format_dict["time"] == " 01:40 in all, 90 updates/s"
 
 
 @KINDS
@@ -90,8 +108,15 @@ def test_no_bar_where_none_is_asked_for(kind, monkeypatch):
 def test_few_updates_and_rows_that_are_left_out_are_pointed_out(kind, monkeypatch):
     stream = opened(kind, monkeypatch)
     trained(epochs=1, rows=160, left_out=60)
-    assert "note: 3 updates in all; 60 of 160 rows left out of each epoch" in stream.getvalue()
-    assert _few(1, 100, 0) == "note: 1 update in all"
+    assert _few(999, 100, 0) == (
+        "note: 999 updates in all, where most models need thousands (more epochs make more)"
+    )
+    assert _few(1, 100, 0).startswith("note: 1 update in all,")
+    assert _few(1000, 160, 60) == (
+        "note: 1,000 updates in all; 60 of 160 rows left out of each epoch, as they fill no "
+        "minibatch (a smaller batch size uses more)"
+    )
+    assert "note: 30 updates in all, " in stream.getvalue()
     # Of ten games, each has as many.
     more = {"games": 10, "epochs": 40, "rows": 1285, "left_out": 85, "enabled": True}
     Progress(12_000, 0, {}, **more).close()

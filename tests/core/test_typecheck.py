@@ -14,6 +14,7 @@ import pytest
 
 import advnets
 from advnets import neighbours, parzen
+from advnets.paper_figures import figure_2
 
 switched_off = os.environ.get("ADVNETS_TYPECHECK") == "0"
 
@@ -66,6 +67,7 @@ def test_the_package_is_checked_here():
 FLOATS = np.zeros((20, 4, 4), np.float32)
 BYTES = np.zeros((20, 4, 4), np.uint8)
 LIST = FLOATS.tolist()
+TRAINED = object.__new__(advnets.training.Trained)
 
 
 class Frame:
@@ -158,7 +160,58 @@ def players():
         ),
         (
             lambda: advnets.train(jax.random.key(0), network(jax.random.key(0)), FLOATS, epochs=1),
-            "train: players must be Players; got a Sequential",
+            "train: players must be Players; got a Sequential "
+            "(pass advnets.Players(generator, discriminator))",
+        ),
+        (
+            lambda: advnets.train(
+                jax.random.key(0), players(), FLOATS, epochs=1, algorithm=optax.sgd(0.1)
+            ),
+            "(pass advnets.Algorithm1(generator_updates=..., discriminator_updates=...), which has "
+            "one for each player)",
+        ),
+        (
+            lambda: advnets.Algorithm1(generator_updates=1e-3),
+            "got 0.001 (pass an optimiser, such as optax.adam(0.001))",
+        ),
+        (
+            lambda: advnets.networks.mlp_generator(jax.random.key(0), 2, (3,), hidden_sizes=32),
+            "mlp_generator: hidden_sizes must be Sequence[int]; got 32 (pass [32])",
+        ),
+        (
+            lambda: advnets.networks.mlp_generator(jax.random.key(0), 2, 64),
+            "mlp_generator: shape must be tuple[int, ...]; got 64 (pass (64,))",
+        ),
+        (
+            lambda: advnets.Players(network(jax.random.key(0)), network(jax.random.key(0)), 100),
+            "prior must be Prior; got 100 (pass advnets.priors.Uniform(100))",
+        ),
+        (
+            lambda: figure_2(None, jax.random.key(0), players(), FLOATS),
+            "model must be Sampler; got a Players (pass advnets.Model(model.generator, "
+            "model.prior))",
+        ),
+        (
+            lambda: figure_2(None, jax.random.key(0), TRAINED, FLOATS),
+            "got a Trained (pass model.model, or model.averaged where the algorithm keeps an "
+            "average)",
+        ),
+        (
+            lambda: figure_2(None, jax.random.key(0), network(jax.random.key(0)), FLOATS),
+            "got a Sequential (pass advnets.Model(model), with its prior)",
+        ),
+        (
+            lambda: figure_2(
+                None,
+                jax.random.key(0),
+                advnets.Model(network(jax.random.key(0)), advnets.priors.Uniform(3)),
+                advnets.data.load("digits"),
+            ),
+            "images must be a real array of shape (n, *data); got a Dataset (pass images.train)",
+        ),
+        (
+            lambda: advnets.parzen.evaluate(TRAINED, FLOATS, None),
+            "got a Trained (pass samples.model.sample(key, number))",
         ),
         (
             lambda: advnets.train(jax.random.key(0), players(), FLOATS, epochs=np.int64(1)),
@@ -166,7 +219,7 @@ def players():
         ),
         (
             lambda: advnets.train(jax.random.key(0), players(), FLOATS, epochs=1, callbacks=print),
-            "callbacks must be Sequence[Callable[[Snapshot], Any]]; got a "
+            "callbacks must be Sequence[Callable[[Any], Any]]; got a "
             "builtin_function_or_method (pass [callbacks])",
         ),
         (

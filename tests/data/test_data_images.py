@@ -305,7 +305,8 @@ def test_a_missing_folder_is_named(tmp_path, monkeypatch):
     ("name", "message"),
     [
         ("cifar", r"unknown data set 'cifar' \(did you mean 'cifar10'\?\); choose one of digits, "),
-        ("MNIST", "unknown data set 'MNIST'; .*, a Hub repository as owner/name, or imagefolder"),
+        ("MNIST", "unknown data set 'MNIST'; .*, a Hub repository as owner/name, or load.\"image"),
+        (".", r"'\.' is a folder and .* load\(\"imagefolder\", '\.'\), or --dataset imagefolder"),
         ("image_folder", r"did you mean 'imagefolder'\?"),
         ("../elsewhere", "unknown data set"),
         ("a/b/c", "unknown data set"),
@@ -315,6 +316,15 @@ def test_a_missing_folder_is_named(tmp_path, monkeypatch):
 def test_unknown_names(name, message):
     with pytest.raises(data.DataError, match=message):
         data.load(name)
+
+
+def test_digits_are_read_from_no_folder(tmp_path, monkeypatch):
+    with pytest.raises(
+        ValueError, match=r"digits come with .*; leave out --data-dir .*imagefolder"
+    ):
+        data.load("digits", tmp_path)
+    monkeypatch.setenv("ADVNETS_DATA", str(tmp_path))  # which is for all data sets
+    assert len(data.load("digits").train) == 1285
 
 
 @pytest.mark.parametrize("name", ["digits", "mnist", "cifar10", "tfd"])

@@ -63,7 +63,16 @@ TAKEN = {
     "pool-size": ["1", "2", "3", "9"],
 }
 # More of these is more work, as much as is asked for: no fault. What is beyond 2**31 is refused.
-LONG = ("epochs", "num-samples", "iterations", "image-size", "burn-in", "thin")
+LONG = (
+    "epochs",
+    "num-samples",
+    "iterations",
+    "image-size",
+    "burn-in",
+    "thin",
+    "lower-epochs",
+    "gibbs-steps",
+)
 MANY = ("hidden-sizes", "units", "learning-rates", "contractions")  # options of several numbers
 PATHS = [
     *("run", "a file", "a folder", "empty", "dangling", "loop", "a file/run", "read-only/run"),
@@ -246,6 +255,7 @@ STARTS = {
     **{"check": 4, "parzen": 6, "references": 5, "table1": 2, "words": 4, "processes": 0.5},
     **{"cae": 6, "vae": 4},
     "gsn": 4,
+    "dbn": 6,
 }
 STARTED = {
     "alternating": on("digits", ["--order", "alternating", "--k", "2"]),
@@ -278,6 +288,7 @@ STARTED = {
     "cae": lambda _: Line("cae", as_options(GSN)),
     "vae": lambda _: Line("vae", as_options(VAE)),
     "gsn": lambda _: Line("gsn", as_options(GSN)),
+    "dbn": lambda _: Line("dbn", as_options([*GSN, "--lower-epochs", "1"])),
     "processes": on(
         "digits", ["--coordinator", "127.0.0.1:PORT", "--processes", "1", "--process", "0"]
     ),

@@ -25,6 +25,15 @@ from advnets.verify import __main__ as verify
 from advnets.verify import registry, report, traceable
 from faults.subjects import DIGITS, SUBJECTS
 
+# Small runs of Table 1's other systems.
+OTHER = ["--evaluate-every", "1", "--num-samples", "60"]
+CHAINS = ["--num-chains", "6", "--burn-in", "3"]
+OTHERS = {
+    "gsn": ["--hidden-sizes", "12", "10", "--rounds", "2", *CHAINS],
+    "dbn": ["--hidden-sizes", "12", "10", "--lower-epochs", "1", *CHAINS],
+    "cae": ["--hidden-sizes", "12", "10", *CHAINS],
+    "vae": ["--hidden-size", "12", "--latent-size", "3"],
+}
 # As many different calls are kept of each function.
 KEPT = 4
 
@@ -164,6 +173,9 @@ def run_commands(folder):
         data = ["--data-dir", str(folder / "tfd")] * (name == "two stages")
         given = [*arguments, *data, "--out", str(folder / name.replace(" ", "-"))]
         main([*given, "--epochs", "2"])
+    for name, options in OTHERS.items():
+        given = ["--dataset", "digits", "--epochs", "2", *OTHER, *options]
+        main([name, *given, "--out", str(folder / name)])
     one = str(folder / "one-run")
     main([*SUBJECTS["one run"], "--out", one, "--epochs", "4", "--resume"])
     main(["parzen", one, "--num-samples", "50"])

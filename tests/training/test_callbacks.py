@@ -108,6 +108,35 @@ def test_checkpoints_have_an_interval_of_their_own(
     assert_same_run(trained, whole)
 
 
+def stop(*_):
+    raise advnets.training.StopTraining
+
+
+@pytest.mark.parametrize("how", ["callbacks", "evaluate"])
+def test_a_run_that_is_stopped_early_ends_as_any_other_and_goes_on_from_there(whole, tmp_path, how):
+    told = []
+    stopping = {
+        "callbacks": {"callbacks": [stop, told.append]},
+        "evaluate": {"callbacks": [told.append], "evaluate": stop},
+    }
+    settings = {"algorithm": AVERAGING, "folder": tmp_path, "checkpoint_every": 9}
+    stopped = train(4, **stopping[how], **settings)
+    assert [s.epoch for s in told] == [len(stopped.metrics)] == [2]
+    assert stopped.updates == 20
+    assert numbers(tmp_path / CHECKPOINTS) == [20]
+    assert (tmp_path / "generator.safetensors").is_file()
+    assert_same_run(train(4, resume=True, **settings), whole)
+
+
+def test_a_stop_ends_all_of_many_runs():
+    def stop_second(snapshot):
+        if snapshot.run == 1:
+            stop()
+
+    trained = many(2, evaluate_every=1, callbacks=[stop_second])
+    assert [len(one.metrics) for one in trained] == [1, 1, 1]
+
+
 def test_an_interval_below_one_is_refused():
     with pytest.raises(ValueError, match="checkpoint_every must be at least 1; got 0"):
         train(1, checkpoint_every=0)

@@ -39,6 +39,16 @@ def labelled(classes=3):
     )
 
 
+class OfBatches(eqx.Module):
+    """Written for a minibatch, not for one example."""
+
+    layer: eqx.nn.Linear
+    shape: tuple[int, ...] = eqx.field(static=True)
+
+    def __call__(self, batch):
+        return jax.vmap(self.layer)(batch.reshape(len(batch), -1)).reshape(-1, *self.shape)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -51,6 +61,21 @@ def labelled(classes=3):
             "needs 60 examples .* got 53",
         ),
         ({"data": images()[:0]}, "needs 5 examples .* got 0"),
+        ({"data": advnets.data.load("digits")}, "a Dataset is no batch.*; pass .* data.train"),
+        ({"resume": True}, "resume needs folder=, the folder of the run"),
+        (
+            changed(discriminator=OfBatches(eqx.nn.Linear(6, 1, key=KEY), ())),
+            "no logit for an example of shape .*; it is written for minibatches, and a player",
+        ),
+        (
+            changed(generator=OfBatches(eqx.nn.Linear(LATENT, 6, key=KEY), SHAPE)),
+            "fails on a latent vector of size .*; it is written for minibatches, and a player",
+        ),
+        (
+            {"data": np.zeros((53, 4, 4, 3), np.uint8)}
+            | changed(generator=networks.mlp_generator(KEY, LATENT, (3, 3, 3), hidden_sizes=[])),
+            r"shape \(3, 3, 3\) .*\(a Deconvolution makes \(n - 1\) \* stride \+ kernel_size",
+        ),
         ({"data": images().astype(np.int32)}, "uint8 in 0..255 or floats; got int32"),
         ({"data": np.array(["a"] * 53)}, "or floats; got <U1"),
         (changed(prior=priors.Uniform(9)), "latent vector of size 9"),

@@ -200,8 +200,13 @@ def test_settings_may_be_changed_on_purpose(tmp_path):
     )
     run = functools.partial(train, players=plain(KEY), folder=tmp_path)
     before = run(2, algorithm=moving)
-    with pytest.raises(advnets.CheckpointError, match='accept the change with resume="changed"'):
+    with pytest.raises(advnets.CheckpointError) as refused:
         run(4, algorithm=still, resume=True)
+    # Of texts of some hundred characters, what differs.
+    assert str(refused.value).endswith(
+        "(it had ...step_size=-0.1..., this is ...step_size=-0.0...), or accept the change with "
+        'resume="changed"'
+    )
     after = run(4, algorithm=still, resume="changed")
     assert same(before.players, after.players)
     assert [(c.iteration, c.name) for c in after.changes] == [
@@ -209,6 +214,9 @@ def test_settings_may_be_changed_on_purpose(tmp_path):
         (20, "generator updates"),
     ]
     assert before.changes == ()
+    assert (after.changes[0].was, after.changes[0].now) == (
+        "...step_size=-0.1...", "...step_size=-0.0...",
+    )  # fmt: skip
     # It is the run's from then on, and stays on record.
     assert run(5, algorithm=still, resume=True).changes == after.changes
     with pytest.raises(advnets.CheckpointError, match="another batch size"):

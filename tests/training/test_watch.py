@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import advnets
-from advnets.training.watch import finite, report_divergence
+from advnets.training.watch import finite, report_divergence, warn_of_a_winner
 
 RUNNING = np.array([False, True, True])
 
@@ -89,3 +89,23 @@ def test_a_discriminator_that_has_leapt_away_is_named():
         bad["generator"]["cost"][0, 3] = cost
         with pytest.raises(advnets.TrainingDiverged, match=named):
             report_divergence([""], np.array([True]), np.array([False]), bad, 0, 1)
+
+
+def test_a_discriminator_that_has_won_is_told_of():
+    found = {
+        "discriminator": {
+            "real_output": np.array([[0.5, 0.5, 0.5], [1.0, 1.0, 1.0]]),
+            "fake_output": np.array([[0.5, 0.5, 0.5], [0.0, 0.0, 0.0]]),
+        },
+        "generator": {"gradient_norm": np.array([[0.1, np.nan, 0.1], [0.0, np.nan, 0.0]])},
+    }
+    with pytest.warns(RuntimeWarning, match="D has won.*GaussianNoise.*When a game collapses"):
+        assert warn_of_a_winner(found, 4, 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found["generator"]["gradient_norm"][1, 2] = 1e-30
+        assert not warn_of_a_winner(found, 4, 2)
+        found["generator"]["gradient_norm"][:] = 0.0  # as in an empty game
+        found["discriminator"]["real_output"][1, 0] = 0.9
+        assert not warn_of_a_winner(found, 0, 1)
+        assert not warn_of_a_winner({"model": {"cost": np.zeros((1, 3))}}, 0, 1)

@@ -179,7 +179,8 @@ def _anneal(
     idle = np.repeat(steps[-1:, 1:], 2, axis=1).repeat(-count % length, axis=0)
     blocks = np.concatenate([steps, idle]).reshape(-1, length, 2)
     total = np.zeros(len(visible))
-    with _progress.bar(count, what, unit="temperature", enabled=progress) as bar:
+    precise = jax.default_matmul_precision("highest")  # TF32 rounds weights to 3 digits
+    with precise, _progress.bar(count, what, unit="temperature", enabled=progress) as bar:
         for number, block in enumerate(blocks):
             block_key = jax.random.fold_in(key, number)
             visible, logs = _advance(block_key, model, base, visible, jnp.asarray(block))

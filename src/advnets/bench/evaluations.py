@@ -91,7 +91,8 @@ class Spread(Evaluation):
         if spread is not None and spread < COLLAPSED and is_main_process():
             warnings.warn(
                 f"the samples are nearly all alike: they vary {spread:.2g} times as much as the "
-                "data; the generator has collapsed, or has hardly been trained",
+                'data; the generator has collapsed, or has hardly been trained (the page "When a '
+                'game collapses" of the documentation has remedies)',
                 RuntimeWarning,
                 stacklevel=2,
             )

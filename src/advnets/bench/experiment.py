@@ -238,6 +238,7 @@ def _write_config(config: Config, run: Run, folder: Path, changes: tuple[Change,
         first_stage=run.first_stage,
         data_sha256=run.data_sha256,
         changes=changes,
+        called=run.called if run.called != run.name else "",
     )
     results.write(folder / CONFIG, whole)
 
@@ -478,7 +479,7 @@ def execute(
         try:
             found = _execute(grid, progress=progress, live=watch)
         except BaseException:
-            if watch and is_main_process():
+            if is_main_process():
                 with contextlib.suppress(Exception):  # what stopped the run is said, not this
                     pages.write_report(grid.folder)
             raise

@@ -8,13 +8,14 @@ import re
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Real, UInt8
+from jaxtyping import Float, Real, UInt8
 
 from advnets import _files
 from advnets._extras import needed_for
 from advnets.bench.folders import SAMPLES
 
 SHEET = f"{SAMPLES}/training.png"
+FILTERS = "filters.png"
 # The most pictures of samples that are kept: of a longer run every other evaluation's, and so on.
 MOST_FRAMES = 32
 # The most bytes of training images on the sheet, and the columns they are in.
@@ -152,3 +153,21 @@ def sheet_count(folder: Path, shape: tuple[int, ...]) -> int:
     with Image.open(folder / SHEET) as picture:
         width, height = picture.size
     return (height // shape[0]) * (width // shape[1])
+
+
+def write_filters(
+    folder: Path, weights: Float[np.ndarray, "pixels units"], shape: tuple[int, ...]
+) -> None:
+    """Writes the weights between the pixels and the first hidden units as pictures: `filters.png`.
+
+    Args:
+        folder: the run's.
+        weights: the weights; of many units those of the first 100 are shown. Grey is 0, and white
+            or black the largest weight of a unit in size.
+        shape: that of an image.
+    """
+    columns = min(10, weights.shape[1])
+    shown = np.asarray(weights[:, : min(100, weights.shape[1] // columns * columns)], np.float64).T
+    largest = np.abs(shown).max(axis=1, keepdims=True)
+    grey = 0.5 + 0.5 * shown / np.where(largest > 0, largest, 1)
+    _files.replace(folder / FILTERS, png(mosaic(grey.reshape(-1, *shape), columns, 1)))

@@ -458,6 +458,7 @@ class Config(msgspec.Struct, frozen=True, omit_defaults=True):
         learning_rates: their learning rates, of a sweep.
         data_sha256: of the data, all splits; None in runs of earlier versions.
         changes: which settings were changed when the run was resumed.
+        called: what the run is called, where its data are not the benchmark's.
     """
 
     benchmark: str
@@ -469,6 +470,7 @@ class Config(msgspec.Struct, frozen=True, omit_defaults=True):
     learning_rates: tuple[float, ...] = ()
     data_sha256: str | None = None
     changes: tuple[Change, ...] = ()
+    called: str = ""
 
     def __post_init__(self) -> None:
         if not all(1 <= size <= LARGEST for size in self.image_shape):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from advnets import _progress
 from advnets._extras import needed_for
 from advnets.data import _local
 from advnets.data._reading import Encoded, Split, content_of, no_bytes, shown
@@ -62,6 +63,11 @@ def _open_hub(hub_id: str) -> dict[str, Split]:
         import datasets
         import huggingface_hub
 
+    # At once: without a network it takes a minute or two until that is certain.
+    _progress.say(
+        f"reading {hub_id} from the Hugging Face Hub (without a network, name a local mirror with "
+        "--data-dir or ADVNETS_DATA)"
+    )
     _local.chosen(_hub_card(hub_id))
     builder = datasets.load_dataset_builder(hub_id)
     for files in (builder.config.data_files or {}).values():
@@ -83,7 +89,9 @@ def _hub_card(hub_id: str) -> dict[str, Any]:
     for name in _local.CARDS:
         try:
             paths.append(Path(huggingface_hub.hf_hub_download(hub_id, name, repo_type="dataset")))
-        except Exception:  # there is none; or nothing can be had, which `datasets` will say
+        except huggingface_hub.errors.LocalEntryNotFoundError:  # nothing can be had
+            break  # which `datasets` will say
+        except Exception:  # there is none
             continue
     return _local.read_card(paths)
 

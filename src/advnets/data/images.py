@@ -119,10 +119,16 @@ def load_images(
 
 def _folder(data_dir: str | os.PathLike[str] | None) -> tuple[str, str]:
     if data_dir is None:
-        raise DataError("imagefolder needs the folder of the images; name it with --data-dir")
+        raise DataError(
+            "imagefolder needs the folder of the images; name it with --data-dir, or in Python by "
+            'load("imagefolder", FOLDER)'
+        )
     folder = Path(data_dir).resolve()
     if not folder.is_dir():
-        raise DataError(f"there is no folder {folder}; name that of the images with --data-dir")
+        raise DataError(
+            f"there is no folder {folder}; name that of the images with --data-dir, or in Python "
+            'by load("imagefolder", FOLDER)'
+        )
     return str(folder), f"folder of images, {folder.name}"
 
 

@@ -67,6 +67,12 @@ def load(
         raise ValueError(f"only tfd has folds to make proper; leave proper_folds out for {name}")
     if known and image_size is not None:
         raise ValueError(f"{name} has images of one size; leave image_size out")
+    if name == "digits" and data_dir is not None:
+        raise ValueError(
+            f"digits come with scikit-learn, and not from {data_dir}; leave out --data-dir "
+            "(data_dir), or for a folder of images of your own take --dataset imagefolder "
+            '(load("imagefolder", ...))'
+        )
     if name != FOLDER:
         data_dir = data_dir or os.environ.get("ADVNETS_DATA")
     if name == "digits":
@@ -79,9 +85,15 @@ def load(
 
 
 def _unknown(name: str) -> str:
+    if os.path.isdir(name):
+        return (
+            f"{name!r} is a folder and no data set; for the images in it, take "
+            f'load("imagefolder", {name!r}), or --dataset imagefolder --data-dir {name}'
+        )
     near = difflib.get_close_matches(name, [*get_args(Name), FOLDER], n=1)
     guess = f" (did you mean {near[0]!r}?)" if near else ""
     return (
         f"unknown data set {name!r}{guess}; choose one of {', '.join(get_args(Name))}, a Hub "
-        "repository as owner/name, or imagefolder with its folder as --data-dir"
+        'repository as owner/name, or load("imagefolder", FOLDER), which is --dataset imagefolder '
+        "--data-dir FOLDER"
     )

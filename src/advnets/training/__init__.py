@@ -2,6 +2,7 @@
 
 from advnets.training.callbacks import Callback as Callback
 from advnets.training.callbacks import Snapshot as Snapshot
+from advnets.training.callbacks import StopTraining as StopTraining
 from advnets.training.checkpoints import CheckpointError as CheckpointError
 from advnets.training.devices import Devices as Devices
 from advnets.training.event_files import tensorboard as tensorboard

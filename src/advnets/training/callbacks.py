@@ -12,6 +12,34 @@ from advnets.players import Players
 from advnets.training.journal import Metrics
 
 
+class StopTraining(Exception):
+    """Raised by a callback, or by `evaluate`, to end training early, as if it had been the last.
+
+    The epoch's other callbacks are called; then there is a checkpoint, and
+    [`advnets.train`][], [`advnets.train_many`][] and [`advnets.training.fit`][] return what there
+    is: model, metrics, pictures. `resume=True` goes on from there. Of many runs, one stops all.
+
+    Example:
+        >>> import jax
+        >>> import advnets
+        >>> def stop_early(snapshot):
+        ...     if snapshot.metrics["discriminator"]["fake_output"] < 0.9:
+        ...         raise advnets.training.StopTraining
+        >>> images = advnets.data.load("digits").train
+        >>> key, g_key, d_key = jax.random.split(jax.random.key(0), 3)
+        >>> players = advnets.Players(
+        ...     advnets.networks.mlp_generator(g_key, 100, (8, 8), hidden_sizes=[32]),
+        ...     advnets.networks.maxout_discriminator(d_key, (8, 8), units=[16]),
+        ... )
+        >>> trained = advnets.train(
+        ...     key, players, images, epochs=9, evaluate_every=2, callbacks=[stop_early],
+        ...     progress=False,
+        ... )
+        >>> len(trained.metrics)
+        2
+    """
+
+
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Told:
     """What a callback is told of any run after an epoch. Nothing in it changes later.

@@ -1,6 +1,8 @@
 """Checks, before any work and without computing anything, that what training is given fits."""
 
+import contextlib
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,16 @@ from advnets.batches import Batch, parts
 from advnets.conditions import check_labels
 from advnets.draws import Draws, discriminator_draws
 from advnets.layers import MINIBATCH
-from advnets.players import Player, Players, Stateful, apply, classes_taken, inputs_taken, judge
+from advnets.players import (
+    Player,
+    Players,
+    Stateful,
+    apply,
+    classes_taken,
+    inputs_taken,
+    judge,
+    thaw,
+)
 from advnets.training.sources import Source, scale_pixels
 
 # A float beyond this in an example without negative numbers is taken for a pixel up to 255.
@@ -130,17 +141,41 @@ def _on_batches(player: Player) -> Any:
 def _check_generated(draws: Draws, players: Players, real: Batch) -> None:
     prior = players.prior
     example, *condition = parts(real)
-    made = evaluated_shapes(
-        lambda: _on_batches(players.generator)(
-            draws.generator, prior(draws.latents, 2), *condition
-        ),
-        f"the generator fails on a latent vector of size {prior.size}, which is the prior's",
-    )
+    latents = jnp.zeros((2, prior.size))
+    with _told_of_batches(players.generator, latents, *condition):
+        made = evaluated_shapes(
+            lambda: _on_batches(players.generator)(
+                draws.generator, prior(draws.latents, 2), *condition
+            ),
+            f"the generator fails on a latent vector of size {prior.size}, which is the prior's",
+        )
     if _shapes(made) != _shapes(example):
+        larger = ""
+        if len(_shapes(made)) == len(_shapes(example)) == 3 and isinstance(example, jax.Array):
+            larger = " (a Deconvolution makes (n - 1) * stride + kernel_size pixels of n)"
         raise ValueError(
             f"the generator's examples have shape {_shapes(made)} and the data's "
-            f"{_shapes(example)}; build it with the data's shape"
+            f"{_shapes(example)}; build it with the data's shape{larger}"
         )
+
+
+@contextlib.contextmanager
+def _told_of_batches(player: Player, *inputs: Any) -> Iterator[None]:
+    """Adds to a refusal of a player that it works on a minibatch as a whole, if it does."""
+    try:
+        yield
+    except ValueError as error:
+        try:
+            found = eqx.filter_eval_shape(thaw(player), *inputs)
+            taken = all(leaf.shape[:1] == (2,) for leaf in jax.tree.leaves(found))
+        except Exception:  # neither
+            taken = False
+        if not taken:
+            raise
+        raise ValueError(
+            f"{error}; it is written for minibatches, and a player is called with one example, not "
+            "a batch; train maps it"
+        ) from None
 
 
 # What changes no value on its way to the result.
@@ -182,10 +217,12 @@ def _check_discriminator(draws: Draws, players: Players, real: Batch, made: Batc
     discriminator = players.discriminator
     _check_inputs("discriminator", discriminator, "an example", len(parts(real)))
     for batch in (real, made):
-        evaluated_shapes(
-            lambda batch=batch: judge(draws.real, discriminator, batch),
-            f"the discriminator gives no logit for an example of shape {_shapes(batch)}",
-        )
+        inputs = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), parts(batch))
+        with _told_of_batches(discriminator, *inputs):
+            evaluated_shapes(
+                lambda batch=batch: judge(draws.real, discriminator, batch),
+                f"the discriminator gives no logit for an example of shape {_shapes(batch)}",
+            )
     evaluated_shapes(
         lambda: judge(None, discriminator, made),
         f"the discriminator gives no logit, without its noise, for an example of shape "

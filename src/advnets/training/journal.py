@@ -1,9 +1,11 @@
 """What a run leaves in its folder: metrics and checkpoints, and how it is taken up again."""
 
 import contextlib
+import itertools
 import json
 import math
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -257,10 +259,12 @@ class Journal:
             FileExistsError: if the folder holds another run and `resume` is false.
             FileNotFoundError: if there is nothing to resume.
             CheckpointError: if the run is damaged, or another one.
-            ValueError: if it has more epochs than it is to have.
+            ValueError: if it has more epochs than it is to have, or there is no folder to resume.
         """
         self._identity, self._environment = dict(identity), dict(environment)
         if self._folder is None:
+            if resume:
+                raise ValueError("resume needs folder=, the folder of the run")
             return state, 0
         self._make_folders(bool(resume))
         found = newest_whole(self._folder / CHECKPOINTS)
@@ -317,10 +321,10 @@ class Journal:
                 if all(map(changeable, refused))
                 else ""
             )
+            had, has = _told_apart(stored.get(name), given.get(name))
             raise CheckpointError(
                 f"{self._folder} holds a run with another {name}; resume with the settings that "
-                f"the run began with (it had {_shortened(stored.get(name))}, this is "
-                f"{_shortened(given.get(name))}){may}"
+                f"the run began with (it had {had}, this is {has}){may}"
             )
         before, now = manifest.environment, self._environment
         elsewhere = [
@@ -337,7 +341,7 @@ class Journal:
         pairs = [(name, stored, given) for name in differing]
         pairs += [(name, before, now) for name in sorted(elsewhere)]
         self.changes = manifest.changes + tuple(
-            Change(manifest.iteration, name, old.get(name, "nothing"), new.get(name, "nothing"))
+            Change(manifest.iteration, name, *_told_apart(old.get(name), new.get(name)))
             for name, old, new in pairs
         )
 
@@ -376,6 +380,40 @@ class Journal:
         return self._folder
 
 
-def _shortened(value: Any) -> str:
-    text = "nothing" if value is None else str(value)
-    return text if len(text) <= 120 else f"{text[:117]}..."
+# The most characters of a description in a message, and what belongs together in one.
+LONGEST, OF_A_WORD = 120, re.compile(r"[\w.=+-]*")
+
+
+def _told_apart(old: str | None, new: str | None) -> tuple[str, str]:
+    """Two descriptions; of long ones only where they differ, in whole words."""
+    texts = "nothing" if old is None else old, "nothing" if new is None else new
+    if max(map(len, texts)) <= LONGEST:
+        return texts
+    first = _alike(*texts)
+    first -= len(_word(texts[0][:first][::-1]))
+    rests = [text[first:][::-1] for text in texts]
+    last = _alike(*rests)
+    last -= len(_word(rests[0][:last][::-1]))
+    before = "..." if first else ""
+    one, two = (
+        before + _shortened(text[first : len(text) - last] + ("..." if last else ""))
+        for text in texts
+    )
+    return one, two
+
+
+def _alike(one: str, two: str) -> int:
+    """With how many characters both begin."""
+    return sum(
+        1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, two, strict=False))
+    )
+
+
+def _word(text: str) -> str:
+    """What a text has of a word at its beginning."""
+    found = OF_A_WORD.match(text)
+    return "" if found is None else found.group()
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."

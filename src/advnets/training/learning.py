@@ -143,7 +143,8 @@ def fit(
             last; what it returns joins that epoch's metrics.
         evaluate_every: epochs between evaluations.
         callbacks: each is called after every evaluation with a
-            [`advnets.training.ModelSnapshot`][].
+            [`advnets.training.ModelSnapshot`][]. [`advnets.training.StopTraining`][] from one of
+            them ends the run early.
         checkpoint_every: epochs between checkpoints, if not those between evaluations.
         folder: where metrics, checkpoints and the model of the last epoch go, if anywhere.
         resume: continue from the newest whole checkpoint in the folder; `"changed"` accepts another

@@ -10,12 +10,18 @@ import numpy as np
 
 from advnets import _signals
 from advnets.algorithms import State
-from advnets.training.callbacks import Callback, Told
+from advnets.training.callbacks import Callback, StopTraining, Told
 from advnets.training.devices import agree, is_main_process
 from advnets.training.journal import Journal, with_evaluation
 from advnets.training.plan import Plan
 from advnets.training.program import Program
-from advnets.training.watch import Progress, finite, report_divergence, warn_of_sigmoid
+from advnets.training.watch import (
+    Progress,
+    finite,
+    report_divergence,
+    warn_of_a_winner,
+    warn_of_sigmoid,
+)
 
 # Iterations in one compiled program. Long enough to hide the host's part (a millisecond or two),
 # short enough for a progress bar that moves.
@@ -62,7 +68,7 @@ def loop(
     evaluate: EvaluateState | None,
     callbacks: Sequence[Callback],
 ) -> tuple[State, list[float]]:
-    """Trains from a state to the last of the ranges.
+    """Trains from a state to the last of the ranges, or to where a callback stops it.
 
     Args:
         program: the compiled program.
@@ -82,7 +88,7 @@ def loop(
         Stopped: if a signal asks to stop: after the program that is running, and a checkpoint.
     """
     rates: list[float] = []
-    games = len(journal.names)
+    games, won = len(journal.names), False
     upcoming = next(ranges, None)
     call = feed(*upcoming) if upcoming else None
     while upcoming is not None:
@@ -107,13 +113,18 @@ def loop(
         journal.running &= sound
         if start == 0:
             warn_of_sigmoid(seen)
+        won = won or warn_of_a_winner(seen, start, plan.norms_every)
         progress.advance((end - start) * plan.k * games, seen, journal.running)
+        stopped = False
         for game in np.flatnonzero(journal.running).tolist():
             record = journal.records[game]
             rows = record.see(jax.tree.map(lambda x, game=game: x[game], seen), epoch)
             if evaluated and evaluate is not None:
-                found = evaluate(game, epoch, *program.evaluated(state, game))
-                rows[-1] = with_evaluation(rows[-1], found)
+                try:
+                    found = evaluate(game, epoch, *program.evaluated(state, game))
+                    rows[-1] = with_evaluation(rows[-1], found)
+                except StopTraining:
+                    stopped = True
             record.write(rows)
         if evaluated:
             progress.evaluated(record.metrics for record in journal.records)
@@ -121,12 +132,15 @@ def loop(
             journal.save(end, state)
         if evaluated:
             for game in np.flatnonzero(journal.running).tolist() if callbacks else ():
-                _call_back(program, state, journal, game, callbacks, end)
+                stopped |= _call_back(program, state, journal, game, callbacks, end)
             asked = agree(_asked(journal))  # anew: all that may have taken long
-            if asked != GO_ON:
+            stopped = bool(agree(stopped))
+            if asked != GO_ON or stopped:
                 journal.save(end, state)
         if asked >= HEED:
             raise _signals.Stopped(asked - HEED, _saved(journal, end, plan.iterations))
+        if stopped:
+            break
     return state, rates
 
 
@@ -137,22 +151,29 @@ def _call_back(
     game: int,
     callbacks: Sequence[Callback],
     iteration: int,
-) -> None:
-    """Calls back about a game. Whatever is raised there ends the run, after a checkpoint."""
+) -> bool:
+    """Calls back about a game, and says whether to stop; other exceptions end the run.
+
+    Either is after a checkpoint.
+    """
     record = journal.records[game]
     row = copy.deepcopy(record.metrics[-1])
     told = Told(game, journal.names[game], row["epoch"], row["updates"], row, record.folder)
     snapshot = program.snapshot(state, told)
     failed: BaseException | None = None
-    if is_main_process():
+    stopped = False
+    for callback in callbacks if is_main_process() else ():
         try:
-            for callback in callbacks:
-                callback(snapshot)
+            callback(snapshot)
+        except StopTraining:
+            stopped = True
         except BaseException as error:
             failed = error
+            break
     if agree(failed is not None):
         journal.save(iteration, state)
         raise failed or RuntimeError("a callback failed in the main process")
+    return stopped
 
 
 def _asked(journal: Journal) -> int:

@@ -44,7 +44,14 @@ def _untrained(players: Players) -> Players:
 
 
 def finite(players: PyTree) -> Bool[Array, ""]:
-    """Whether all parameters are finite."""
+    """Whether all of the players' numbers are finite.
+
+    Args:
+        players: theirs, or any pytree of arrays.
+
+    Returns:
+        A truth value.
+    """
     return jnp.isfinite(optax.tree.norm(players))
 
 

@@ -50,7 +50,8 @@ class Trained(Generic[G, D]):
     Attributes:
         model: the trained generator with its prior: p_g.
         players: all players as trained, the generator among them.
-        averaged: p_g with the average of the generator's parameters, if the algorithm keeps one.
+        averaged: p_g with the average of the generator's parameters; None unless the algorithm
+            keeps one, as `Algorithm1(average=0.999)` does.
         metrics: one row for each epoch, as in `metrics.jsonl`.
         updates: the number of discriminator updates, those before a resumption included.
         updates_per_second: the median over the compiled calls of this process; None if it had
@@ -129,6 +130,7 @@ def train(
             [`advnets.training.Snapshot`][] of the run, once the epoch's row is on disk and a
             checkpoint that is due is written; of several processes, in the main one. If one raises
             an exception, the run ends with it, after a checkpoint; it resumes behind that epoch.
+            [`advnets.training.StopTraining`][] ends it early, with all that a run leaves.
         checkpoint_every: epochs between checkpoints, if not those between evaluations. One is also
             written ten minutes after the one before it, and after the last epoch.
         folder: where `metrics.jsonl` and `checkpoints/` go, the model of the last epoch (with the
@@ -259,7 +261,7 @@ def train_many(
         evaluate: called as `evaluate(run, epoch, model)` for each run in turn; runs count from 0.
         evaluate_every: epochs between evaluations.
         callbacks: each is called after every evaluation, for each run in turn that has not
-            diverged.
+            diverged. [`advnets.training.StopTraining`][] from one of them stops all runs.
         checkpoint_every: epochs between checkpoints, if not those between evaluations.
         folder: where each run's folder and their common `checkpoints/` go.
         names: each run's folder in the folder; `seed-0`, `seed-1` and so on unless given.

@@ -15,7 +15,9 @@ FRESH = 0.02
 # No cost is as large, in nats, while the players still learn.
 LEAPT = 1e8
 # Fewer updates than these in all are pointed out, and more rows than this part that are left out.
-FEW, MANY = 100, 0.1
+FEW, MANY = 1000, 0.1
+# So sure is D when it has won, where besides G's gradients are exactly 0.
+WON = 1e-3
 # What each player's steps saw, by name, with leading axes of games and iterations.
 Seen = Mapping[str, Mapping[str, Float[np.ndarray, " games iterations"]]]
 
@@ -80,6 +82,8 @@ class Progress:
         epoch = -(-(self._bar.n + updates) * self._epochs // self._bar.total)
         self._bar.set_description_str(f"epoch {epoch}/{self._epochs}", refresh=False)
         self._say_how_it_stands()
+        if self._compiling:
+            self._bar.pass_over(updates)  # its time is that of compiling
         self._bar.update(updates)
         if self._compiling and self._bar.n < self._bar.total:
             self._bar.refresh()
@@ -119,9 +123,11 @@ def _few(updates: int, rows: int, left_out: int) -> str:
         A sentence.
     """
     said = f"{updates:,} update{'' if updates == 1 else 's'} in all"
+    if updates < FEW:
+        said += ", where most models need thousands (more epochs make more)"
     if left_out:
         said += f"; {left_out:,} of {rows:,} rows left out of each epoch, as they fill no minibatch"
-    remedy = " (a smaller batch size makes more)" if left_out > MANY * rows else ""
+    remedy = " (a smaller batch size uses more)" if left_out > MANY * rows else ""
     return f"note: {said}{remedy}"
 
 
@@ -204,6 +210,38 @@ def warn_of_sigmoid(seen: Seen) -> None:
             RuntimeWarning,
             stacklevel=5,
         )
+
+
+def warn_of_a_winner(seen: Seen, start: int, norms_every: int) -> bool:
+    """Says so if D is sure of everything and G learns nothing from it any more.
+
+    Args:
+        seen: what the iterations saw.
+        start: the number of the first of them.
+        norms_every: gradient norms were computed in one iteration of this many.
+
+    Returns:
+        Whether that is so of any game.
+    """
+    of_d = seen.get("discriminator", {})
+    every = {(player, name): x for player, name, x in _computed(seen, start, norms_every)}
+    norms = every.get(("generator", "gradient_norm"))
+    if norms is None or norms.shape[1] == 0 or not {"real_output", "fake_output"} <= of_d.keys():
+        return False
+    won = (
+        (norms == 0).all(axis=1)
+        & (of_d["real_output"] > 1 - WON).all(axis=1)
+        & (of_d["fake_output"] < WON).all(axis=1)
+    )
+    if won.any():
+        warnings.warn(
+            "D has won: D(x) is 1, D(G(z)) is 0, and the generator's gradient is exactly 0, so "
+            "that it learns no more; start again with noise before D (advnets.layers.GaussianNoise)"
+            ' or a slower D (the page "When a game collapses" of the documentation has more)',
+            RuntimeWarning,
+            stacklevel=5,
+        )
+    return bool(won.any())
 
 
 def report_divergence(

@@ -80,10 +80,29 @@ class Seen:
     @property
     def name(self) -> str:
         """The run in words."""
+        return f"{self.called}, seed {self.config.seed}"
+
+    @property
+    def called(self) -> str:
+        """What the run is called, after its data where those are not the benchmark's."""
         name, dataset = self.config.benchmark, self.config.recipe.get("dataset", "")
-        if self.benchmark is not None:
-            name = called(name, self.benchmark.recipe.dataset, dataset, None)
-        return f"{name}, seed {self.config.seed}"
+        if self.config.called or self.benchmark is None:
+            return self.config.called or name
+        return called(name, self.benchmark.recipe.dataset, dataset, None)
+
+    @property
+    def data(self) -> str:
+        """The data set's name, or that of the folder of images."""
+        dataset = self.config.recipe.get("dataset", "")
+        if dataset != "imagefolder" or not self.config.called:
+            return f"{dataset}"
+        return self.config.called.removesuffix(f" ({self.config.benchmark} recipe)")
+
+    @property
+    def has_own_data(self) -> bool:
+        """Whether it is a run of a benchmark on the data that the benchmark is for."""
+        known = self.benchmark
+        return known is not None and known.recipe.dataset == self.config.recipe.get("dataset")
 
     def picture(self, name: str) -> bytes | None:
         """A picture that the run has left, if it has."""
@@ -124,8 +143,7 @@ def see(folder: Path, *, live: bool = False, explores: bool = True) -> Seen:
         FileNotFoundError: if it holds no run.
         ValueError: if a file of the run is damaged.
     """
-    if not (folder / CONFIG).is_file():
-        raise FileNotFoundError(f"{folder} holds no run; name the folder of one")
+    _check_run(folder)
     config = read_config(folder)
     result = None
     if (folder / RESULTS).exists():
@@ -144,6 +162,20 @@ def see(folder: Path, *, live: bool = False, explores: bool = True) -> Seen:
         live=live,
         explores=explores,
     )
+
+
+def _check_run(folder: Path) -> None:
+    """Refuses a folder that holds no run of a benchmark, by a FileNotFoundError."""
+    if (folder / CONFIG).is_file():
+        return
+    if (folder / METRICS).is_file():
+        raise FileNotFoundError(
+            f"{folder} was written by advnets.train, whose runs have no report: look at "
+            "samples.png and curves.png there, and load it by advnets.load_model(folder); reports "
+            'are of runs of python -m advnets.bench (the page "The report of a run" of the '
+            "documentation)"
+        )
+    raise FileNotFoundError(f"{folder} holds no run; name the folder of one")
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
@@ -169,8 +201,7 @@ def runs_in(folder: Path) -> list[Path]:
         FileNotFoundError: if it holds no run.
         ValueError: if its `config.json` is damaged.
     """
-    if not (folder / CONFIG).is_file():
-        raise FileNotFoundError(f"{folder} holds no run; name the folder of one")
+    _check_run(folder)
     if read_config(folder).seeds is None:
         return []
     found = [path.parent for path in folder.glob(f"*/{CONFIG}")]
@@ -233,14 +264,17 @@ def command_of(seen: Seen) -> str | None:
         seen: the run.
 
     Returns:
-        The command; None if its benchmark has no name, or a setting that no option gives.
+        The command, with FOLDER in the place of a folder of images; None if its benchmark has no
+        name, or a setting that no option gives, or if settings were changed on the way.
     """
     settings, preset = settings_of(seen)
-    if seen.benchmark is None:
+    if seen.benchmark is None or seen.config.changes:
         return None
     words = [seen.benchmark.command]
     if preset == "quick":
         words += ["--preset quick"]
+    if seen.config.recipe.get("dataset") == "imagefolder":
+        words += ["--data-dir FOLDER"]
     words += [f"--seed {seen.config.seed}"] if seen.config.seed else []
     for setting in settings:
         if not setting.differs:

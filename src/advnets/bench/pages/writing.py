@@ -145,11 +145,11 @@ def _of_run(seen: Seen) -> str:
 
 
 def _lead(seen: Seen) -> str:
-    dataset = seen.config.recipe.get("dataset", "")
     epochs = counted(seen.epochs, "epoch")
-    summary = "" if seen.benchmark is None else f"{seen.benchmark.summary}; "
+    of_own = seen.benchmark if seen.has_own_data else None
+    summary = "" if of_own is None else f"{of_own.summary}; "
     shape = " × ".join(map(str, seen.config.image_shape))
-    return f"{summary}data {dataset} ({shape}), {epochs}, in {seen.folder}"
+    return f"{summary}data {seen.data} ({shape}), {epochs}, in {seen.folder}"
 
 
 def _of_many(folder: Path, runs: Sequence[Seen], *, live: bool) -> str:
@@ -178,7 +178,7 @@ def _of_many(folder: Path, runs: Sequence[Seen], *, live: bool) -> str:
                 panels=curves.compared([(one.folder.name, one.rows) for one in first])),
     ]  # fmt: skip
     rates = f" at {len(config.learning_rates)} learning rates" if config.learning_rates else ""
-    title = f"{config.benchmark}, {config.seeds} seeds{rates}"
+    title = f"{runs[0].called}, {config.seeds} seeds{rates}"
     return _page(title, f"in {folder}", state, shown, live=goes_on)
 
 
@@ -193,7 +193,7 @@ def _scores(runs: Sequence[Seen], names: Sequence[str], links: Sequence[str]) ->
         caveat, parzen, of = one.result.caveat, one.result.parzen, one.result.references
         shape = " × ".join(map(str, one.config.image_shape))
         recipe = one.config.recipe
-        rows = tables.setdefault(f"{recipe['dataset']} ({shape}), {recipe['preprocessing']}", {})
+        rows = tables.setdefault(f"{one.data} ({shape}), {recipe['preprocessing']}", {})
         label = f"{name}, {parzen.num_samples:,} samples"
         rows[name] = {**row(label, parzen, "here"), "link": link}
         label = f"{of.training_images.num_samples:,} training images in the place of samples"

@@ -68,9 +68,11 @@ class Adversarial(System):
     def check(self, data: advnets.data.Dataset, first_stage: FirstStage | None) -> None:
         recipe = self.recipe
         if len(data.train) < recipe.batch_size * recipe.k:
+            minibatches = f"{recipe.k} minibatch{'es' if recipe.k > 1 else ''}"
+            lower = "--batch-size" + (" or --k" if recipe.k > 1 else "")
             raise ValueError(
-                f"{recipe.dataset} has {len(data.train)} training rows, too few for {recipe.k} "
-                f"minibatches of {recipe.batch_size}; lower the batch size or k"
+                f"{recipe.dataset} has {len(data.train)} training rows, too few for {minibatches} "
+                f"of {recipe.batch_size}; lower {lower}"
             )
         iterations = len(data.train) // (recipe.batch_size * recipe.k)
         check_epochs(max(recipe.epochs, recipe.second_stage.epochs), iterations)

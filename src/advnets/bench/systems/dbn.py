@@ -16,6 +16,7 @@ import advnets
 from advnets import chains, training
 from advnets.baselines import ais, dbn, rbm
 from advnets.bench.evaluations import Evaluation, Subject
+from advnets.bench.frames import write_filters
 from advnets.bench.results import FirstStage, Json
 from advnets.bench.settings import check_counts
 from advnets.bench.systems.base import Fitted, Run, System
@@ -24,6 +25,7 @@ from advnets.bench.systems.learned import check_batch, check_pixels, fit_stage, 
 from advnets.bench.watching import Watch
 from advnets.chains import Chained
 from advnets.paper_figures import Sampler
+from advnets.training.devices import is_main_process
 
 # Annealed importance sampling of the upper machine's log Z.
 RUNS, TEMPERATURES = 100, 10_000
@@ -97,7 +99,8 @@ class Likelihood(Evaluation):
         burn_in = jnp.asarray(max(1, model.burn_in))
         states = _equilibrium(samples, chain, jnp.asarray(model.starts), burn_in)
         reverse = ais.reverse_log_partition(down, net.upper, means, states, **shown)
-        bound, importance = _bounds(of_rows, net, subject.data.test)
+        with jax.default_matmul_precision("highest"):  # as in the estimates of log Z
+            bound, importance = _bounds(of_rows, net, subject.data.test)
         return {
             "log_partition": {
                 "forward": forward.value,
@@ -206,6 +209,8 @@ class DeepBeliefNetwork(System):
             batch_size=recipe.batch_size,
             progress=progress,
         ).model
+        if is_main_process():
+            write_filters(run.folder, np.asarray(lower.weights), images.shape[1:])
 
         def sampler(net: dbn.DBN) -> Sampler:
             return chained(dbn.TopGibbs(net, images.shape[1:]), recipe, run.seed, images)

@@ -1,5 +1,6 @@
 """Where the numbers come from, and how to have them again."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from advnets.bench.pages.reading import Seen, command_of
@@ -7,7 +8,9 @@ from advnets.bench.pages.sections.base import Section
 
 TEMPLATE = """
 {% if command %}<p class="lead">This command makes the run again, bit for bit on the same kind of
-machine with the same versions:</p><pre>{{ command }}</pre>{% endif %}
+machine with the same versions{{ elsewhere }}:</p><pre>{{ command }}</pre>{% endif %}
+{% if changed %}<p class="lead">No single command makes it: settings were changed at iteration
+{{ changed }} (see Settings).</p>{% endif %}
 {% if facts %}<div class="scroll"><table>
 {% for name, value in facts %}<tr><th>{{ name }}</th><td>{{ value }}</td></tr>
 {% endfor %}</table></div>{% endif %}
@@ -16,6 +19,10 @@ machine with the same versions:</p><pre>{{ command }}</pre>{% endif %}
 <pre>from advnets import bench
 model = bench.load_model({{ quoted }})</pre>
 """
+
+
+def _listed(iterations: Iterable[int]) -> str:
+    return " and ".join(f"{iteration:,}" for iteration in sorted(iterations))
 
 
 def _gather(seen: Seen) -> dict[str, Any]:
@@ -37,8 +44,15 @@ def _gather(seen: Seen) -> dict[str, Any]:
         ]
     if seen.config.data_sha256:
         facts.append(("SHA-256 of the data", seen.config.data_sha256))
+    of_settings = {change.iteration: None for change in seen.config.changes}
+    # Of what it was computed with, such as versions; of a resumption with both, settings count.
+    others = {
+        one.iteration: None for one in (result.changes if result else ())
+    }.keys() - of_settings.keys()
     return {
         "command": command_of(seen),
+        "changed": _listed(of_settings),
+        "elsewhere": f" (from iteration {_listed(others)} on, it had others)" if others else "",
         "facts": facts,
         "folder": seen.folder,
         "quoted": repr(str(seen.folder)),

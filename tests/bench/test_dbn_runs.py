@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers.runs import rows_of
+from PIL import Image
 
 import advnets
 from advnets import bench
@@ -55,6 +56,14 @@ def test_the_lower_machine_learns_first_and_stays_as_it_is(whole):
     assert [size.shape for size in (net.lower.weights, net.upper.weights)] == [(64, 14), (14, 12)]
     for ours, expected in zip(jax.tree.leaves(net.lower), jax.tree.leaves(lower), strict=True):
         np.testing.assert_array_equal(ours, expected)
+    with Image.open(folder / "filters.png") as picture:
+        pixels = np.asarray(picture).astype(int)
+    # Ten units in a row, each scaled by itself, with lines between them.
+    assert pixels.shape == (1 + 9, 1 + 10 * 9)
+    weights = np.asarray(lower.weights[:, 1]).reshape(8, 8)
+    shown = 255 * (0.5 + 0.5 * weights / abs(weights).max())
+    assert abs(pixels[1:9, 10:18] - shown).max() <= 1
+    assert "Weights of hidden units as images" in (folder / "report.html").read_text()
 
 
 def test_a_run_stopped_in_between_goes_on_to_the_same_numbers(whole, tmp_path, monkeypatch):
@@ -95,7 +104,10 @@ def test_its_likelihood_is_that_of_its_machines(whole):
     bound = found["bound"]
     assert found["rows"] == len(test)
     assert abs(bound["mean"] - logs.mean()) < 4 * bound["standard_error"]
-    assert bound["mean"] < found["importance_bound"]["mean"] < 0
+    importance = found["importance_bound"]["mean"]
+    ours = (jax.nn.logsumexp(logs, axis=0) - jnp.log(10)).mean()
+    assert bound["mean"] < importance < 0
+    assert abs(importance - ours) < 4 * bound["standard_error"]
     said = dbn.Likelihood().line(found)
     assert f"at least {bound['mean']:.2f} ± {bound['standard_error']:.2f} nats" in said
 
