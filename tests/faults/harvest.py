@@ -308,7 +308,7 @@ def call_baselines(key, folder):
     stack.pictures(stack.inputs(pictures))
     stack.cross_entropies(pictures)
     walk.means(walk.step(key, walk.start(key, pictures)))
-    machine = rbm.start(key, jnp.full(4, 0.5), hidden=3)
+    machine = rbm.start(key, np.full(4, 0.5), hidden=3)
     machine.energy(jnp.ones((2, 4)), jnp.ones((2, 3)))
 
     model = advnets.load_model(folder / "vae")
