@@ -1,7 +1,9 @@
 """What a person meets at the command line: help, slips, names, and reports."""
 
+import dataclasses
 import os
 import sys
+from types import SimpleNamespace
 
 import pytest
 from helpers.runs import SMALL, result_of
@@ -9,7 +11,8 @@ from helpers.runs import SMALL, result_of
 from advnets import bench
 from advnets._options import nearest, options
 from advnets.bench import report
-from advnets.bench.cli import COMMANDS, Options, main
+from advnets.bench.catalogue import BENCHMARKS
+from advnets.bench.cli import COMMANDS, Options, _announced, main
 from advnets.bench.folders import called, choose
 from advnets.verify.__main__ import main as verify
 
@@ -134,3 +137,26 @@ def test_a_run_says_where_to_look(tmp_path, capsys):
     assert "This was the quick preset" in printed.out
     assert len(printed.err.splitlines()) < 15
     assert set(COMMANDS) > {"check", "parzen"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "called", "rows", "noted"),
+    [
+        ("momentum", "cats (mnist recipe)", 300, True),
+        ("adam", "cats (mnist recipe)", 300, False),
+        ("momentum", "mnist", 300, False),
+        ("momentum", "cats (mnist recipe)", 10_000, False),
+    ],
+)
+def test_released_recipes_on_few_images_are_pointed_out(rule, called, rows, noted):
+    settings = dataclasses.replace(BENCHMARKS["mnist"].recipe, update_rule=rule)
+    run = SimpleNamespace(
+        system=SimpleNamespace(settings=settings),
+        data=SimpleNamespace(train=range(rows)),
+        name="mnist",
+        called=called,
+    )
+    grid = object.__new__(bench.experiment.Grid)
+    vars(grid).update(runs=[run], folder="run", together=False)
+    said = _announced(grid)
+    assert ("note: networks and rates of mnist are for tens of thousands" in said) == noted

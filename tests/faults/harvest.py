@@ -12,13 +12,16 @@ import jax
 import jax.numpy as jnp
 import msgspec
 import numpy as np
+import optax
 from helpers import games, synthetic
 from helpers.interface import documented_callables, public_modules, resolve
 
 import advnets
 from advnets import bench, draws
-from advnets.bench import cli, reference_rows, systems
+from advnets.baselines import cae, rbm
+from advnets.bench import cli, pages, reference_rows, systems
 from advnets.bench.cli import main
+from advnets.bench.systems import chained
 from advnets.data import hub
 from advnets.training import devices, identity
 from advnets.verify import __main__ as verify
@@ -203,6 +206,13 @@ def run_untraced(folder):
             advnets.train(key, games.noisy(key), images, algorithm=algorithm, **common)
         streamed = advnets.training.Streamed(images)
         advnets.train(key, games.plain(key), streamed, **common)
+        learner = advnets.training.Learner(cost=squared_distance, updates=optax.sgd(0.1))
+        heard = {"learner": learner, "callbacks": [repr], **common}
+        advnets.training.fit(key, jnp.zeros(images.shape[1:]), images, **heard)
+
+
+def squared_distance(key, model, memory, batch):
+    return jnp.mean((batch - model[None]) ** 2), memory, {}
 
 
 def run_others(into, folder):
@@ -211,6 +221,9 @@ def run_others(into, folder):
     labels = np.arange(6) % 2
     mesh = jax.sharding.Mesh(np.array(jax.devices()), ("devices",))
     tree = {"w": jnp.ones((4, 2))}
+    call_baselines(key, folder)
+    chained.ChainSettings()
+    write_pages(key, folder)
     devices.place(tree, devices.replicated(mesh))
     devices.place(tree, devices.shardings_of_layers(mesh, tree))
     devices.local(devices.place(tree, devices.sharded(mesh, 0)))
@@ -282,6 +295,40 @@ def run_others(into, folder):
         faults=[registry.Fault("none", {})],
     )
     registered(lambda seed: registry.Finding(0.0))
+
+
+def call_baselines(key, folder):
+    """Calls methods of Table 1's other systems that their runs call while they are traced."""
+    pictures = jnp.ones((3, 2, 2))
+    stack = cae.grow(key, cae.new_stack(key, (2, 2), 5), 4)
+    layer, walk = cae.new_layer(key, 4, 5), cae.Walk(stack, 1.0)
+    codes = layer.encode(pictures.reshape(3, 4))
+    layer.decode(codes)
+    layer.spread(codes, codes)
+    stack.pictures(stack.inputs(pictures))
+    stack.cross_entropies(pictures)
+    walk.means(walk.step(key, walk.start(key, pictures)))
+    machine = rbm.start(key, np.full(4, 0.5), hidden=3)
+    machine.energy(jnp.ones((2, 4)), jnp.ones((2, 3)))
+
+    model = advnets.load_model(folder / "vae")
+    model.decode(jnp.ones((2, 3)))
+    model.reconstruct(jnp.ones((2, 8, 8)))
+
+
+def write_pages(key, folder):
+    """Writes pages of finished runs, and pictures of a run that the command line did not make."""
+    run = folder / "one-run"
+    bench.write_explorer(run)
+    bench.write_comparison([run, folder / "two-stages"], folder / "comparison.html")
+    cli.ExploreOptions(run)
+    cli.CheckOptions(run)
+    pages.layers.rounded(games.plain(key).generator, "int8")
+    pages.sections.base.Section("one", "One", "", lambda seen: None)
+    images = advnets.data.load("digits").train[:20]
+    players = bench.recipes.build_players(key, bench.BENCHMARKS["digits"].recipe, images)
+    place = folder / "by-train"
+    advnets.train(key, players, images, epochs=1, batch_size=10, folder=place, progress=False)
 
 
 def gather(into, folder):

@@ -160,6 +160,8 @@ TABLE1 = "Table 1 from recorded runs: the published rows, ours, and the referenc
 
 SPEED = "speed side by side: PyTorch, an Equinox loop, the products alone; cost curves; start-up"
 SPEED_FOLDER = Path("bench/speed")
+# On fewer images the released recipes collapse.
+FEW_IMAGES = 10_000
 
 
 # What most people need of a benchmark's options; `--help-all` has the rest.
@@ -321,6 +323,13 @@ def _announced(grid: Grid) -> str:
     if settings.epochs > settings.evaluate_every:
         each = "each run's samples.png" if grid.together else "samples.png there"
         said += f"; {each} is redrawn every {settings.evaluate_every} epochs"
+    rows, run = len(grid.runs[0].data.train), grid.runs[0]
+    released = getattr(settings, "update_rule", None) == "momentum"
+    if released and run.called != run.name and rows < FEW_IMAGES:
+        said += (
+            f"\nnote: networks and rates of {run.name} are for tens of thousands of images, and "
+            f"here are {rows:,}, on which they may collapse; those of digits are for few"
+        )
     return said
 
 
