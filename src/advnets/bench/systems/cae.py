@@ -45,7 +45,7 @@ class CAESettings(ChainSettings):
     """Epochs to train each layer."""
     hidden_sizes: tuple[int, ...] = (1000, 1000)
     """Units of each layer, one or two, from the pixels up."""
-    contractions: tuple[float, ...] = (5.0, 3.5)
+    contractions: tuple[float, ...] = (5.0, 5.0)
     """How much the squared norm of each layer's Jacobian counts in its cost (λ)."""
     learning_rate: float = 0.02
     """The initial learning rate of each layer."""
@@ -53,7 +53,7 @@ class CAESettings(ChainSettings):
     """Where it arrives, in equal steps, with the layer's last update."""
     batch_size: int = 20
     """Examples in a minibatch."""
-    walk_scale: float = 3.0
+    walk_scale: float = 5.0
     """Standard deviation of the noise in a step of the walk."""
     burn_in: int = 250
     """Steps of each chain before its first sample."""
