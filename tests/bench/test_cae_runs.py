@@ -23,6 +23,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 RECIPE = CAESettings(
     "digits",
     epochs=2,
+    lower_epochs=2,
     evaluate_every=1,
     num_samples=80,  # as many as are drawn for the picture
     hidden_sizes=(12, 7),

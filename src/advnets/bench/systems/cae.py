@@ -42,7 +42,9 @@ class CAESettings(ChainSettings):
     """
 
     epochs: int = 20
-    """Epochs to train each layer."""
+    """Epochs to train the top layer."""
+    lower_epochs: int = 20
+    """Epochs to train the layer below it, where there is one."""
     hidden_sizes: tuple[int, ...] = (1000, 1000)
     """Units of each layer, one or two, from the pixels up."""
     contractions: tuple[float, ...] = (5.0, 5.0)
@@ -62,7 +64,8 @@ class CAESettings(ChainSettings):
 
     def __post_init__(self) -> None:
         ChainSettings.__post_init__(self)
-        check_counts({f"layer {n}'s units": size for n, size in enumerate(self.hidden_sizes, 1)})
+        units = {f"layer {n}'s units": size for n, size in enumerate(self.hidden_sizes, 1)}
+        check_counts({"the epochs of the lower layer": self.lower_epochs, **units})
         if not 1 <= len(self.hidden_sizes) <= 2:
             raise ValueError(f"a stack has 1 or 2 layers; got {len(self.hidden_sizes)}")
         if len(self.contractions) != len(self.hidden_sizes):
@@ -148,7 +151,10 @@ class StackedCAE(System):
         check_batch(self.recipe, data)
         shape = data.train.shape[1:]
         check_model(lambda key: self._stack(key, shape))
-        check_epochs(self.recipe.epochs, len(data.train) // self.recipe.batch_size)
+        check_epochs(
+            max(self.recipe.epochs, self.recipe.lower_epochs),
+            len(data.train) // self.recipe.batch_size,
+        )
 
     def _stack(self, key: Key[Array, ""], shape: tuple[int, ...]) -> cae.Stack:
         """A stack of the recipe's layers, none of them trained."""
@@ -170,7 +176,6 @@ class StackedCAE(System):
             fit_stage,
             run,
             watch,
-            epochs=recipe.epochs,
             batch_size=recipe.batch_size,
             progress=progress,
         )
@@ -181,17 +186,25 @@ class StackedCAE(System):
         (lowest, *above), (weight, *weights) = recipe.hidden_sizes, recipe.contractions
         stack = cae.new_stack(stage_keys(run.seed, 1)[0], shape, lowest)
         if above:
-            below = fit(stack, self._learner(weight), stage=1, last=False).model
+            epochs = recipe.lower_epochs
+            learner = self._learner(weight, epochs)
+            below = fit(stack, learner, stage=1, last=False, epochs=epochs).model
             stack = cae.grow(stage_keys(run.seed, 2)[0], below, above[0])
             weight = weights[0]
-        learned = fit(stack, self._learner(weight), stage=len(recipe.hidden_sizes), sampler=sampler)
+        learned = fit(
+            stack,
+            self._learner(weight, recipe.epochs),
+            stage=len(recipe.hidden_sizes),
+            epochs=recipe.epochs,
+            sampler=sampler,
+        )
         return fitted(learned, sampler)
 
-    def _learner(self, weight: float) -> Learner:
+    def _learner(self, weight: float, epochs: int) -> Learner:
         recipe = self.recipe
 
         def updates(iterations: int) -> optax.GradientTransformation:
-            steps = recipe.epochs * iterations
+            steps = epochs * iterations
             schedule = optax.linear_schedule(
                 recipe.learning_rate, recipe.final_learning_rate, steps
             )
