@@ -41,13 +41,13 @@ class CAESettings(ChainSettings):
         ValueError: for a setting out of range.
     """
 
-    epochs: int = 20
+    epochs: int = 10
     """Epochs to train the top layer."""
     lower_epochs: int = 20
     """Epochs to train the layer below it, where there is one."""
     hidden_sizes: tuple[int, ...] = (1000, 1000)
     """Units of each layer, one or two, from the pixels up."""
-    contractions: tuple[float, ...] = (5.0, 5.0)
+    contractions: tuple[float, ...] = (5.0, 3.5)
     """How much the squared norm of each layer's Jacobian counts in its cost (λ)."""
     learning_rate: float = 0.02
     """The initial learning rate of each layer."""
@@ -55,7 +55,7 @@ class CAESettings(ChainSettings):
     """Where it arrives, in equal steps, with the layer's last update."""
     batch_size: int = 20
     """Examples in a minibatch."""
-    walk_scale: float = 5.0
+    walk_scale: float = 3.0
     """Standard deviation of the noise in a step of the walk."""
     burn_in: int = 250
     """Steps of each chain before its first sample."""
