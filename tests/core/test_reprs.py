@@ -38,7 +38,7 @@ FOLD = Fold(images(3), images(4))
             f"  Players({TWO}, prior=Uniform(size=4)))",
         ),
         (
-            Snapshot(0, "a", 3, 30, ROW, PLAYERS, None, STATE, None),
+            Snapshot(0, "a", 3, 30, ROW, None, PLAYERS, None, STATE),
             f"Snapshot(run=0, name='a', {ROWS}, Players({TWO}, prior=Uniform(size=4)))",
         ),
         (

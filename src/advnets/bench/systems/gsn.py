@@ -77,7 +77,8 @@ class GSNSettings(ChainSettings):
                 raise ValueError(f"{name} must be above 0{limit}; got {value}")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"the momentum must be at least 0 and below 1; got {self.momentum}")
-        jax.eval_shape(functools.partial(_network, self, (1,)), jax.random.key(0))
+        # Without computing: processes find each other before JAX starts.
+        jax.eval_shape(lambda: _network(self, (1,), jax.random.key(0)))
 
 
 def _network(settings: GSNSettings, image_shape: tuple[int, ...], key: Key[Array, ""]) -> gsn.GSN:

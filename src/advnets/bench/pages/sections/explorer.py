@@ -10,6 +10,7 @@ from advnets.bench.pages.players import players
 from advnets.bench.pages.reading import Seen
 from advnets.bench.pages.sections.base import Section
 from advnets.bench.pages.sections.samples import MOST_BYTES
+from advnets.bench.systems import ChainSettings
 
 # What a page has beside weights and pictures, in characters.
 TEXT = 200_000
@@ -56,7 +57,9 @@ def _bytes_of_pictures(seen: Seen) -> int:
     return sum(path.stat().st_size for path in paths) + min(MOST_BYTES, of_frames)
 
 
-def _gather(seen: Seen) -> dict[str, Any]:
+def _gather(seen: Seen) -> dict[str, Any] | None:
+    if issubclass(system_of(seen.config).settings_type, ChainSettings):
+        return None  # there is no z
     if not seen.explores:
         return {"data": None, "why_not": f"python -m advnets.bench explore {seen.folder} makes it"}
     try:

@@ -1,4 +1,4 @@
-"""Samples over training, from the same latent vectors at every evaluation."""
+"""Samples over training, from the same random numbers at every evaluation."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from advnets.bench.pages.sections.base import Section
 MOST_BYTES = 1_000_000
 
 TEMPLATE = """
-<p class="lead">Fair draws, not chosen. The latent vectors are the same at every epoch.</p>
+<p class="lead">Fair draws, not chosen, from the same random numbers at every epoch.</p>
 {{ parts.slider(frames, "samples after") }}
 """
 
