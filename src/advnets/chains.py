@@ -239,7 +239,8 @@ def run(
     burn = functools.partial(_walk, walk_key, chain, samples=1, pixels="mean")
     most = max(1, min(SAMPLES_PER_CALL, BYTES_PER_CALL // found[0].nbytes))
     what = progress if isinstance(progress, str) else "Markov chains"
-    with _progress.bar(steps, what, unit="step", done=step, enabled=bool(progress)) as bar:
+    shown = _progress.bar(steps, what, unit="step", done=step, enabled=bool(progress))
+    with _signals.noted(), shown as bar:
         while gathered < each:
             before = step
             if step < protocol.burn_in:

@@ -9,7 +9,7 @@ from helpers.chained import BENCHMARK, RECIPE, NoisyMean
 from helpers.runs import rows_of
 
 import advnets
-from advnets import _signals, bench
+from advnets import bench
 from advnets.bench.checking import check_run
 from advnets.bench.cli import main
 from advnets.bench.systems import chained as module
@@ -126,6 +126,5 @@ def test_bad_settings_are_refused_in_one_sentence(tmp_path, capsys, option, said
 
 
 def test_another_protocol_is_not_resumed(whole, capsys):
-    _signals._received = None
     assert main(["noisy", "--thin", "2", "--resume", "--out", str(whole[0])]) == 2
     assert "was run with thin = 1, not 2" in capsys.readouterr().err

@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import seams
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from advnets import _signals, chains, mixing
+from advnets import chains, mixing
 from advnets.chains import Chain, Protocol
 
 IMAGES = np.linspace(0, 1, 36).reshape(12, 3).astype(np.float32)
@@ -63,8 +64,7 @@ def test_samples_are_at_the_steps_that_the_protocol_says():
 
 
 def test_steps_of_long_chains_are_gathered_in_parts(monkeypatch):
-    monkeypatch.setattr(chains, "SAMPLES_PER_CALL", 3)
-    monkeypatch.setattr(chains, "STEPS_PER_CALL", 2)
+    seams.samples_per_walk(monkeypatch, 3)
     np.testing.assert_array_equal(drawn(16, burn_in=5)[0, :, 2], np.arange(6, 14))
 
 
@@ -77,52 +77,70 @@ def test_a_walk_in_parts_is_the_walk():
     np.testing.assert_array_equal(np.concatenate([first, rest]), whole)
 
 
-@pytest.mark.parametrize("stops", [1, 2, 4])
-def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path, monkeypatch, stops):
-    options = {"chain": Autoregressive(0.5), "burn_in": 3, "thin": 2}
-    whole = drawn(20, **options)
-    monkeypatch.setattr(chains, "SAMPLES_PER_CALL", 3)
-    walk, steps = chains._walk, []
-
-    def stopped(*inputs, **options):
-        steps.append(int(options["first"]))
-        if len(steps) == stops:
-            monkeypatch.setattr(_signals, "_received", signal.SIGTERM)
-        return walk(*inputs, **options)
-
-    monkeypatch.setattr(chains, "_walk", stopped)
-    with pytest.raises(KeyboardInterrupt):
-        drawn(20, notes=tmp_path, **options)
-    monkeypatch.setattr(_signals, "_received", None)
-    before = len(steps)
-    np.testing.assert_array_equal(drawn(20, notes=tmp_path, **options), whole)
-    assert steps[before] > steps[before - 1]  # from where it was, not from the start
-    assert not (tmp_path / chains.NOTE).exists()
+OPTIONS = {"chain": Autoregressive(0.5), "burn_in": 3, "thin": 2}
 
 
-@pytest.mark.parametrize("damage", ["flip", "other key", "other protocol", "other chain", "junk"])
-def test_a_note_that_is_damaged_or_of_another_run_is_not_used(tmp_path, damage):
-    chain, protocol, key = Autoregressive(0.5), Protocol(2), jax.random.key(0)
-    state = (jnp.full((2, 2), 5.0),)
-    note = chains._Note(
-        tmp_path / chains.NOTE,
-        chains._identity(
-            jax.random.key(1) if damage == "other key" else key,
-            Autoregressive(0.4) if damage == "other chain" else chain,
-            jnp.zeros((2, 2)),
-            Protocol(2, 1) if damage == "other protocol" else protocol,
-        ),
-    )
-    note.write(state, 7, np.ones((4, 2, 2), np.float32))
-    content = note.path.read_bytes()
+def stopped(monkeypatch, folder, programs):
+    """Stops chains after some of their programs; gives the step that they were at in the last."""
+    steps = []
+
+    def count(step):
+        steps.append(step)
+        if len(steps) == programs:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        seams.samples_per_walk(patch, 3)
+        seams.before_walks(patch, count)
+        with pytest.raises(KeyboardInterrupt):
+            drawn(20, notes=folder, **OPTIONS)
+    assert len(steps) == programs  # the one that runs is finished, and no other begins
+    return steps[-1]
+
+
+def first_step(monkeypatch, folder, **options):
+    """Where a run that finds a note begins, and what it draws."""
+    steps = []
+    with monkeypatch.context() as patch:
+        seams.before_walks(patch, steps.append)
+        found = drawn(20, notes=folder, **OPTIONS | options)
+    return steps[0], found
+
+
+@pytest.mark.parametrize("programs", [1, 2, 4])
+def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path, monkeypatch, programs):
+    step = stopped(monkeypatch, tmp_path, programs)
+    begun, found = first_step(monkeypatch, tmp_path)
+    assert begun > step  # from where it was
+    np.testing.assert_array_equal(found, drawn(20, **OPTIONS))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"key": 1}, {"chain": Autoregressive(0.4)}, {"burn_in": 4}, {"pixels": "bernoulli"}],
+)
+def test_a_note_of_another_run_is_not_used(tmp_path, monkeypatch, other):
+    stopped(monkeypatch, tmp_path, 3)
+    begun, found = first_step(monkeypatch, tmp_path, **other)
+    assert begun == 0
+    np.testing.assert_array_equal(found, drawn(20, **OPTIONS | other))
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "junk", "fewer"])
+def test_a_damaged_note_is_not_used(tmp_path, monkeypatch, damage):
+    stopped(monkeypatch, tmp_path, 4)
+    (note,) = tmp_path.iterdir()
+    content = note.read_bytes()
     if damage == "flip":
-        note.path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    if damage == "junk":
-        note.path.write_bytes(b"{}")
-    same = chains._Note(note.path, chains._identity(key, chain, jnp.zeros((2, 2)), protocol))
-    found = np.zeros((10, 2, 2), np.float32)
-    assert same.read(state, found)[1:] == (0, 0)
-    assert not found.any()
+        note.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    elif damage != "fewer":  # samples are asked for than there are
+        note.write_bytes(content[:-1] if damage == "cut" else b"{}")
+    steps = []
+    with monkeypatch.context() as patch:
+        seams.before_walks(patch, steps.append)
+        drawn(4 if damage == "fewer" else 20, notes=tmp_path, **OPTIONS)
+    assert steps[0] == 0
 
 
 def test_pixels_are_drawn_by_their_means():

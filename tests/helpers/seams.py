@@ -3,7 +3,7 @@
 import jax
 
 import advnets
-from advnets import _distances, parzen
+from advnets import _distances, chains, parzen
 from advnets.training import devices, drive, loop, program, sources
 
 # The error that a distance is told to have at most, which no public function returns.
@@ -35,6 +35,23 @@ def recompute(monkeypatch, function):
 def compiled_log_density(monkeypatch, function):
     """To count how often it is traced."""
     monkeypatch.setattr(parzen, "_compiled_log_density", function)
+
+
+def samples_per_walk(monkeypatch, n):
+    """Short programs of chains, so that a few samples take several."""
+    monkeypatch.setattr(chains, "SAMPLES_PER_CALL", n)
+    monkeypatch.setattr(chains, "STEPS_PER_CALL", n)
+
+
+def before_walks(monkeypatch, action):
+    """What happens before each compiled program of chains; it is told the step that they are at."""
+    walk = chains._walk
+
+    def watched(*inputs, **options):
+        action(int(options["first"]))
+        return walk(*inputs, **options)
+
+    monkeypatch.setattr(chains, "_walk", watched)
 
 
 def score_anew(monkeypatch, function):
