@@ -48,9 +48,9 @@ class Autoregressive(Chain):
         return state
 
 
-def drawn(n=10, chain=COUNTING, key=0, notes=None, **protocol):
+def drawn(n=10, chain=COUNTING, key=0, notes=None, images=IMAGES, **protocol):
     protocol = Protocol(**{"num_chains": 2, **protocol})
-    return chains.run(jax.random.key(key), chain, IMAGES, n, protocol, notes=notes)
+    return chains.run(jax.random.key(key), chain, images, n, protocol, notes=notes)
 
 
 def test_samples_are_at_the_steps_that_the_protocol_says():
@@ -77,7 +77,8 @@ def test_a_walk_in_parts_is_the_walk():
     np.testing.assert_array_equal(np.concatenate([first, rest]), whole)
 
 
-OPTIONS = {"chain": Autoregressive(0.5), "burn_in": 3, "thin": 2}
+ALIKE = np.ones((5, 3), np.float32)  # wherever chains start
+OPTIONS = {"chain": Autoregressive(0.5), "burn_in": 3, "thin": 2, "images": ALIKE}
 
 
 def stopped(monkeypatch, folder, programs):
@@ -118,7 +119,10 @@ def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path, monkeypatch, programs)
 
 @pytest.mark.parametrize(
     "other",
-    [{"key": 1}, {"chain": Autoregressive(0.4)}, {"burn_in": 4}, {"pixels": "bernoulli"}],
+    [
+        *({"key": 1}, {"chain": Autoregressive(0.4)}, {"images": ALIKE / 2}),
+        *({"burn_in": 4}, {"pixels": "bernoulli"}),
+    ],
 )
 def test_a_note_of_another_run_is_not_used(tmp_path, monkeypatch, other):
     stopped(monkeypatch, tmp_path, 3)
@@ -141,6 +145,11 @@ def test_a_damaged_note_is_not_used(tmp_path, monkeypatch, damage):
         seams.before_walks(patch, steps.append)
         drawn(4 if damage == "fewer" else 20, notes=tmp_path, **OPTIONS)
     assert steps[0] == 0
+
+
+def test_each_step_has_a_key_of_its_own():
+    independent = drawn(40, chain=Autoregressive(0.0))
+    assert len(np.unique(independent)) == independent.size
 
 
 def test_pixels_are_drawn_by_their_means():

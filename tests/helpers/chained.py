@@ -82,6 +82,6 @@ class NoisyMean(System):
 
 
 RECIPE = NoisySettings(
-    "digits", epochs=3, evaluate_every=1, num_samples=60, num_chains=6, burn_in=5
+    "digits", epochs=3, evaluate_every=1, num_samples=60, num_chains=6, burn_in=5, thin=2
 )
 BENCHMARK = Benchmark("noisy", RECIPE, NoisyMean, summary="a noisy mean", needs="nothing")
