@@ -85,7 +85,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(?!advnets\.).*"),
     (
         r"py:class",
-        r"advnets\.(bench\.results\.Read|model_files\.T|players\.[DG])",
+        r"advnets\.(bench\.results\.Read|chains\.S|model_files\.T|players\.[DG]|training\.learning\.M)",
     ),  # type variables
 ]
 
