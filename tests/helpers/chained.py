@@ -8,9 +8,9 @@ import optax
 
 from advnets import training
 from advnets.bench.benchmark import Benchmark
-from advnets.bench.systems.base import System
+from advnets.bench.systems.base import Fitted, System
 from advnets.bench.systems.chained import CHAIN_EVALUATIONS, ChainSettings, chained
-from advnets.bench.systems.learned import check_batch, check_pixels, fit_stage, fitted
+from advnets.bench.systems.learned import check_batch, check_pixels, fit_stage
 from advnets.chains import Chain
 from advnets.players import Frozen
 
@@ -78,7 +78,7 @@ class NoisyMean(System):
         learner = training.Learner(cost=distance_above, updates=updates)
         stage = {"stage": 2, "epochs": settings.epochs, "sampler": sampler}
         found = fit_stage(run, watch, (Frozen(lower), start), learner, **stage, **common)
-        return fitted(found, sampler)
+        return Fitted.of(sampler(found.model), found)
 
 
 RECIPE = NoisySettings(

@@ -12,6 +12,8 @@ import advnets
 from advnets import _files, _locks
 from advnets.bench import results
 from advnets.bench.results import Config, FirstStage, Json, Measured
+from advnets.model_files import LAST as LAST
+from advnets.model_files import METRICS as METRICS
 from advnets.training.checkpoints import (
     CHECKPOINTS,
     Change,
@@ -22,8 +24,7 @@ from advnets.training.checkpoints import (
     read_manifest,
 )
 
-CONFIG, METRICS, RESULTS = "config.json", "metrics.jsonl", "results.json"
-LAST = "generator.safetensors"
+CONFIG, RESULTS = "config.json", "results.json"
 # Of a run in two stages; the second one's files are in the run's own folder.
 FIRST_STAGE = "first-stage"
 # Pictures of the samples at each evaluation, and of training images.

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float
 
 from advnets import _documents, _files, _locks, _warnings
 from advnets.algorithms import State
+from advnets.model_files import METRICS as METRICS
 from advnets.training.checkpoints import (
     CHECKPOINTS,
     Change,
@@ -37,7 +38,6 @@ from advnets.training.identity import changeable
 Metrics: TypeAlias = dict[str, Any]
 # What a game's steps saw, by player and name, an entry for each iteration.
 Seen: TypeAlias = dict[str, dict[str, Float[np.ndarray, " _"]]]
-METRICS = "metrics.jsonl"
 # Between the names of a player and of what its steps saw, in a file.
 SEPARATOR = "/"
 

@@ -6,7 +6,7 @@ import functools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -29,7 +29,6 @@ from advnets.bench.systems.base import Fitted, Run, System
 from advnets.bench.watching import Watch
 from advnets.paper_figures import Sampler
 from advnets.training.devices import is_main_process
-from advnets.training.identity import changeable
 from advnets.training.journal import holds_run
 from advnets.training.plan import check_epochs
 
@@ -143,7 +142,8 @@ class Adversarial(System):
             stacked = stack(keys[3], recipe, top)
             players = dataclasses.replace(fresh, generator=stacked)
             epochs = recipe.second_stage.epochs
-        return _fitted(self._train(run, keys[1], players, epochs, watch, progress=progress))
+        trained = self._train(run, keys[1], players, epochs, watch, progress=progress)
+        return Fitted.of(_model(trained), trained)
 
     def _first_stage(
         self,
@@ -188,7 +188,7 @@ class Adversarial(System):
             evaluate_every=recipe.evaluate_every,
             folder=folder,
             # A run may have been stopped before its training began.
-            resume=_resumed(run, holds_run(folder)),
+            resume=run.resumes(holds_run(folder)),
             devices=advnets.training.Devices(run.devices, run.shard_layers),
             callbacks=run.callbacks,
             pictures=False,  # it draws its own
@@ -229,13 +229,13 @@ class Adversarial(System):
             folder=folder,
             names=[run.folder.name for run in runs],
             # They may have been stopped before their training began.
-            resume=_resumed(first, holds_run(folder) or any(holds_run(run.folder) for run in runs)),
+            resume=first.resumes(holds_run(folder) or any(holds_run(run.folder) for run in runs)),
             devices=first.devices,
             callbacks=first.callbacks,
             pictures=False,
             progress=progress,
         )
-        return [None if one is None else _fitted(one) for one in trained]
+        return [None if one is None else Fitted.of(_model(one), one) for one in trained]
 
 
 def check_memory(players: PyTree, runs: int = 1, *, what: str = "the players") -> None:
@@ -266,12 +266,6 @@ def check_memory(players: PyTree, runs: int = 1, *, what: str = "the players") -
         )
 
 
-def _resumed(run: Run, held: bool) -> bool | Literal["changed"]:
-    if not (run.resume and held):
-        return False
-    return "changed" if run.changes else True
-
-
 def _recipe_of(run: Run) -> Recipe:
     if not isinstance(run.system, Adversarial):
         raise TypeError(f"{run.name} must have an Adversarial system; got {type(run.system)}")
@@ -281,16 +275,6 @@ def _recipe_of(run: Run) -> Recipe:
 def _model(trained: advnets.Trained) -> advnets.Model:
     """What is scored: with the averaged generator, where there is one."""
     return trained.model if trained.averaged is None else trained.averaged
-
-
-def _fitted(trained: advnets.Trained) -> Fitted:
-    return Fitted(
-        _model(trained),
-        trained.metrics,
-        trained.updates,
-        trained.updates_per_second,
-        tuple(change for change in trained.changes if not changeable(change.name)),
-    )
 
 
 def _load(path: Path, like: advnets.Model) -> advnets.Model:

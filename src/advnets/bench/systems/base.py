@@ -6,7 +6,7 @@ import dataclasses
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import jax
 from jaxtyping import Array, Key
@@ -17,8 +17,9 @@ from advnets.bench.results import FirstStage, Provenance
 from advnets.bench.settings import Settings
 from advnets.bench.watching import Watch
 from advnets.paper_figures import Sampler
-from advnets.training import Callback
+from advnets.training import Callback, Learned
 from advnets.training.checkpoints import Change
+from advnets.training.identity import changeable
 from advnets.training.journal import Metrics
 
 
@@ -63,6 +64,12 @@ class Run:
     def __post_init__(self) -> None:
         object.__setattr__(self, "called", self.called or self.name)
 
+    def resumes(self, held: bool) -> bool | Literal["changed"]:
+        """How [`advnets.train`][] is to resume, where a folder holds the run already."""
+        if not (self.resume and held):
+            return False
+        return "changed" if self.changes else True
+
 
 @dataclasses.dataclass(frozen=True)
 class Fitted:
@@ -81,6 +88,25 @@ class Fitted:
     updates: int = 0
     updates_per_second: float | None = None
     changes: tuple[Change, ...] = ()
+
+    @staticmethod
+    def of(model: Sampler, trained: advnets.Trained | Learned[Any]) -> "Fitted":
+        """What training or fitting came to, but for changes of settings, which the run has itself.
+
+        Args:
+            model: what samples are drawn from.
+            trained: what [`advnets.train`][] or [`advnets.training.fit`][] returned.
+
+        Returns:
+            It, for an experiment.
+        """
+        return Fitted(
+            model,
+            trained.metrics,
+            trained.updates,
+            trained.updates_per_second,
+            tuple(change for change in trained.changes if not changeable(change.name)),
+        )
 
 
 class System(abc.ABC):

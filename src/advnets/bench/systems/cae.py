@@ -23,7 +23,6 @@ from advnets.bench.systems.learned import (
     check_model,
     check_pixels,
     fit_stage,
-    fitted,
     stage_keys,
 )
 from advnets.bench.systems.rows import mean_of, told
@@ -198,7 +197,7 @@ class StackedCAE(System):
             epochs=recipe.epochs,
             sampler=sampler,
         )
-        return fitted(learned, sampler)
+        return Fitted.of(sampler(learned.model), learned)
 
     def _learner(self, weight: float, epochs: int) -> Learner:
         recipe = self.recipe

@@ -21,7 +21,7 @@ from advnets.bench.results import FirstStage, Json
 from advnets.bench.settings import check_counts
 from advnets.bench.systems.base import Fitted, Run, System
 from advnets.bench.systems.chained import CHAIN_EVALUATIONS, ChainSettings, chained
-from advnets.bench.systems.learned import check_batch, check_pixels, fit_stage, fitted, stage_keys
+from advnets.bench.systems.learned import check_batch, check_pixels, fit_stage, stage_keys
 from advnets.bench.watching import Watch
 from advnets.chains import Chained
 from advnets.paper_figures import Sampler
@@ -227,7 +227,7 @@ class DeepBeliefNetwork(System):
             sampler=sampler,
             progress=progress,
         )
-        return fitted(learned, sampler)
+        return Fitted.of(sampler(learned.model), learned)
 
     def _learner(
         self, cost: rbm.PCD | dbn.UpperPCD, epochs: int, key: Key[Array, ""], units: int

@@ -20,7 +20,6 @@ from advnets.bench.systems.learned import (
     check_batch,
     check_pixels,
     fit_stage,
-    fitted,
     stage_keys,
 )
 from advnets.bench.watching import Watch
@@ -154,4 +153,4 @@ class DeepGSN(System):
             sampler=sampler,
             progress=progress,
         )
-        return fitted(learned, sampler)
+        return Fitted.of(sampler(learned.model), learned)

@@ -1,7 +1,7 @@
 """What systems share that learn one model by a cost, layer by layer: a stage, in its folder."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -12,11 +12,10 @@ from advnets import training
 from advnets.bench.folders import FIRST_STAGE
 from advnets.bench.settings import PREPROCESSING
 from advnets.bench.systems.adversarial import check_memory
-from advnets.bench.systems.base import Fitted, Run
+from advnets.bench.systems.base import Run
 from advnets.bench.watching import Watch
 from advnets.paper_figures import Sampler
 from advnets.training.devices import is_main_process
-from advnets.training.identity import changeable
 from advnets.training.journal import holds_run
 
 
@@ -65,9 +64,6 @@ def fit_stage(
         What it has become.
     """
     folder = run.folder if last else run.folder / FIRST_STAGE
-    resume: bool | Literal["changed"] = run.resume and holds_run(folder)
-    if resume and run.changes:
-        resume = "changed"
 
     def evaluate(epoch: int, now: Any) -> Mapping[str, Any]:
         assert sampler is not None
@@ -84,7 +80,7 @@ def fit_stage(
         evaluate_every=run.system.settings.evaluate_every,
         callbacks=run.callbacks if last else (),
         folder=folder,
-        resume=resume,
+        resume=run.resumes(holds_run(folder)),
         devices=run.devices,
         progress=progress,
     )
@@ -92,25 +88,6 @@ def fit_stage(
         title = f"{run.called}, first stage, seed {run.seed}"
         advnets.figures.curves(folder / "curves.png", learned.metrics, title=title)
     return learned
-
-
-def fitted(learned: training.Learned[Any], sampler: Callable[[Any], Sampler]) -> Fitted:
-    """What the last stage has become, as an experiment takes it.
-
-    Args:
-        learned: the stage.
-        sampler: makes of the model what is scored.
-
-    Returns:
-        It.
-    """
-    return Fitted(
-        sampler(learned.model),
-        learned.metrics,
-        learned.updates,
-        learned.updates_per_second,
-        tuple(change for change in learned.changes if not changeable(change.name)),
-    )
 
 
 def check_model(build: Callable[[Key[Array, ""]], Any]) -> None:

@@ -22,7 +22,6 @@ from advnets.bench.systems.learned import (
     check_model,
     check_pixels,
     fit_stage,
-    fitted,
     stage_keys,
 )
 from advnets.bench.systems.rows import mean_of, told
@@ -156,7 +155,7 @@ class VariationalAutoencoder(System):
             sampler=as_it_is,
             progress=progress,
         )
-        return fitted(learned, as_it_is)
+        return Fitted.of(learned.model, learned)
 
 
 def as_it_is(model: vae.VAE) -> vae.VAE:
