@@ -102,7 +102,7 @@ def test_its_likelihood_is_that_of_its_machines(whole):
     visible = rbm.visible_of(jax.random.key(5), jnp.asarray(test))
     logs = networks.log_weights(jax.random.key(6), net, visible, 10) - exact
     bound = found["bound"]
-    assert found["rows"] == len(test)
+    assert bound["n"] == len(test)
     assert abs(bound["mean"] - logs.mean()) < 4 * bound["standard_error"]
     importance = found["importance_bound"]["mean"]
     ours = (jax.nn.logsumexp(logs, axis=0) - jnp.log(10)).mean()
@@ -123,6 +123,8 @@ def test_its_likelihood_is_that_of_its_machines(whole):
         (["--weight-decay", "-1"], "the weight decay must be at least 0; got -1.0"),
         (["--num-chains", "0"], "the number of chains must be at least 1"),
         (["--preprocessing", "gcn"], "Bernoulli pixels must be in [0, 1]"),
+        (["--hidden-sizes", "1000000", "1000000"], "the model's arrays need 11,176.6 GiB"),
+        (["--epochs", "2147483647"], "epochs must be at most"),
     ],
 )
 def test_bad_settings_are_refused_in_one_sentence(tmp_path, capsys, option, said):

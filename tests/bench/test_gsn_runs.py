@@ -19,7 +19,8 @@ from advnets.data import Dataset, Fold
 from advnets.training.sources import epoch_order
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (15, 2, 3), np.uint8)
-DATA = Dataset("made", IMAGES[:10], (Fold(IMAGES[10:], IMAGES[10:]),), "made for a test")
+FOLDS = (Fold(IMAGES[10:], IMAGES[10:]),)
+DATA = Dataset("made", IMAGES[:10], FOLDS, "made for a test", np.arange(10))
 SETTINGS = GSNSettings(
     dataset="made",
     epochs=2,
@@ -90,6 +91,7 @@ def test_samples_are_of_its_chains(whole):
 
 
 def test_the_validation_rows_can_be_trained_on_too(tmp_path):
+    assert DATA.train_labels is not None  # which are of fewer rows
     model = fitted(tmp_path, all_rows=True, epochs=1)
     assert model.updates == 3
     assert len(model.model.starts) == 10
@@ -125,6 +127,8 @@ def test_data_that_do_not_fit_are_refused():
     for changed, message in (
         ({"batch_size": 11}, "at most the 10 training rows of made; got 11"),
         ({"preprocessing": "gcn"}, "must be in .0, 1., and gcn images are not"),
+        ({"hidden_sizes": (10**6, 10**6)}, "the model's arrays need 11,176.0 GiB"),
+        ({"epochs": 2**31 - 1}, "epochs must be at most"),
     ):
         with pytest.raises(ValueError, match=message):
             DeepGSN(dataclasses.replace(SETTINGS, **changed)).check(DATA, None)

@@ -1,6 +1,8 @@
 """The deep belief network of Table 1: two Boltzmann machines learned one after the other."""
 
 import dataclasses
+import itertools
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -21,11 +23,19 @@ from advnets.bench.results import FirstStage, Json
 from advnets.bench.settings import check_counts
 from advnets.bench.systems.base import Fitted, Run, System
 from advnets.bench.systems.chained import CHAIN_EVALUATIONS, ChainSettings, chained
-from advnets.bench.systems.learned import check_batch, check_pixels, fit_stage, stage_keys
+from advnets.bench.systems.learned import (
+    check_batch,
+    check_model,
+    check_pixels,
+    fit_stage,
+    stage_keys,
+)
+from advnets.bench.systems.rows import mean_of
 from advnets.bench.watching import Watch
 from advnets.chains import Chained
 from advnets.paper_figures import Sampler
 from advnets.training.devices import is_main_process
+from advnets.training.plan import check_epochs
 
 # Annealed importance sampling of the upper machine's log Z.
 RUNS, TEMPERATURES = 100, 10_000
@@ -111,10 +121,9 @@ class Likelihood(Evaluation):
                 "runs": RUNS,
                 "temperatures": TEMPERATURES,
             },
-            "bound": _mean(bound - forward.value),
-            "importance_bound": _mean(importance - forward.value),
+            "bound": mean_of(bound - forward.value),
+            "importance_bound": mean_of(importance - forward.value),
             "draws": DRAWS,
-            "rows": len(bound),
         }
 
     def line(self, found: Json) -> str:
@@ -168,11 +177,9 @@ def _bounds(
     return logs.mean(axis=0), scipy.special.logsumexp(logs, axis=0) - np.log(DRAWS)
 
 
-def _mean(values: Float[np.ndarray, " rows"]) -> Json:
-    return {
-        "mean": float(values.mean()),
-        "standard_error": float(values.std() / np.sqrt(len(values))),
-    }
+def _machine(visible: int, hidden: int) -> rbm.RBM:
+    """A machine of some size."""
+    return rbm.RBM(jnp.zeros((visible, hidden)), jnp.zeros(visible), jnp.zeros(hidden))
 
 
 class DeepBeliefNetwork(System):
@@ -191,6 +198,10 @@ class DeepBeliefNetwork(System):
     def check(self, data: advnets.data.Dataset, first_stage: FirstStage | None) -> None:
         check_batch(self.recipe, data)
         check_pixels(self.recipe)
+        sizes = (math.prod(data.train.shape[1:]), *self.recipe.hidden_sizes)
+        check_model(lambda _: [_machine(*pair) for pair in itertools.pairwise(sizes)])
+        most = max(self.recipe.epochs, self.recipe.lower_epochs)
+        check_epochs(most, len(data.train) // self.recipe.batch_size)
 
     def fit(self, run: Run, watch: Watch, *, progress: bool) -> Fitted:
         recipe, images = self.recipe, run.data.train

@@ -18,6 +18,7 @@ from advnets.bench.systems.base import Fitted, Run, System
 from advnets.bench.systems.chained import CHAIN_EVALUATIONS, ChainSettings, chained
 from advnets.bench.systems.learned import (
     check_batch,
+    check_model,
     check_pixels,
     fit_stage,
     stage_keys,
@@ -25,6 +26,7 @@ from advnets.bench.systems.learned import (
 from advnets.bench.watching import Watch
 from advnets.chains import Chained
 from advnets.training import Learner
+from advnets.training.plan import check_epochs
 
 # Each round is a part of the compiled program.
 MOST_ROUNDS = 50
@@ -118,6 +120,9 @@ class DeepGSN(System):
     def check(self, data: advnets.data.Dataset, first_stage: FirstStage | None) -> None:
         check_pixels(self.recipe)
         check_batch(self.recipe, data)
+        shape = data.train.shape[1:]
+        check_model(lambda key: _network(self.recipe, shape, key))
+        check_epochs(self.recipe.epochs, len(data.train) // self.recipe.batch_size)
         if self.recipe.all_rows and len(data.folds) > 1:
             raise ValueError(
                 f"of the {len(data.folds)} folds of {self.recipe.dataset} some test on rows that "
