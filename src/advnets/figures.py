@@ -566,13 +566,20 @@ def curves(path: StrPath | None, metrics: Sequence[Mapping[str, Any]], *, title:
     if not metrics:
         raise ValueError("curves need the metrics of at least 1 epoch; got none")
     _series(metrics, "epoch")
-    with _style.drawing(10, 6.4) as figure:
-        axes = figure.subplots(2, 2, sharex=True)
-        if metrics[0].get("discriminator", {}).keys() >= GAME:
+    game = metrics[0].get("discriminator", {}).keys() >= GAME
+    parts = [
+        name
+        for name, part in metrics[0].items()
+        if isinstance(part, Mapping) and name not in ("validation", "average")
+    ]
+    rows = 2 if game or len(parts) > 1 else 1
+    with _style.drawing(10, 3.2 * rows) as figure:
+        axes = figure.subplots(rows, 2, sharex=True, squeeze=False)
+        if game:
             _game_panels(axes, metrics)
         else:
-            _player_panels(axes, metrics)
-        likelihood = axes[1, 1]
+            _player_panels(axes, metrics, parts)
+        likelihood = axes[-1, 1]
         scored = [row for row in metrics if "validation" in row]
         if scored:
             likelihood.errorbar(
@@ -588,7 +595,7 @@ def curves(path: StrPath | None, metrics: Sequence[Mapping[str, Any]], *, title:
         likelihood.set_ylabel("Parzen log-likelihood, nats")
         for axis in axes.flat:
             _style.legend(axis, above=True)
-        for axis in axes[1]:
+        for axis in axes[-1]:
             axis.set_xlabel("epoch")
             axis.xaxis.get_major_locator().set_params(integer=True)
         figure.suptitle(title, parse_math=False)
@@ -628,17 +635,13 @@ def _game_panels(axes: Any, metrics: Sequence[Mapping[str, Any]]) -> None:
     errors.set_ylabel("D's error rate")
 
 
-def _player_panels(axes: Any, metrics: Sequence[Mapping[str, Any]]) -> None:
+def _player_panels(axes: Any, metrics: Sequence[Mapping[str, Any]], parts: Sequence[str]) -> None:
     """The panels of any other system: what is recorded of each of the first three parts."""
-    parts = [
-        name
-        for name, part in metrics[0].items()
-        if isinstance(part, Mapping) and name not in ("validation", "average")
-    ]
-    for axis, part in zip(axes.flat, parts[:3], strict=False):
+    panels = axes.flat[:-1]  # the last one is the likelihood's
+    for axis, part in zip(panels, parts, strict=False):
         for name in metrics[0][part]:
             axis.plot(_series(metrics, "epoch"), _series(metrics, part, name))
             axis.lines[-1].set_label(name.replace("_", " ").replace("$", r"\$"))
         axis.set_ylabel(part, parse_math=False)
-    for axis in axes.flat[len(parts) : 3]:
+    for axis in panels[len(parts) :]:
         axis.set_visible(False)

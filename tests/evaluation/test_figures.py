@@ -192,6 +192,16 @@ def test_curves_of_another_objective_show_what_its_metrics_hold(tmp_path, drawn)
     assert not rest[0].get_visible()
 
 
+def test_curves_of_one_model_are_beside_its_likelihood(tmp_path, drawn):
+    score = {"mean": 5.0, "standard_error": 1.0}
+    rows = [{"epoch": e, "model": {"cost": 1.0 / e}, "validation": score} for e in (1, 2)]
+    figures.curves(tmp_path / "c.png", rows)
+    model, likelihood = drawn[0].axes  # and no empty panel
+    assert model.get_ylabel() == "model"
+    assert model.lines[0].get_xydata().tolist() == [[1, 1], [2, 0.5]]
+    assert likelihood.lines[0].get_ydata().tolist() == [5, 5]
+
+
 def texts(axis):
     return [text.get_text() for text in axis.texts]
 
