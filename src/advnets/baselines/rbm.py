@@ -121,8 +121,8 @@ def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
 def binary(key: Key[Array, ""], means: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Independent draws of 0 and 1, from 16 random bits each.
 
-    A draw is 1 with its probability rounded to a multiple of 2^-16. On a CPU that takes half the
-    time of `jax.random.bernoulli`, whose draws cost about as much as a layer's matrix product.
+    A draw is 1 with its probability rounded to a multiple of 2^-16: half the random bits of
+    `jax.random.bernoulli`, whose draws count beside a layer's matrix product on a CPU.
 
     Args:
         key: a typed random key.
