@@ -62,6 +62,10 @@ def fit_stage(
 
     Returns:
         What it has become.
+
+    Raises:
+        TrainingDiverged: if the model's numbers do not stay finite.
+        ValueError, FileExistsError, RunInUseError: as [`advnets.training.fit`][].
     """
     folder = run.folder if last else run.folder / FIRST_STAGE
 
