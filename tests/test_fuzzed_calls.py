@@ -16,9 +16,11 @@ from advnets.bench import frames
 from advnets.bench.grid import sweep_result
 from advnets.bench.recipes import Recipe, build_players
 from advnets.bench.results import as_json, distribution
+from advnets.bench.systems.chained import distinct_classes
 from advnets.draws import Draws
 from advnets.preprocessing import gcn_picture
-from advnets.training.sources import Streamed, epoch_order
+from advnets.training import devices
+from advnets.training.sources import Rows, Streamed, epoch_order
 from advnets.verify.families import random_pair
 
 KEY = jax.random.key(0)
@@ -37,6 +39,7 @@ RBM = rbm.RBM(jnp.zeros((4, 3)), jnp.zeros(4), jnp.zeros(3))
 DBN = dbn.DBN(RBM, rbm.RBM(jnp.zeros((3, 2)), jnp.zeros(3), jnp.zeros(2)))
 STACK = cae.Stack((cae.Layer(jnp.zeros((4, 3)), jnp.zeros(3), jnp.zeros(4)),), (2, 2))
 HALF, LONG, NONE = np.full(4, 0.5), jnp.zeros((3, 2, 3)), jnp.zeros((0, 2, 2))
+MESH = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("devices",))
 HUGE, BELOW = 10**30, r"at least 1 and below 2\*\*31"
 
 
@@ -164,7 +167,17 @@ REFUSED = {
         lambda: Streamed(np.zeros((3, 2))).iterations_per_chunk(0),
         "rows of an iteration must be",
     ),
-    "no pixels": (lambda: frames.png(np.zeros((0, 8), np.uint8)), "at least 1 pixel"),
+    "no pixels": (
+        lambda: frames.png(np.zeros((0, 8), np.uint8)),
+        r"not 0, .*got an array of shape \(0, 8\)",
+    ),
+    "two channels": (lambda: frames.png(np.zeros((8, 8, 2), np.uint8)), "3 channels"),
+    "gap": (lambda: frames.mosaic(np.zeros((2, 8, 8)), 2, HUGE), "the gap must be"),
+    "no chains": (lambda: distinct_classes(np.zeros((0, 20), int)), "at least 1 chain"),
+    "axes": (lambda: devices.sharded(MESH, HUGE), "axes from 0 to 63"),
+    "iterations": (lambda: Rows(KEY, 6, 3, 1, 2)(0, 2**63), "rows must be"),
+    "late iterations": (lambda: Rows(KEY, 6, 3, 1, 2)(2**63, 2**63 + 1), "iteration must be"),
+    "no iterations": (lambda: Rows(KEY, 6, 3, 1, 2)(5, 5), "later one; got 5 and 5"),
     "filters": (
         lambda: frames.write_filters(Path("nowhere"), np.ones((4, 2)), (2, 3)),
         r"image of shape \(2, 3\); got an array of shape \(4, 2\)",
@@ -199,6 +212,10 @@ def test_what_is_too_few_or_too_many_is_refused(name):
     call, said = REFUSED[name]
     with pytest.raises(ValueError, match=said):
         call()
+
+
+def test_true_is_a_number_of_cells():
+    assert random_pair(np.random.default_rng(0), True)[0].tolist() == [1]
 
 
 def test_no_images_are_normalised_to_none():

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, Real, UInt8
 
 from advnets import _files
+from advnets._counts import check_count
 from advnets._extras import needed_for
 from advnets.bench.folders import SAMPLES
 
@@ -38,7 +39,8 @@ def mosaic(
         The picture.
 
     Raises:
-        ValueError: if an image has another shape, or the last row is not whole.
+        ValueError: if an image has another shape, or the last row is not whole; if the gap is below
+            0, or 2**31 or more.
 
     Example:
         >>> import numpy as np
@@ -50,6 +52,7 @@ def mosaic(
         images = images[..., 0]
     if images.ndim != 3 and not (images.ndim == 4 and images.shape[-1] == 3):
         raise ValueError(f"an image has a height, a width and 1 or 3 channels; got {images.shape}")
+    check_count("the gap", gap, 0)
     if columns < 1 or len(images) == 0 or len(images) % columns:
         raise ValueError(f"{len(images)} images make no rows of {columns}")
     pixels = images if images.dtype == np.uint8 else np.rint(255 * images.clip(0, 1))
@@ -71,10 +74,14 @@ def png(picture: UInt8[np.ndarray, "height width *channels"]) -> bytes:
         The file's content.
 
     Raises:
-        ValueError: if there are none.
+        ValueError: if there are none, or each is neither a number nor red, green and blue.
     """
-    if picture.size == 0:
-        raise ValueError(f"a picture has at least 1 pixel; got an array of shape {picture.shape}")
+    grey = picture.ndim == 2
+    if picture.size == 0 or not (grey or (picture.ndim == 3 and picture.shape[2] == 3)):
+        raise ValueError(
+            "a picture has a height and a width, not 0, and 3 channels if it is coloured; got an "
+            f"array of shape {picture.shape}"
+        )
     with needed_for("pictures"):
         from PIL import Image
 

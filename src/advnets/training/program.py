@@ -145,7 +145,10 @@ class Games(Program):
 
 
 def minibatch_of(source: Source, placed: Batch, shape: tuple[int, ...], chunk: PyTree) -> Batch:
-    """A preprocessed minibatch, or k of them along a leading axis."""
+    """A preprocessed minibatch, or k of them along a leading axis.
+
+    Raises a TypeError, as JAX does, for a shape of more examples than the chunk has rows, or fewer.
+    """
     # Flat until it is preprocessed, because k minibatches may come at once.
     flat = source.preprocess(source.minibatch(placed, chunk, len(shape)))
     return jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), flat)

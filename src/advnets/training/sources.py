@@ -392,6 +392,7 @@ class Rows:
             return found if k == 1 else found.reshape(iterations, k, batch_size)
 
         self._keys = keys
+        self._rows_each = k * batch_size
         self._iterations = iterations
         self._axis = keys.ndim
         self._order = jax.jit(
@@ -400,7 +401,16 @@ class Rows:
         self._orders: dict[int, Array] = {}
 
     def __call__(self, start: int, end: int) -> Int[Array, "*iterations_batch"]:
-        """The rows of iterations from `start` to before `end`; a ValueError if there are none."""
+        """The rows of iterations from `start` to before `end`.
+
+        Raises a ValueError if there are none, or 2**31 or more.
+        """
+        if not 0 <= start < end:
+            raise ValueError(
+                f"iterations go from one, from 0 on, to a later one; got {start} and {end}"
+            )
+        check_count("the number of rows", (end - start) * self._rows_each)
+        check_count("the last iteration", end)
         first, last = start // self._iterations, (end - 1) // self._iterations
         for epoch in list(self._orders):
             if epoch < first:

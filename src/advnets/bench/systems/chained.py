@@ -253,7 +253,12 @@ def distinct_classes(classes: Int[np.ndarray, "chains samples"]) -> dict[str, fl
 
     Returns:
         The mean over all such stretches, by their length as text; of those that chains have.
+
+    Raises:
+        ValueError: if there is no chain.
     """
+    if len(classes) == 0:
+        raise ValueError(f"classes are of at least 1 chain; got an array of shape {classes.shape}")
     found = {}
     for length in IN_A_ROW:
         if length <= classes.shape[1]:
