@@ -119,7 +119,7 @@ def sparse_normal(
     Example:
         >>> import jax
         >>> import advnets
-        >>> weights = advnets.layers.sparse_normal(jax.random.key(0), (2304, 8000))
+        >>> weights = advnets.layers.sparse_normal(jax.random.key(0), (230, 800))
         >>> set((weights != 0).sum(axis=1).tolist())
         {100}
 
@@ -167,9 +167,9 @@ def sparse_linear(
         >>> import jax
         >>> import jax.numpy as jnp
         >>> import advnets
-        >>> layer = advnets.layers.sparse_linear(jax.random.key(0), 8000, 2304)
-        >>> layer(jnp.zeros(8000)).shape
-        (2304,)
+        >>> layer = advnets.layers.sparse_linear(jax.random.key(0), 800, 230)
+        >>> layer(jnp.zeros(800)).shape
+        (230,)
 
     References:
         `sparse_init` and `init_bias` in the released TFD recipe.

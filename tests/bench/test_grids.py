@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import numpy as np
 import pytest
-from helpers.runs import SMALL, SWEPT, content, result_of, rows_of
+from helpers.runs import SWEPT, content, result_of, rows_of
 
 from advnets import bench
 from advnets.bench import experiment, folders, grid, report, results, table1
@@ -16,18 +16,8 @@ from advnets.bench.cli import main
 from advnets.bench.pages import players, reading
 from advnets.bench.results import RateRow, SeedsResult, SweepResult, distribution
 
-# With the finished run's seed among them.
-SEEDS = ["--seed", "1", "--seeds", "2"]
 # With its learning rate among them, and one at which training diverges.
 RATES = ["--learning-rates", "0.1", "1e30"]
-
-
-@pytest.fixture(scope="module")
-def seeds(tmp_path_factory):
-    """Two seeds of an adversarial recipe, trained in one program."""
-    folder = tmp_path_factory.mktemp("runs") / "seeds"
-    assert main([*SMALL, *SEEDS, "--out", str(folder)]) == 0
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +38,8 @@ def rates(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("many", ["seeds", "rates"])
-def test_each_run_leaves_what_it_leaves_alone(many, finished, request):
-    folder = request.getfixturevalue(many)
-    own = folder / {"seeds": "seed-2", "rates": "learning-rate-0.1-seed-2"}[many]
+def test_each_run_leaves_what_it_leaves_alone(rates, finished):
+    own = rates / "learning-rate-0.1-seed-2"
     names = {path.name for path in finished.iterdir()} - {"checkpoints", ".running.lock"}
     assert {path.name for path in own.iterdir()} == names
     assert content(own / "config.json") == content(finished / "config.json")
@@ -85,18 +73,19 @@ def test_a_rate_at_which_training_diverges_is_reported_and_not_chosen(rates):
     assert "1 of 2 runs are done" in page
 
 
-def test_the_players_of_each_run_are_found_in_the_common_checkpoint(seeds):
-    discriminators = []
-    for own in reading.runs_in(seeds):
+def test_the_players_of_each_run_are_found_in_the_common_checkpoint(rates):
+    sound, lost = reading.runs_in(rates)
+
+    def found(own, finished):
         config = folders.read_config(own)
-        system = bench.catalogue.system_of(config)
-        done, going_on = (
-            players.players(own, config, system, finished=finished) for finished in (True, False)
-        )
-        same = jax.tree.map(lambda x, y: bool((x == y).all()), *_arrays(done, going_on))
-        assert all(jax.tree.leaves(same))
-        discriminators.append(jax.tree.leaves(eqx.filter(done.discriminator, eqx.is_array)))
-    assert not (discriminators[0][0] == discriminators[1][0]).all()
+        return players.players(own, config, bench.catalogue.system_of(config), finished=finished)
+
+    done, going_on = (found(sound, finished) for finished in (True, False))
+    same = jax.tree.map(lambda x, y: bool((x == y).all()), *_arrays(done, going_on))
+    assert all(jax.tree.leaves(same))
+    discriminators = (done.discriminator, found(lost, False).discriminator)
+    one, other = (jax.tree.leaves(eqx.filter(d, eqx.is_array))[0] for d in discriminators)
+    assert not (one == other).all()
 
 
 def _arrays(*found):

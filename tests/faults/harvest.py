@@ -142,9 +142,15 @@ def is_traced(tree):
         if isinstance(leaf, jax.core.Tracer):
             return True
         cells = getattr(leaf, "__closure__", None) or ()
-        if any(is_traced(cell.cell_contents) for cell in cells):
+        if any(is_traced(content) for cell in cells for content in contents(cell)):
             return True
     return False
+
+
+def contents(cell):
+    """What a function has closed over, if it has been assigned yet."""
+    with contextlib.suppress(ValueError):
+        yield cell.cell_contents
 
 
 def arguments(code, variables):
@@ -328,6 +334,7 @@ def write_pages(key, folder):
     cli.ExploreOptions(run)
     cli.CheckOptions(run)
     pages.layers.rounded(games.plain(key).generator, "int8")
+    pages.chain.rounded(advnets.load_model(folder / "gsn").chain, "int8")
     pages.sections.base.Section("one", "One", "", lambda seen: None)
     images = advnets.data.load("digits").train[:20]
     players = bench.recipes.build_players(key, bench.BENCHMARKS["digits"].recipe, images)

@@ -47,9 +47,8 @@ def normalised(key):
 
 
 CASES = {
-    "plain, k = 2": (plain, advnets.Algorithm1(k=2)),
     "dropout, averaged": (noisy, advnets.Simultaneous(average=0.9)),
-    "stateful": (normalised, advnets.Algorithm1()),
+    "stateful, k = 2": (normalised, advnets.Algorithm1(k=2)),
 }
 
 
