@@ -266,7 +266,7 @@ def test_too_short_chains_and_nan_are_refused():
 
 
 def test_chains_agree_where_their_means_do_for_their_variances():
-    series = np.random.default_rng(0).standard_normal((3, 50)) + [[0.0], [0.1], [2.0]]
+    series = np.random.default_rng(0).standard_normal((3, 50)) + np.array([[0.0], [0.1], [2.0]])
     means, n = series.mean(1), 50
     within = np.mean([np.sum((row - row.mean()) ** 2) / (n - 1) for row in series])
     between = np.sum((means - means.mean()) ** 2) / 2

@@ -55,4 +55,4 @@ def test_a_mean_of_0_or_1_rules_nothing_out():
 )
 def test_what_is_no_binary_image_or_no_mean_is_refused(images, blocks, counts, match):
     with pytest.raises(ValueError, match=match):
-        csl.curve(images, blocks, counts)
+        csl.curve(images, iter(blocks), counts)
