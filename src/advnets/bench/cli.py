@@ -490,7 +490,7 @@ def _table2(arguments: list[str], again: Again) -> int:
             options.runs, options.out, effort=effort, data_dir=options.data_dir
         )
     table = measure(True)
-    print(_documents.printable(table2.markdown(table)), end="")
+    _show(table2.summary(table))
     said = f"table2.md, table2.json, table2.png, likelihood.png and cost.png are in {options.out}"
     print(_documents.printable(said), file=sys.stderr)
     return ExitCode.DONE

@@ -387,13 +387,15 @@ def markdown(table: Table) -> str:
             cells.append("<br>".join(said if cell.numbers else [*said, "no run given"]))
         lines.append(f"| {title} | {' | '.join(cells)} |")
     lines += ["", "In italics what the paper says, in short. What the numbers are:", ""]
-    told: dict[str, None] = {}
+    told: dict[tuple[str, str], list[str]] = {}
     for cell in table.cells:
         for number in cell.numbers:
-            told[f"- {number.name} ({number.run}): {number.definition}"] = None
+            told.setdefault((number.name, number.definition), []).append(number.run)
         for curve in cell.curves:
-            told[f"- curve {curve.name} ({curve.run}): {curve.definition}"] = None
-    lines += [*told, "", f"Data: {table.data}. Runs:", ""]
+            if cell.row != "likelihood":  # there the numbers say what they are points of
+                told.setdefault((f"curve {curve.name}", curve.definition), []).append(curve.run)
+    lines += [f"- {name} ({', '.join(runs)}): {said}" for (name, said), runs in told.items()]
+    lines += ["", f"Data: {table.data}. Runs:", ""]
     for label, run in table.runs.items():
         by = f", samples by {run.protocol}" if run.protocol else ""
         lines.append(
@@ -408,6 +410,22 @@ def _line(number: Number) -> str:
     if number.value is None:
         return f"{name}: not measured: {number.reason}".replace("|", "\\|")
     return f"{name}: {drawing.told(number)}".replace("|", "\\|")
+
+
+def summary(table: Table) -> str:
+    """The table for a terminal, a line for each number.
+
+    Args:
+        table: the table.
+
+    Returns:
+        Its cells one after another.
+    """
+    lines = []
+    for cell in table.cells:
+        lines.append(f"{ROWS[cell.row]}, {COLUMNS[cell.column]} ({cell.claim}):")
+        lines += [f"  {_line(number)}" for number in cell.numbers] or ["  no run given"]
+    return "\n".join(lines)
 
 
 def write(out: str | os.PathLike[str], table: Table) -> None:
