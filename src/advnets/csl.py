@@ -89,7 +89,8 @@ def curve(
             "this likelihood is of binary images, of zeros and ones; got "
             + (f"pixels from {rows.min():g} to {rows.max():g}" if rows.size else "no image")
         )
-    total, taken, found = np.full(len(rows), -np.inf), 0, []
+    total, taken = np.full(len(rows), -np.inf), 0
+    found: list[np.ndarray] = []
     for block in blocks:
         means = np.asarray(block, np.float32)
         if means.shape[1:] != images.shape[1:] or not ((means >= 0) & (means <= 1)).all():

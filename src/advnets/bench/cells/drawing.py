@@ -25,10 +25,10 @@ def told(number: Number) -> str:
     if error:
         digits = max(0, min(4, 1 - int(f"{error:.0e}".partition("e")[2])))
         text = f"{value:,.{digits}f} ± {error:,.{digits}f}"
-    elif abs(value) >= 1000 or value == int(value):
+    elif abs(value) >= 100 or value == int(value):
         text = f"{value:,.0f}"
     else:
-        text = f"{value:.3g}" if abs(value) < 100 else f"{value:.1f}"
+        text = f"{value:#.3g}".rstrip(".")
     least = "at least " if number.at_least else ""
     return f"{least}{text} {number.unit}".strip()
 
@@ -47,7 +47,7 @@ def _lines(cell: Cell) -> list[tuple[str, str, str]]:
         if values:
             wrapped = textwrap.wrap(name, LETTERS)
             # Bold letters are wider.
-            beside = len(values) == 1 and len(wrapped[-1]) + 1.15 * len(values[0]) + 2 <= LETTERS
+            beside = len(values) == 1 and len(wrapped[-1]) + 1.15 * len(values[0]) <= LETTERS
             lines += [(part, "", "name") for part in (wrapped[:-1] if beside else wrapped)]
             lines += [(wrapped[-1] if beside else "", value, "name") for value in values]
         reasons: dict[str, list[str]] = {}
@@ -145,6 +145,7 @@ def _small(axis: Any, curves: Sequence[Curve]) -> None:
         if values and min(values) > 0 and max(values) > RANGE * min(values):
             scale("log")
     axis.margins(0.12)
+    axis.set_facecolor("none")
     axis.tick_params(labelsize=6, which="both")
     axis.set_xlabel(curves[0].x, fontsize=6.5, labelpad=1)
     axis.set_ylabel(curves[0].y, fontsize=6.5, labelpad=1)
@@ -208,7 +209,7 @@ _TITLES = {
     "CSL": "conservative likelihood, binary test rows",
     "Parzen": "Parzen likelihood, grey test rows",
 }
-_BOUNDS = ("bound of 1,000 draws", "bound by AIS")
+_BOUNDS = ("importance-weighted bound", "bound by AIS")
 
 
 def cost(path: str | os.PathLike[str] | None, cells: Iterable[Cell]) -> Any:

@@ -169,14 +169,29 @@ class Trained:
             )
         return self.result.evaluations[name]
 
-    def mean(self, *path: str) -> dict[str, Any]:
-        """A mean and its standard error in an evaluation, as a number takes them."""
+    def entry(self, *path: str) -> Any:
+        """An entry of an evaluation; a ValueError if there is none."""
         found: Any = self.evaluation(path[0])
         for part in path[1:]:
             found = found.get(part) if isinstance(found, dict) else None
+        if found is None:
+            raise ValueError(f"{self.folder}: the evaluation {path[0]} has no {'.'.join(path[1:])}")
+        return found
+
+    def mean(self, *path: str) -> dict[str, Any]:
+        """A mean and its standard error in an evaluation, as a number takes them."""
         source = f"{self.folder}: evaluation {'.'.join(path)}"
-        read = _documents.convert(found, Mean, source)
+        read = _documents.convert(self.entry(*path), Mean, source)
         return {"value": read.mean, "standard_error": read.standard_error}
+
+    def draws(self, evaluation: str) -> int:
+        """By how many draws an evaluation's importance-weighted bound is."""
+        found = self.evaluation(evaluation)
+        inner = found.get("importance", found) if isinstance(found, dict) else None
+        draws = inner.get("draws") if isinstance(inner, dict) else None
+        if not isinstance(draws, int):
+            raise ValueError(f"{self.folder}: the evaluation {evaluation} has no draws")
+        return draws
 
     def chains(self) -> ChainsFound:
         """What the run measured of its chains."""

@@ -28,20 +28,19 @@ SEARCHED, STEPS, RATE = 100, 500, 0.05
 
 def directed(trained: Trained, effort: Effort) -> Found:
     """How good the learned, approximate inference of a VAE is."""
-    said = (
-        "of binarised test rows by the run's own evaluation (1,000 draws of each of 1,000 rows): "
-    )
+    rows, draws = trained.entry("bounds", "importance", "gap", "n"), trained.draws("bounds")
+    said = f"of {rows:,} binarised test rows, the run's own evaluation"
     return Found(
         (
             trained.number(
                 "bound with q",
-                f"The variational bound {said}what the encoder's q accounts for.",
+                f"Variational bound {said}: what the encoder's q accounts for.",
                 "nats",
                 **trained.mean("bounds", "importance", "plain_bound"),
             ),
             trained.number(
-                "bound of 1,000 importance draws",
-                f"The importance-weighted bound {said}nearly log p(x), with q as proposal alone.",
+                f"bound of {draws:,} importance draws",
+                f"Importance-weighted bound {said}: nearly log p(x), with q as proposal alone.",
                 "nats",
                 **trained.mean("bounds", "importance", "bound"),
             ),
@@ -51,6 +50,7 @@ def directed(trained: Trained, effort: Effort) -> Found:
 
 def undirected(trained: Trained, effort: Effort) -> Found:
     """How good the factorial inference of a DBN is."""
+    draws = trained.draws("likelihood")
     return Found(
         (
             trained.number(
@@ -61,14 +61,14 @@ def undirected(trained: Trained, effort: Effort) -> Found:
             ),
             trained.number(
                 "bound with q",
-                "The variational bound of binarised test rows by the lower machine's q, log Z by "
-                "AIS: the run's own evaluation.",
+                "Variational bound of binarised test rows by the lower machine's q, log Z by AIS: "
+                "the run's own evaluation.",
                 "nats",
                 **trained.mean("likelihood", "bound"),
             ),
             trained.number(
-                "bound of 20 importance draws",
-                "The importance-weighted bound of the same rows: the gap to it is the least that q "
+                f"bound of {draws:,} importance draws",
+                "Importance-weighted bound of the same rows: the gap to it is the least that q "
                 "costs.",
                 "nats",
                 **trained.mean("likelihood", "importance_bound"),
@@ -145,7 +145,7 @@ def autoencoders(trained: Trained, effort: Effort) -> Found:
         _signals.check()
         if agreed.all():
             break
-    limit, left = (number + 1) * CHUNK, int((agreed == 0).sum())
+    limit, left = max(1, effort.limit // CHUNK) * CHUNK, int((agreed == 0).sum())
     steps = float(np.median(np.where(agreed == 0, np.inf, agreed)))
     said = (
         f"Steps until two chains from different training images agree about {len(images)} test "

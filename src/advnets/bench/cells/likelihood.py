@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -13,7 +14,7 @@ from jaxtyping import Array, Float, Key
 import advnets
 from advnets import _signals
 from advnets.baselines import vae
-from advnets.bench.cells.found import Curve, Effort, Found, Number, Trained
+from advnets.bench.cells.found import Curve, Effort, Found, Number, Trained, mean_and_error
 from advnets.bench.cells.inference import decoded
 from advnets.chains import Chained
 from advnets.parzen import evaluate
@@ -49,27 +50,18 @@ def likelihood(trained: Trained, effort: Effort) -> Found:
         "on validation rows"
     )
     numbers: list[Number] = []
-    for name, said, found_points in (("CSL", of_csl, points), ("Parzen", of_parzen, windows)):
-        most, mean, error = found_points[-1]
-        numbers.append(
-            trained.number(
-                f"{name}, {most:,.0f} samples",
-                f"{said}.",
-                "nats",
-                value=mean,
-                standard_error=error,
-            )
-        )
-        if len(found_points) > 1:
-            fewer, before, _ = found_points[-2]
-            numbers.append(
-                trained.number(
-                    f"{name}, nats per decade",
-                    f"{said}: what ten times as many samples added to it last, from {fewer:,.0f}.",
-                    "nats",
-                    value=(mean - before) / math.log10(most / fewer),
-                )
-            )
+    for name, said, held in (("CSL", of_csl, points), ("Parzen", of_parzen, windows)):
+        most, mean, error = held[-1]
+        title = f"{name}, {most:,.0f} samples"
+        numbers.append(trained.number(title, f"{said}.", "nats", value=mean, standard_error=error))
+        if len(held) > 1:
+            fewer, before, _ = held[-2]
+            decades = math.log10(most / fewer)
+            gain: dict[str, Any] = {"value": (mean - before) / decades}
+            if name == "CSL":
+                gain = mean_and_error((conservative[-1] - conservative[-2]) / decades)
+            more = f"{said}: what more samples than {fewer:,.0f} added, for ten times as many."
+            numbers.append(trained.number(f"{name}, nats per decade", more, "nats", **gain))
     curves = (
         Curve("CSL", of_csl, trained.label, "samples", "nats", tuple(points)),
         Curve("Parzen", of_parzen, trained.label, "samples", "nats", tuple(windows)),
@@ -131,8 +123,8 @@ def _own(trained: Trained) -> list[Number]:
                 "bound", f"Variational bound {said}.", "nats", **trained.mean("bounds", "bound")
             ),
             trained.number(
-                "bound of 1,000 draws",
-                f"Importance-weighted bound {said}, on 1,000 rows.",
+                "importance-weighted bound",
+                f"Importance-weighted bound {said}, by {trained.draws('bounds'):,} draws of each.",
                 "nats",
                 **trained.mean("bounds", "importance", "bound"),
             ),

@@ -94,7 +94,7 @@ def directed(trained: Trained, effort: Effort) -> Found:
             ),
             trained.number(
                 "log p - bound",
-                f"{GAP} The run's own evaluation, by 1,000 draws of each of 1,000 rows.",
+                f"{GAP} The run's own evaluation, by {trained.draws('bounds'):,} draws of each.",
                 "nats",
                 **trained.mean("bounds", "importance", "gap"),
             ),
@@ -160,11 +160,16 @@ def undirected(trained: Trained, effort: Effort) -> Found:
             numbers.append(
                 trained.number(
                     f"gradient's error, {kind}-1",
-                    said,
+                    f"{said}.",
                     reason="the persistent chains are in the run's checkpoints, which are not here",
                 )
             )
             continue
+        more = (
+            "; from the chains of the last checkpoint on, which go on from minibatch to minibatch"
+            if kind == "PCD"
+            else ""
+        )
         each, of_mean = [], []
         for steps in STEPS:
             now = jax.random.fold_in(key, 10 * steps + (kind == "PCD"))
@@ -179,7 +184,7 @@ def undirected(trained: Trained, effort: Effort) -> Found:
             trained.number(
                 f"gradient's error, {kind}-{int(steps)}",
                 f"{said}; the mean of {BATCHES} minibatches' negative phases of {BATCH} chains "
-                f"by {kind}-{int(steps)}, so that what is left is mostly bias.",
+                f"by {kind}-{int(steps)}, so that what is left is mostly bias{more}.",
                 value=error,
             )
             for steps, error, _ in of_mean
@@ -324,7 +329,7 @@ def autoencoders(trained: Trained, effort: Effort) -> Found:
         f"Autocorrelation time, in steps of {FEW} chains of {effort.limit // 2:,} consecutive "
         "samples each, and cross-entropy of clean test rows by the pixels' means after one noisy "
         "step from them, as the noise of the trained system's walk is multiplied; another noise "
-        "or contraction in training would be another system."
+        "or contraction in training would be another system. * where the time is a lower bound."
     )
     points, labels, numbers = [], [], []
     for factor in FACTORS:
@@ -338,7 +343,7 @@ def autoencoders(trained: Trained, effort: Effort) -> Found:
         moves = math.isfinite(mixed.time)
         if moves:
             points.append((mixed.time, found["value"], found["standard_error"]))
-            labels.append(f"{factor:g}×" + ("" if mixed.trusted else " (at least)"))
+            labels.append(f"{factor:g}×" + "*" * (not mixed.trusted))
         if factor == 1:
             numbers = [
                 trained.number(
