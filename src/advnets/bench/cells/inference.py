@@ -122,8 +122,9 @@ def autoencoders(trained: Trained, effort: Effort) -> Found:
     """How long a GSN's or a CAE's chain takes to complete an image."""
     images = trained.images("test", COMPLETED)
     rows = trained.images("train")
-    held = np.zeros(images.shape[1:], bool)
-    held[..., : held.shape[-1] // 2] = True
+    shape: tuple[int, ...] = images.shape
+    held = np.zeros(shape[1:], bool)
+    held[:, : shape[2] // 2] = True
     twice = np.repeat(images, 2, axis=0)
     chain = Clamped(trained.chain, jnp.asarray(twice), jnp.asarray(held))
     chosen = np.random.default_rng(trained.config.seed).integers(0, len(rows), len(twice))
