@@ -17,6 +17,9 @@ from advnets.bench import table2
 from advnets.bench.cells import drawing, inference, likelihood, sampling, training
 from advnets.bench.cells.found import Effort, Number, flops, sequential_products
 from advnets.bench.cli import main
+from advnets.bench.pages.players import players
+from advnets.game import value_function
+from advnets.players import judge
 
 EFFORT = Effort(samples=1100, steps=200, updates=2, limit=100)
 
@@ -74,6 +77,21 @@ def test_each_cell_has_numbers_or_says_why_not(measured):
     assert set(missing) == {"inference's share, lower layer"}
     bound = next(n for n in table.cell("likelihood", "undirected").numbers if "bound" in n.name)
     assert (bound.value, bound.standard_error) == (-3.0, 0.25)  # the run's own
+
+
+def test_v_is_that_of_the_players_in_the_checkpoint(measured, runs):
+    table, _ = measured
+    (run,) = table2._opened(runs[:1], None)
+    found = players(run.folder, run.config, run.system, finished=True)
+    real = jnp.asarray(run.images("validation"))
+    fake = run.model(jax.random.split(run.key("V"))[0], len(real))  # it has no average
+    logits = [judge(None, found.discriminator, batch) for batch in (real, fake)]
+    (now,) = [n for n in table.cell("training", "adversarial").numbers if n.name == "V now"]
+    assert now.value == pytest.approx(float(value_function(*logits)), rel=1e-5)
+    gained = table.cell("training", "adversarial").numbers[0]
+    assert gained.value != 0  # D has moved
+    (share,) = [n for n in table.cell("training", "directed").numbers if "update" in n.name]
+    assert 0.05 < share.value < 0.6  # drawing pixels counts beside such small products
 
 
 def test_what_was_measured_is_not_measured_again(measured, runs, monkeypatch):
@@ -142,7 +160,7 @@ def test_the_gradient_by_many_steps_is_that_of_all_states(key):
         jax.random.split(key, 3), ((4, 3), (4,), (3,)), strict=True))  # fmt: skip
     machine = rbm.RBM(w, c, b)
     exact = exact_statistic(machine)
-    halves = training._reference(key, machine, rbm.fair_coins(key, 400, 3), 500)
+    halves = training._reference(key, machine, rbm.fair_coins(key, 400, 3), 1000)
     np.testing.assert_allclose(halves, np.stack([exact, exact]), atol=0.03)
     reference = jnp.asarray(exact, jnp.float32)
     starts = jnp.broadcast_to(rbm.fair_coins(key, 400, 3)[None], (30, 400, 3))
