@@ -22,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from advnets import _files, _progress, _signals
+from advnets._counts import check_count
 
 S = TypeVar("S")
 Pixels = Literal["mean", "bernoulli"]
@@ -82,8 +83,7 @@ class Protocol:
             ("the burn-in", self.burn_in, 0),
             ("thin", self.thin, 1),
         ):
-            if not least <= value < 2**31:
-                raise ValueError(f"{name} must be at least {least} and below 2**31; got {value}")
+            check_count(name, value, least)
 
     def __str__(self) -> str:
         chains = "1 chain" if self.num_chains == 1 else f"{self.num_chains:,} chains"
@@ -130,6 +130,9 @@ def walk(
     Returns:
         The states after, and the samples in order.
 
+    Raises:
+        ValueError: if there is no sample, or no step for each; if the steps are 2**31 or more.
+
     Example:
         >>> import jax
         >>> import jax.numpy as jnp
@@ -145,6 +148,12 @@ def walk(
         >>> samples.shape
         (3, 5, 2)
     """
+    check_count("the number of samples", samples)
+    for name, value, least in (("first", first, 0), ("thin", thin, 1)):
+        if isinstance(value, int):  # else it is one of a program's inputs
+            check_count(name, value, least)
+    if isinstance(first, int) and isinstance(thin, int):
+        check_count("the number of steps", first + samples * thin)
     steps_key, pixels_key = jax.random.split(key)
 
     def one(carry: tuple[S, Array], _: None) -> tuple[tuple[S, Array], Array]:
@@ -199,8 +208,8 @@ def run(
         The samples: those of a chain in their order, along the second axis.
 
     Raises:
-        ValueError: if there is no image to start from, or no sample is asked for; if samples are
-            not finite.
+        ValueError: if there is no image to start from, or no sample is asked for; if samples, or
+            the steps to them, are 2**31 or more; if samples are not finite.
         KeyboardInterrupt: if a signal asks to stop, after a note.
 
     Example:
@@ -220,8 +229,9 @@ def run(
     """
     if len(images) == 0:
         raise ValueError("chains need images to start from; got none")
-    if num_samples < 1:
-        raise ValueError(f"the number of samples must be at least 1; got {num_samples}")
+    check_count("the number of samples", num_samples)
+    steps = protocol.steps(num_samples)
+    check_count("the number of steps of each chain", steps)
     rows_key, start_key, walk_key = jax.random.split(key, 3)
     replace = len(images) < protocol.num_chains
     rows = jax.random.choice(rows_key, len(images), (protocol.num_chains,), replace=replace)
@@ -234,7 +244,6 @@ def run(
     if notes is not None:
         note = _Note(Path(notes) / NOTE, _identity(key, chain, begun, protocol))
         state, step, gathered = note.read(state, found)
-    steps = protocol.steps(num_samples)
     noted_at = time.monotonic()
     burn = functools.partial(_walk, walk_key, chain, samples=1, pixels="mean")
     most = max(1, min(SAMPLES_PER_CALL, BYTES_PER_CALL // found[0].nbytes))
@@ -307,6 +316,9 @@ class Chained(eqx.Module):
 
         Returns:
             The samples.
+
+        Raises:
+            ValueError: as [`advnets.chains.run`][].
         """
         each = self.drawn(key, n, self.protocol, progress=False)
         return np.concatenate(each.swapaxes(0, 1))[:n]
@@ -324,7 +336,11 @@ class Chained(eqx.Module):
 
         Returns:
             The samples of each chain in order, see [`advnets.chains.run`][].
+
+        Raises:
+            ValueError: as [`advnets.chains.run`][].
         """
+        check_count("the number of samples", n)
         images = np.asarray(self.starts) / np.float32(255)
         protocol = dataclasses.replace(protocol, num_chains=min(n, protocol.num_chains))
         return run(key, self.chain, images, n, protocol, progress=progress)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
 from advnets import _reprs
+from advnets._counts import check_count
 from advnets.batches import length
 from advnets.conditions import Condition, check_labels
 from advnets.players import (
@@ -92,8 +93,8 @@ class Model(eqx.Module, Generic[G]):
             The examples, as a NumPy array on the host.
 
         Raises:
-            ValueError: if n is below 1; for a condition of another length, or out of range; or for
-                none where the generator needs one.
+            ValueError: if n is below 1, or 2**31 or more; for a condition of another length, or out
+                of range; or for none where the generator needs one.
 
         Example:
             >>> import jax
@@ -135,8 +136,7 @@ class Model(eqx.Module, Generic[G]):
         References:
             x = G(z), z drawn from p_z (section 3).
         """
-        if n < 1:
-            raise ValueError(f"the number of samples must be at least 1; got {n}")
+        check_count("the number of samples", n)
         rows = min(n, SAMPLES_PER_CALL)
         keys = jax.random.split(key, -(-n // rows))
         return SampleBlocks(keys, self, n, rows, self._conditions(key, n, condition))

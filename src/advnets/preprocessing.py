@@ -92,7 +92,7 @@ def gcn_picture(
         Floats in [0, 1].
 
     Raises:
-        ValueError: if `largest` is not above 0.
+        ValueError: if `largest` is not above 0 and finite, or the images' own is not.
 
     Example:
         >>> import numpy as np
@@ -106,6 +106,8 @@ def gcn_picture(
     if largest is None:
         # An image of zeros is mid-grey whatever it is divided by.
         largest = float(abs(images).max()) or 1.0
-    if not largest > 0:
-        raise ValueError(f"the largest value of a picture must be above 0; got {largest}")
+    if not 0 < largest < float("inf"):
+        raise ValueError(
+            f"the largest value of a picture must be above 0 and finite; got {largest}"
+        )
     return (0.5 + 0.5 * images / largest).clip(0, 1)

@@ -68,11 +68,11 @@ def test_products_are_precise_on_any_device(key, monkeypatch):
 def test_bad_input_is_one_sentence(key):
     machine, means = machines.drawn(0, 4, 3), np.full(4, 0.5)
     for call, sentence in (
-        (lambda: ais.log_partition(key, machine, means, runs=1), "at least 2 runs; got 1"),
-        (lambda: ais.log_partition(key, machine, means, temperatures=0), "at least 1 step; got 0"),
+        (lambda: ais.log_partition(key, machine, means, runs=1), "at least 2 .*; got 1"),
+        (lambda: ais.log_partition(key, machine, means, temperatures=0), "steps must be .*; got 0"),
         (
             lambda: ais.reverse_log_partition(key, machine, means, jnp.zeros((1, 4))),
-            "at least 2 runs; got 1",
+            "at least 2 .*; got 1",
         ),
         (lambda: ais.log_partition(key, machine, 2 * means), "below 1; got 1 to 1"),
     ):

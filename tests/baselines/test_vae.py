@@ -222,14 +222,14 @@ def test_reconstructions_go_by_the_posterior_s_mean(model, images):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda m: vae.log_bound(jax.random.key(0), m, np.zeros((0, 2, 2))), "at least one image"),
+        (lambda m: vae.log_bound(jax.random.key(0), m, np.zeros((0, 2, 2))), "at least 1 row"),
         (
             lambda m: vae.log_bound(jax.random.key(0), m, np.full((1, 2, 2), 255.0)),
             r"pixels in \[0, 1\].*255",
         ),
         (
             lambda m: vae.log_bound(jax.random.key(0), m, np.zeros((1, 2, 2)), draws=0),
-            "at least 1 draw of each image; got 0",
+            r"draws of each image must be at least 1 .*; got 0",
         ),
         (
             lambda m: vae.VAE(m.generator, advnets.priors.Uniform(2), encoder=m.encoder),

@@ -11,10 +11,12 @@ from helpers.players import FOUND, SETTINGS, applied, draws, with_sheet
 from helpers.seams import page_of
 
 from advnets import bench, verify
+from advnets.baselines import gsn
 from advnets.bench import pages
-from advnets.bench.pages import layers
+from advnets.bench.pages import chain, layers
 from advnets.bench.pages.explorer import PRECISIONS, explorer
 from advnets.bench.watching import pictured
+from advnets.chains import Chained
 from advnets.verify import report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -82,7 +84,18 @@ def explored(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def written(finished, explored, tmp_path_factory):
+def walked(tmp_path_factory):
+    """A page with a chain: of images of 3 × 4 pixels, with weights in int8."""
+    folder = tmp_path_factory.mktemp("chain")
+    net = gsn.GSN(jax.random.key(0), (3, 4), hidden_sizes=(7, 5))
+    starts = jax.numpy.asarray(with_sheet(folder, (3, 4)))
+    made = chain.chain(folder, Chained(net, starts, 2, 0, 1, "mean"), budget=200)
+    (folder / "explore.html").write_text(page_of(made))
+    return folder / "explore.html", made, net
+
+
+@pytest.fixture(scope="module")
+def written(finished, explored, walked, tmp_path_factory):
     """A page of each kind."""
     folder = tmp_path_factory.mktemp("written")
     run = shutil.copytree(finished, folder / "a-run-whose-name-is-longer-than-a-telephone-is-wide")
@@ -97,10 +110,13 @@ def written(finished, explored, tmp_path_factory):
         "comparison": pages.write_comparison([finished, run], folder / "comparison.html"),
         "claims": folder / "report.html",
         "explorer": explored("convolutional", PRECISIONS[0])[0],
+        "chain": walked[0],
     }
 
 
-@pytest.mark.parametrize("name", ["report", "unfinished", "comparison", "claims", "explorer"])
+@pytest.mark.parametrize(
+    "name", ["report", "unfinished", "comparison", "claims", "explorer", "chain"]
+)
 def test_a_page_fits_and_complains_of_nothing(opened, written, name):
     page = opened(written[name], WIDTHS[0], color_scheme="dark")
     for width in WIDTHS:
@@ -230,6 +246,61 @@ def test_the_browser_computes_what_jax_does(opened, explored, kind, precisions):
     distances = np.linalg.norm(unlike - np.asarray(examples).reshape(16, 1, -1), axis=2)
     assert [n for n, _ in neighbours] == distances.argmin(axis=1).tolist()
     np.testing.assert_allclose([d for _, d in neighbours], distances.min(axis=1), rtol=1e-4)
+
+
+def test_the_browser_steps_as_jax_does(opened, walked):
+    path, made, net = walked
+    page = opened(path)
+    page.evaluate("chain.ready")
+    rng = np.random.default_rng(1)
+    image, first = rng.random(12), rng.random(12)
+    draws = [(rng.random(12), *rng.normal(size=(2, 5))) for _ in range(3)]
+    theirs = page.evaluate(
+        """([image, first, draws]) => {
+            let state = chain.start(image, first);
+            return draws.map(([uniform, before, after]) => {
+                state = chain.step(state, { uniform, before, after });
+                return [[...state.means], [...state.pixels], [...state.top]];
+            });
+        }""",
+        [image.tolist(), first.tolist(), [[x.tolist() for x in one] for one in draws]],
+    )
+    ours = chain.rounded(net, "int8")
+    assert not np.array_equal(ours.weight2, net.weight2)
+
+    def row(numbers):
+        return jax.numpy.asarray(numbers, np.float32)[None]
+
+    pixels, top = ours.corrupted(row(image), row(first)), jax.numpy.zeros((1, 5))
+    for (uniform, before, after), (means, drawn, above) in zip(draws, theirs, strict=True):
+        lower = ours.lower(pixels, top)
+        logits = ours.pixel_logits(lower)
+        pixels = ours.drawn(logits, row(uniform))
+        top = ours.top(lower, row(before), row(after))
+        np.testing.assert_allclose(means, jax.nn.sigmoid(logits)[0], atol=1e-5)
+        np.testing.assert_array_equal(drawn, pixels[0])
+        np.testing.assert_allclose(above, top[0], atol=1e-5)
+    assert "int8, which moves a pixel" in made.notes[0]
+
+
+def test_a_chain_goes_on_and_holds_half_of_its_start(opened, walked):
+    page = opened(walked[0])
+    page.evaluate("chain.ready")
+    said = page.locator(".steps")
+    assert said.text_content() == "0 steps"
+    page.locator(".step").click()
+    assert said.text_content() == "1 step"
+    page.locator(".run").click()
+    said.get_by_text("3 steps").wait_for()
+    page.locator(".run").click()
+    page.locator(".hold").check()
+    assert said.text_content() == "0 steps"
+    before = np.reshape(page.evaluate(PIXELS, ".mean"), (3, 4, 4))
+    page.locator(".step").click()
+    after = np.reshape(page.evaluate(PIXELS, ".mean"), (3, 4, 4))
+    assert (after[:, :2] == before[:, :2]).all()
+    assert (after[:, 2:] != before[:, 2:]).any()
+    assert not page.said
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16", "int8"])

@@ -191,7 +191,7 @@ def test_a_protocol_out_of_range_is_refused(bad, said):
 def test_no_images_and_no_samples_are_refused():
     with pytest.raises(ValueError, match="got none"):
         chains.run(jax.random.key(0), Counting(), IMAGES[:0], 5)
-    with pytest.raises(ValueError, match="at least 1; got 0"):
+    with pytest.raises(ValueError, match=r"at least 1 .*; got 0"):
         chains.run(jax.random.key(0), Counting(), IMAGES, 0)
 
 

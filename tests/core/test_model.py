@@ -45,7 +45,7 @@ def test_samples_are_reproducible_and_as_many_as_asked(monkeypatch):
     assert samples.shape == (10, *SHAPE)
     assert (samples == model.sample(KEY, 10)).all()
     assert len(np.unique(samples.reshape(10, -1), axis=0)) == 10
-    with pytest.raises(ValueError, match="at least 1; got 0"):
+    with pytest.raises(ValueError, match=r"at least 1 .*; got 0"):
         model.sample(KEY, 0)
 
 
@@ -75,7 +75,7 @@ def test_blocks_are_drawn_only_when_asked_for():
     for number in (-1, 10_000):
         with pytest.raises(IndexError, match=f"no block {number}; the 10000 blocks"):
             blocks[number]
-    with pytest.raises(ValueError, match="at least 1; got 0"):
+    with pytest.raises(ValueError, match=r"at least 1 .*; got 0"):
         advnets.Model(never).blocks(jax.random.key(0), 0)
 
 

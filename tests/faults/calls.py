@@ -35,9 +35,8 @@ def trial(place, seed):
     if not hasattr(workers, "one"):
         workers.one = Worker(place)
     found = workers.one.ask(seed)
-    if found is None:
+    if workers.one.process.poll() is not None:
         workers.one = Worker(place)
-        found = {"outcome": "HANG"}
     return found
 
 
@@ -71,10 +70,10 @@ class Worker:
             answer = ""
         if answer:
             return json.loads(answer)
-        ended = self.process.poll()
+        hangs = not self.selector.select(0)  # of one that has ended there is the end to read
         self.process.kill()
-        self.process.wait()
-        return None if ended is None else {"outcome": f"CRASH: return code {ended}"}
+        ended = self.process.wait()
+        return {"outcome": "HANG" if hangs else f"CRASH: return code {ended}"}
 
 
 # The arguments.
@@ -252,7 +251,7 @@ def of_array(value, draw):
 # What any function may raise (docs/errors.md): what its docstring names; where an argument is of a
 # wrong type or shape, a TypeCheckError; of a file, an OSError; of memory, a MemoryError or JAX's
 # RESOURCE_EXHAUSTED; of a pytree or a function that it is given, what JAX or that function raises.
-OPEN = r"PyTree|Any|Callable|Applied|Players|Module|State|Struct|Draws|Sequence"
+OPEN = r"PyTree|Any|Callable|Applied|Players|Module|State|Struct|Draws|Blocks|Sequence|Iterable"
 
 
 def allowed(function, error, changed):

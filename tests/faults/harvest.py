@@ -115,6 +115,10 @@ def gathering(into):
     try:
         yield
     finally:
+        # Freeing the tool leaves its events on: what is called later would be gathered too.
+        for code in by_code:
+            sys.monitoring.set_local_events(tool, code, sys.monitoring.events.NO_EVENTS)
+        sys.monitoring.register_callback(tool, sys.monitoring.events.PY_START, None)
         sys.monitoring.free_tool_id(tool)
 
 

@@ -1,9 +1,11 @@
 """What models of pixels in [0, 1] share: what they ask of images, and their cross-entropy."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Real
 
 
 def check_pixels(name: str, images: Float[Array | np.ndarray, " n *shape"]) -> None:
@@ -26,6 +28,60 @@ def check_pixels(name: str, images: Float[Array | np.ndarray, " n *shape"]) -> N
             f"{name} must have pixels in [0, 1], which are probabilities here; got {least:.3g} to "
             f"{most:.3g} (divide uint8 images by 255)"
         )
+
+
+def as_rows(
+    images: Real[Array, " batch *shape"], shape: tuple[int, ...]
+) -> Real[Array, " batch pixels"]:
+    """Images as rows of pixels, where they have as many as a model takes.
+
+    Args:
+        images: the images; none of them is as well.
+        shape: that of an image of the model.
+
+    Returns:
+        A row for each image.
+
+    Raises:
+        ValueError: if they have more pixels than that, or fewer.
+    """
+    pixels = math.prod(shape)
+    if math.prod(images.shape[1:]) != pixels:
+        expected = ", ".join(map(str, ("rows", *shape)))
+        raise ValueError(
+            f"the model's images have {pixels} pixels, in an array of shape ({expected}); got one "
+            f"of shape {images.shape}"
+        )
+    return images.reshape(len(images), pixels)
+
+
+def check_rows(name: str, rows: Real[Array | np.ndarray, " n *shape"]) -> None:
+    """Refuses none where there is a mean over them.
+
+    Args:
+        name: what they are, for the message.
+        rows: the rows.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    if len(rows) == 0:
+        raise ValueError(f"{name} must hold at least 1 row; got an array of shape {rows.shape}")
+
+
+def check_units(name: str, units: tuple[int, ...], expected: int) -> None:
+    """Refuses states, or means, of more units than a model has there, or of fewer.
+
+    Args:
+        name: what they are, for the message.
+        units: their shape.
+        expected: the number of units.
+
+    Raises:
+        ValueError: if the last axis has another length.
+    """
+    if units[-1] != expected:
+        raise ValueError(f"{name} must be {expected} numbers, as the model has; got shape {units}")
 
 
 def cross_entropies(

@@ -22,6 +22,8 @@ from jax import lax
 from jaxtyping import Array, Float, Key
 
 from advnets import _progress, _signals
+from advnets._counts import check_count
+from advnets.baselines._pixels import check_units
 from advnets.baselines.rbm import RBM, binary, log_odds, softplus
 
 # Temperatures that one call of the compiled program goes through.
@@ -72,7 +74,8 @@ def log_partition(
         The estimate; too small rather than too large.
 
     Raises:
-        ValueError: if there are less than 2 runs, or no step, or a mean is not above 0 and below 1.
+        ValueError: if there are less than 2 runs, or no step; if means are not of the machine's
+            units, or one is not above 0 and below 1.
 
     Example:
         >>> import jax
@@ -88,8 +91,9 @@ def log_partition(
         Neal 2001, "Annealed importance sampling"; Salakhutdinov and Murray 2008, "On the
         quantitative analysis of deep belief networks", section 4.
     """
-    if runs < 2:
-        raise ValueError(f"a standard error needs at least 2 runs; got {runs}")
+    check_count("the number of runs, which have a standard error,", runs, 2)
+    check_count("the number of steps", temperatures)
+    check_units("means", means.shape, model.visible_bias.size)
     base = log_odds(means)
     first, further = jax.random.split(key)
     visible = binary(first, jnp.broadcast_to(jax.nn.sigmoid(base)[None, :], (runs, base.size)))
@@ -121,7 +125,8 @@ def reverse_log_partition(
         The estimate; too large rather than too small.
 
     Raises:
-        ValueError: if there are less than 2 runs, or no step, or a mean is not above 0 and below 1.
+        ValueError: if there are less than 2 runs, or no step; if means or samples are not of the
+            machine's units, or a mean is not above 0 and below 1.
 
     Example:
         >>> import jax
@@ -140,8 +145,10 @@ def reverse_log_partition(
         Burda, Grosse and Salakhutdinov 2015, "Accurate and conservative estimates of MRF
         log-likelihood using reverse annealing".
     """
-    if len(visible) < 2:
-        raise ValueError(f"a standard error needs at least 2 runs; got {len(visible)}")
+    check_count("the number of runs, which have a standard error,", len(visible), 2)
+    check_count("the number of steps", temperatures)
+    for name, units in (("means", means.shape), ("samples", visible.shape)):
+        check_units(name, units, model.visible_bias.size)
     base = log_odds(means)
     downwards = _inverse(temperatures)[::-1]
     logs = _anneal(key, model, base, visible, downwards, "log Z, backwards", progress)
@@ -149,8 +156,6 @@ def reverse_log_partition(
 
 
 def _inverse(temperatures: int) -> Float[np.ndarray, " steps"]:
-    if temperatures < 1:
-        raise ValueError(f"annealing needs at least 1 step; got {temperatures}")
     return np.linspace(0.0, 1.0, temperatures + 1)
 
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from advnets.baselines._pixels import check_pixels, cross_entropies
+from advnets.baselines._pixels import as_rows, check_pixels, check_rows, cross_entropies
 from advnets.chains import Chain
 from advnets.layers import uniform_range
 from advnets.neighbours import nearest
@@ -183,8 +183,11 @@ class Stack(eqx.Module):
 
         Returns:
             A row for each image.
+
+        Raises:
+            ValueError: if the images have another number of pixels than the stack's.
         """
-        x = images.reshape(len(images), -1)
+        x = as_rows(images, self.shape)
         for layer in self.below:
             x = layer.encode(x)
         return x
@@ -210,6 +213,9 @@ class Stack(eqx.Module):
 
         Returns:
             A row for each image.
+
+        Raises:
+            ValueError: if the images have another number of pixels than the stack's.
         """
         code = self.top.encode(self.inputs(images))
         lowest, *others = *self.below, self.top
@@ -225,8 +231,11 @@ class Stack(eqx.Module):
 
         Returns:
             One number for each image.
+
+        Raises:
+            ValueError: if the images have another number of pixels than the stack's.
         """
-        return cross_entropies(self.logits(images), images.reshape(len(images), -1))
+        return cross_entropies(self.logits(images), as_rows(images, self.shape))
 
     def reconstruct(self, images: Float[Array, " batch *shape"]) -> Float[Array, " batch *shape"]:
         """Images through all layers, up and down.
@@ -236,6 +245,9 @@ class Stack(eqx.Module):
 
         Returns:
             Their mean-field pixels, in (0, 1).
+
+        Raises:
+            ValueError: if the images have another number of pixels than the stack's.
         """
         return jax.nn.sigmoid(self.logits(images)).reshape(images.shape)
 
@@ -336,7 +348,12 @@ class Cost:
 
         Returns:
             The cost, the memory, and both terms, each a mean over images.
+
+        Raises:
+            ValueError: if there are no images, or they have another number of pixels than the
+                stack's.
         """
+        check_rows("a minibatch", batch)
         x, layer = model.inputs(batch), model.top
         code = layer.encode(x)
         cross_entropy = jnp.mean(cross_entropies(layer.logits(code), x))
@@ -389,7 +406,11 @@ class Walk(Chain[Array]):
     def start(
         self, key: Key[Array, ""], images: Float[Array, " chains *shape"]
     ) -> Float[Array, " chains inputs"]:
-        return self.model.inputs(images)  # nothing is drawn
+        """What the top layer is given of the images, of which nothing is drawn.
+
+        Raises a ValueError if they have another number of pixels than the stack's.
+        """
+        return self.model.inputs(images)
 
     def step(
         self, key: Key[Array, ""], state: Float[Array, " chains inputs"]

@@ -11,7 +11,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Key, Real
 
+from advnets._counts import check_count
 from advnets.baselines import rbm
+from advnets.baselines._pixels import as_rows, check_units
 from advnets.baselines.rbm import PCD, RBM, binary, softplus, visible_of
 from advnets.chains import Chain
 from advnets.players import Frozen
@@ -71,7 +73,8 @@ def stack(
         The network.
 
     Raises:
-        ValueError: if there is no hidden unit, or no image, or a pixel is outside [0, 1].
+        ValueError: if there is no hidden unit, or no image; if the images have another number of
+            pixels than the machine, or a pixel is outside [0, 1].
 
     Example:
         >>> import jax
@@ -102,7 +105,8 @@ def first_means(
         The means, as [`advnets.baselines.rbm.pixel_means`][] gives them.
 
     Raises:
-        ValueError: if there is no image, or a pixel is outside [0, 1].
+        ValueError: if there is no image; if the images have another number of pixels than the
+            machine, or a pixel is outside [0, 1].
 
     Example:
         >>> import jax
@@ -115,8 +119,9 @@ def first_means(
     """
     rows = images[:MEANS_OF]
     rbm.pixel_means(rows)  # refuses what are no probabilities
+    rows = as_rows(jnp.asarray(rows), lower.visible_bias.shape)
     up = jax.jit(lambda lower, rows: lower.hidden_means(visible_of(key, rows)))
-    return rbm.pixel_means(up(lower, jnp.asarray(rows)))
+    return rbm.pixel_means(up(lower, rows))
 
 
 class UpperPCD(eqx.Module):
@@ -160,9 +165,14 @@ class UpperPCD(eqx.Module):
 
         Returns:
             The cost in nats; the states; and the mean free energies of data and chains.
+
+        Raises:
+            ValueError: if there are no images, or no chains; if these have other numbers of pixels
+                and units than the network.
         """
         drawn, up, chains = jax.random.split(key, 3)
-        first = lax.stop_gradient(model.first.sample_hidden(up, visible_of(drawn, batch)))
+        rows = as_rows(batch, model.first.visible_bias.shape)
+        first = lax.stop_gradient(model.first.sample_hidden(up, visible_of(drawn, rows)))
         return self.pcd.on_binary(chains, model.upper, memory, first)
 
 
@@ -205,9 +215,13 @@ class TopGibbs(Chain[Layers]):
     shape: tuple[int, ...] = eqx.field(static=True)
 
     def start(self, key: Key[Array, ""], images: Float[Array, " chains *shape"]) -> Layers:
-        """Both layers drawn on the way up from images, which are drawn from their grey levels."""
+        """Both layers drawn on the way up from images, which are drawn from their grey levels.
+
+        Raises a ValueError if the images have another number of pixels than the network.
+        """
         drawn, up, further_up = jax.random.split(key, 3)
-        first = self.model.first.sample_hidden(up, visible_of(drawn, images))
+        rows = as_rows(images, self.model.first.visible_bias.shape)
+        first = self.model.first.sample_hidden(up, visible_of(drawn, rows))
         return Layers(first, self.model.upper.sample_hidden(further_up, first))
 
     def step(self, key: Key[Array, ""], state: Layers) -> Layers:
@@ -243,7 +257,8 @@ def log_weights(
         The logs, in nats.
 
     Raises:
-        ValueError: if there is no draw.
+        ValueError: if there is no draw, or 2**31 of them; if images have another number of pixels
+            than the network.
 
     Example:
         >>> import jax
@@ -259,8 +274,8 @@ def log_weights(
         Salakhutdinov and Murray 2008, "On the quantitative analysis of deep belief networks",
         section 5; Burda and others 2016, "Importance weighted autoencoders".
     """
-    if draws < 1:
-        raise ValueError(f"a bound needs at least 1 draw; got {draws}")
+    check_count("the number of draws", draws)
+    check_units("images", visible.shape, model.first.visible_bias.size)
     means = model.first.hidden_means(visible)
 
     def of_draw(key: Key[Array, ""]) -> Float[Array, " batch"]:

@@ -15,6 +15,8 @@ import optax
 from jax import lax
 from jaxtyping import Array, Float, Key
 
+from advnets._counts import check_count
+from advnets.baselines._pixels import as_rows, check_rows
 from advnets.chains import Chain
 from advnets.layers import uniform_range
 
@@ -221,9 +223,12 @@ class GSN(Chain[State]):
 
         Returns:
             The chains' state.
+
+        Raises:
+            ValueError: if the images have another number of pixels than the network's.
         """
         images = images.astype(self.bias0.dtype)
-        x = images.reshape(len(images), -1)
+        x = as_rows(images, self.image_shape)
         pixels = self.corrupted(x, _uniforms(key, x.shape, x.dtype))
         return State(pixels, jnp.zeros((len(x), len(self.bias2)), x.dtype), images)
 
@@ -279,14 +284,15 @@ def draw_noise(key: Key[Array, ""], model: GSN, batch: int, rounds: int = 4) -> 
     Args:
         key: a typed random key.
         model: the network.
-        batch: the number of images.
+        batch: the number of images, at least 1.
         rounds: the number of rounds, at least 1.
 
     Returns:
         The noise of all rounds.
 
     Raises:
-        ValueError: if there is no round.
+        ValueError: if there is no round, or no image; if a number, or that of the images of all
+            rounds together, is 2**31 or more.
 
     Example:
         >>> import jax
@@ -296,8 +302,9 @@ def draw_noise(key: Key[Array, ""], model: GSN, batch: int, rounds: int = 4) -> 
         >>> noise.pixels.shape, noise.before.shape
         ((4, 5, 64), (3, 5, 30))
     """
-    if rounds < 1:
-        raise ValueError(f"there must be at least 1 round of walkback; got {rounds}")
+    check_count("the number of rounds of walkback", rounds)
+    check_count("the number of images", batch)
+    check_count("the number of images of all rounds", rounds * batch)
     pixel_key, before_key, after_key = jax.random.split(key, 3)
     dtype = model.bias0.dtype
     hidden = (rounds - 1, batch, len(model.bias2))
@@ -325,6 +332,10 @@ def walkback(
     Returns:
         The pixels' log-odds of being 1 in each round.
 
+    Raises:
+        ValueError: if the images have another number of pixels than the network's, or the noise is
+            for another number of images.
+
     Example:
         >>> import jax
         >>> import jax.numpy as jnp
@@ -334,8 +345,14 @@ def walkback(
         >>> gsn.walkback(model, jnp.zeros((5, 8, 8)), noise).shape
         (4, 5, 64)
     """
+    clean = as_rows(images, model.image_shape)
+    if noise.pixels.shape[1:] != clean.shape:
+        raise ValueError(
+            f"the noise must be for {len(images)} images of {clean.shape[1]} pixels, as they are; "
+            f"got noise of shape {noise.pixels.shape}"
+        )
     first, *others = noise.pixels
-    lower = model.lower(model.corrupted(images.reshape(len(images), -1), first))
+    lower = model.lower(model.corrupted(clean, first))
     logits = [model.pixel_logits(lower)]
     for uniform, before, after in zip(others, noise.before, noise.after, strict=True):
         top = model.top(lower, before, after)
@@ -365,7 +382,8 @@ def cost(
         `cross_entropy`, the number that the authors published for the first epochs.
 
     Raises:
-        ValueError: if there is no round.
+        ValueError: if there is no round, or no image; if the images have another number of pixels
+            than the network's.
 
     Example:
         >>> import jax
@@ -376,8 +394,9 @@ def cost(
         >>> bool(cost > seen["cross_entropy"])
         True
     """
+    check_rows("images", images)
     logits = walkback(model, images, draw_noise(key, model, len(images), rounds))
-    targets = images.reshape(1, len(images), -1)
+    targets = as_rows(images, model.image_shape)[None]
     each = (jax.nn.softplus(logits) - targets * logits).mean(axis=(1, 2))
     return each.sum(), {"cross_entropy": each[-1]}
 

@@ -14,6 +14,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Key, PyTree, Real
 
+from advnets._counts import check_count
+from advnets.baselines._pixels import as_rows, check_rows, check_units
 from advnets.chains import Chain
 from advnets.preprocessing import to_unit_interval
 
@@ -90,7 +92,6 @@ class RBM(eqx.Module):
         return binary(key, self.visible_means(hidden))
 
 
-@jax.custom_jvp
 def softplus(inputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """log(1 + e^x), the log of the sum over a unit's two states, with an absolute error of 1e-7.
 
@@ -109,13 +110,18 @@ def softplus(inputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         >>> rbm.softplus(jnp.array([-100.0, 100.0])).tolist()
         [0.0, 100.0]
     """
+    return _softplus(inputs)
+
+
+@jax.custom_jvp
+def _softplus(inputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return jnp.maximum(inputs, 0) + jnp.log(1 + jnp.exp(-jnp.abs(inputs)))
 
 
-@softplus.defjvp
+@_softplus.defjvp
 def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     # A machine draws its hidden units by the same means, which are computed once.
-    return softplus(*primals), jax.nn.sigmoid(*primals) * tangents[0]
+    return _softplus(*primals), jax.nn.sigmoid(*primals) * tangents[0]
 
 
 def binary(key: Key[Array, ""], means: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -183,7 +189,8 @@ def start(key: Key[Array, ""], means: Float[np.ndarray, " visible"], *, hidden: 
         The machine.
 
     Raises:
-        ValueError: if there is no hidden unit, or a mean is not above 0 and below 1.
+        ValueError: if there is no hidden unit, or no visible one, or 2**31 of them; if a mean is
+            not above 0 and below 1.
 
     Example:
         >>> import jax
@@ -195,8 +202,8 @@ def start(key: Key[Array, ""], means: Float[np.ndarray, " visible"], *, hidden: 
     References:
         Hinton 2012, "A practical guide to training restricted Boltzmann machines", section 8.
     """
-    if hidden < 1:
-        raise ValueError(f"a machine needs at least 1 hidden unit; got {hidden}")
+    check_count("the number of hidden units", hidden)
+    check_count("the number of visible units", means.size)
     weights = 0.01 * jax.random.normal(key, (means.size, hidden))
     return RBM(weights, log_odds(means), jnp.zeros(hidden, weights.dtype))
 
@@ -272,7 +279,7 @@ def fair_coins(key: Key[Array, ""], chains: int, units: int) -> Float[Array, "ch
         Zeros and ones, equally likely.
 
     Raises:
-        ValueError: if there is no chain.
+        ValueError: if there is no chain, or no unit; if a number is 2**31 or more.
 
     Example:
         >>> import jax
@@ -280,8 +287,8 @@ def fair_coins(key: Key[Array, ""], chains: int, units: int) -> Float[Array, "ch
         >>> rbm.fair_coins(jax.random.key(0), chains=100, units=3).shape
         (100, 3)
     """
-    if chains < 1:
-        raise ValueError(f"learning by persistent chains needs at least 1 chain; got {chains}")
+    check_count("the number of persistent chains", chains)
+    check_count("the number of hidden units", units)
     return binary(key, jnp.full((chains, units), 0.5))
 
 
@@ -300,7 +307,7 @@ class PCD(eqx.Module):
         decay: λ, the decay of the weights.
 
     Raises:
-        ValueError: if there is no step, or the decay is negative.
+        ValueError: if there is no step, or 2**31 of them; if the decay is negative.
 
     Example:
         >>> import jax
@@ -322,8 +329,7 @@ class PCD(eqx.Module):
     decay: float = eqx.field(static=True, default=1e-4)
 
     def __check_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"an update needs at least 1 Gibbs step; got {self.steps}")
+        check_count("the number of Gibbs steps of an update", self.steps)
         if not 0 <= self.decay < math.inf:
             raise ValueError(f"the weight decay must be at least 0 and finite; got {self.decay}")
 
@@ -344,9 +350,14 @@ class PCD(eqx.Module):
 
         Returns:
             The cost in nats; the hidden states; and the mean free energies of data and chains.
+
+        Raises:
+            ValueError: if there are no images, or no chains; if these have other numbers of pixels
+                and units than the machine.
         """
         drawn, chains = jax.random.split(key)
-        return self.on_binary(chains, model, memory, visible_of(drawn, batch))
+        rows = as_rows(batch, model.visible_bias.shape)
+        return self.on_binary(chains, model, memory, visible_of(drawn, rows))
 
     def on_binary(
         self,
@@ -365,7 +376,17 @@ class PCD(eqx.Module):
 
         Returns:
             The cost in nats; the hidden states; and the mean free energies of data and chains.
+
+        Raises:
+            ValueError: if there are no visible states, or no chains; if these have other numbers of
+                units than the machine.
         """
+        for name, states, units in (
+            ("the visible states", visible, model.visible_bias.size),
+            ("the chains' states", memory, model.hidden_bias.size),
+        ):
+            check_rows(name, states)
+            check_units(name, states.shape, units)
         still: RBM = lax.stop_gradient(model)
         keys = jax.random.split(key, self.steps)
         if self.steps > 1:  # the visible units of all but the last step are forgotten
@@ -405,9 +426,13 @@ class Gibbs(Chain[Array]):
     def start(
         self, key: Key[Array, ""], images: Float[Array, " chains *shape"]
     ) -> Float[Array, "chains hidden"]:
-        """Hidden units drawn from binary images, which are drawn from grey levels."""
+        """Hidden units drawn from binary images, which are drawn from grey levels.
+
+        Raises a ValueError if the images have another number of pixels than the machine.
+        """
         drawn, up = jax.random.split(key)
-        return self.model.sample_hidden(up, visible_of(drawn, images))
+        rows = as_rows(images, self.model.visible_bias.shape)
+        return self.model.sample_hidden(up, visible_of(drawn, rows))
 
     def step(
         self, key: Key[Array, ""], state: Float[Array, "chains hidden"]

@@ -19,7 +19,14 @@ import scipy.special
 from jaxtyping import Array, Float, Key
 
 from advnets import _reprs
-from advnets.baselines._pixels import check_pixels, cross_entropies
+from advnets._counts import check_count
+from advnets.baselines._pixels import (
+    as_rows,
+    check_pixels,
+    check_rows,
+    check_units,
+    cross_entropies,
+)
 from advnets.layers import linear
 from advnets.model import Model
 from advnets.networks import Reshape
@@ -98,6 +105,13 @@ class VAE(Model[eqx.nn.Sequential]):
             f"encoder={_reprs.network(self.encoder)}, prior={self.prior!r}, {pixels} pixels)"
         )
 
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        """That of an image."""
+        latents = jax.ShapeDtypeStruct((1, self.prior.size), jnp.zeros(0).dtype)
+        shape: tuple[int, ...] = eqx.filter_eval_shape(self.decode, latents).shape[1:]
+        return shape
+
     def encode(
         self, images: Float[Array, " batch *shape"]
     ) -> tuple[Float[Array, " batch size"], Float[Array, " batch size"]]:
@@ -108,7 +122,11 @@ class VAE(Model[eqx.nn.Sequential]):
 
         Returns:
             The means of its components, and the logarithms of their variances.
+
+        Raises:
+            ValueError: if the images have another number of pixels than the model's.
         """
+        as_rows(images, self._shape)  # refuses what the encoder may take, or refuse in its own way
         found, _ = apply(self.encoder, None, images)
         means, log_variances = jnp.split(found, 2, axis=1)
         return means, log_variances
@@ -121,7 +139,11 @@ class VAE(Model[eqx.nn.Sequential]):
 
         Returns:
             The images, in (0, 1) if their pixels are Bernoulli.
+
+        Raises:
+            ValueError: if the latent vectors have another number of components than the model's.
         """
+        check_units("latent vectors", latents.shape, self.prior.size)
         images: Float[Array, " batch *shape"] = apply(self.generator, None, latents)[0]
         return images
 
@@ -133,6 +155,9 @@ class VAE(Model[eqx.nn.Sequential]):
 
         Returns:
             Mean pixels.
+
+        Raises:
+            ValueError: if the images have another number of pixels than the model's.
         """
         return self.decode(self.encode(images)[0])
 
@@ -147,9 +172,14 @@ class VAE(Model[eqx.nn.Sequential]):
 
         Returns:
             A number for each image.
+
+        Raises:
+            ValueError: if latent vectors or images have other numbers of components and pixels than
+                the model's.
         """
+        check_units("latent vectors", latents.shape, self.prior.size)
         outputs, _ = apply(self.generator.layers[0], None, latents)
-        x = images.reshape(len(images), -1)
+        x = as_rows(images, outputs.shape[1:])
         if self.width is None:
             return -cross_entropies(outputs, x)
         return _log_normal((x - outputs) / self.width) - x.shape[1] * math.log(self.width)
@@ -288,7 +318,12 @@ class Cost:
 
         Returns:
             The cost, the memory, and the bound's two terms, each a mean over images, in nats.
+
+        Raises:
+            ValueError: if there are no images, or they have another number of pixels than the
+                model's.
         """
+        check_rows("a minibatch", batch)
         latents_key, pixels_key = jax.random.split(key)
         if self.binary:
             batch = jax.random.bernoulli(pixels_key, batch).astype(batch.dtype)
@@ -337,8 +372,8 @@ def log_bound(
         A number for each image.
 
     Raises:
-        ValueError: if there are no images or no draws; for Bernoulli pixels, if one is outside
-            [0, 1].
+        ValueError: if there are no images or no draws; if the images have another number of pixels
+            than the model's; for Bernoulli pixels, if one is outside [0, 1].
 
     Example:
         >>> import jax
@@ -390,10 +425,10 @@ def log_weights(
         >>> vae.log_weights(jax.random.key(1), model, images, draws=7).shape
         (5, 7)
     """
-    if draws < 1:
-        raise ValueError(f"a bound takes at least 1 draw of each image; got {draws}")
+    check_count("the number of draws of each image", draws)
+    check_rows("images", images)
     if model.width is None:
-        check_pixels("the images", images)
+        check_pixels("images", images)
     at_once = min(draws, DECODED_AT_ONCE)
     rows = min(len(images), DECODED_AT_ONCE // at_once)
     found = np.empty((len(images), draws))

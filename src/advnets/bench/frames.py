@@ -4,6 +4,7 @@ They have the images' own resolution, and a page shows them as large as it likes
 """
 
 import io
+import math
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, Real, UInt8
 
 from advnets import _files
+from advnets._counts import check_count
 from advnets._extras import needed_for
 from advnets.bench.folders import SAMPLES
 
@@ -37,7 +39,8 @@ def mosaic(
         The picture.
 
     Raises:
-        ValueError: if an image has another shape, or the last row is not whole.
+        ValueError: if an image has another shape, or the last row is not whole; if the gap is below
+            0, or 2**31 or more.
 
     Example:
         >>> import numpy as np
@@ -49,6 +52,7 @@ def mosaic(
         images = images[..., 0]
     if images.ndim != 3 and not (images.ndim == 4 and images.shape[-1] == 3):
         raise ValueError(f"an image has a height, a width and 1 or 3 channels; got {images.shape}")
+    check_count("the gap", gap, 0)
     if columns < 1 or len(images) == 0 or len(images) % columns:
         raise ValueError(f"{len(images)} images make no rows of {columns}")
     pixels = images if images.dtype == np.uint8 else np.rint(255 * images.clip(0, 1))
@@ -64,11 +68,20 @@ def png(picture: UInt8[np.ndarray, "height width *channels"]) -> bytes:
     """A picture, grey or coloured, as a PNG file.
 
     Args:
-        picture: the pixels.
+        picture: the pixels, at least one.
 
     Returns:
         The file's content.
+
+    Raises:
+        ValueError: if there are none, or each is neither a number nor red, green and blue.
     """
+    grey = picture.ndim == 2
+    if picture.size == 0 or not (grey or (picture.ndim == 3 and picture.shape[2] == 3)):
+        raise ValueError(
+            "a picture has a height and a width, not 0, and 3 channels if it is coloured; got an "
+            f"array of shape {picture.shape}"
+        )
     with needed_for("pictures"):
         from PIL import Image
 
@@ -90,6 +103,9 @@ def write_frame(
         every: the epochs between evaluations.
         images: the samples as they are shown, in [0, 1].
         columns: the samples of a row.
+
+    Raises:
+        ValueError: as [`advnets.bench.frames.mosaic`][], for what are no images, or no whole rows.
     """
     place = folder / SAMPLES
     place.mkdir(exist_ok=True)
@@ -125,7 +141,12 @@ def write_sheet(folder: Path, images: UInt8[np.ndarray, " n *shape"]) -> None:
     Args:
         folder: the run's.
         images: the training images.
+
+    Raises:
+        ValueError: if there are none; as [`advnets.bench.frames.mosaic`][], for what are no images.
     """
+    if images.size == 0:
+        raise ValueError(f"a sheet shows at least 1 image; got an array of shape {images.shape}")
     path = folder / SHEET
     count = max(1, min(len(images), SHEET_BYTES // images[0].size))
     columns = min(SHEET_COLUMNS, count)
@@ -165,7 +186,16 @@ def write_filters(
         weights: the weights; of many units those of the first 100 are shown. Grey is 0, and white
             or black the largest weight of a unit in size.
         shape: that of an image.
+
+    Raises:
+        ValueError: if there are no weights, or an image has another number of pixels; as
+            [`advnets.bench.frames.mosaic`][], for what is no image.
     """
+    if weights.size == 0 or math.prod(shape) != len(weights):
+        raise ValueError(
+            f"filters have a row of weights for each pixel of an image of shape {shape}; got an "
+            f"array of shape {weights.shape}"
+        )
     columns = min(10, weights.shape[1])
     shown = np.asarray(weights[:, : min(100, weights.shape[1] // columns * columns)], np.float64).T
     largest = np.abs(shown).max(axis=1, keepdims=True)

@@ -1,5 +1,6 @@
 """What runs leave as JSON, as types: one reader, one writer, errors that name file and field."""
 
+import contextlib
 import json
 import math
 from collections.abc import Sequence
@@ -526,7 +527,8 @@ def as_json(content: object) -> Any:
 
 def _plain(value: Any) -> Any:
     if hasattr(value, "__array__"):
-        return np.asarray(value).tolist()
+        with contextlib.suppress(TypeError):  # of a random key, which is no array of numbers
+            return np.asarray(value).tolist()
     kind = type(value).__name__
     raise ValueError(f"a value of type {kind} can't be kept as JSON; make it numbers and text")
 

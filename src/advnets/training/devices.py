@@ -81,7 +81,12 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def sharded(mesh: Mesh, axis: int = 0) -> NamedSharding:
-    """The sharding of arrays along an axis, a shard for each device."""
+    """The sharding of arrays along an axis, a shard for each device.
+
+    Raises a ValueError for an axis that no array has.
+    """
+    if not 0 <= axis < 64:
+        raise ValueError(f"arrays have axes from 0 to 63; got axis {axis}")
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, AXIS))
 
 

@@ -61,6 +61,9 @@ def shown(images: Float[np.ndarray | Array, " n *data"]) -> Float[np.ndarray, " 
         The images; where many pixels are negative, 0 is mid-grey, and the largest absolute value
         black or white.
 
+    Raises:
+        ValueError: if images about 0 have a pixel that is not finite.
+
     Example:
         >>> import numpy as np
         >>> from advnets.training.pictures import shown

@@ -82,7 +82,10 @@ class Program(abc.ABC):
     def advance(
         self, keys: Key[Array, "*runs"], state: State, placed: Batch, chunk: PyTree
     ) -> tuple[State, Info]:
-        """Some iterations, in one compiled call, to which the state is donated."""
+        """Some iterations, in one compiled call, to which the state is donated.
+
+        Raises a ValueError if there is not a key for each run.
+        """
 
     @abc.abstractmethod
     def finite(self, state: State) -> Bool[Array, "*runs"]:
@@ -101,11 +104,17 @@ class Program(abc.ABC):
 
     @abc.abstractmethod
     def evaluated(self, state: State, run: int) -> tuple[Any, ...]:
-        """Copies of what is evaluated of a run."""
+        """Copies of what is evaluated of a run.
+
+        Raises an IndexError for a run that there is not.
+        """
 
     @abc.abstractmethod
     def snapshot(self, state: State, told: Told) -> Any:
-        """What callbacks are given."""
+        """What callbacks are given of a run.
+
+        Raises an IndexError for a run that there is not.
+        """
 
 
 class Games(Program):
@@ -136,7 +145,10 @@ class Games(Program):
 
 
 def minibatch_of(source: Source, placed: Batch, shape: tuple[int, ...], chunk: PyTree) -> Batch:
-    """A preprocessed minibatch, or k of them along a leading axis."""
+    """A preprocessed minibatch, or k of them along a leading axis.
+
+    Raises a TypeError, as JAX does, for a shape of more examples than the chunk has rows, or fewer.
+    """
     # Flat until it is preprocessed, because k minibatches may come at once.
     flat = source.preprocess(source.minibatch(placed, chunk, len(shape)))
     return jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), flat)

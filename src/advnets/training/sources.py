@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Int, Key, PyTree, Shaped
 
 from advnets import _reprs, batches
+from advnets._counts import check_count
 from advnets.batches import Batch
 from advnets.preprocessing import to_unit_interval
 from advnets.training import devices
@@ -137,7 +138,10 @@ class Source(abc.ABC):
 
     @abc.abstractmethod
     def iterations_per_chunk(self, rows_per_iteration: int) -> int | None:
-        """The most iterations in a chunk; None for any number."""
+        """The most iterations in a chunk; None for any number.
+
+        Raises a ValueError for iterations without rows, where their number matters.
+        """
 
 
 class Resident(Source):
@@ -311,7 +315,8 @@ class Streamed(Source):
         return jax.tree.map(lambda x: x.reshape(-1, *x.shape[ndim:]), chunk)
 
     def iterations_per_chunk(self, rows_per_iteration: int) -> int | None:
-        return max(1, BYTES_PER_CHUNK // (rows_per_iteration * self._bytes_per_row))
+        check_count("the number of rows of an iteration", rows_per_iteration)
+        return max(1, BYTES_PER_CHUNK // max(1, rows_per_iteration * self._bytes_per_row))
 
 
 def _described(source: Resident | Streamed) -> str:
@@ -370,8 +375,7 @@ def epoch_order(
         (10, 100)
     """
     for name, value in (("n", n), ("the batch size", batch_size)):
-        if not 1 <= value < 2**31:
-            raise ValueError(f"{name} must be at least 1 and below 2**31; got {value}")
+        check_count(name, value)
     batches = n // batch_size
     rows = jax.random.permutation(jax.random.fold_in(key, epoch), n)
     return rows[: batches * batch_size].reshape(batches, batch_size)
@@ -388,6 +392,7 @@ class Rows:
             return found if k == 1 else found.reshape(iterations, k, batch_size)
 
         self._keys = keys
+        self._rows_each = k * batch_size
         self._iterations = iterations
         self._axis = keys.ndim
         self._order = jax.jit(
@@ -396,7 +401,16 @@ class Rows:
         self._orders: dict[int, Array] = {}
 
     def __call__(self, start: int, end: int) -> Int[Array, "*iterations_batch"]:
-        """The rows of iterations from `start` to before `end`; a ValueError if there are none."""
+        """The rows of iterations from `start` to before `end`.
+
+        Raises a ValueError if there are none, or 2**31 or more.
+        """
+        if not 0 <= start < end:
+            raise ValueError(
+                f"iterations go from one, from 0 on, to a later one; got {start} and {end}"
+            )
+        check_count("the number of rows", (end - start) * self._rows_each)
+        check_count("the last iteration", end)
         first, last = start // self._iterations, (end - 1) // self._iterations
         for epoch in list(self._orders):
             if epoch < first:

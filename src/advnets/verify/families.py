@@ -325,6 +325,7 @@ def random_pair(
     """
     if cells < 1:
         raise ValueError(f"a pair of densities needs at least 1 cell; got {cells}")
+    cells = int(cells)  # which True is not, for NumPy
     p = rng.exponential(size=cells) ** rng.integers(1, 9)
     kind = rng.integers(3)
     if kind == 0:

@@ -5,30 +5,8 @@
   if (!root) return;
   const find = (selector) => root.querySelector(selector);
   const data = JSON.parse(find("script").textContent);
-
-  // --- Weights.
-  function bytesOf(text) {
-    const characters = atob(text);
-    const bytes = new Uint8Array(characters.length);
-    for (let i = 0; i < bytes.length; i++) bytes[i] = characters.charCodeAt(i);
-    return bytes;
-  }
-  function half(bits) {
-    const [exponent, fraction] = [bits >> 10 & 31, bits & 1023];
-    const size = exponent === 0 ? fraction * 2 ** -24 : (1024 + fraction) * 2 ** (exponent - 25);
-    return bits >> 15 ? -size : size;
-  }
-  function decoded({ precision, data: text, scales, shape }) {
-    const bytes = bytesOf(text);
-    if (precision === "float32") return new Float32Array(bytes.buffer);
-    if (precision === "float16") {
-      const table = Float32Array.from({ length: 65536 }, (_, bits) => half(bits));
-      return Float32Array.from(new Uint16Array(bytes.buffer), (bits) => table[bits]);
-    }
-    const [numbers, rows] = [new Int8Array(bytes.buffer), new Float32Array(bytesOf(scales).buffer)];
-    const length = shape[shape.length - 1];
-    return Float32Array.from(numbers, (number, i) => number * rows[Math.floor(i / length)]);
-  }
+  const { decoded } = explorers;
+  const { paint, canvas, readImages, nearest } = explorers.of(root, data);
 
   // --- Layers: functions from an array of numbers to another; images have channels last.
   const activations = {
@@ -142,67 +120,11 @@
   const discriminate = data.discriminator
     ? ((judge) => (x) => activations.sigmoid(judge(x)[0]))(player(data.discriminator)) : null;
 
-  // --- Examples as pixels.
-  const [height, width, channels = 1] = data.shape;
-  const shown = (v) => {
-    const part = data.gcn ? 0.5 + 0.5 * v / data.largest : v;
-    return Math.round(255 * Math.min(1, Math.max(0, part)));
-  };
-  function paint(image, example, left = 0) {
-    for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) {
-      const to = 4 * (y * image.width + left + x);
-      for (let c = 0; c < 3; c++) {
-        image.data[to + c] = shown(example[(y * width + x) * channels + (channels === 3 ? c : 0)]);
-      }
-      image.data[to + 3] = 255;
-    }
-    return image;
-  }
-  function canvas(selector, rows = 1, gap = 0) {
-    const made = find(selector);
-    [made.width, made.height] = [width, height].map((size) => rows * (size + gap) - gap);
-    return made.getContext("2d", { willReadFrequently: true });
-  }
+  // --- What an example is shown on.
+  const [height, width] = data.shape;
   const sample = canvas(".sample");
   const neighbour = data.training ? canvas(".nearest") : null;
-
-  // --- Training images, which went through what G's examples are like.
   let images = null;
-  function normalised(image) {
-    if (!data.gcn) return image.map((v) => v / 255);
-    const mean = image.reduce((sum, v) => sum + v, 0) / image.length;
-    const centred = image.map((v) => v - mean);
-    const norm = Math.sqrt(centred.reduce((sum, v) => sum + v * v, 0));
-    return centred.map((v) => 55 * v / (norm < 1e-8 ? 1 : norm));
-  }
-  async function readImages() {
-    const picture = new Image();
-    picture.src = data.training.picture;
-    await picture.decode();
-    const sheet = document.createElement("canvas");
-    [sheet.width, sheet.height] = [picture.width, picture.height];
-    const context = sheet.getContext("2d", { willReadFrequently: true, colorSpace: "srgb" });
-    context.drawImage(picture, 0, 0);
-    const pixels = context.getImageData(0, 0, sheet.width, sheet.height).data;
-    const columns = sheet.width / width;
-    return Array.from({ length: data.training.count }, (_, n) => {
-      const image = new Float32Array(height * width * channels);
-      const [top, left] = [Math.floor(n / columns) * height, n % columns * width];
-      for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) for (let c = 0; c < channels; c++) {
-        image[(y * width + x) * channels + c] = pixels[4 * ((top + y) * sheet.width + left + x) + c];
-      }
-      return normalised(image);
-    });
-  }
-  function nearest(example) {
-    let [found, best] = [-1, Infinity];
-    images.forEach((image, n) => {
-      let squared = 0;
-      for (let i = 0; i < image.length && squared < best; i++) squared += (image[i] - example[i]) ** 2;
-      if (squared < best) [found, best] = [n, squared];
-    });
-    return [found, Math.sqrt(best)];
-  }
 
   // --- z: a draw in the middle of a plane along two directions.
   const { kind, size } = data.prior;
@@ -248,7 +170,7 @@
       find("meter").value = verdict;
     }
     if (images) {
-      const [n, distance] = nearest(example);
+      const [n, distance] = nearest(images, example);
       neighbour.putImageData(paint(neighbour.createImageData(width, height), images[n]), 0, 0);
       find(".distance").textContent = distance.toPrecision(3);
     }
@@ -354,5 +276,5 @@
     show();
   }) : Promise.resolve();
   // For a console: the functions of the page.
-  window.latent = { generate, discriminate, nearest, decoded, show: centre, draw, ready };
+  window.latent = { generate, discriminate, decoded, nearest: (x) => nearest(images, x), show: centre, draw, ready };
 })();

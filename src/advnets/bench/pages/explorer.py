@@ -93,7 +93,6 @@ def explorer(folder: Path, found: Found, settings: Settings, *, budget: int) -> 
             before, after = map(jax.nn.sigmoid, of_both)
             moved = float(abs(after - before).max())
             d_note += f", which moves D(x) by {max(moved, 1e-5):.2g} at most"
-    notes = [g_note, d_note]
     data: dict[str, Any] = {
         "generator": layers.as_json(of_g, in_g),
         "discriminator": layers.as_json(of_d, in_d) or None,
@@ -101,14 +100,30 @@ def explorer(folder: Path, found: Found, settings: Settings, *, budget: int) -> 
         "prior": {"kind": PRIORS[type(model.prior)], "size": model.prior.size},
         "gcn": gcn,
         "largest": (float(abs(examples).max()) or 1.0) if gcn else None,
-        "training": None,
     }
+    data["training"], of_images = training_images(folder, shape)
+    return Explorer(data, (g_note, d_note, *of_images))
+
+
+def training_images(
+    folder: Path, shape: tuple[int, ...]
+) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
+    """The training images of a run for its page.
+
+    Args:
+        folder: the run's, where its sheet of training images is.
+        shape: that of an image.
+
+    Returns:
+        The `picture` of the sheet and the `count` of its images, and what there is to say of it;
+        None and nothing if there is no sheet.
+    """
     count = frames.sheet_count(folder, shape)
-    if count:
-        sheet = _pages.picture((folder / frames.SHEET).read_bytes())
-        data["training"] = {"picture": sheet, "count": count}
-        notes.append(f"Neighbours are looked for among {count:,} of the training images")
-    return Explorer(data, tuple(notes))
+    if not count:
+        return None, ()
+    sheet = _pages.picture((folder / frames.SHEET).read_bytes())
+    note = f"Neighbours are looked for among {count:,} of the training images"
+    return {"picture": sheet, "count": count}, (note,)
 
 
 def _check(model: Any) -> None:

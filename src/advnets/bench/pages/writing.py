@@ -97,7 +97,7 @@ def write_explorer(folder: StrPath) -> Path:
         made = exploring.of_run(seen, alone=True)
     except NotExported as error:
         raise ValueError(f"{folder} can't be explored: {error}") from None
-    section = Section("explorer", "Latent explorer", exploring.TEMPLATE, lambda _: vars(made))
+    section = Section("explorer", "Explorer", exploring.TEMPLATE, lambda _: vars(made))
     page = _page(seen.name, _lead(seen), "", [_shown(section, seen)])
     _files.replace(folder / EXPLORER, page.encode())
     return folder / EXPLORER
@@ -270,7 +270,7 @@ def _template(text: str) -> jinja2.Template:
 
 def _page(title: str, lead: str, state: str, sections: Sequence[Any], *, live: bool = False) -> str:
     explores = any(section["name"] == "explorer" for section in sections)
-    scripts = ["page.js", *(["explorer.js"] if explores else [])]
+    scripts = ["page.js", *(["explorers.js", "explorer.js", "chain.js"] if explores else [])]
     return (
         _environment()
         .get_template("report.html")

@@ -237,6 +237,9 @@ def classified(
 
     Returns:
         The classes.
+
+    Raises:
+        ValueError: as [`advnets.neighbours.nearest`][], for images that are not finite, say.
     """
     rows, _ = advnets.neighbours.nearest(jnp.asarray(samples), jnp.asarray(images))
     return np.asarray(labels)[np.asarray(rows)]
@@ -250,7 +253,12 @@ def distinct_classes(classes: Int[np.ndarray, "chains samples"]) -> dict[str, fl
 
     Returns:
         The mean over all such stretches, by their length as text; of those that chains have.
+
+    Raises:
+        ValueError: if there is no chain.
     """
+    if len(classes) == 0:
+        raise ValueError(f"classes are of at least 1 chain; got an array of shape {classes.shape}")
     found = {}
     for length in IN_A_ROW:
         if length <= classes.shape[1]:
@@ -262,7 +270,10 @@ def distinct_classes(classes: Int[np.ndarray, "chains samples"]) -> dict[str, fl
 
 
 def write_strip(subject: Subject, samples: Float[np.ndarray, "chains samples *shape"]) -> None:
-    """Writes consecutive samples of some chains as a picture, a row for each step."""
+    """Writes consecutive samples of some chains as a picture, a row for each step.
+
+    Raises a ValueError if there are no samples, or they are no images.
+    """
     count, length = min(SHOWN, len(samples)), min(LENGTH, samples.shape[1])
     rows = samples[:count, :length].swapaxes(0, 1).reshape(count * length, *samples.shape[2:])
     path = subject.folder / STRIP

@@ -28,6 +28,9 @@ def stage_keys(seed: int, stage: int) -> tuple[Key[Array, ""], Key[Array, ""]]:
 
     Returns:
         The keys. That of samples is [`advnets.bench.systems.System.sample_key`][].
+
+    Raises:
+        OverflowError: for a seed or a stage beyond 64 bits.
     """
     build, train = jax.random.split(jax.random.fold_in(jax.random.key(seed), 2**16 + stage))
     return build, train
@@ -62,6 +65,10 @@ def fit_stage(
 
     Returns:
         What it has become.
+
+    Raises:
+        TrainingDiverged: if the model's numbers do not stay finite.
+        ValueError, FileExistsError, RunInUseError: as [`advnets.training.fit`][].
     """
     folder = run.folder if last else run.folder / FIRST_STAGE
 

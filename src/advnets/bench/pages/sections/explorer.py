@@ -1,23 +1,24 @@
-"""The generator itself, in the browser: z by sliders and on a plane."""
+"""The model itself, in the browser: z by sliders and on a plane, or a Markov chain's steps."""
 
 from typing import Any
 
 from advnets.bench.catalogue import system_of
 from advnets.bench.frames import SHEET
+from advnets.bench.pages.chain import chain
 from advnets.bench.pages.explorer import LARGEST_OF_ALL, LARGEST_PAGE, Explorer, explorer
 from advnets.bench.pages.layers import NotExported
 from advnets.bench.pages.players import players
 from advnets.bench.pages.reading import Seen
 from advnets.bench.pages.sections.base import Section
 from advnets.bench.pages.sections.samples import MOST_BYTES
-from advnets.bench.systems import ChainSettings
+from advnets.chains import Chained
 
 # What a page has beside weights and pictures, in characters.
 TEXT = 200_000
 
 TEMPLATE = """
 {% if data %}
-{% include "explorer.html" %}
+{% include "explorer.html" if data.generator is defined else "chain.html" %}
 <p class="soft">{{ notes | join(". ") }}.</p>
 {% else %}
 <p class="soft">No explorer: {{ why_not }}.</p>
@@ -26,7 +27,7 @@ TEMPLATE = """
 
 
 def of_run(seen: Seen, *, alone: bool = False) -> Explorer:
-    """The explorer of a run.
+    """The explorer of a run: of a generator, or of a deep GSN's Markov chain.
 
     Args:
         seen: the run.
@@ -41,12 +42,18 @@ def of_run(seen: Seen, *, alone: bool = False) -> Explorer:
     system = system_of(seen.config)
     found = players(seen.folder, seen.config, system, finished=seen.finished)
     budget = LARGEST_PAGE - TEXT - 4 * _bytes_of_pictures(seen) // 3
-    try:
+
+    def explored(budget: int) -> Explorer:
+        if isinstance(found.model, Chained):
+            return chain(seen.folder, found.model, budget=budget)
         return explorer(seen.folder, found, system.settings, budget=budget)
+
+    try:
+        return explored(budget)
     except NotExported:
         if not alone:
             raise
-        return explorer(seen.folder, found, system.settings, budget=LARGEST_OF_ALL)
+        return explored(LARGEST_OF_ALL)
 
 
 def _bytes_of_pictures(seen: Seen) -> int:
@@ -58,8 +65,6 @@ def _bytes_of_pictures(seen: Seen) -> int:
 
 
 def _gather(seen: Seen) -> dict[str, Any] | None:
-    if issubclass(system_of(seen.config).settings_type, ChainSettings):
-        return None  # there is no z
     if not seen.explores:
         return {"data": None, "why_not": f"python -m advnets.bench explore {seen.folder} makes it"}
     try:
@@ -68,4 +73,4 @@ def _gather(seen: Seen) -> dict[str, Any] | None:
         return {"data": None, "why_not": str(error)}
 
 
-SECTION = Section("explorer", "Latent explorer", TEMPLATE, _gather)
+SECTION = Section("explorer", "Explorer", TEMPLATE, _gather)

@@ -1,0 +1,16 @@
+"""How many of something: what no array can have is refused in a sentence, before JAX meets it."""
+
+
+def check_count(name: str, value: int, least: int = 1) -> None:
+    """Refuses a number of things that is too small, or that 32 bits do not hold.
+
+    Args:
+        name: what is counted, for the message.
+        value: the number.
+        least: the smallest that will do.
+
+    Raises:
+        ValueError: if it is below that, or 2**31 or more.
+    """
+    if not least <= value < 2**31:
+        raise ValueError(f"{name} must be at least {least} and below 2**31; got {value}")
