@@ -23,6 +23,7 @@ with _checking.of_modules("advnets"):
     from advnets import chains as chains
     from advnets import conditions as conditions
     from advnets import convolutions as convolutions
+    from advnets import csl as csl
     from advnets import data as data
     from advnets import draws as draws
     from advnets import figures as figures

@@ -1,4 +1,4 @@
-"""How fast Markov chains mix: integrated autocorrelation times of their samples."""
+"""How fast Markov chains mix: autocorrelation times of their samples, and their agreement."""
 
 import dataclasses
 
@@ -107,3 +107,43 @@ def mixing(samples: Float[np.ndarray, "chains samples *shape"], *, components: i
     time = float(np.median(times))
     trusted = all(ended for _, ended in found) and chains * n >= TRUSTED * time
     return Mixing(time, times, chains * n / time, trusted)
+
+
+def r_hat(series: Float[np.ndarray, "chains samples"]) -> float:
+    r"""How far chains are from agreement about a number: 1 where they agree.
+
+    $$\hat R = \sqrt{\frac{n-1}{n} + \frac{B}{W}}$$
+
+    B is the variance of the chains' means, W the mean of the variances within chains, each of n
+    samples. Chains from different starts, of which the first half is left out, are usually taken to
+    have forgotten these where it is below 1.05.
+
+    Args:
+        series: a number at each sample of each chain, at least 2 of each.
+
+    Returns:
+        The ratio; 1 if all numbers are equal, and infinite for constants that differ.
+
+    Raises:
+        ValueError: for fewer than 2 chains, or chains of fewer than 2 samples.
+
+    Example:
+        >>> import numpy as np
+        >>> from advnets.mixing import r_hat
+        >>> print(round(r_hat(np.array([[0.0, 1.0], [1.0, 2.0]])), 4))
+        1.2247
+
+    References:
+        Gelman and Rubin 1992, "Inference from iterative simulation using multiple sequences".
+    """
+    chains, n = series.shape
+    if min(chains, n) < 2:
+        raise ValueError(
+            f"agreement is of at least 2 chains of at least 2 samples; got {chains} of {n}"
+        )
+    held = np.asarray(series, np.float64)
+    between = float(held.mean(axis=1).var(ddof=1))
+    within = float(held.var(axis=1, ddof=1).mean())
+    if within == 0:
+        return 1.0 if between == 0 else float("inf")
+    return float(np.sqrt((n - 1) / n + between / within))

@@ -263,3 +263,18 @@ def test_too_short_chains_and_nan_are_refused():
         mixing.mixing(np.zeros((3, 1, 2)))
     with pytest.raises(ValueError, match="must be finite"):
         mixing.mixing(np.full((3, 2, 2), np.nan))
+
+
+def test_chains_agree_where_their_means_do_for_their_variances():
+    series = np.random.default_rng(0).standard_normal((3, 50)) + np.array([[0.0], [0.1], [2.0]])
+    means, n = series.mean(1), 50
+    within = np.mean([np.sum((row - row.mean()) ** 2) / (n - 1) for row in series])
+    between = np.sum((means - means.mean()) ** 2) / 2
+    expected = np.sqrt(((n - 1) / n * within + between) / within)
+    assert mixing.r_hat(series) == pytest.approx(expected, rel=1e-12)
+    assert mixing.r_hat(3 * series + 7) == pytest.approx(expected, rel=1e-12)
+    assert mixing.r_hat(series) > 1.05 > mixing.r_hat(series[:1].repeat(2, axis=0))
+    assert mixing.r_hat(np.ones((2, 3))) == 1
+    assert mixing.r_hat(np.array([[0.0, 0.0], [1.0, 1.0]])) == float("inf")
+    with pytest.raises(ValueError, match="at least 2 samples; got 3 of 1"):
+        mixing.r_hat(np.zeros((3, 1)))

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from advnets import _documents, _options, _provenance, _signals, _terminal
 from advnets._extras import needed_for
-from advnets.bench import pages, report, rescoring, table1
+from advnets.bench import pages, report, rescoring, table1, table2
 from advnets.bench.benchmark import Benchmark
 from advnets.bench.catalogue import BENCHMARKS
 from advnets.bench.checking import check_run
@@ -109,6 +109,24 @@ class TableOptions:
 
 
 @dataclasses.dataclass(frozen=True)
+class Table2Options:
+    """What Table 2 is measured of."""
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = ()
+    """Folders of finished runs on one data set: mnist (or another adversarial one), vae, dbn, gsn,
+    gsn-500, cae; those that there are."""
+    out: Path = Path("results/table2")
+    """Folder of table2.md, table2.json and the pictures; what is there already is not measured
+    again."""
+    preset: Literal["full", "quick"] = "full"
+    """quick: fewer samples, steps and updates, to see all of it in a minute or two."""
+    num_samples: int | None = None
+    """The most samples of the likelihoods; 100,000 unless given."""
+    data_dir: Path | None = None
+    """Local mirror of the Hub's repositories, or a folder of images (or ADVNETS_DATA)."""
+
+
+@dataclasses.dataclass(frozen=True)
 class ParzenOptions:
     """What a finished run is scored with."""
 
@@ -158,6 +176,7 @@ PARZEN = "score a finished run again, with more samples"
 REFERENCES = "real training images, and k-means centroids of them, scored in the place of samples"
 TABLE1 = "Table 1 from recorded runs: the published rows, ours, and the reference rows"
 
+TABLE2 = "Table 2 measured on finished runs: a number for each of its claims, and what they cost"
 SPEED = "speed side by side: PyTorch, an Equinox loop, the products alone; cost curves; start-up"
 SPEED_FOLDER = Path("bench/speed")
 # On fewer images the released recipes collapse.
@@ -186,6 +205,7 @@ def listing() -> str:
         "check": (CHECK, "needs the run's folder"),
         "parzen": (PARZEN, "needs the run's folder and its data"),
         "table1": (TABLE1, "needs nothing: the recorded runs come with the package"),
+        "table2": (TABLE2, "needs the folders of the runs and their data"),
         "speed": (SPEED, "needs a clone of the repository, and some minutes"),
     }
     lines = [
@@ -457,6 +477,25 @@ def _table1(arguments: list[str], _: Again) -> int:
     return ExitCode.DONE
 
 
+def _table2(arguments: list[str], again: Again) -> int:
+    options = _read(
+        Table2Options, arguments, "table2", TABLE2, example="runs/mnist runs/vae runs/dbn runs/cae"
+    )
+    again.sentence = "the same command continues it"
+    with before_work():
+        effort = table2.QUICK if options.preset == "quick" else table2.FULL
+        if options.num_samples is not None:
+            effort = dataclasses.replace(effort, samples=options.num_samples)
+        measure = table2.prepare(
+            options.runs, options.out, effort=effort, data_dir=options.data_dir
+        )
+    table = measure(True)
+    _show(table2.summary(table))
+    said = f"table2.md, table2.json, table2.png, likelihood.png and cost.png are in {options.out}"
+    print(_documents.printable(said), file=sys.stderr)
+    return ExitCode.DONE
+
+
 def _report(arguments: list[str], _: Again) -> int:
     options = _read(ReportOptions, arguments, "report", REPORT, example="runs/digits runs/digits-2")
     with before_work():
@@ -501,5 +540,6 @@ COMMANDS: dict[str, Callable[[list[str], Again], int]] = {
     "parzen": _parzen,
     "references": _references,
     "table1": _table1,
+    "table2": _table2,
     "speed": _speed,
 }

@@ -41,11 +41,24 @@ def load_model(folder: str | os.PathLike[str], *, best: bool = False) -> Any:
         >>> model.sample(jax.random.key(0), 5).shape  # doctest: +SKIP
         (5, 8, 8)
     """
-    model, *_ = _open(Path(folder), best)
+    model, *_ = open_run(Path(folder), best=best)
     return model
 
 
-def _open(folder: Path, best: bool) -> tuple[Sampler, Config, System, Result]:
+def open_run(folder: Path, *, best: bool = False) -> tuple[Sampler, Config, System, Result]:
+    """Opens what a finished run has left, whole or not at all.
+
+    Args:
+        folder: the run's folder.
+        best: its model is that of the best epoch by validation likelihood, not of the last epoch.
+
+    Returns:
+        The model, the settings, the system and the result.
+
+    Raises:
+        FileNotFoundError: if the folder holds no finished run.
+        ValueError: if its files are damaged.
+    """
     if not (folder / RESULTS).exists():
         raise FileNotFoundError(f"{folder} holds no {RESULTS}; name the folder of a finished run")
     result = results.read(folder / RESULTS, Result)
@@ -119,6 +132,40 @@ def path_of(folder: str | os.PathLike[str], num_samples: int, *, best: bool) -> 
     return Path(folder) / f"parzen-{'best-' if best else ''}{num_samples}.json"
 
 
+def data_of(
+    folder: Path, system: System, result: Result, data_dir: str | os.PathLike[str] | None
+) -> advnets.data.Dataset:
+    """The data of a finished run, and no other.
+
+    Args:
+        folder: the run's folder.
+        system: its system.
+        result: what it came to.
+        data_dir: where the data are, see [`advnets.data.load`][].
+
+    Returns:
+        The data, as they are loaded.
+
+    Raises:
+        ValueError: if they can't be had, or aren't the run's.
+    """
+    settings = system.settings
+    data = advnets.data.load(
+        settings.dataset,
+        data_dir,
+        image_size=settings.image_size,
+        proper_folds=settings.proper_folds,
+    )
+    if result.data_sha256 not in (None, data.fingerprint()) or (
+        result.data_sha256 is None and data.source != result.data
+    ):
+        raise ValueError(
+            f"{folder} was scored on {result.data}, and this is {data.source} with other rows; "
+            "name the run's data with --data-dir"
+        )
+    return data
+
+
 def prepare(
     folder: str | os.PathLike[str],
     num_samples: int,
@@ -155,24 +202,12 @@ def prepare(
             f"devices must be from 1 to {jax.local_device_count()}, as many as there are; got "
             f"{devices}"
         )
-    model, config, system, result = _open(folder, best)
+    model, config, system, result = open_run(folder, best=best)
     out = path_of(folder, num_samples, best=best)
     if out.exists():
         raise FileExistsError(f"{out} exists already; remove it to score the samples again")
     settings = system.settings
-    data = advnets.data.load(
-        settings.dataset,
-        data_dir,
-        image_size=settings.image_size,
-        proper_folds=settings.proper_folds,
-    )
-    if result.data_sha256 not in (None, data.fingerprint()) or (
-        result.data_sha256 is None and data.source != result.data
-    ):
-        raise ValueError(
-            f"{folder} was scored on {result.data}, and this is {data.source} with other rows; "
-            "name the run's data with --data-dir"
-        )
+    data = data_of(folder, system, result, data_dir)
     check_writable(out)
     data = system.adapted(data)
     epoch = result.best.epoch if best else result.epochs

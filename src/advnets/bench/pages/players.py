@@ -65,22 +65,36 @@ def players(folder: Path, config: Config, system: System, *, finished: bool) -> 
     check_whole(place)
     epochs = manifest.runs[name].epochs
     when = f"after {counted(epochs, 'epoch')} ({manifest.iteration:,} iterations)"
-    restored = functools.partial(_restored, place, manifest, name)
-    discriminator = restored("players['discriminator']", like.discriminator)
+    part = functools.partial(restored, place, manifest, name)
+    discriminator = part("players['discriminator']", like.discriminator)
     if finished:
         model = system.load(folder / LAST, config.image_shape)
     else:
         averaged = any(array.startswith("average") for array in manifest.arrays)
-        part = "average" if averaged else "players['generator']"  # as what is scored
-        generator = restored(part, like.generator)
+        scored = "average" if averaged else "players['generator']"
+        generator = part(scored, like.generator)
         model = dataclasses.replace(advnets.model.model_of(like), generator=generator)
     return Found(model, discriminator, "of the last epoch" if finished else when, when)
 
 
-def _restored(place: Path, manifest: Manifest, run: str, part: str, like: Any) -> Any:
-    """A player of a checkpoint, which is a part of its state."""
+def restored(place: Path, manifest: Manifest, run: str, part: str, like: Any) -> Any:
+    """A part of the state that a checkpoint holds, such as a player, or all of it.
+
+    Args:
+        place: the checkpoint's folder.
+        manifest: its manifest.
+        run: the name of the run in it.
+        part: the part, such as `"players['discriminator']"`; empty for the whole state.
+        like: the same with arrays, or shapes, in their places.
+
+    Returns:
+        The part.
+
+    Raises:
+        ValueError: if the checkpoint has no such part, or it has other shapes.
+    """
     leaves = jax.tree_util.tree_leaves_with_path(eqx.filter(like, _is_array))
-    names = [part + jax.tree_util.keystr(path) for path, _ in leaves]
+    names = [(part + jax.tree_util.keystr(path)).lstrip(".") for path, _ in leaves]
     numbers = {name: number for number, name in enumerate(manifest.arrays)}
     missing = [name for name in names if name not in numbers]
     if missing:

@@ -1,0 +1,285 @@
+"""Table 2, inference: what it takes to find the hidden variables of an image, and how well."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+from jaxtyping import Array, Bool, Float, Key
+
+import advnets
+from advnets import _signals
+from advnets.baselines import cae, gsn
+from advnets.bench.cells.found import Effort, Found, Trained, mean_and_error
+from advnets.chains import Chain
+from advnets.mixing import r_hat
+
+# Images completed, two chains each; components of the free pixels; what counts as agreement.
+COMPLETED, COMPONENTS, AGREED = 20, 5, 1.05
+CHUNK = 50
+# The inference network: units, minibatch, and its minibatches for each update of the effort.
+UNITS, BATCH, MINIBATCHES = 500, 100, 5
+# Test rows whose latent vectors are searched, by so many steps of gradient descent.
+SEARCHED, STEPS, RATE = 100, 500, 0.05
+
+
+def directed(trained: Trained, effort: Effort) -> Found:
+    """How good the learned, approximate inference of a VAE is."""
+    rows, draws = trained.entry("bounds", "importance", "gap", "n"), trained.draws("bounds")
+    said = f"of {rows:,} binarised test rows, the run's own evaluation"
+    return Found(
+        (
+            trained.number(
+                "bound with q",
+                f"Variational bound {said}: what the encoder's q accounts for.",
+                "nats",
+                **trained.mean("bounds", "importance", "plain_bound"),
+            ),
+            trained.number(
+                f"bound of {draws:,} importance draws",
+                f"Importance-weighted bound {said}: nearly log p(x), with q as proposal alone.",
+                "nats",
+                **trained.mean("bounds", "importance", "bound"),
+            ),
+        )
+    )
+
+
+def undirected(trained: Trained, effort: Effort) -> Found:
+    """How good the factorial inference of a DBN is."""
+    draws = trained.draws("likelihood")
+    return Found(
+        (
+            trained.number(
+                "mean-field sweeps to 1e-4",
+                "Passes until no hidden unit's mean changes by more than 1e-4: 1 by construction, "
+                "as a machine's hidden units are independent given its visible ones.",
+                value=1.0,
+            ),
+            trained.number(
+                "bound with q",
+                "Variational bound of binarised test rows by the lower machine's q, log Z by AIS: "
+                "the run's own evaluation.",
+                "nats",
+                **trained.mean("likelihood", "bound"),
+            ),
+            trained.number(
+                f"bound of {draws:,} importance draws",
+                "Importance-weighted bound of the same rows: the gap to it is the least that q "
+                "costs.",
+                "nats",
+                **trained.mean("likelihood", "importance_bound"),
+            ),
+        )
+    )
+
+
+class Clamped(Chain[Any]):
+    """A chain of a GSN or a CAE whose images are held where a mask says so.
+
+    Attributes:
+        chain: the chain.
+        images: the images.
+        held: which pixels are theirs.
+    """
+
+    chain: Any
+    images: Float[Array, " chains *shape"]
+    held: Bool[Array, "*shape"]
+
+    def start(self, key: Key[Array, ""], images: Float[Array, " chains *shape"]) -> Any:
+        """The chain's own start, from images of which the held pixels are replaced."""
+        return self.chain.start(key, self._completed(images))
+
+    def step(self, key: Key[Array, ""], state: Any) -> Any:
+        """A step of the chain, before which the held pixels are put back."""
+        hold, go_on = jax.random.split(key)
+        if isinstance(self.chain, gsn.GSN):
+            rows = self.images.reshape(len(self.images), -1)
+            uniform = jax.random.uniform(hold, rows.shape, rows.dtype)
+            pixels = jnp.where(
+                self.held.reshape(1, -1), self.chain.corrupted(rows, uniform), state.pixels
+            )
+            state = eqx.tree_at(lambda state: state.pixels, state, pixels)
+        else:
+            assert isinstance(self.chain, cae.Walk)
+            state = self.chain.start(hold, self._completed(self.chain.means(state)))
+        return self.chain.step(go_on, state)
+
+    def means(self, state: Any) -> Float[Array, " chains *shape"]:
+        """The means of all pixels, also of those that are held."""
+        found: Float[Array, " chains *shape"] = self.chain.means(state)
+        return found
+
+    def _completed(self, images: Float[Array, " chains *shape"]) -> Float[Array, " chains *shape"]:
+        return jnp.where(self.held[None], self.images, images)
+
+
+def autoencoders(trained: Trained, effort: Effort) -> Found:
+    """How long a GSN's or a CAE's chain takes to complete an image."""
+    images = trained.images("test", COMPLETED)
+    rows = trained.images("train")
+    shape: tuple[int, ...] = images.shape
+    held = np.zeros(shape[1:], bool)
+    held[:, : shape[2] // 2] = True
+    twice = np.repeat(images, 2, axis=0)
+    chain = Clamped(trained.chain, jnp.asarray(twice), jnp.asarray(held))
+    chosen = np.random.default_rng(trained.config.seed).integers(0, len(rows), len(twice))
+    free = rows[:2000].reshape(min(2000, len(rows)), -1)[:, ~held.reshape(-1)].astype(np.float64)
+    _, vectors = np.linalg.eigh(np.cov(free.T))
+    basis = jnp.asarray(vectors[:, ::-1][:, :COMPONENTS].astype(np.float32))
+    key, begin = jax.random.split(trained.key("clamped"))
+    state = eqx.filter_jit(chain.start)(begin, jnp.asarray(rows[chosen]))
+    parts, agreed = [], np.zeros(len(images))
+    for number in range(max(1, effort.limit // CHUNK)):
+        state, part = _projected(jax.random.fold_in(key, number), chain, state, basis)
+        parts.append(np.asarray(part))
+        series = np.concatenate(parts).transpose(1, 2, 0)  # chains, components, steps
+        recent = series[:, :, series.shape[2] // 2 :]
+        for image in np.flatnonzero(agreed == 0):
+            pair = recent[2 * image : 2 * image + 2]
+            if max(r_hat(pair[:, one]) for one in range(pair.shape[1])) < AGREED:
+                agreed[image] = series.shape[2]
+        _signals.check()
+        if agreed.all():
+            break
+    limit, left = max(1, effort.limit // CHUNK) * CHUNK, int((agreed == 0).sum())
+    steps = float(np.median(np.where(agreed == 0, np.inf, agreed)))
+    said = (
+        f"Steps until two chains from different training images agree about {len(images)} test "
+        "images whose left half is held: R-hat below 1.05 of each of the first "
+        f"{COMPONENTS} principal components of the free pixels, over the second half of the steps, "
+        f"looked at every {CHUNK} steps; the median image"
+    )
+    return Found(
+        (
+            trained.number(
+                "steps until two chains agree",
+                f"{said}. At most {limit:,} steps.",
+                "steps",
+                value=min(steps, float(limit)),
+                at_least=not np.isfinite(steps),
+            ),
+            trained.number(
+                f"images without agreement in {limit:,} steps",
+                f"Of the same {len(images)} images, those whose chains never agreed.",
+                f"of {len(images)}",
+                value=float(left),
+            ),
+        )
+    )
+
+
+@eqx.filter_jit
+def _projected(
+    key: Key[Array, ""], chain: Clamped, state: Any, basis: Float[Array, "free components"]
+) -> tuple[Any, Float[Array, "steps chains components"]]:
+    """Some steps, and the components of the free pixels after each."""
+    free = ~chain.held.reshape(-1)
+    (numbers,) = jnp.nonzero(free, size=len(basis))
+
+    def step(state: Any, key: Key[Array, ""]) -> tuple[Any, Array]:
+        state = chain.step(key, state)
+        means = chain.means(state)
+        return state, means.reshape(len(means), -1)[:, numbers] @ basis
+
+    return lax.scan(step, state, jax.random.split(key, CHUNK))
+
+
+def adversarial(trained: Trained, effort: Effort) -> Found:
+    """How well a generator's latent vectors are found: by a small network, and by search."""
+    model = trained.model
+    images = jnp.asarray(trained.images("test", SEARCHED))
+    start, fit, search = jax.random.split(trained.key("inference"), 3)
+    size, pixels = model.prior.size, int(np.prod(images.shape[1:]))
+    network = eqx.nn.MLP(pixels, size, UNITS, 2, key=start)
+    rule = optax.adam(1e-3)
+
+    @eqx.filter_jit
+    def updated(key: Key[Array, ""], network: Any, state: Any) -> tuple[Any, Any]:
+        latents = model.prior(key, BATCH)
+        made = decoded(model, latents).reshape(BATCH, -1)
+
+        def cost(network: Any) -> Array:
+            return jnp.mean((jax.vmap(network)(made) - latents) ** 2)
+
+        gradient = eqx.filter_grad(cost)(network)
+        with jax.numpy_dtype_promotion("standard"):
+            changes, state = rule.update(gradient, state)
+        return eqx.apply_updates(network, changes), state
+
+    state = rule.init(eqx.filter(network, eqx.is_inexact_array))
+    for number in range(MINIBATCHES * effort.updates):
+        network, state = updated(jax.random.fold_in(fit, number), network, state)
+        _signals.check()
+    flat = images.reshape(len(images), -1)
+    by_network = _errors(model, jax.vmap(network)(flat), images)
+    searched = _search(model, model.prior(search, len(images)), images)
+    from_network = _search(model, jax.vmap(network)(flat), images)
+    said = "Squared distance of a test image from its reconstruction by G"
+    return Found(
+        (
+            trained.number(
+                "‖G(E(x)) - x‖²",
+                f"{said}: the latent vector by a network E of two layers of {UNITS} units, fitted "
+                f"to predict z from G(z) by {MINIBATCHES * effort.updates:,} minibatches, after "
+                "G was trained.",
+                **mean_and_error(by_network),
+            ),
+            trained.number(
+                f"the same by {STEPS} gradient steps on z",
+                f"{said}: the latent vector by {STEPS} steps of Adam from a draw of the prior, "
+                "which it may leave.",
+                **mean_and_error(searched),
+            ),
+            trained.number(
+                f"the same by {STEPS} steps from E(x)",
+                f"{said}: likewise, from what E says.",
+                **mean_and_error(from_network),
+            ),
+        )
+    )
+
+
+def decoded(
+    model: advnets.Model, latents: Float[Array, " batch size"]
+) -> Float[Array, " batch *shape"]:
+    """What a generator makes of latent vectors; nothing is drawn."""
+    found: Float[Array, " batch *shape"] = advnets.players.apply(model.generator, None, latents)[0]
+    return found
+
+
+def _errors(
+    model: advnets.Model, latents: Float[Array, " batch size"], images: Float[Array, " batch *d"]
+) -> Float[np.ndarray, " batch"]:
+    apart = eqx.filter_jit(decoded)(model, latents) - images
+    return np.asarray(jnp.sum(apart.reshape(len(images), -1) ** 2, axis=1))
+
+
+@eqx.filter_jit
+def _descended(
+    model: advnets.Model, latents: Float[Array, " batch size"], images: Float[Array, " batch *d"]
+) -> Float[Array, " batch size"]:
+    rule = optax.adam(RATE)
+
+    def cost(latents: Array) -> Array:
+        return jnp.sum((decoded(model, latents) - images) ** 2)
+
+    def step(carry: tuple[Array, Any], _: None) -> tuple[tuple[Array, Any], None]:
+        latents, state = carry
+        with jax.numpy_dtype_promotion("standard"):
+            changes, state = rule.update(jax.grad(cost)(latents), state)
+        return (latents + changes, state), None
+
+    (latents, _), _ = lax.scan(step, (latents, rule.init(latents)), None, length=STEPS)
+    return latents
+
+
+def _search(
+    model: advnets.Model, latents: Float[Array, " batch size"], images: Float[Array, " batch *d"]
+) -> Float[np.ndarray, " batch"]:
+    """The error of each image's reconstruction after gradient descent on its latent vector."""
+    return _errors(model, _descended(model, latents, images), images)

@@ -1,0 +1,452 @@
+"""Table 2 measured: a number for each claim about four kinds of models, of trained systems."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from advnets import _files, _locks, _progress, _signals
+from advnets.bench import results
+from advnets.bench.cells import drawing, inference, likelihood, sampling, training
+from advnets.bench.cells.found import (
+    Cell,
+    Column,
+    Effort,
+    Found,
+    Number,
+    RowName,
+    Trained,
+    column_of,
+)
+from advnets.bench.folders import LAST, check_writable
+from advnets.bench.rescoring import data_of, open_run
+from advnets.bench.results import Provenance
+from advnets.bench.systems import Adversarial, StackedCAE, VariationalAutoencoder
+from advnets.bench.systems.dbn import DeepBeliefNetwork
+from advnets.bench.systems.gsn import DeepGSN
+
+COLUMNS: dict[Column, str] = {
+    "directed": "deep directed",
+    "undirected": "deep undirected",
+    "autoencoders": "generative autoencoders",
+    "adversarial": "adversarial",
+}
+ROWS: dict[RowName, str] = {
+    "training": "training",
+    "inference": "inference",
+    "sampling": "sampling",
+    "likelihood": "evaluating p(x)",
+    "design": "model design",
+}
+# What the paper's table says, in short.
+CLAIMS: dict[RowName, dict[Column, str]] = {
+    "training": {
+        "directed": "needs inference",
+        "undirected": "needs inference, and MCMC for the gradient of log Z",
+        "autoencoders": "mixing against power of reconstruction",
+        "adversarial": "D must keep step with G; Helvetica",
+    },
+    "inference": {
+        "directed": "learned, approximate",
+        "undirected": "variational",
+        "autoencoders": "by MCMC",
+        "adversarial": "learned, approximate",
+    },
+    "sampling": {
+        "directed": "no difficulty",
+        "undirected": "needs a Markov chain",
+        "autoencoders": "needs a Markov chain",
+        "adversarial": "no difficulty",
+    },
+    "likelihood": {
+        "directed": "intractable, by AIS",
+        "undirected": "intractable, by AIS",
+        "autoencoders": "not explicit, by Parzen windows",
+        "adversarial": "not explicit, by Parzen windows",
+    },
+    "design": {
+        "directed": "hard: must fit the inference",
+        "undirected": "hard: several properties at once",
+        "autoencoders": "any differentiable function",
+        "adversarial": "any differentiable function",
+    },
+}
+DESIGN = "it takes training many variants of each system, and no trained system shows it"
+FULL = Effort()
+QUICK = Effort(samples=10_000, steps=1000, updates=60, limit=500)
+KEPT = "cells"
+# What was measured by another version of these definitions is measured again.
+VERSION = 1
+Measure = Callable[[Trained, Effort], Found]
+# What is measured for each cell, and about how long it takes of MNIST on 2 cores, in seconds.
+MEASURES: dict[Column, Sequence[tuple[RowName, Column, Measure, float]]] = {
+    "directed": (
+        ("training", "directed", training.directed, 3),
+        ("inference", "directed", inference.directed, 1),
+        ("sampling", "directed", sampling.independent, 10),
+        ("likelihood", "directed", likelihood.likelihood, 40),
+    ),
+    "undirected": (
+        ("training", "undirected", training.undirected, 120),
+        ("training", "directed", training.lower_layer, 15),
+        ("inference", "undirected", inference.undirected, 1),
+        ("sampling", "undirected", sampling.chained, 5),
+        ("likelihood", "undirected", likelihood.likelihood, 120),
+    ),
+    "autoencoders": (
+        ("training", "autoencoders", training.autoencoders, 60),
+        ("inference", "autoencoders", inference.autoencoders, 30),
+        ("sampling", "autoencoders", sampling.chained, 5),
+        ("likelihood", "autoencoders", likelihood.likelihood, 90),
+    ),
+    "adversarial": (
+        ("training", "adversarial", training.adversarial, 40),
+        ("inference", "adversarial", inference.adversarial, 40),
+        ("sampling", "adversarial", sampling.independent, 10),
+        ("likelihood", "adversarial", likelihood.likelihood, 40),
+    ),
+}
+KNOWN = (VariationalAutoencoder, DeepBeliefNetwork, DeepGSN, StackedCAE, Adversarial)
+
+
+class TableRun(msgspec.Struct, frozen=True):
+    """A run that the table is of.
+
+    Attributes:
+        benchmark: its benchmark.
+        folder: where it was.
+        seed: its seed.
+        epochs: its epochs.
+        model_sha256: of the file of its last model.
+        parzen: its Parzen score, in nats.
+        protocol: how its chains are run, where it has chains.
+    """
+
+    benchmark: str
+    folder: str
+    seed: int
+    epochs: int
+    model_sha256: str
+    parzen: float
+    protocol: str | None = None
+
+
+class Table(msgspec.Struct, frozen=True):
+    """Table 2 of some runs.
+
+    Attributes:
+        data: what the runs were trained on.
+        runs: the runs, by what they are called in the table.
+        cells: the cells, row by row.
+        effort: how much was measured.
+        provenance: where the numbers come from.
+    """
+
+    data: str
+    runs: dict[str, TableRun]
+    cells: tuple[Cell, ...]
+    effort: Effort
+    provenance: Provenance
+
+    def cell(self, row: RowName, column: Column) -> Cell:
+        """The cell of a row and a column."""
+        return next(cell for cell in self.cells if (cell.row, cell.column) == (row, column))
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    """What was measured for a cell, on disk."""
+
+    identity: str
+    found: Found
+    seconds: float
+    provenance: Provenance
+
+
+@dataclasses.dataclass(frozen=True)
+class _Task:
+    row: RowName
+    column: Column
+    trained: Trained
+    measure: Measure
+    seconds: float
+
+    @property
+    def name(self) -> str:
+        label = re.sub(r"[^\w.-]+", "-", self.trained.label)
+        return f"{self.row}-{self.column}-{label}"
+
+
+def prepare(
+    folders: Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    *,
+    effort: Effort = FULL,
+    data_dir: str | os.PathLike[str] | None = None,
+) -> Callable[[bool], Table]:
+    """Checks all that can be checked before Table 2 is measured.
+
+    Args:
+        folders: of finished runs, of one data set: of adversarial recipes, gsn, gsn-500, dbn, cae
+            and vae, one each. Of GSN and CAE also several with other settings, which are points of
+            a curve.
+        out: the folder of the table; what was measured there before is not measured again.
+        effort: how much is measured.
+        data_dir: where the runs' data are, see [`advnets.data.load`][].
+
+    Returns:
+        A function that measures the table and writes it, given whether to show progress.
+
+    Raises:
+        ValueError: if there is no run, a run's system or pixels have no place in the table, two are
+            of different data or both of one system, or a file is damaged; if the number of samples
+            is below 1,000.
+        FileNotFoundError: if a folder holds no finished run.
+        OSError: if the table can't be written.
+    """
+    origin, out = Provenance.here(), Path(out)
+    if not 1000 <= effort.samples < 2**31:
+        raise ValueError(
+            f"the number of samples must be at least 1,000 and below 2**31; got {effort.samples}"
+        )
+    runs = _opened([Path(folder) for folder in folders], data_dir)
+    tasks = [
+        _Task(row, column, trained, measure, seconds)
+        for trained in runs
+        for row, column, measure, seconds in MEASURES[column_of(trained.system)]
+    ]
+    check_writable(out / "table2.json")
+    return lambda progress: _measured(tasks, runs, out, effort, origin, progress=progress)
+
+
+def _opened(folders: Sequence[Path], data_dir: str | os.PathLike[str] | None) -> list[Trained]:
+    """The runs, which belong into one table."""
+    if not folders:
+        raise ValueError("name the folders of finished runs, of one data set")
+    opened = [(folder, *open_run(folder)) for folder in folders]
+    first, _, _, of_first, as_first = opened[0]
+    for number, (folder, _, config, system, result) in enumerate(opened):
+        if not isinstance(system, KNOWN):
+            raise ValueError(
+                f"{folder} is a run of {config.benchmark}, which Table 2 has no column for"
+            )
+        if system.settings.preprocessing != "unit":
+            raise ValueError(
+                f"{folder} has pixels by the preprocessing {system.settings.preprocessing!r}; here "
+                "they must be in [0, 1], as they are by unit"
+            )
+        same = (result.data_sha256, system.settings.dataset)
+        if same != (as_first.data_sha256, of_first.settings.dataset):
+            raise ValueError(
+                f"{folder} is of other data ({result.data}) than {first} ({as_first.data}); name "
+                "runs of one data set"
+            )
+        for other, _, its, its_system, _ in opened[:number]:
+            alike = its.benchmark == config.benchmark
+            curve = column_of(system) == "autoencoders" and its.recipe != config.recipe
+            adversarial = isinstance(system, Adversarial) and isinstance(its_system, Adversarial)
+            if (alike and not curve) or adversarial:
+                raise ValueError(
+                    f"{other} and {folder} are both of {config.benchmark}; name one run of each "
+                    "system (of gsn and cae also some with other settings)"
+                )
+    data = data_of(first, of_first, as_first, data_dir)
+    names = [config.benchmark for _, _, config, _, _ in opened]
+    return [
+        Trained(
+            config.benchmark
+            if names.count(config.benchmark) == 1
+            else f"{config.benchmark} in {folder.name}",
+            folder,
+            model,
+            config,
+            system,
+            result,
+            system.adapted(data),
+        )
+        for folder, model, config, system, result in opened
+    ]
+
+
+def _measured(
+    tasks: Sequence[_Task],
+    runs: Sequence[Trained],
+    out: Path,
+    effort: Effort,
+    origin: Provenance,
+    *,
+    progress: bool,
+) -> Table:
+    """Measures what is missing, keeps each cell as soon as it is known, and writes the table."""
+    kept = out / KEPT
+    kept.mkdir(exist_ok=True)
+    found: dict[tuple[RowName, Column], list[Found]] = {}
+    with _locks.locked(kept):
+        known = {task.name: _read(task, effort, kept) for task in tasks}
+        done = sum(task.seconds for task in tasks if known[task.name] is not None)
+        whole = round(sum(task.seconds for task in tasks))
+        bar = _progress.bar(whole, "table 2", unit="part", done=round(done), enabled=progress)
+        with bar as shown:
+            for task in tasks:
+                shown.set_postfix_str(f"{ROWS[task.row]}: {task.trained.label}")
+                one = known[task.name]
+                if one is None:
+                    one = _measure(task, effort, kept, origin)
+                    shown.update(round(task.seconds))
+                found.setdefault((task.row, task.column), []).append(one)
+                _signals.check()
+    table = Table(
+        data=runs[0].result.data,
+        runs={trained.label: _run(trained) for trained in runs},
+        cells=tuple(_cells(found)),
+        effort=effort,
+        provenance=origin,
+    )
+    write(out, table)
+    return table
+
+
+def _identity(task: _Task, effort: Effort) -> str:
+    """What a cell's numbers depend on."""
+    model = task.trained.folder / LAST
+    parts = [VERSION, task.name, dataclasses.asdict(effort), _files.sha256(model)]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _read(task: _Task, effort: Effort, kept: Path) -> Found | None:
+    """What was measured for a cell before, if it is whole and of the same model."""
+    path = kept / f"{task.name}.json"
+    if not path.is_file():
+        return None
+    try:
+        read: _Kept = results.read(path, _Kept)
+    except ValueError:
+        return None  # damaged: it is measured again
+    return read.found if read.identity == _identity(task, effort) else None
+
+
+def _measure(task: _Task, effort: Effort, kept: Path, origin: Provenance) -> Found:
+    began = time.monotonic()
+    try:
+        with task.trained.system.context():
+            found = task.measure(task.trained, effort)
+    except ValueError as error:  # of this cell; the others go on, and it is tried again next time
+        said = ROWS[task.row]
+        return Found((task.trained.number(said, said, reason=str(error)),))
+    seconds = time.monotonic() - began
+    identity = _identity(task, effort)
+    results.write(kept / f"{task.name}.json", _Kept(identity, found, seconds, origin))
+    return found
+
+
+def _run(trained: Trained) -> TableRun:
+    protocol = getattr(trained.model, "protocol", None)
+    return TableRun(
+        benchmark=trained.config.benchmark,
+        folder=str(trained.folder),
+        seed=trained.config.seed,
+        epochs=trained.result.epochs,
+        model_sha256=_files.sha256(trained.folder / LAST),
+        parzen=trained.result.parzen.test.mean,
+        protocol=None if protocol is None else str(protocol),
+    )
+
+
+def _cells(found: Mapping[tuple[RowName, Column], Sequence[Found]]) -> Iterator[Cell]:
+    design = Number("design", "The share of fixed variants that train.", "", "all", reason=DESIGN)
+    for row in ROWS:
+        for column in COLUMNS:
+            here = found.get((row, column), ())
+            numbers = tuple(number for one in here for number in one.numbers)
+            curves = tuple(curve for one in here for curve in one.curves)
+            yield Cell(
+                row, column, CLAIMS[row][column], numbers or (design,) * (row == "design"), curves
+            )
+
+
+def markdown(table: Table) -> str:
+    """The table as Markdown, with the definition of each number below.
+
+    Args:
+        table: the table.
+
+    Returns:
+        It, and under it what each number is, and which runs they are of.
+    """
+    lines = [f"| | {' | '.join(COLUMNS.values())} |", "|---|---|---|---|---|"]
+    for row, title in ROWS.items():
+        cells = []
+        for column in COLUMNS:
+            cell = table.cell(row, column)
+            said = [f"*{cell.claim}*", *(_line(number) for number in cell.numbers)]
+            cells.append("<br>".join(said if cell.numbers else [*said, "no run given"]))
+        lines.append(f"| {title} | {' | '.join(cells)} |")
+    lines += ["", "In italics what the paper says, in short. What the numbers are:", ""]
+    told: dict[tuple[str, str], list[str]] = {}
+    for cell in table.cells:
+        for number in cell.numbers:
+            told.setdefault((number.name, number.definition), []).append(number.run)
+        for curve in cell.curves:
+            if cell.row != "likelihood":  # there the numbers say what they are points of
+                told.setdefault((f"curve {curve.name}", curve.definition), []).append(curve.run)
+    lines += [f"- {name} ({', '.join(runs)}): {said}" for (name, said), runs in told.items()]
+    lines += ["", f"Data: {table.data}. Runs:", ""]
+    for label, run in table.runs.items():
+        by = f", samples by {run.protocol}" if run.protocol else ""
+        lines.append(
+            f"- {label}: seed {run.seed}, {run.epochs} epochs{by}; Parzen score {run.parzen:.1f} "
+            "nats"
+        )
+    return "\n".join(line.replace("\n", " ") for line in lines) + "\n"
+
+
+def _line(number: Number) -> str:
+    name = f"{number.name} ({number.run})" if number.run != "all" else number.name
+    if number.value is None:
+        return f"{name}: not measured: {number.reason}".replace("|", "\\|")
+    return f"{name}: {drawing.told(number)}".replace("|", "\\|")
+
+
+def summary(table: Table) -> str:
+    """The table for a terminal, a line for each number.
+
+    Args:
+        table: the table.
+
+    Returns:
+        Its cells one after another.
+    """
+    lines = []
+    for cell in table.cells:
+        lines.append(f"{ROWS[cell.row]}, {COLUMNS[cell.column]} ({cell.claim}):")
+        lines += [f"  {_line(number)}" for number in cell.numbers] or ["  no run given"]
+    return "\n".join(lines)
+
+
+def write(out: str | os.PathLike[str], table: Table) -> None:
+    """Writes `table2.json`, `table2.md`, `table2.png`, `likelihood.png` and `cost.png`.
+
+    Args:
+        out: the folder.
+        table: the table.
+
+    Raises:
+        OSError: if something can't be written there.
+    """
+    out = Path(out)
+    check_writable(out / "table2.json")
+    results.write(out / "table2.json", table)
+    _files.replace(out / "table2.md", markdown(table).encode())
+    drawing.table(
+        out / "table2.png",
+        rows=ROWS,
+        columns=COLUMNS,
+        cells={(cell.row, cell.column): cell for cell in table.cells},
+    )
+    drawing.likelihood(out / "likelihood.png", table.cells)
+    drawing.cost(out / "cost.png", table.cells)
