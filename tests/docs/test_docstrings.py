@@ -11,7 +11,7 @@ from helpers.interface import documented_callables, public_modules, public_value
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 DIRECTIVE = re.compile(r"^\.\. auto(?!module)\w+:: (\S+)$", re.MULTILINE)
 SECTIONS = "Args|Attributes|Returns|Raises|Example|References"
 NAME = re.compile(r"\badvnets(?:\.\w+)+")

@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 
 
