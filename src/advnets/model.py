@@ -330,6 +330,10 @@ class SampleBlocks:
     def __getitem__(self, number: int) -> Float[Array, " block *data"]:
         if not 0 <= number < len(self):
             raise IndexError(f"there is no block {number}; the {len(self)} blocks count from 0")
+        if not (len(self) - 1) * self.block_rows < self.n <= len(self) * self.block_rows:
+            raise ValueError(
+                f"{self.n} examples do not fill {len(self)} blocks of {self.block_rows} rows"
+            )
         start = number * self.block_rows
         rows = np.minimum(np.arange(start, start + self.block_rows), self.n - 1)
         condition = jax.tree.map(lambda c: jnp.asarray(c[rows]), self.condition)

@@ -343,4 +343,8 @@ class Reshape(eqx.Module):
     def __call__(
         self, x: Float[Array, "*shape"], *, key: Key[Array, ""] | None = None
     ) -> Float[Array, "..."]:
+        """The example in that shape.
+
+        Raises a TypeError if it has another number of elements.
+        """
         return x.reshape(self.shape)

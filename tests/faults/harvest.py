@@ -194,6 +194,9 @@ def run_commands(folder):
     main(["parzen", one, "--num-samples", "50"])
     main(["check", one])
     main(["table1", "--runs", one, "--out", str(folder / "table")])
+    runs = [one, *(str(folder / name) for name in OTHERS)]
+    few = ["--preset", "quick", "--num-samples", "1000"]
+    main(["table2", *runs, *few, "--out", str(folder / "table2")])
     rows = str(folder / "rows.json")
     main(["references", "--dataset", "digits", "--iterations", "1", "--out", rows])
     main([*DIGITS, "--preset", "quick", "--verify-replay"])

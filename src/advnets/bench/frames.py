@@ -165,7 +165,12 @@ def sheet_count(folder: Path, shape: tuple[int, ...]) -> int:
 
     Returns:
         Their number; 0 if there is no sheet.
+
+    Raises:
+        ValueError: if the shape has no height and width.
     """
+    if len(shape) < 2 or 0 in shape:
+        raise ValueError(f"an image has a height and a width, not 0; got shape {shape}")
     with needed_for("pictures"):
         from PIL import Image
 

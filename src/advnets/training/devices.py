@@ -136,6 +136,9 @@ class ShardedPrior(Prior):
         size: the number of components of z.
         inner: the prior.
         sharding: that of a minibatch.
+
+    Raises:
+        ValueError: if there is no component.
     """
 
     size: int

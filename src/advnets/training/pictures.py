@@ -35,6 +35,9 @@ def sample_images(key: Key[Array, ""], model: Model, n: int) -> Float[np.ndarray
         The examples; None where they are no images, or are conditioned on what the model can't
         draw.
 
+    Raises:
+        ValueError: if their number is below 1, or 2**31 or more.
+
     Example:
         >>> import jax
         >>> import advnets

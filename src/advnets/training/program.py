@@ -52,7 +52,7 @@ def finite(players: PyTree) -> Bool[Array, ""]:
     Returns:
         A truth value.
     """
-    return jnp.isfinite(optax.tree.norm(players))
+    return jnp.isfinite(optax.tree.norm(eqx.filter(players, eqx.is_inexact_array)))
 
 
 def _iterate(

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from advnets import _progress
+from advnets._counts import check_count
 from advnets.training.devices import is_main_process
 
 SIGMOID_OF_ONE = 1 / (1 + np.exp(-1.0))
@@ -133,6 +134,7 @@ def _few(updates: int, rows: int, left_out: int) -> str:
 
 def _computed(seen: Seen, start: int, norms_every: int) -> Iterator[tuple[str, str, np.ndarray]]:
     """Each player's and quantity's values; of gradient norms those that were computed."""
+    check_count("the number of iterations from one gradient norm to the next", norms_every)
     for player, values in seen.items():
         for name, value in values.items():
             every = norms_every if name == "gradient_norm" else 1
@@ -149,6 +151,9 @@ def finite(seen: Seen, start: int, norms_every: int) -> Bool[np.ndarray, " games
 
     Returns:
         A truth value for each game.
+
+    Raises:
+        ValueError: if `norms_every` is below 1.
     """
     found = [
         np.asarray(np.isfinite(value).all(axis=1))
@@ -222,6 +227,9 @@ def warn_of_a_winner(seen: Seen, start: int, norms_every: int) -> bool:
 
     Returns:
         Whether that is so of any game.
+
+    Raises:
+        ValueError: if `norms_every` is below 1.
     """
     of_d = seen.get("discriminator", {})
     every = {(player, name): x for player, name, x in _computed(seen, start, norms_every)}
@@ -264,6 +272,7 @@ def report_divergence(
 
     Raises:
         TrainingDiverged: if no game is left; else there is a `RuntimeWarning`.
+        ValueError: if `norms_every` is below 1.
     """
     lost = np.flatnonzero(running & ~sound).tolist()
     if not lost:

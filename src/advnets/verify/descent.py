@@ -267,7 +267,7 @@ def onto_simplex(values: Float[np.ndarray, " cells"]) -> Float[np.ndarray, " cel
         Probabilities.
 
     Raises:
-        ValueError: if a number is not finite.
+        ValueError: if it is no vector, or a number is not finite.
 
     Example:
         >>> import numpy as np
@@ -275,8 +275,13 @@ def onto_simplex(values: Float[np.ndarray, " cells"]) -> Float[np.ndarray, " cel
         >>> descent.onto_simplex(np.array([1.5, 0.5, 0.0])).tolist()
         [1.0, 0.0, 0.0]
     """
-    if values.dtype.kind not in "fiu" or not np.isfinite(values).all():
-        raise ValueError("a vector's numbers must be finite to be projected onto the simplex")
+    values = np.asarray(values)
+    vector = values.ndim == 1 and values.size > 0 and values.dtype.kind in "fiu"
+    if not vector or not np.isfinite(values).all():
+        raise ValueError(
+            "what is projected onto the simplex must be a vector of finite numbers; got "
+            f"{values.dtype} of shape {values.shape}"
+        )
     # The same for all numbers shifted alike; so the largest may be of any size.
     values = np.asarray(values, np.float64) - np.max(values)
     ordered = np.sort(values)[::-1]

@@ -117,6 +117,9 @@ def training_images(
     Returns:
         The `picture` of the sheet and the `count` of its images, and what there is to say of it;
         None and nothing if there is no sheet.
+
+    Raises:
+        ValueError: if the shape has no height and width.
     """
     count = frames.sheet_count(folder, shape)
     if not count:
