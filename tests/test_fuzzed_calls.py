@@ -1,6 +1,8 @@
 """What fuzzed calls of every public function found (see tests/faults/calls.py)."""
 
+import dataclasses
 import functools
+import os
 from pathlib import Path
 
 import jax
@@ -13,6 +15,7 @@ import advnets
 from advnets import chains
 from advnets.baselines import ais, cae, dbn, gsn, rbm, vae
 from advnets.bench import frames
+from advnets.bench.folders import read_rows
 from advnets.bench.grid import sweep_result
 from advnets.bench.recipes import Recipe, build_players
 from advnets.bench.results import as_json, distribution
@@ -20,7 +23,9 @@ from advnets.bench.systems.chained import distinct_classes
 from advnets.draws import Draws
 from advnets.preprocessing import gcn_picture
 from advnets.training import devices
+from advnets.training.program import finite
 from advnets.training.sources import Rows, Streamed, epoch_order
+from advnets.verify.descent import onto_simplex
 from advnets.verify.families import random_pair
 
 KEY = jax.random.key(0)
@@ -226,3 +231,26 @@ def test_lines_of_what_is_no_array_are_refused_in_a_sentence():
     model = advnets.Model(lambda z: (z, 2 * z), advnets.priors.Uniform(2))
     with pytest.raises(TypeError, match=r"must give a floating-point JAX array .* a tuple of 2"):
         model.interpolate(KEY, lines=3, steps=4)
+
+
+def test_a_pipe_in_the_place_of_a_log_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "metrics.jsonl")
+    with pytest.raises(ValueError, match="metrics.jsonl is not a file; the run is damaged"):
+        read_rows(tmp_path / "metrics.jsonl")
+
+
+@pytest.mark.parametrize("values", [[], 3, None, [[1.0]], ["x"]])
+def test_what_is_no_vector_is_not_projected(values):
+    with pytest.raises(ValueError, match="must be a vector of finite numbers; got"):
+        onto_simplex(values)
+
+
+def test_blocks_that_can_not_hold_their_examples_are_refused():
+    wrong = dataclasses.replace(MODEL.blocks(KEY, 5), n=HUGE)
+    with pytest.raises(ValueError, match="do not fill 1 blocks of 5 rows"):
+        wrong[0]
+
+
+def test_random_keys_are_no_numbers_that_could_be_infinite():
+    assert finite({"key": KEY, "weight": jnp.ones(2)})
+    assert not finite({"key": KEY, "weight": jnp.array([1.0, jnp.inf])})

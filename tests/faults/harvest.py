@@ -20,6 +20,7 @@ import advnets
 from advnets import bench, draws
 from advnets.baselines import cae, rbm
 from advnets.bench import cli, pages, reference_rows, systems
+from advnets.bench.cells import found, inference
 from advnets.bench.cli import main
 from advnets.bench.systems import chained
 from advnets.data import hub
@@ -321,11 +322,14 @@ def call_baselines(key, folder):
     stack.pictures(stack.inputs(pictures))
     stack.cross_entropies(pictures)
     walk.means(walk.step(key, walk.start(key, pictures)))
+    clamped = inference.Clamped(walk, pictures, jnp.array([[True, False], [True, False]]))
+    clamped.means(clamped.step(key, clamped.start(key, pictures)))
     machine = rbm.start(key, np.full(4, 0.5), hidden=3)
     machine.energy(jnp.ones((2, 4)), jnp.ones((2, 3)))
 
     model = advnets.load_model(folder / "vae")
-    model.decode(jnp.ones((2, 3)))
+    found.in_unit_interval(model.decode(jnp.ones((2, 3))))
+    inference.decoded(model, jnp.ones((2, 3)))
     model.reconstruct(jnp.ones((2, 8, 8)))
 
 

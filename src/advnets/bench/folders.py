@@ -373,8 +373,25 @@ def read_rows(path: Path, *, having: str = "") -> list[Measured]:
 
     Rows without the name `having` are not looked at.
     """
-    content = path.read_bytes().rpartition(b"\n")[0]
-    return _rows(content, path, f'"{having}"'.encode() if having else b"")
+    return _rows(whole_lines(path), path, f'"{having}"'.encode() if having else b"")
+
+
+def whole_lines(log: Path) -> bytes:
+    """The lines of a log, without half a last one.
+
+    Args:
+        log: the file.
+
+    Returns:
+        Its content to the last end of a line.
+
+    Raises:
+        ValueError: if it is no ordinary file; opening a pipe would wait for its writer.
+        OSError: if it can't be read.
+    """
+    if log.exists() and not log.is_file():
+        raise ValueError(f"{log} is not a file; the run is damaged")
+    return log.read_bytes().rpartition(b"\n")[0]
 
 
 def _rows(content: bytes, source: Path, having: bytes = b"") -> list[Measured]:

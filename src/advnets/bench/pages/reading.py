@@ -17,6 +17,7 @@ from advnets.bench.folders import (
     newest_manifest,
     progress,
     read_config,
+    whole_lines,
 )
 from advnets.bench.results import Config, Json, Result
 
@@ -181,7 +182,7 @@ def _check_run(folder: Path) -> None:
 def _rows(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
-    lines = path.read_bytes().rpartition(b"\n")[0].splitlines()
+    lines = whole_lines(path).splitlines()
     return [
         results.decode(line, dict[str, Any], f"{path}, line {number},")
         for number, line in enumerate(lines, start=1)
