@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import copy
 import doctest
 import enum
 import inspect
@@ -25,6 +26,7 @@ from advnets.bench.cli import main
 from advnets.bench.systems import chained
 from advnets.data import hub
 from advnets.training import devices, identity
+from advnets.training.journal import Record
 from advnets.verify import __main__ as verify
 from advnets.verify import registry, report, traceable
 from faults.subjects import DIGITS, SUBJECTS
@@ -127,6 +129,8 @@ def fresh(value):
     """An argument whose arrays may be donated, or written to."""
 
     def copied(x):
+        if isinstance(x, Record):  # a call fills it
+            return copy.deepcopy(x)
         return x.copy() if isinstance(x, np.ndarray | jax.Array) else x
 
     return jax.tree.map(copied, value)

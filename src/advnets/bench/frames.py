@@ -109,7 +109,7 @@ def write_frame(
     """
     place = folder / SAMPLES
     place.mkdir(exist_ok=True)
-    gap = max(1, images.shape[2] // 14)
+    gap = max(1, images.shape[2] // 14) if images.ndim > 2 else 1
     _files.replace(place / f"epoch-{epoch:06}.png", png(mosaic(images, columns, gap)))
     step = every
     while epoch // step > MOST_FRAMES:

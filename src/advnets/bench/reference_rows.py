@@ -45,6 +45,7 @@ def references(
 
     Raises:
         ValueError: if `iterations` is below 1.
+        OverflowError: for a seed beyond 64 bits.
 
     Example:
         >>> import advnets
@@ -103,6 +104,7 @@ def record(
     Raises:
         OSError: if the file is there, or can't be written.
         ValueError: for a setting out of range, or data that can't be had.
+        OverflowError: for a seed beyond 64 bits.
     """
     return prepare_record(
         name,

@@ -268,6 +268,7 @@ def onto_simplex(values: Float[np.ndarray, " cells"]) -> Float[np.ndarray, " cel
 
     Raises:
         ValueError: if it is no vector, or a number is not finite.
+        TypeError: if NumPy can't make an array of it.
 
     Example:
         >>> import numpy as np
