@@ -54,10 +54,6 @@ def many(keys, **settings):
     return advnets.train_many(keys, eqx.filter_vmap(players)(keys), **settings)
 
 
-def seeds(algorithm, **settings):
-    return many(jax.random.split(jax.random.key(2)), algorithm=algorithm, **settings)
-
-
 def rates(algorithm, **settings):
     keys = jax.random.split(jax.random.key(2))[np.array([0, 1, 0, 1])]
     return many(keys, vary=jax.numpy.asarray(RATES, float), algorithm=algorithm, **settings)
@@ -66,7 +62,6 @@ def rates(algorithm, **settings):
 CASES = {
     "alternating": (one, advnets.Algorithm1()),
     "three-steps-of-d": (one, advnets.Algorithm1(k=3)),
-    "two-seeds": (seeds, advnets.Algorithm1()),
     "learning-rates": (rates, at_rate),
 }
 

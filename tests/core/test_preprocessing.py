@@ -78,5 +78,5 @@ def test_neighbours_are_shown_on_the_scale_of_the_samples():
     picture = preprocessing.gcn_picture(neighbours, abs(samples).max())
     assert picture.tolist() == [[0.75, 0.0]]
     preprocessing.gcn_picture(neighbours, np.float32(2))
-    with pytest.raises(ValueError, match=r"above 0; got 0\.0"):
+    with pytest.raises(ValueError, match=r"above 0 and finite; got 0\.0"):
         preprocessing.gcn_picture(samples, 0.0)

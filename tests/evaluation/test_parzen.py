@@ -39,8 +39,8 @@ seeds = st.integers(0, 2**32 - 1)
 
 @pytest.mark.parametrize(
     ("dtype", "columns"),
-    [(np.float32, columns) for columns in (1, 3, 31, 784, 3072)]
-    + [(np.float64, columns) for columns in (64, 3072)],
+    [(np.float32, columns) for columns in (1, 31, 784, 3072)]
+    + [(np.float64, columns) for columns in (64, 784)],
 )
 def test_the_error_is_as_promised(dtype, columns):
     bandwidths = BANDWIDTHS.astype(dtype)

@@ -6,6 +6,7 @@ import datasets
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from helpers import seams
 from helpers.games import Own, images, plain, train
@@ -39,9 +40,11 @@ def test_epochs_have_orders_of_their_own_and_leave_out_other_rows():
 
 
 def test_training_may_be_followed_step_by_step_without_compilation():
-    compiled = train(1, plain(KEY))
+    rule = optax.sgd(0.1)
+    algorithm = advnets.Simultaneous(generator_updates=rule, discriminator_updates=rule)
+    compiled = train(1, plain(KEY), algorithm=algorithm)
     with jax.disable_jit():
-        followed = train(1, plain(KEY))
+        followed = train(1, plain(KEY), algorithm=algorithm)
     for name in ("value", "real_output"):
         one, other = (run.metrics[0]["discriminator"][name] for run in (compiled, followed))
         assert one == pytest.approx(other, rel=1e-5)
