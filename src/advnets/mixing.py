@@ -96,10 +96,10 @@ def mixing(samples: Float[np.ndarray, "chains samples *shape"], *, components: i
         (True, 1.0)
     """
     chains, n = samples.shape[:2]
-    flat = np.asarray(samples, np.float64).reshape(chains * n, -1)
-    if not np.isfinite(flat).all():
+    centred = np.array(samples, np.float64).reshape(chains * n, -1)
+    if not np.isfinite(centred).all():
         raise ValueError("samples must be finite; some are not")
-    centred = flat - flat.mean(0)
+    centred -= centred.mean(0)  # in place: samples are many
     _, vectors = np.linalg.eigh(centred.T @ centred)
     projected = centred @ vectors[:, ::-1][:, :components]
     found = [autocorrelation_time(one.reshape(chains, n)) for one in projected.T]

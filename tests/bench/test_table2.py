@@ -29,6 +29,7 @@ from advnets.bench.cells.found import (
     sequential_products,
 )
 from advnets.bench.cli import main
+from advnets.bench.failures import ExitCode
 from advnets.bench.folders import RESULTS
 from advnets.bench.pages.players import players
 from advnets.game import value_function
@@ -164,7 +165,7 @@ def test_what_was_measured_is_not_measured_again(measured, runs, monkeypatch):
     assert len(asked) == 2 + 4 + 4
 
 
-def test_the_command_writes_table_and_pictures(measured, runs, capsys):
+def test_the_command_writes_table_and_pictures(measured, runs, capsys, monkeypatch):
     table, out = measured
     text = (out / "table2.md").read_text()
     assert "| training | *needs inference*<br>" in text
@@ -183,6 +184,13 @@ def test_the_command_writes_table_and_pictures(measured, runs, capsys):
         msgspec.structs.replace(cell, numbers=(), curves=()) for cell in table.cells
     ))  # fmt: skip
     assert bare.measured == 0 < table.measured
+    with monkeypatch.context() as patch:
+        patch.setattr(table2, "prepare", lambda *_, **__: lambda _: bare)
+        assert main(["table2", str(runs[1]), "--out", str(out)]) == ExitCode.DAMAGED
+    assert "nothing could be measured" in capsys.readouterr().err
+    monkeypatch.setattr(drawing, "table", lambda *_, **__: None)
+    table2.write(out, bare)  # of which there are no such pictures
+    assert not [*out.glob("likelihood.png"), *out.glob("cost.png")]
     assert main(["table2", str(runs[1]), "--out", str(out), "--preset", "wrong"]) == 2
     capsys.readouterr()
 

@@ -214,12 +214,7 @@ _TITLES = {
     "CSL": "conservative likelihood, binary test rows",
     "Parzen": "Parzen likelihood, grey test rows",
 }
-_BOUNDS = (
-    "bound",
-    "importance-weighted bound",
-    "bound by AIS",
-    "importance-weighted bound by AIS",
-)
+_BOUNDS = ("importance-weighted bound", "importance-weighted bound by AIS")
 
 
 def cost(path: str | os.PathLike[str] | None, cells: Iterable[Cell]) -> Any:

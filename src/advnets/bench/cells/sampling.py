@@ -245,9 +245,10 @@ def _costs(
 
 
 def _scored(trained: Trained, name: str, score: Score, of_what: str) -> Number:
+    rows = "of each fold" if score.folds else f"{score.test.n:,}"
     return trained.number(
         f"Parzen score of {name}",
-        f"Parzen log-likelihood of all test rows by {name}, {of_what}: the run's own.",
+        f"Parzen log-likelihood of all test rows ({rows}) by {name}, {of_what}: the run's own.",
         "nats",
         value=score.test.mean,
         standard_error=score.test.standard_error,
