@@ -35,18 +35,19 @@ from advnets.bench.pages.players import players
 from advnets.game import value_function
 from advnets.players import judge
 
-EFFORT = Effort(samples=1100, steps=200, updates=2, limit=100, consecutive=40)
+# With 6 chains the parts of all walks are of 1, 66 or 100 samples: few programs to compile.
+EFFORT = Effort(samples=1402, steps=200, updates=2, limit=50, consecutive=67)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def small():
     """Few rows, draws and steps, where the measures have them as constants."""
     sizes = {
-        training: {"BATCHES": 2, "BATCH": 6, "STEPS": (1, 5), "POSITIVE": 40, "AT_ONCE": 20,
+        training: {"BATCHES": 2, "BATCH": 6, "STEPS": (1, 5), "POSITIVE": 40, "AT_ONCE": 32,
                    "ROWS": 20, "FACTORS": (1.0,), "SAMPLES": 200},
         inference: {"COMPLETED": 2, "UNITS": 5, "BATCH": 6, "SEARCHED": 4, "STEPS": 3},
         likelihood: {"ROWS": 20, "DRAWS": 3, "AT_ONCE": 600, "BLOCK": 1000},
-        sampling: {"DRAWN": 200, "TIMED": 100, "STEPS": 5, "FEW": 4, "BURN_IN": 3},
+        sampling: {"DRAWN": 200, "TIMED": 100, "STEPS": 5, "FEW": 6, "BURN_IN": 3},
     }  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         for module, named in sizes.items():

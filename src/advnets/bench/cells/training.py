@@ -156,8 +156,8 @@ def undirected(trained: Trained, effort: Effort) -> Found:
     count = effort.steps // (EVERY * CHUNK)
     halves = _reference(jax.random.fold_in(key, 2), net.upper, begun, count)
     negative = halves.mean(axis=0)
-    size = float(jnp.linalg.norm(positive - negative))
-    floor = float(jnp.linalg.norm(halves[0] - halves[1])) / 2 / size
+    size = _norm(positive - negative)
+    floor = _norm(halves[0] - halves[1]) / 2 / size
     positive_rows = min(POSITIVE, len(trained.data.train))
     said = (
         "Distance of the gradient in the top machine's weights from the reference, relative to the "
@@ -179,8 +179,8 @@ def undirected(trained: Trained, effort: Effort) -> Found:
         for steps in STEPS:
             now = jax.random.fold_in(key, 10 * steps + (kind == "PCD"))
             found = _negatives(now, net.upper, chains, jnp.asarray(steps), kind == "PCD")
-            error = float(jnp.linalg.norm(found.mean(axis=0) - negative)) / size
-            own = float(jnp.linalg.norm(found[0] - found[1])) / 2 / size
+            error = _norm(found.mean(axis=0) - negative) / size
+            own = _norm(found[0] - found[1]) / 2 / size
             points.append((float(steps), error, None))
             noises.append((float(steps), own, None))
             if kind == "CD":
@@ -219,6 +219,10 @@ def undirected(trained: Trained, effort: Effort) -> Found:
     levels = tuple((float(steps), floor, None) for steps in (STEPS[0], STEPS[-1]))
     curves.append(Curve("reference's own", said, trained.label, "k", "error", levels))
     return Found(tuple(numbers), tuple(curves))
+
+
+def _norm(gradient: Float[Array, "first second"]) -> float:
+    return float(np.linalg.norm(np.asarray(gradient, np.float64)))
 
 
 def _of_data(
