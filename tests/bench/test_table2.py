@@ -98,7 +98,7 @@ def test_each_cell_has_numbers_or_says_why_not(measured):
     assert (bound.value, bound.standard_error) == (-3.0, 0.25)  # the run's own
     assert "of the first 9 binarised test rows" in bound.definition
     curves = {curve.name for cell in table.cells for curve in cell.curves}
-    assert {"CD, its noise", "CSL", "Parzen", "noise varied"} <= curves
+    assert {"CD, noise", "CSL", "Parzen", "noise varied"} <= curves
 
 
 def test_bounds_are_of_the_rows_that_samples_are_asked_about(measured, runs):

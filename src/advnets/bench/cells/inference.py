@@ -69,7 +69,7 @@ def undirected(trained: Trained, effort: Effort) -> Found:
             trained.number(
                 "bound with q",
                 f"Variational bound of {rows} by the lower machine's q, log Z by AIS: the run's "
-                "own evaluation.",
+                "own evaluation, which binarises rows by draws of its own.",
                 "nats",
                 **trained.mean("likelihood", "bound"),
             ),

@@ -57,9 +57,10 @@ def likelihood(trained: Trained, effort: Effort) -> Found:
     numbers, curve = _by_number(trained, "CSL", of_csl, counts, per_row, [None] * len(counts))
     few = [n for n in counts if n <= len(first)]
     windows = [_windows(trained, first[:n]) for n in few]
+    fitted = min(ROWS, len(trained.data.validation))
     of_parzen = (
         f"Parzen log-likelihood of {rows}, grey, with a window on each sample, its width chosen on "
-        f"the first {ROWS:,} validation rows. The ± is over test rows, as that of CSL"
+        f"the first {fitted:,} validation rows. The ± is over test rows, as that of CSL"
     )
     more, windowed = _by_number(
         trained, "Parzen", of_parzen, few, [found for found, _ in windows], [e for _, e in windows]

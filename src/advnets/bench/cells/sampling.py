@@ -70,11 +70,10 @@ def chained(trained: Trained, effort: Effort) -> Found:
         float(sequential_products(means, arrays, state)),
         _fastest(lambda: compiled(arrays, state)) / count,
     )
-    least = "" if mixed.trusted else " at least"
     how = (
-        f"that of a step, times the autocorrelation time of {said_of(effort)} ({mixed.time:.3g} "
-        f"steps{least}), and of the means of an image's pixels once. The burn-in, which a chain "
-        f"pays once, is not in it; nor is thinning. {count:,} chains side by side"
+        f"that of a step, times the autocorrelation time of {said_of(effort)}, and that of the "
+        "means of an image's pixels, once. The burn-in, which a chain pays once, is not in it; nor "
+        f"is thinning. {count:,} chains side by side"
     )
     return Found(
         (
@@ -133,7 +132,7 @@ def _scores_of_chains(trained: Trained) -> list[Number]:
             if one.protocol.num_chains == 1
             else f"{one.score.num_samples:,} samples of {one.protocol.num_chains:,} chains",
             one.score,
-            f"by {one.protocol}",
+            str(one.protocol),
         )
         for one in others
     ]
@@ -173,7 +172,7 @@ def independent(trained: Trained, effort: Effort) -> Found:
                 trained,
                 f"{own.num_samples:,} consecutive samples",
                 own,
-                "which are independent, so any others would score the same but for noise",
+                "independent, so any others would score the same but for noise",
             ),
         )
     )
@@ -248,7 +247,7 @@ def _scored(trained: Trained, name: str, score: Score, of_what: str) -> Number:
     rows = "of each fold" if score.folds else f"{score.test.n:,}"
     return trained.number(
         f"Parzen score of {name}",
-        f"Parzen log-likelihood of all test rows ({rows}) by {name}, {of_what}: the run's own.",
+        f"Parzen log-likelihood of all test rows ({rows}) by {name} ({of_what}): the run's own.",
         "nats",
         value=score.test.mean,
         standard_error=score.test.standard_error,

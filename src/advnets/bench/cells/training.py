@@ -167,13 +167,24 @@ def undirected(trained: Trained, effort: Effort) -> Found:
         f"{'fair coins' if persistent is None else 'the persistent chains'}"
     )
     noise = (
-        "Its noise is half the distance of the same by one half of the chains from that by the "
-        "other: an error near it, or near the reference's, shows no bias"
+        "The noise is half the distance of the same by one half of the chains from that by the "
+        "other: an error near it, or near the reference's own, shows no bias"
+    )
+    of_cd = (
+        f"CD-k: the negative phase is the mean of {BATCHES} minibatches of {BATCH} chains, each of "
+        "which has made k steps from training rows"
+    )
+    of_pcd = (
+        f"PCD-k: the negative phase is the mean over {BATCHES} minibatches in a row, so over "
+        f"{BATCHES} k steps, of chains which go on from those of the last checkpoint while the "
+        "machine stands still. States in a row are alike, so these are few samples: noise, not "
+        "bias, may be most of it, and more steps have less of it"
     )
     curves = []
-    for kind, chains in (("CD", starts), ("PCD", persistent)):
+    for kind, chains, of_kind in (("CD", starts, of_cd), ("PCD", persistent, of_pcd)):
+        full = f"{said}. {of_kind}"
         if chains is None:
-            numbers.append(trained.number(f"gradient's error, {kind}-1", f"{said}.", reason=why))
+            numbers.append(trained.number(f"gradient's error, {kind}-1", f"{full}.", reason=why))
             continue
         points, noises = [], []
         for steps in STEPS:
@@ -183,31 +194,18 @@ def undirected(trained: Trained, effort: Effort) -> Found:
             own = _norm(found[0] - found[1]) / 2 / size
             points.append((float(steps), error, None))
             noises.append((float(steps), own, None))
-            if kind == "CD":
-                of_what = (
-                    f"The negative phase is the mean of {BATCHES} minibatches of {BATCH} chains, "
-                    f"each {steps} steps from training rows"
-                )
-            else:
-                of_what = (
-                    f"The negative phase is the mean over {BATCHES} minibatches in a row, "
-                    f"{BATCHES * steps:,} steps, of {len(chains)} chains, which go on from those "
-                    "of the last checkpoint while the machine stands still. States in a row are "
-                    "alike, so few steps are few samples: noise, not bias, may be most of it"
-                )
             numbers.append(
                 trained.number(
                     f"gradient's error, {kind}-{steps}",
-                    f"{said}. {of_what}. {noise}.",
+                    f"{full}. {noise}." if steps == STEPS[0] else f"Likewise, with k = {steps}.",
                     value=error,
                     noise=own,
                 )
             )
             _signals.check()
-        curves += [
-            Curve(f"{kind}, mean of {BATCHES}", said, trained.label, "k", "error", tuple(points)),
-            Curve(f"{kind}, its noise", noise, trained.label, "k", "error", tuple(noises)),
-        ]
+        for name, held in ((f"{kind}, mean of {BATCHES}", points), (f"{kind}, noise", noises)):
+            more = f"The gradient's error by {kind}-k, or its noise, by k."
+            curves.append(Curve(name, more, trained.label, "k", "error", tuple(held)))
     numbers.append(
         trained.number(
             "the reference's own error",
@@ -217,7 +215,8 @@ def undirected(trained: Trained, effort: Effort) -> Found:
         )
     )
     levels = tuple((float(steps), floor, None) for steps in (STEPS[0], STEPS[-1]))
-    curves.append(Curve("reference's own", said, trained.label, "k", "error", levels))
+    level = "The reference's own error, at any k."
+    curves.append(Curve("reference's own", level, trained.label, "k", "error", levels))
     return Found(tuple(numbers), tuple(curves))
 
 
