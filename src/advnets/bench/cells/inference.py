@@ -209,9 +209,10 @@ def adversarial(trained: Trained, effort: Effort) -> Found:
         network, state = _fitted(now, network, state, model)
         _signals.check()
     flat = images.reshape(len(images), -1)
-    by_network = _errors(model, jax.vmap(network)(flat), images)
+    guessed = eqx.filter_jit(eqx.filter_vmap(network))(flat)
+    by_network = np.asarray(_errors(model, guessed, images))
     searched = _search(model, model.prior(search, len(images)), images)
-    from_network = _search(model, jax.vmap(network)(flat), images)
+    from_network = _search(model, guessed, images)
     said = f"Squared distance of the first {len(images)} test images from their reconstruction by G"
     return Found(
         (
@@ -272,11 +273,12 @@ def decoded(
     return found
 
 
+@eqx.filter_jit
 def _errors(
     model: advnets.Model, latents: Float[Array, " batch size"], images: Float[Array, " batch *d"]
-) -> Float[np.ndarray, " batch"]:
-    apart = eqx.filter_jit(decoded)(model, latents) - images
-    return np.asarray(jnp.sum(apart.reshape(len(images), -1) ** 2, axis=1))
+) -> Float[Array, " batch"]:
+    apart = decoded(model, latents) - images
+    return jnp.sum(apart.reshape(len(images), -1) ** 2, axis=1)
 
 
 @eqx.filter_jit
@@ -302,4 +304,4 @@ def _search(
     model: advnets.Model, latents: Float[Array, " batch size"], images: Float[Array, " batch *d"]
 ) -> Float[np.ndarray, " batch"]:
     """The error of each image's reconstruction after gradient descent on its latent vector."""
-    return _errors(model, _descended(model, latents, images), images)
+    return np.asarray(_errors(model, _descended(model, latents, images), images))

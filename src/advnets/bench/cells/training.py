@@ -150,9 +150,12 @@ def undirected(trained: Trained, effort: Effort) -> Found:
     net, key = trained.chain.model, trained.key("gradient")
     persistent, why = _persistent(trained, net.upper.hidden_bias.size)
     positive, starts = _of_data(jax.random.fold_in(key, 0), net, trained)
-    coins = rbm.fair_coins(jax.random.fold_in(key, 1), BATCH // 2, net.upper.hidden_bias.size)
-    apart = coins if persistent is None else jnp.resize(persistent, coins.shape)
-    begun = jnp.concatenate([starts[0, : BATCH // 2], apart])
+    apart = persistent
+    if apart is None:
+        units = net.upper.hidden_bias.size
+        apart = np.asarray(rbm.fair_coins(jax.random.fold_in(key, 1), BATCH // 2, units))
+    of_data = starts[0, : BATCH // 2]
+    begun = jnp.asarray(np.concatenate([of_data, np.resize(apart, of_data.shape)]))
     count = effort.steps // (EVERY * CHUNK)
     halves = _reference(jax.random.fold_in(key, 2), net.upper, begun, count)
     negative = halves.mean(axis=0)
@@ -188,8 +191,9 @@ def undirected(trained: Trained, effort: Effort) -> Found:
             continue
         points, noises = [], []
         for steps in STEPS:
-            now = jax.random.fold_in(key, 10 * steps + (kind == "PCD"))
-            found = _negatives(now, net.upper, chains, jnp.asarray(steps), kind == "PCD")
+            k, persists = jnp.asarray(steps), kind == "PCD"
+            now = jax.random.fold_in(key, 10 * steps + persists)
+            found = np.asarray(_negatives(now, net.upper, jnp.asarray(chains), k, persists))
             error = _norm(found.mean(axis=0) - negative) / size
             own = _norm(found[0] - found[1]) / 2 / size
             points.append((float(steps), error, None))
@@ -220,24 +224,24 @@ def undirected(trained: Trained, effort: Effort) -> Found:
     return Found(tuple(numbers), tuple(curves))
 
 
-def _norm(gradient: Float[Array, "first second"]) -> float:
-    return float(np.linalg.norm(np.asarray(gradient, np.float64)))
+def _norm(gradient: Float[np.ndarray, "first second"]) -> float:
+    return float(np.linalg.norm(gradient))
 
 
 def _of_data(
     key: Key[Array, ""], net: dbn.DBN, trained: Trained
-) -> tuple[Float[Array, "first second"], Float[Array, "batches batch second"]]:
+) -> tuple[Float[np.ndarray, "first second"], Float[np.ndarray, "batches batch second"]]:
     """The positive phase over training rows, and states drawn from some, in minibatches."""
     chosen = np.random.default_rng(0).permutation(len(trained.data.train))[:POSITIVE]
-    total: Array = jnp.zeros(net.upper.weights.shape)
+    total = np.zeros(net.upper.weights.shape)
     states, count = [], -(-len(chosen) // AT_ONCE)
     for number in range(count):
         rows = jnp.asarray(trained.data.train[np.resize(chosen, (count, AT_ONCE))[number]])
         found, drawn = _upwards(jax.random.fold_in(key, number), net, rows)
-        total = total + found
-        states.append(drawn)
+        total += np.asarray(found)
+        states.append(np.asarray(drawn))
         _signals.check()
-    begun = jnp.resize(jnp.concatenate(states), (BATCHES, BATCH, net.upper.hidden_bias.size))
+    begun = np.resize(np.concatenate(states), (BATCHES, BATCH, net.upper.hidden_bias.size))
     return total / count, begun
 
 
@@ -260,14 +264,17 @@ EVERY, CHUNK = 5, 20
 
 
 def _reference(
-    key: Key[Array, ""], model: rbm.RBM, states: Float[Array, "chains second"], count: int
-) -> Float[Array, "2 first second"]:
+    key: Key[Array, ""],
+    model: rbm.RBM,
+    states: Float[Array, "chains second"],
+    count: int,
+) -> Float[np.ndarray, "2 first second"]:
     """The negative phase by two halves of many chains, of so many hundreds of steps."""
-    total: Array = jnp.zeros((2, *model.weights.shape))
+    total = np.zeros((2, *model.weights.shape))
     for number in range(count):
         states, found = _go_on(jax.random.fold_in(key, number), model, states)
         if number >= count // 10:
-            total = total + found
+            total += np.asarray(found)
         _signals.check()
     return total / (count - count // 10)
 
@@ -328,7 +335,9 @@ def _negatives(
     return total / BATCHES
 
 
-def _persistent(trained: Trained, units: int) -> tuple[Float[Array, "chains second"] | None, str]:
+def _persistent(
+    trained: Trained, units: int
+) -> tuple[Float[np.ndarray, "chains second"] | None, str]:
     """The chains that learning left in the newest checkpoint; or None, and why."""
     newest, recipe = newest_manifest(trained.folder), trained.system.settings
     assert isinstance(recipe, DBNSettings)
@@ -342,7 +351,7 @@ def _persistent(trained: Trained, units: int) -> tuple[Float[Array, "chains seco
             memory = restore_part(place, manifest, run, f"memory['{MODEL}']", like)
     except MissingError as error:
         return None, str(error)
-    return jnp.resize(memory, (max(2, len(memory)), units)), ""
+    return np.resize(np.asarray(memory), (max(2, len(memory)), units)), ""
 
 
 def autoencoders(trained: Trained, effort: Effort) -> Found:
