@@ -359,6 +359,10 @@ def test_what_a_run_lacks_is_missed_and_a_fault_is_not(runs, tmp_path, monkeypat
     assert "has no evaluation" in found.numbers[0].reason
     assert measured is None
     assert not [*tmp_path.iterdir()]  # it is tried again
+    endless = Found((run.number("n", "d.", value=float("inf")),))
+    task = dataclasses.replace(task, measure=lambda *_: endless)
+    found, _ = table2._measure(task, EFFORT, tmp_path, table2.Provenance.here())
+    assert found.numbers[0].reason == "it came out as inf"
     fault = dataclasses.replace(task, measure=lambda *_: int("x"))
     with pytest.raises(ValueError, match="invalid literal"):
         table2._measure(fault, EFFORT, tmp_path, table2.Provenance.here())
