@@ -371,6 +371,16 @@ def test_what_a_run_lacks_is_missed_and_a_fault_is_not(runs, tmp_path, monkeypat
     assert "has no evaluation 'likelihood'" in likelihood._own(bare)[0].reason
 
 
+def test_a_damaged_checkpoint_is_a_reason(runs, tmp_path):
+    folder = shutil.copytree(runs[0], tmp_path / "damaged")
+    for arrays in folder.glob("checkpoints/*/arrays-0.safetensors"):
+        arrays.write_bytes(arrays.read_bytes()[:-1])
+    (run,) = table2._opened([folder], None)
+    (missing,) = training._behind(run, EFFORT, "V.")
+    assert missing.value is None
+    assert "arrays-0.safetensors" in missing.reason
+
+
 def test_large_images_are_drawn_in_smaller_blocks():
     assert likelihood.block_of((28, 28)) == 1000  # as the tests have it
     assert likelihood.block_of((4096, 4096)) == likelihood.FEWEST
