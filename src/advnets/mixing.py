@@ -96,10 +96,10 @@ def mixing(samples: Float[np.ndarray, "chains samples *shape"], *, components: i
         (True, 1.0)
     """
     chains, n = samples.shape[:2]
-    flat = np.asarray(samples, np.float64).reshape(chains * n, -1)
-    if not np.isfinite(flat).all():
+    centred = np.array(samples, np.float64).reshape(chains * n, -1)
+    if not np.isfinite(centred).all():
         raise ValueError("samples must be finite; some are not")
-    centred = flat - flat.mean(0)
+    centred -= centred.mean(0)  # in place: samples are many
     _, vectors = np.linalg.eigh(centred.T @ centred)
     projected = centred @ vectors[:, ::-1][:, :components]
     found = [autocorrelation_time(one.reshape(chains, n)) for one in projected.T]
@@ -134,7 +134,8 @@ def r_hat(series: Float[np.ndarray, "chains samples"]) -> float:
         1.2247
 
     References:
-        Gelman and Rubin 1992, "Inference from iterative simulation using multiple sequences".
+        Gelman and others 2013, "Bayesian Data Analysis", third edition, section 11.4, without its
+        splitting of chains. The ratio of Gelman and Rubin 1992 has further factors.
     """
     chains, n = series.shape
     if min(chains, n) < 2:

@@ -85,10 +85,10 @@ def explored(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def walked(tmp_path_factory):
-    """A page with a chain: of images of 3 × 4 pixels, with weights in int8."""
+    """A page with a chain: of images of 3 × 5 pixels, with weights in int8."""
     folder = tmp_path_factory.mktemp("chain")
-    net = gsn.GSN(jax.random.key(0), (3, 4), hidden_sizes=(7, 5))
-    starts = jax.numpy.asarray(with_sheet(folder, (3, 4)))
+    net = gsn.GSN(jax.random.key(0), (3, 5), hidden_sizes=(7, 5))
+    starts = jax.numpy.asarray(with_sheet(folder, (3, 5)))
     made = chain.chain(folder, Chained(net, starts, 2, 0, 1, "mean"), budget=200)
     (folder / "explore.html").write_text(page_of(made))
     return folder / "explore.html", made, net
@@ -253,8 +253,8 @@ def test_the_browser_steps_as_jax_does(opened, walked):
     page = opened(path)
     page.evaluate("chain.ready")
     rng = np.random.default_rng(1)
-    image, first = rng.random(12), rng.random(12)
-    draws = [(rng.random(12), *rng.normal(size=(2, 5))) for _ in range(3)]
+    image, first = rng.random(15), rng.random(15)
+    draws = [(rng.random(15), *rng.normal(size=(2, 5))) for _ in range(3)]
     theirs = page.evaluate(
         """([image, first, draws]) => {
             let state = chain.start(image, first);
@@ -295,11 +295,15 @@ def test_a_chain_goes_on_and_holds_half_of_its_start(opened, walked):
     page.locator(".run").click()
     page.locator(".hold").check()
     assert said.text_content() == "0 steps"
-    before = np.reshape(page.evaluate(PIXELS, ".mean"), (3, 4, 4))
+    before = np.reshape(page.evaluate(PIXELS, ".mean"), (3, 5, 4))
+    page.evaluate("Math.random = () => 0.1")  # which corrupts every pixel, to white
     page.locator(".step").click()
-    after = np.reshape(page.evaluate(PIXELS, ".mean"), (3, 4, 4))
+    after, seen = (
+        np.reshape(page.evaluate(PIXELS, name), (3, 5, 4)) for name in (".mean", ".seen")
+    )
     assert (after[:, :2] == before[:, :2]).all()
-    assert (after[:, 2:] != before[:, 2:]).any()
+    assert (after[:, 2] != before[:, 2]).any()  # two of five columns are the left half
+    assert (seen[:, :2] == 255).all()  # the network sees held pixels corrupted
     assert not page.said
 
 

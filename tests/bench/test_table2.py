@@ -3,36 +3,51 @@
 import dataclasses
 import itertools
 import json
+import shutil
+from pathlib import Path
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import matplotlib.image
+import msgspec
 import numpy as np
 import pytest
 from helpers.made_runs import exact_statistic, made
+from jax import lax
 
-from advnets.baselines import cae, gsn, rbm
+from advnets.baselines import cae, dbn, gsn, rbm
 from advnets.bench import table2
 from advnets.bench.cells import drawing, inference, likelihood, sampling, training
-from advnets.bench.cells.found import Effort, Number, flops, sequential_products
+from advnets.bench.cells.found import (
+    Curve,
+    Effort,
+    Found,
+    Number,
+    finite,
+    product_flops,
+    sequential_products,
+)
 from advnets.bench.cli import main
+from advnets.bench.failures import ExitCode
+from advnets.bench.folders import RESULTS
 from advnets.bench.pages.players import players
 from advnets.game import value_function
 from advnets.players import judge
 
-EFFORT = Effort(samples=1100, steps=200, updates=2, limit=100)
+# With 6 chains the parts of all walks are of 1, 66 or 100 samples: few programs to compile.
+EFFORT = Effort(samples=1402, steps=200, updates=2, limit=50, consecutive=67)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def small():
     """Few rows, draws and steps, where the measures have them as constants."""
     sizes = {
-        training: {"BATCHES": 2, "BATCH": 6, "STEPS": (1, 5), "POSITIVE": 40, "AT_ONCE": 20,
-                   "DRAWS": 3, "ROWS": 20, "FACTORS": (1.0,), "FEW": 4, "SAMPLES": 200},
+        training: {"BATCHES": 2, "BATCH": 6, "STEPS": (1, 5), "POSITIVE": 40, "AT_ONCE": 32,
+                   "ROWS": 20, "FACTORS": (1.0,), "SAMPLES": 200},
         inference: {"COMPLETED": 2, "UNITS": 5, "BATCH": 6, "SEARCHED": 4, "STEPS": 3},
-        likelihood: {"ROWS": 20, "AT_ONCE": 600, "BLOCK": 1000},
-        sampling: {"DRAWN": 200, "TIMED": 100, "STEPS": 5},
+        likelihood: {"ROWS": 20, "DRAWS": 3, "AT_ONCE": 600, "BLOCK": 1000},
+        sampling: {"DRAWN": 200, "TIMED": 100, "STEPS": 5, "FEW": 6, "BURN_IN": 3},
     }  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         for module, named in sizes.items():
@@ -61,6 +76,10 @@ def measured(runs, tmp_path_factory):
     return table2.prepare(runs, out, effort=EFFORT)(False), out
 
 
+def number_of(table, row, column, name):
+    return next(one for one in table.cell(row, column).numbers if one.name == name)
+
+
 def test_each_cell_has_numbers_or_says_why_not(measured):
     table, _ = measured
     for cell in table.cells:
@@ -75,8 +94,26 @@ def test_each_cell_has_numbers_or_says_why_not(measured):
     assert missing.pop("design") == table2.DESIGN
     assert missing.pop("gradient's error, PCD-1").endswith("checkpoints, which are not here")
     assert set(missing) == {"inference's share, lower layer"}
-    bound = next(n for n in table.cell("likelihood", "undirected").numbers if "bound" in n.name)
+    bound = number_of(table, "inference", "undirected", "bound with q")
     assert (bound.value, bound.standard_error) == (-3.0, 0.25)  # the run's own
+    assert "of the first 9 binarised test rows" in bound.definition
+    curves = {curve.name for cell in table.cells for curve in cell.curves}
+    assert {"CD, noise", "CSL", "Parzen", "noise varied"} <= curves
+
+
+def test_bounds_are_of_the_rows_that_samples_are_asked_about(measured, runs):
+    table, _ = measured
+    directed = number_of(table, "likelihood", "directed", "bound")
+    assert "of the first 9 binarised test rows" in directed.definition  # with importance weights
+    (run,) = table2._opened(runs[2:3], None)
+    rows = jnp.asarray(run.binary(20).reshape(20, -1))
+    logs = np.asarray(dbn.log_weights(run.key("lower layer"), run.chain.model, rows, 3))
+    own = number_of(table, "likelihood", "undirected", "bound by AIS")
+    assert own.value == pytest.approx((logs - 5.0).mean(), rel=1e-5)  # log Z, forward, is 5
+    tighter = number_of(table, "likelihood", "undirected", "importance-weighted bound by AIS")
+    assert tighter.value > own.value
+    gap = number_of(table, "training", "directed", "log p - bound, lower layer")
+    assert gap.value == pytest.approx(tighter.value - own.value, rel=1e-6)
 
 
 def test_v_is_that_of_the_players_in_the_checkpoint(measured, runs):
@@ -84,26 +121,30 @@ def test_v_is_that_of_the_players_in_the_checkpoint(measured, runs):
     (run,) = table2._opened(runs[:1], None)
     found = players(run.folder, run.config, run.system, finished=True)
     real = jnp.asarray(run.images("validation"))
-    fake = run.model(jax.random.split(run.key("V"))[0], len(real))  # it has no average
+    fake = run.model.sample(jax.random.split(run.key("V"))[0], len(real))  # it has no average
     logits = [judge(None, found.discriminator, batch) for batch in (real, fake)]
     (now,) = [n for n in table.cell("training", "adversarial").numbers if n.name == "V now"]
     assert now.value == pytest.approx(float(value_function(*logits)), rel=1e-5)
     gained = table.cell("training", "adversarial").numbers[0]
     assert gained.value != 0  # D has moved
-    (share,) = [n for n in table.cell("training", "directed").numbers if "update" in n.name]
-    assert 0.05 < share.value < 0.6  # drawing pixels counts beside such small products
+    share = number_of(table, "training", "directed", "inference's share of an update")
+    # Multiplications of a row: forward, for the weights, and for what is below but the pixels.
+    encoder, decoder = 2 * (64 * 9 + 9 * 6) + 9 * 6, 3 * (3 * 9 + 9 * 64)
+    assert share.value == pytest.approx(encoder / (encoder + decoder))
 
 
 def test_what_was_measured_is_not_measured_again(measured, runs, monkeypatch):
     table, out = measured
-    (out / table2.KEPT / "inference-adversarial-digits.json").write_text("{}")  # damaged
-    (out / table2.KEPT / "sampling-directed-vae.json").unlink()
+    names = ("inference-adversarial-digits", "sampling-directed-vae")
+    damaged, gone = ([*(out / table2.KEPT).glob(f"{name}-*.json")] for name in names)
+    damaged[0].write_text("{}")
+    gone[0].unlink()
     asked = []
 
     def counted(*task):
-        asked.append(task[0].name)
-        return table.cells and next(
-            table2.Found(cell.numbers, cell.curves)
+        asked.append(task[0].name.rpartition("-")[0])
+        return next(
+            (table2.Found(cell.numbers, cell.curves), next(iter(cell.measured.values())))
             for cell in table.cells
             if task[0].name.startswith(f"{cell.row}-{cell.column}-")
         )
@@ -111,18 +152,27 @@ def test_what_was_measured_is_not_measured_again(measured, runs, monkeypatch):
     monkeypatch.setattr(table2, "_measure", counted)
     monkeypatch.setattr(table2, "write", lambda *_: None)
     again = table2.prepare(runs, out, effort=EFFORT)(False)
-    assert asked == ["inference-adversarial-digits", "sampling-directed-vae"]
-    assert again.cells == table.cells
+    assert asked == [*names]
+    assert again.cells == table.cells  # with the dates of what was kept
+    called = [runs[1].parent / "another" / "vae"]  # under another name it is the same run
+    shutil.copytree(runs[1], called[0])
+    assert table2.prepare(called, out, effort=EFFORT)(False).runs.keys() == {"vae"}
+    assert asked.pop() == names[1]  # which is not there
+    (called[0] / RESULTS).write_bytes((runs[1] / RESULTS).read_bytes() + b" ")
+    table2.prepare(called, out, effort=EFFORT)(False)
+    assert len(asked) == 2 + 4  # of other files all is measured
     other = dataclasses.replace(EFFORT, steps=201)
     table2.prepare(runs[1:2], out, effort=other)(False)
-    assert len(asked) == 2 + 4
+    assert len(asked) == 2 + 4 + 4
 
 
-def test_the_command_writes_table_and_pictures(measured, runs, capsys):
+def test_the_command_writes_table_and_pictures(measured, runs, capsys, monkeypatch):
     table, out = measured
     text = (out / "table2.md").read_text()
     assert "| training | *needs inference*<br>" in text
-    assert "bound by AIS (dbn): -3.00 ± 0.25 nats" in text
+    assert "bound with q (dbn): -3.00 ± 0.25 nats" in text
+    date = table.provenance.date
+    assert f"- training, deep directed (vae): {date}, in " in text
     assert len([line for line in text.splitlines() if line.startswith("|")]) == 2 + 5
     kept = json.loads((out / "table2.json").read_text())
     assert [cell["row"] for cell in kept["cells"]][::4] == list(table2.ROWS)
@@ -131,11 +181,22 @@ def test_the_command_writes_table_and_pictures(measured, runs, capsys):
         assert matplotlib.image.imread(out / name).shape[0] > 200
     said = table2.summary(table)
     assert "sampling, adversarial (no difficulty):\n  no run given" in said
+    bare = msgspec.structs.replace(table, cells=tuple(
+        msgspec.structs.replace(cell, numbers=(), curves=()) for cell in table.cells
+    ))  # fmt: skip
+    assert bare.measured == 0 < table.measured
+    with monkeypatch.context() as patch:
+        patch.setattr(table2, "prepare", lambda *_, **__: lambda _: bare)
+        assert main(["table2", str(runs[1]), "--out", str(out)]) == ExitCode.DAMAGED
+    assert "nothing could be measured" in capsys.readouterr().err
+    monkeypatch.setattr(drawing, "table", lambda *_, **__: None)
+    table2.write(out, bare)  # of which there are no such pictures
+    assert not [*out.glob("likelihood.png"), *out.glob("cost.png")]
     assert main(["table2", str(runs[1]), "--out", str(out), "--preset", "wrong"]) == 2
     capsys.readouterr()
 
 
-def test_runs_that_do_not_belong_together_are_refused(runs, tmp_path, capsys):
+def test_runs_that_do_not_belong_together_are_refused(runs, tmp_path, capsys, monkeypatch):
     def refused(*arguments):
         assert main(["table2", *map(str, arguments), "--out", str(tmp_path / "t")]) == 2
         return capsys.readouterr().err
@@ -143,8 +204,9 @@ def test_runs_that_do_not_belong_together_are_refused(runs, tmp_path, capsys):
     assert "name the folders of finished runs" in refused()
     assert "holds no results.json" in refused(runs[1], runs[1] / "config.json")
     assert "are both of vae; name one run of each" in refused(runs[1], runs[1])
+    assert "are both adversarial; name" in refused(runs[0], runs[0])
     assert "are both of cae" in refused(runs[3], runs[3])
-    assert "at least 1,000" in refused(runs[1], "--num-samples", 10)
+    assert "at least 1000" in refused(runs[1], "--num-samples", 10)
     other = made("vae", tmp_path / "other", dataset="mnist")
     assert "is of other data" in refused(runs[1], other)
     grey = made("cae", tmp_path / "gcn", preprocessing="gcn")
@@ -153,27 +215,36 @@ def test_runs_that_do_not_belong_together_are_refused(runs, tmp_path, capsys):
     scaled = made("cae", tmp_path / "scaled", walk_scale=1.0)
     labels = [one.label for one in table2._opened([runs[3], scaled], None)]
     assert labels == ["cae in cae", "cae in scaled"]  # points of one curve
+    named = [("cae", Path(one)) for one in ("/a/b/run", "/a/c/run", "/a/c/d/run")]
+    assert table2._labels([*named, ("vae", Path("/x"))]) == [
+        "cae in b/run", "cae in c/run", "cae in d/run", "vae"
+    ]  # fmt: skip
+    monkeypatch.setattr(table2, "LARGEST", 63)
+    assert "has images of 64 numbers" in refused(runs[1])
 
 
-def test_the_gradient_by_many_steps_is_that_of_all_states(key):
+def test_the_gradient_by_many_steps_is_that_of_all_states(key, monkeypatch):
     w, c, b = (jax.random.normal(one, n) for one, n in zip(
         jax.random.split(key, 3), ((4, 3), (4,), (3,)), strict=True))  # fmt: skip
     machine = rbm.RBM(w, c, b)
     exact = exact_statistic(machine)
-    halves = training._reference(key, machine, rbm.fair_coins(key, 400, 3), 1000)
+    halves = training._reference(key, machine, rbm.fair_coins(key, 400, 3), 10)
     np.testing.assert_allclose(halves, np.stack([exact, exact]), atol=0.03)
-    reference = jnp.asarray(exact, jnp.float32)
-    starts = jnp.broadcast_to(rbm.fair_coins(key, 400, 3)[None], (30, 400, 3))
+    monkeypatch.setattr(training, "BATCHES", 30)
     far = jnp.ones((30, 400, 3))
 
     def error(steps, persistent, start):
-        count = jnp.asarray(steps)
-        return float(training._negatives(key, machine, start, count, reference, persistent)[1])
+        found = training._negatives(key, machine, start, jnp.asarray(steps), persistent)
+        noise = np.linalg.norm(found[0] - found[1]) / 2
+        return float(np.linalg.norm(found.mean(axis=0) - exact)), float(noise)
 
-    assert error(1, False, far) > 5 * error(60, False, far)
-    assert error(60, False, starts) < 0.03
+    biased, equilibrium = error(1, False, far), error(60, False, far)
+    assert biased[0] > 5 * equilibrium[0]
+    assert biased[0] > 5 * biased[1]  # bias, not noise
+    assert equilibrium[0] < 0.03
+    assert equilibrium[0] < 3 * equilibrium[1]  # all that is left may be noise
     # Each minibatch goes on where the last one ended.
-    assert error(1, True, far) < 0.5 * error(1, False, far)
+    assert error(1, True, far[0])[0] < 0.5 * biased[0]
 
 
 def test_products_that_wait_for_each_other_are_counted(key):
@@ -185,7 +256,30 @@ def test_products_that_wait_for_each_other_are_counted(key):
 
     assert sequential_products(function, w) == 2
     assert sequential_products(lambda x: x + 1.0, w) == 0
-    assert flops(lambda x: x @ w, jnp.ones((5, 3))) == 2 * 5 * 3 * 3
+    product = 2 * 5 * 3 * 3
+    rows = jnp.ones((5, 3))
+    assert product_flops(lambda x: jnp.tanh(x @ w), rows) == product
+
+    def looped(x):
+        return lax.scan(lambda x, _: (x @ w, x), x, None, length=4)[0]
+
+    assert (product_flops(looped, rows), sequential_products(looped, rows)) == (4 * product, 4)
+
+    def branched(x):
+        return lax.cond(x[0, 0] > 0, lambda x: x @ w @ w, lambda x: x @ w, x)
+
+    assert (product_flops(branched, rows), sequential_products(branched, rows)) == (2 * product, 2)
+    images, kernels = jnp.ones((2, 3, 8, 8)), jnp.ones((5, 3, 3, 3))
+    filtered = lambda x: lax.conv(x, kernels, (1, 1), "SAME")  # noqa: E731
+    assert product_flops(filtered, images) == 2 * (2 * 5 * 8 * 8) * 3 * 3 * 3
+    assert sequential_products(filtered, images) == 1
+
+    def endless(x):
+        return lax.while_loop(lambda x: x[0, 0] < 9, lambda x: x @ w, x)
+
+    for count in (product_flops, sequential_products):
+        with pytest.raises(ValueError, match="loop of unknown length"):
+            count(endless, rows)
     net = gsn.GSN(key, (2, 2), hidden_sizes=(3, 5))
     state = net.start(key, jnp.zeros((4, 2, 2)))
     arrays, static = eqx.partition(net, eqx.is_array)
@@ -236,6 +330,60 @@ def test_numbers_are_told_with_as_many_digits_as_their_error_has():
     assert told(484.288) == "484"
     assert told(1.0018) == "1.00"
     assert told(1.0, standard_error=0.0) == "1"
+    assert told(0.5, noise=0.04) == "0.500 (noise 0.040)"
+
+
+def test_what_is_not_finite_is_a_reason(measured, runs):
+    (run,) = table2._opened(runs[1:2], None)
+    curve = Curve(
+        "c", "d", "r", "x", "y", ((1.0, float("nan"), None), (2.0, 3.0, None)), ("a", "b")
+    )
+    odd = run.number("n", "d.", value=float("inf")), run.number("n", "d.", value=2.0)
+    found = finite(run, Found(odd, (curve,)))
+    assert [(one.value, one.reason) for one in found.numbers] == [
+        (None, "it came out as inf"), (2.0, "")
+    ]  # fmt: skip
+    assert found.curves[0].points == ((2.0, 3.0, None),)
+    assert found.curves[0].labels == ("b",)
+
+
+def test_what_a_run_lacks_is_missed_and_a_fault_is_not(runs, tmp_path, monkeypatch):
+    (run,) = table2._opened(runs[1:2], None)
+    without = dataclasses.replace(run, result=msgspec.structs.replace(run.result, evaluations={}))
+    (bound,) = likelihood._own(without)
+    assert "has no evaluation 'bounds'" in bound.reason
+    (gap,) = [training._gap(without)]
+    assert "has no evaluation 'bounds'" in gap.reason
+    task = table2._Task("inference", "directed", without, inference.directed, 1.0, "0" * 64)
+    found, measured = table2._measure(task, EFFORT, tmp_path, table2.Provenance.here())
+    assert "has no evaluation" in found.numbers[0].reason
+    assert measured is None
+    assert not [*tmp_path.iterdir()]  # it is tried again
+    endless = Found((run.number("n", "d.", value=float("inf")),))
+    task = dataclasses.replace(task, measure=lambda *_: endless)
+    found, _ = table2._measure(task, EFFORT, tmp_path, table2.Provenance.here())
+    assert found.numbers[0].reason == "it came out as inf"
+    fault = dataclasses.replace(task, measure=lambda *_: int("x"))
+    with pytest.raises(ValueError, match="invalid literal"):
+        table2._measure(fault, EFFORT, tmp_path, table2.Provenance.here())
+    (other,) = table2._opened(runs[2:3], None)
+    bare = dataclasses.replace(other, result=without.result)
+    assert "has no evaluation 'likelihood'" in likelihood._own(bare)[0].reason
+
+
+def test_a_damaged_checkpoint_is_a_reason(runs, tmp_path):
+    folder = shutil.copytree(runs[0], tmp_path / "damaged")
+    for arrays in folder.glob("checkpoints/*/arrays-0.safetensors"):
+        arrays.write_bytes(arrays.read_bytes()[:-1])
+    (run,) = table2._opened([folder], None)
+    (missing,) = training._behind(run, EFFORT, "V.")
+    assert missing.value is None
+    assert "arrays-0.safetensors" in missing.reason
+
+
+def test_large_images_are_drawn_in_smaller_blocks():
+    assert likelihood.block_of((28, 28)) == 1000  # as the tests have it
+    assert likelihood.block_of((4096, 4096)) == likelihood.FEWEST
 
 
 def test_samples_are_counted_in_decades():

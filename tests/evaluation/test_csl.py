@@ -35,6 +35,15 @@ def test_of_a_model_whose_hidden_states_are_equally_likely_it_is_exact():
     assert total == pytest.approx(1, abs=1e-6)  # a distribution over all images
 
 
+def test_sharp_means_of_many_pixels_do_not_cancel():
+    images = np.random.default_rng(0).integers(0, 2, (3, 784)).astype(np.float32)
+    means = np.abs(images - 1e-4)  # nearly the images themselves
+    found = csl.log_likelihood(images, means)
+    np.testing.assert_allclose(found, brute_force(images, means), rtol=1e-5, atol=1e-5)
+    far = csl.log_likelihood(images, means[:1])
+    np.testing.assert_allclose(far, brute_force(images, means[:1]), rtol=1e-5, atol=1e-5)
+
+
 def test_a_mean_of_0_or_1_rules_nothing_out():
     found = csl.log_likelihood(np.ones((1, 2)), np.array([[1.0, 0.0]]))
     assert found[0] == pytest.approx(np.log(csl.CLIPPED), rel=1e-5)

@@ -491,9 +491,11 @@ def _table2(arguments: list[str], again: Again) -> int:
         )
     table = measure(True)
     _show(table2.summary(table))
-    said = f"table2.md, table2.json, table2.png, likelihood.png and cost.png are in {options.out}"
+    said = f"table2.md, table2.json and the pictures are in {options.out}"
+    if not table.measured:
+        said += "; nothing could be measured, and the reasons stand in the cells"
     print(_documents.printable(said), file=sys.stderr)
-    return ExitCode.DONE
+    return ExitCode.DONE if table.measured else ExitCode.DAMAGED
 
 
 def _report(arguments: list[str], _: Again) -> int:

@@ -3,8 +3,8 @@
 import dataclasses
 import hashlib
 import json
+import math
 import os
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,12 +19,15 @@ from advnets.bench.cells.found import (
     Column,
     Effort,
     Found,
+    Measured,
+    MissingError,
     Number,
     RowName,
     Trained,
     column_of,
+    finite,
 )
-from advnets.bench.folders import LAST, check_writable
+from advnets.bench.folders import LAST, RESULTS, check_writable, newest_manifest
 from advnets.bench.rescoring import data_of, open_run
 from advnets.bench.results import Provenance
 from advnets.bench.systems import Adversarial, StackedCAE, VariationalAutoencoder
@@ -79,10 +82,12 @@ CLAIMS: dict[RowName, dict[Column, str]] = {
 }
 DESIGN = "it takes training many variants of each system, and no trained system shows it"
 FULL = Effort()
-QUICK = Effort(samples=10_000, steps=1000, updates=60, limit=500)
+QUICK = Effort(samples=10_000, steps=1000, updates=60, limit=500, consecutive=250)
 KEPT = "cells"
 # What was measured by another version of these definitions is measured again.
-VERSION = 1
+VERSION = 2
+# Numbers in an image: principal components are those of a matrix of so many rows and columns.
+LARGEST = 4096
 Measure = Callable[[Trained, Effort], Found]
 # What is measured for each cell, and about how long it takes of MNIST on 2 cores, in seconds.
 MEASURES: dict[Column, Sequence[tuple[RowName, Column, Measure, float]]] = {
@@ -145,7 +150,8 @@ class Table(msgspec.Struct, frozen=True):
         runs: the runs, by what they are called in the table.
         cells: the cells, row by row.
         effort: how much was measured.
-        provenance: where the numbers come from.
+        provenance: of the command that wrote the table. Each cell has that of its own numbers, as
+            what was measured before is kept.
     """
 
     data: str
@@ -153,6 +159,11 @@ class Table(msgspec.Struct, frozen=True):
     cells: tuple[Cell, ...]
     effort: Effort
     provenance: Provenance
+
+    @property
+    def measured(self) -> int:
+        """How many of its numbers have a value."""
+        return sum(number.value is not None for cell in self.cells for number in cell.numbers)
 
     def cell(self, row: RowName, column: Column) -> Cell:
         """The cell of a row and a column."""
@@ -164,8 +175,7 @@ class _Kept(msgspec.Struct, frozen=True):
 
     identity: str
     found: Found
-    seconds: float
-    provenance: Provenance
+    measured: Measured
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,11 +185,12 @@ class _Task:
     trained: Trained
     measure: Measure
     seconds: float
+    files: str  # the SHA-256 of what the run's folder holds for it
 
     @property
     def name(self) -> str:
-        label = re.sub(r"[^\w.-]+", "-", self.trained.label)
-        return f"{self.row}-{self.column}-{label}"
+        """The same whatever other runs are in the table."""
+        return f"{self.row}-{self.column}-{self.trained.config.benchmark}-{self.files[:12]}"
 
 
 def prepare(
@@ -204,20 +215,16 @@ def prepare(
 
     Raises:
         ValueError: if there is no run, a run's system or pixels have no place in the table, two are
-            of different data or both of one system, or a file is damaged; if the number of samples
-            is below 1,000.
+            of different data or both of one system, or a file is damaged; if images have more
+            than 4,096 numbers.
         FileNotFoundError: if a folder holds no finished run.
         OSError: if the table can't be written.
     """
     origin, out = Provenance.here(), Path(out)
-    if not 1000 <= effort.samples < 2**31:
-        raise ValueError(
-            f"the number of samples must be at least 1,000 and below 2**31; got {effort.samples}"
-        )
     runs = _opened([Path(folder) for folder in folders], data_dir)
     tasks = [
-        _Task(row, column, trained, measure, seconds)
-        for trained in runs
+        _Task(row, column, trained, measure, seconds, files)
+        for trained, files in zip(runs, map(_files_of, runs), strict=True)
         for row, column, measure, seconds in MEASURES[column_of(trained.system)]
     ]
     check_writable(out / "table2.json")
@@ -251,26 +258,48 @@ def _opened(folders: Sequence[Path], data_dir: str | os.PathLike[str] | None) ->
             curve = column_of(system) == "autoencoders" and its.recipe != config.recipe
             adversarial = isinstance(system, Adversarial) and isinstance(its_system, Adversarial)
             if (alike and not curve) or adversarial:
+                what = "adversarial" if adversarial else f"of {config.benchmark}"
                 raise ValueError(
-                    f"{other} and {folder} are both of {config.benchmark}; name one run of each "
-                    "system (of gsn and cae also some with other settings)"
+                    f"{other} and {folder} are both {what}; name one run of each system (of gsn "
+                    "and cae also some with other settings)"
                 )
-    data = data_of(first, of_first, as_first, data_dir)
-    names = [config.benchmark for _, _, config, _, _ in opened]
-    return [
-        Trained(
-            config.benchmark
-            if names.count(config.benchmark) == 1
-            else f"{config.benchmark} in {folder.name}",
-            folder,
-            model,
-            config,
-            system,
-            result,
-            system.adapted(data),
+    pixels = math.prod(opened[0][2].image_shape)
+    if pixels > LARGEST:
+        raise ValueError(
+            f"{first} has images of {pixels:,} numbers; their principal components are taken of at "
+            f"most {LARGEST:,}, so name runs with a smaller --image-size"
         )
-        for folder, model, config, system, result in opened
+    data = data_of(first, of_first, as_first, data_dir)
+    labels = _labels([(config.benchmark, folder) for folder, _, config, _, _ in opened])
+    return [
+        Trained(label, folder, model, config, system, result, system.adapted(data))
+        for label, (folder, model, config, system, result) in zip(labels, opened, strict=True)
     ]
+
+
+def _labels(runs: Sequence[tuple[str, Path]]) -> list[str]:
+    """What runs are called: by their benchmark, and as much of their path as is needed."""
+    found = []
+    for benchmark, folder in runs:
+        same = [other.absolute().parts for name, other in runs if name == benchmark]
+        own = folder.absolute().parts
+        depths = range(1, len(own) + 1)
+        # The last part of its path, or the last two, and so on.
+        told = next(n for n in depths if sum(one[-n:] == own[-n:] for one in same) == 1)
+        found.append(benchmark if len(same) == 1 else f"{benchmark} in {'/'.join(own[-told:])}")
+    return found
+
+
+def _files_of(trained: Trained) -> str:
+    """What a run's numbers depend on: its model, its result, and its newest checkpoint."""
+    paths = [trained.folder / LAST, trained.folder / RESULTS]
+    newest = newest_manifest(trained.folder)
+    if newest is not None:
+        paths += sorted(path for path in newest[0].iterdir() if path.is_file())
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(f"{path.name} {_files.sha256(path)} ".encode())
+    return digest.hexdigest()
 
 
 def _measured(
@@ -285,7 +314,7 @@ def _measured(
     """Measures what is missing, keeps each cell as soon as it is known, and writes the table."""
     kept = out / KEPT
     kept.mkdir(exist_ok=True)
-    found: dict[tuple[RowName, Column], list[Found]] = {}
+    found: dict[tuple[RowName, Column], list[tuple[str, Found, Measured | None]]] = {}
     with _locks.locked(kept):
         known = {task.name: _read(task, effort, kept) for task in tasks}
         done = sum(task.seconds for task in tasks if known[task.name] is not None)
@@ -294,11 +323,13 @@ def _measured(
         with bar as shown:
             for task in tasks:
                 shown.set_postfix_str(f"{ROWS[task.row]}: {task.trained.label}")
-                one = known[task.name]
-                if one is None:
-                    one = _measure(task, effort, kept, origin)
+                one = known[task.name] or _measure(task, effort, kept, origin)
+                if known[task.name] is None:
                     shown.update(round(task.seconds))
-                found.setdefault((task.row, task.column), []).append(one)
+                label = task.trained.label
+                found.setdefault((task.row, task.column), []).append(
+                    (label, _called(one[0], label), one[1])
+                )
                 _signals.check()
     table = Table(
         data=runs[0].result.data,
@@ -313,13 +344,12 @@ def _measured(
 
 def _identity(task: _Task, effort: Effort) -> str:
     """What a cell's numbers depend on."""
-    model = task.trained.folder / LAST
-    parts = [VERSION, task.name, dataclasses.asdict(effort), _files.sha256(model)]
+    parts = [VERSION, task.row, task.column, dataclasses.asdict(effort), task.files]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _read(task: _Task, effort: Effort, kept: Path) -> Found | None:
-    """What was measured for a cell before, if it is whole and of the same model."""
+def _read(task: _Task, effort: Effort, kept: Path) -> tuple[Found, Measured] | None:
+    """What was measured for a cell before, if it is whole and of the same files."""
     path = kept / f"{task.name}.json"
     if not path.is_file():
         return None
@@ -327,21 +357,31 @@ def _read(task: _Task, effort: Effort, kept: Path) -> Found | None:
         read: _Kept = results.read(path, _Kept)
     except ValueError:
         return None  # damaged: it is measured again
-    return read.found if read.identity == _identity(task, effort) else None
+    return (read.found, read.measured) if read.identity == _identity(task, effort) else None
 
 
-def _measure(task: _Task, effort: Effort, kept: Path, origin: Provenance) -> Found:
+def _measure(
+    task: _Task, effort: Effort, kept: Path, origin: Provenance
+) -> tuple[Found, Measured | None]:
     began = time.monotonic()
     try:
         with task.trained.system.context():
-            found = task.measure(task.trained, effort)
-    except ValueError as error:  # of this cell; the others go on, and it is tried again next time
+            found = finite(task.trained, task.measure(task.trained, effort))
+    except MissingError as error:  # of this cell; the others go on, and it is tried again next time
         said = ROWS[task.row]
-        return Found((task.trained.number(said, said, reason=str(error)),))
-    seconds = time.monotonic() - began
-    identity = _identity(task, effort)
-    results.write(kept / f"{task.name}.json", _Kept(identity, found, seconds, origin))
-    return found
+        return Found((task.trained.number(said, f"{said}.", reason=str(error)),)), None
+    measured = Measured(time.monotonic() - began, origin)
+    kept_now = _Kept(_identity(task, effort), found, measured)
+    results.write(kept / f"{task.name}.json", kept_now)
+    return found, measured
+
+
+def _called(found: Found, label: str) -> Found:
+    """What was found, under the name that its run has in this table."""
+    return Found(
+        tuple(msgspec.structs.replace(one, run=label) for one in found.numbers),
+        tuple(msgspec.structs.replace(one, run=label) for one in found.curves),
+    )
 
 
 def _run(trained: Trained) -> TableRun:
@@ -357,15 +397,21 @@ def _run(trained: Trained) -> TableRun:
     )
 
 
-def _cells(found: Mapping[tuple[RowName, Column], Sequence[Found]]) -> Iterator[Cell]:
+def _cells(
+    found: Mapping[tuple[RowName, Column], Sequence[tuple[str, Found, Measured | None]]],
+) -> Iterator[Cell]:
     design = Number("design", "The share of fixed variants that train.", "", "all", reason=DESIGN)
     for row in ROWS:
         for column in COLUMNS:
             here = found.get((row, column), ())
-            numbers = tuple(number for one in here for number in one.numbers)
-            curves = tuple(curve for one in here for curve in one.curves)
+            numbers = tuple(number for _, one, _ in here for number in one.numbers)
             yield Cell(
-                row, column, CLAIMS[row][column], numbers or (design,) * (row == "design"), curves
+                row,
+                column,
+                CLAIMS[row][column],
+                numbers or (design,) * (row == "design"),
+                tuple(curve for _, one, _ in here for curve in one.curves),
+                {label: measured for label, _, measured in here if measured is not None},
             )
 
 
@@ -402,6 +448,15 @@ def markdown(table: Table) -> str:
             f"- {label}: seed {run.seed}, {run.epochs} epochs{by}; Parzen score {run.parzen:.1f} "
             "nats"
         )
+    lines += ["", "When and where the cells were measured:", ""]
+    for cell in table.cells:
+        for label, one in cell.measured.items():
+            origin = one.provenance
+            commit = f", commit {origin.commit[:12]}" if origin.commit else ""
+            lines.append(
+                f"- {ROWS[cell.row]}, {COLUMNS[cell.column]} ({label}): {origin.date}, in "
+                f"{one.seconds:.0f} s on {origin.device.kind}{commit}"
+            )
     return "\n".join(line.replace("\n", " ") for line in lines) + "\n"
 
 
@@ -431,6 +486,8 @@ def summary(table: Table) -> str:
 def write(out: str | os.PathLike[str], table: Table) -> None:
     """Writes `table2.json`, `table2.md`, `table2.png`, `likelihood.png` and `cost.png`.
 
+    Of the last two those that there is something for; another table's are removed.
+
     Args:
         out: the folder.
         table: the table.
@@ -448,5 +505,6 @@ def write(out: str | os.PathLike[str], table: Table) -> None:
         columns=COLUMNS,
         cells={(cell.row, cell.column): cell for cell in table.cells},
     )
-    drawing.likelihood(out / "likelihood.png", table.cells)
-    drawing.cost(out / "cost.png", table.cells)
+    for name, drawn in (("likelihood.png", drawing.likelihood), ("cost.png", drawing.cost)):
+        if drawn(out / name, table.cells) is None:
+            (out / name).unlink(missing_ok=True)  # another table's

@@ -10,8 +10,9 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import msgspec
@@ -333,6 +334,66 @@ def restore(place: Path, manifest: Manifest, like: State) -> State:
         )
     restored: State = jax.tree.unflatten(jax.tree.structure(like), _read_arrays(place, like))
     return restored
+
+
+def restore_part(place: Path, manifest: Manifest, run: str, part: str, like: Any) -> Any:
+    """A part of the state that a checkpoint holds, such as a player, or all of it.
+
+    Args:
+        place: the checkpoint's folder.
+        manifest: its manifest.
+        run: the name of the run in it.
+        part: the part, such as `"players['discriminator']"`; empty for the whole state.
+        like: the same with arrays, or shapes, in their places.
+
+    Returns:
+        The part.
+
+    Raises:
+        CheckpointError: if the checkpoint has no such part, or it has other shapes.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(eqx.filter(like, _is_leaf))
+    # As `_leaves` names them: a whole state's begin without a dot.
+    names = [(part + jax.tree_util.keystr(path)).removeprefix(".") for path, _ in leaves]
+    numbers = {name: number for number, name in enumerate(manifest.arrays)}
+    missing = [name for name in names if name not in numbers]
+    if missing:
+        raise CheckpointError(
+            f"the checkpoint in {place} has no {missing[0]}; it is another version's"
+        )
+    arrays = _read_some(place, {numbers[name]: manifest.arrays[name] for name in names})
+    # Runs that were trained together have a common checkpoint, with a leading axis of runs.
+    row = list(manifest.runs).index(run)
+    found = []
+    for name, (_, leaf) in zip(names, leaves, strict=True):
+        array = arrays[numbers[name]]
+        array = array[row] if array.ndim == leaf.ndim + 1 else array
+        if array.shape != leaf.shape:
+            raise CheckpointError(f"{name} in {place} has shape {array.shape}, not {leaf.shape}")
+        found.append(jnp.asarray(array))
+    filled = iter(found)
+    return jax.tree.map(lambda leaf: next(filled) if _is_leaf(leaf) else leaf, like)
+
+
+def _is_leaf(leaf: Any) -> bool:
+    return isinstance(leaf, jax.ShapeDtypeStruct) or eqx.is_array(leaf)
+
+
+def _read_some(place: Path, wanted: Mapping[int, str]) -> dict[int, np.ndarray]:
+    """Arrays of a checkpoint by number, from the shards of all processes."""
+    whole = {}
+    for number, described in wanted.items():
+        dtype, _, shape = described.partition("[")
+        whole[number] = np.zeros(json.loads(f"[{shape}"), jnp.dtype(dtype))
+    for path in sorted(place.glob("arrays-*.safetensors")):
+        with safe_open(path, framework="numpy") as file:
+            for name, (start, shape) in json.loads(file.metadata()["places"]).items():
+                number = int(name.partition(".")[0])
+                if number in whole:
+                    region = tuple(slice(a, a + n) for a, n in zip(start, shape, strict=True))
+                    content = file.get_tensor(name).view(whole[number].dtype)
+                    whole[number][region] = content.reshape(shape)
+    return whole
 
 
 def read_log(place: Path, run: str) -> bytes:

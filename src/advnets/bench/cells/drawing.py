@@ -30,7 +30,8 @@ def told(number: Number) -> str:
     else:
         text = f"{value:#.3g}".rstrip(".")
     least = "at least " if number.at_least else ""
-    return f"{least}{text} {number.unit}".strip()
+    noise = "" if number.noise is None else f" (noise {number.noise:#.2g})"
+    return f"{least}{text} {number.unit}".strip() + noise
 
 
 def _lines(cell: Cell) -> list[tuple[str, str, str]]:
@@ -185,6 +186,10 @@ def likelihood(path: str | os.PathLike[str] | None, cells: Iterable[Cell]) -> An
                         color=colours[curve.run],
                         label=curve.run if axis is axes[0] else None,
                     )
+                    for (x, y, _), text in zip(curve.points, curve.labels, strict=False):
+                        axis.annotate(
+                            text, (x, y), fontsize=6, xytext=(4, -8), textcoords="offset points"
+                        )
             axis.set(xscale="log", xlabel="samples", ylabel="nats", title=_TITLES.get(name, name))
             axis.grid(color=GREY, alpha=0.2, lw=0.8)
         for cell in held:
@@ -209,7 +214,7 @@ _TITLES = {
     "CSL": "conservative likelihood, binary test rows",
     "Parzen": "Parzen likelihood, grey test rows",
 }
-_BOUNDS = ("importance-weighted bound", "bound by AIS")
+_BOUNDS = ("importance-weighted bound", "importance-weighted bound by AIS")
 
 
 def cost(path: str | os.PathLike[str] | None, cells: Iterable[Cell]) -> Any:

@@ -1,7 +1,10 @@
 """What is measured for the cells of Table 2, and of what."""
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+import math
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,8 +16,9 @@ from jaxtyping import Array, Float, Key
 
 import advnets
 from advnets import _documents
+from advnets._counts import check_count
 from advnets.bench.protocol import on_host
-from advnets.bench.results import Config, Json, Result
+from advnets.bench.results import Config, Json, Provenance, Result
 from advnets.bench.systems import StackedCAE, System, VariationalAutoencoder
 from advnets.bench.systems.chained import CHAINS, ChainsFound, chains_found
 from advnets.bench.systems.dbn import DeepBeliefNetwork
@@ -35,6 +39,7 @@ class Number(msgspec.Struct, frozen=True, omit_defaults=True):
         run: the run that it was measured of.
         value: the number; None if it was not measured.
         standard_error: of a mean, its standard error.
+        noise: of a distance, how large it would be by sampling alone, as halves of the samples say.
         at_least: whether the value is a lower bound, as measuring ended there.
         reason: why it was not measured.
     """
@@ -45,6 +50,7 @@ class Number(msgspec.Struct, frozen=True, omit_defaults=True):
     run: str
     value: float | None = None
     standard_error: float | None = None
+    noise: float | None = None
     at_least: bool = False
     reason: str = ""
 
@@ -83,6 +89,18 @@ class Found(msgspec.Struct, frozen=True):
     curves: tuple[Curve, ...] = ()
 
 
+class Measured(msgspec.Struct, frozen=True):
+    """When, where and how long a run was measured for a cell.
+
+    Attributes:
+        seconds: how long it took.
+        provenance: of the command that measured it.
+    """
+
+    seconds: float
+    provenance: Provenance
+
+
 class Cell(msgspec.Struct, frozen=True):
     """A cell of the table.
 
@@ -92,6 +110,7 @@ class Cell(msgspec.Struct, frozen=True):
         claim: what the paper says there, in short.
         numbers: what was measured, of each run.
         curves: likewise.
+        measured: by run, when and where; of those that were measured.
     """
 
     row: RowName
@@ -99,6 +118,7 @@ class Cell(msgspec.Struct, frozen=True):
     claim: str
     numbers: tuple[Number, ...]
     curves: tuple[Curve, ...] = ()
+    measured: dict[str, Measured] = {}  # msgspec copies it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,15 +127,31 @@ class Effort:
 
     Attributes:
         samples: the most samples of a likelihood, at least 1,000.
-        steps: Gibbs steps of the reference that an RBM's gradient is compared with.
-        updates: updates of a discriminator, or of a small inference network.
-        limit: steps after which chains are given up that do not agree, or draws of a chain.
+        steps: Gibbs steps of the reference that an RBM's gradient is compared with, in hundreds.
+        updates: updates of a discriminator; a small inference network has five times as many.
+        limit: steps after which chains are given up that do not agree, in fifties.
+        consecutive: consecutive samples of each of 20 chains whose autocorrelation time is
+            measured.
+
+    Raises:
+        ValueError: for a number out of range.
     """
 
     samples: int = 100_000
     steps: int = 10_000
     updates: int = 300
     limit: int = 2000
+    consecutive: int = 1000
+
+    def __post_init__(self) -> None:
+        for name, value, least in (
+            ("the number of samples", self.samples, 1000),
+            ("the number of Gibbs steps", self.steps, 200),
+            ("the number of updates", self.updates, 1),
+            ("the limit of steps", self.limit, 50),
+            ("the number of consecutive samples", self.consecutive, 2),
+        ):
+            check_count(name, value, least)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,8 +182,8 @@ class Trained:
 
     def key(self, what: str) -> Key[Array, ""]:
         """A key for something to measure, the same for every call."""
-        seed = jax.random.key(self.config.seed)
-        return jax.random.fold_in(jax.random.fold_in(seed, 2**20), hash_of(what))
+        key = jax.random.key(self.config.seed)
+        return jax.random.fold_in(key, zlib.crc32(f"table 2: {what}".encode()))
 
     def images(
         self, split: Literal["train", "validation", "test"], most: int | None = None
@@ -162,40 +198,40 @@ class Trained:
         return drawn[:most].astype(np.float32)
 
     def evaluation(self, name: str) -> Json:
-        """An evaluation of the run's result; a ValueError if the result has none of that name."""
+        """An evaluation of the run's result; `MissingError` if it has none of that name."""
         if name not in self.result.evaluations:
-            raise ValueError(
+            raise MissingError(
                 f"{self.folder} has no evaluation {name!r}; run it again with this version"
             )
         return self.result.evaluations[name]
 
     def entry(self, *path: str) -> Any:
-        """An entry of an evaluation; a ValueError if there is none."""
+        """An entry of an evaluation; `MissingError` if there is none."""
         found: Any = self.evaluation(path[0])
         for part in path[1:]:
             found = found.get(part) if isinstance(found, dict) else None
         if found is None:
-            raise ValueError(f"{self.folder}: the evaluation {path[0]} has no {'.'.join(path[1:])}")
+            said = ".".join(path[1:])
+            raise MissingError(f"{self.folder}: the evaluation {path[0]} has no {said}")
         return found
 
     def mean(self, *path: str) -> dict[str, Any]:
         """A mean and its standard error in an evaluation, as a number takes them."""
         source = f"{self.folder}: evaluation {'.'.join(path)}"
-        read = _documents.convert(self.entry(*path), Mean, source)
+        with reasons():
+            read = _documents.convert(self.entry(*path), Mean, source)
         return {"value": read.mean, "standard_error": read.standard_error}
 
-    def draws(self, evaluation: str) -> int:
-        """By how many draws an evaluation's importance-weighted bound is."""
-        found = self.evaluation(evaluation)
-        inner = found.get("importance", found) if isinstance(found, dict) else None
-        draws = inner.get("draws") if isinstance(inner, dict) else None
-        if not isinstance(draws, int):
-            raise ValueError(f"{self.folder}: the evaluation {evaluation} has no draws")
-        return draws
+    def rows(self, *path: str) -> str:
+        """Of which rows a mean in an evaluation is, in words."""
+        held, whole = self.entry(*path), self.entry(path[0])
+        n = held.get("n", whole.get("rows")) if isinstance(held, dict) else None
+        return f"the first {n:,} binarised test rows" if isinstance(n, int) else "binarised rows"
 
     def chains(self) -> ChainsFound:
         """What the run measured of its chains."""
-        return chains_found(self.evaluation(CHAINS), self.folder)
+        with reasons():
+            return chains_found(self.evaluation(CHAINS), self.folder)
 
     @property
     def chain(self) -> Any:
@@ -203,6 +239,19 @@ class Trained:
         if not isinstance(self.model, Chained):
             raise TypeError(f"{self.label} draws no samples by a chain")
         return self.model.chain
+
+
+class MissingError(ValueError):
+    """What a number needs of a run is not there, is damaged, or is no number: the reason why."""
+
+
+@contextlib.contextmanager
+def reasons() -> Iterator[None]:
+    """Within it a ValueError is a reason why a number is missing, not a fault of the program."""
+    try:
+        yield
+    except ValueError as error:
+        raise MissingError(str(error)) from error
 
 
 class Mean(msgspec.Struct, frozen=True):
@@ -217,14 +266,6 @@ class Mean(msgspec.Struct, frozen=True):
     standard_error: float | None = None
 
 
-def hash_of(text: str) -> int:
-    """A number for a text, the same in every process."""
-    total = 0
-    for character in text:
-        total = (total * 31 + ord(character)) % 2**31
-    return total
-
-
 def column_of(system: System) -> Column:
     """The column of Table 2 that a system belongs to."""
     if isinstance(system, VariationalAutoencoder):
@@ -234,6 +275,30 @@ def column_of(system: System) -> Column:
     return "autoencoders" if isinstance(system, DeepGSN | StackedCAE) else "adversarial"
 
 
+def finite(trained: Trained, found: Found) -> Found:
+    """What was found, with a reason in the place of each number that is not finite."""
+
+    def checked(number: Number) -> Number:
+        value = number.value
+        if value is None or math.isfinite(value):
+            error = number.standard_error
+            known = error is None or math.isfinite(error)
+            return number if known else msgspec.structs.replace(number, standard_error=None)
+        return trained.number(
+            number.name, number.definition, number.unit, reason=f"it came out as {value}"
+        )
+
+    def drawn(curve: Curve) -> Curve:
+        kept = [n for n, (x, y, _) in enumerate(curve.points) if math.isfinite(x + y)]
+        return msgspec.structs.replace(
+            curve,
+            points=tuple(curve.points[n] for n in kept),
+            labels=tuple(curve.labels[n] for n in kept if n < len(curve.labels)),
+        )
+
+    return Found(tuple(map(checked, found.numbers)), tuple(map(drawn, found.curves)))
+
+
 def mean_and_error(rows: Float[np.ndarray, " rows"]) -> dict[str, Any]:
     """The mean of numbers, one of each row, and its standard error, as a number takes them."""
     held = np.asarray(rows, np.float64)
@@ -241,30 +306,76 @@ def mean_and_error(rows: Float[np.ndarray, " rows"]) -> dict[str, Any]:
     return {"value": float(held.mean()), "standard_error": error}
 
 
-def flops(function: Callable[..., Any], *arguments: Any) -> float:
-    """Floating-point operations of a function, by XLA's analysis; loops must not be in it.
+def product_flops(function: Callable[..., Any], *arguments: Any) -> float:
+    """Floating-point operations of a function's matrix products and convolutions, and of no more.
+
+    What is drawn, and functions of single numbers, are not counted. Of branches the dearest is.
 
     Args:
-        function: a pure function of arrays.
+        function: a pure function of arrays. A loop must have a known length if products are in it.
         arguments: arrays, or their shapes.
 
     Returns:
-        Their number: two for each multiplication and addition of a matrix product.
+        Their number: two for each multiplication and addition.
+
+    Raises:
+        ValueError: if a product is in a loop of unknown length.
     """
-    found: Any = jax.jit(function).lower(*arguments).cost_analysis()
-    found = found[0] if isinstance(found, list) else found
-    return float(found.get("flops", 0.0))  # of no arithmetic there is no entry
+    return _flops(jax.make_jaxpr(function)(*arguments).jaxpr)
+
+
+def _flops(jaxpr: Any) -> float:
+    total = 0.0
+    for equation in jaxpr.eqns:
+        name: str = equation.primitive.name
+        if name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            shape = equation.invars[0].aval.shape
+            total += (
+                2 * equation.outvars[0].aval.size * math.prod(shape[axis] for axis in contracted)
+            )
+        elif name == "conv_general_dilated":
+            kernel = equation.invars[1].aval
+            channels = kernel.shape[equation.params["dimension_numbers"].rhs_spec[0]]
+            total += 2 * equation.outvars[0].aval.size * kernel.size / channels
+        else:
+            inner = [_flops(one) for one in _inner(equation)]
+            _check_loop(equation, any(inner))
+            if name == "cond":
+                total += max(inner)
+            else:
+                total += sum(inner) * (equation.params["length"] if name == "scan" else 1)
+    return total
+
+
+def _inner(equation: Any) -> list[Any]:
+    """The programs that an equation holds: of a call, a loop or a branch."""
+    found = []
+    for value in equation.params.values():
+        for one in value if isinstance(value, tuple | list) else (value,):
+            one = getattr(one, "jaxpr", one)
+            if hasattr(one, "eqns"):
+                found.append(one)
+    return found
+
+
+def _check_loop(equation: Any, has_products: bool) -> None:
+    if has_products and equation.primitive.name == "while":
+        raise ValueError("a matrix product is in a loop of unknown length, so it can't be counted")
 
 
 def sequential_products(function: Callable[..., Any], *arguments: Any) -> int:
-    """How many matrix products of a function must wait for each other.
+    """How deep a function is in matrix products: how many must wait for each other.
 
     Args:
-        function: a pure function of arrays, without loops.
+        function: a pure function of arrays. A loop must have a known length if products are in it.
         arguments: arrays, or their shapes.
 
     Returns:
         The number on the longest way from its arguments to its results.
+
+    Raises:
+        ValueError: if a product is in a loop of unknown length.
     """
     jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
     return max(_depths(jaxpr, [0] * len(jaxpr.invars)), default=0)
@@ -279,14 +390,40 @@ def _depths(jaxpr: Any, given: list[int]) -> list[int]:
 
     for equation in jaxpr.eqns:
         before = [depth(variable) for variable in equation.invars]
-        inner = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
-        if inner is not None and equation.primitive.name not in ("while", "scan"):
-            after = _depths(getattr(inner, "jaxpr", inner), before)
+        name, inner = equation.primitive.name, _inner(equation)
+        worst = [max(before, default=0)] * len(equation.outvars)
+        if name in ("dot_general", "conv_general_dilated"):
+            after = [one + 1 for one in worst]
+        elif not any(_flops(one) for one in inner):
+            after = worst
+        elif name == "cond":
+            branches = [_depths(one, before[1:]) for one in inner]
+            after = [max(before[0], *ways) for ways in zip(*branches, strict=True)]
+        elif name == "scan":
+            after = _scanned(equation, inner[0], before)
         else:
-            is_product = equation.primitive.name in ("dot_general", "conv_general_dilated")
-            after = [max(before, default=0) + is_product] * len(equation.outvars)
+            _check_loop(equation, True)
+            after = _depths(inner[0], before)
         known.update(zip(equation.outvars, after, strict=True))
     return [depth(variable) for variable in jaxpr.outvars]
+
+
+def _scanned(equation: Any, jaxpr: Any, before: list[int]) -> list[int]:
+    """The same for a loop of known length, round by round."""
+
+    def whole(pairs: Any) -> int:
+        """How many are not rows, one for each round."""
+        return sum(len(one.aval.shape) == len(inner.aval.shape) for one, inner in pairs)
+
+    carried = whole(zip(equation.outvars, jaxpr.outvars, strict=True))
+    consts = whole(zip(equation.invars, jaxpr.invars, strict=True)) - carried
+    held, carry, rows = before[:consts], before[consts:][:carried], before[consts + carried :]
+    outputs = [0] * (len(jaxpr.outvars) - carried)
+    for _ in range(equation.params["length"]):
+        after = _depths(jaxpr, [*held, *carry, *rows])
+        carry = after[:carried]
+        outputs = [max(pair) for pair in zip(outputs, after[carried:], strict=True)]
+    return [*carry, *outputs]
 
 
 def in_unit_interval(means: Float[Array, " n *shape"]) -> Float[Array, " n *shape"]:

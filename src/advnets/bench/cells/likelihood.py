@@ -3,70 +3,112 @@
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
+import scipy.special
 from jaxtyping import Array, Float, Key
 
 import advnets
-from advnets import _signals
-from advnets.baselines import vae
-from advnets.bench.cells.found import Curve, Effort, Found, Number, Trained, mean_and_error
-from advnets.bench.cells.inference import decoded
+from advnets import _signals, parzen
+from advnets.baselines import dbn, vae
+from advnets.bench.cells.found import (
+    Curve,
+    Effort,
+    Found,
+    MissingError,
+    Number,
+    Trained,
+    mean_and_error,
+    reasons,
+)
+from advnets.bench.systems import VariationalAutoencoder
+from advnets.bench.systems.dbn import DeepBeliefNetwork
 from advnets.chains import Chained
-from advnets.parzen import evaluate
 
 # Test rows, and the fewest samples.
 ROWS, FEWEST = 1000, 1000
-# Samples drawn at once; Parzen windows are on those of one such block at most.
-BLOCK = 100_000
+# Samples that are held at once, and the bytes of their pixels at most. Parzen windows are on those
+# of one such block.
+BLOCK, BYTES = 100_000, 2**29
 AT_ONCE = 10_000
+# Draws of a DBN's first hidden layer for each row.
+DRAWS = 100
 
 
 def likelihood(trained: Trained, effort: Effort) -> Found:
     """What a system's samples say of test rows, by their number."""
+    own = _own(trained)  # first: what is missing shows before minutes are spent
     counts = numbers_of_samples(effort.samples)
     blocks = means_of(trained, effort.samples)
-    first = next(blocks)
-    conservative = advnets.csl.curve(trained.binary(ROWS), itertools.chain([first], blocks), counts)
-    points = [(float(n), *_mean(found)) for n, found in zip(counts, conservative, strict=True)]
-    test, validation = trained.images("test", ROWS), trained.images("validation", ROWS)
-    windows = []
-    for n in (n for n in counts if n <= len(first)):
-        found = evaluate(first[:n], validation, test)
-        assert found.test is not None
-        windows.append((float(n), found.test.mean, found.test.standard_error))
-        _signals.check()
+    first, binary = next(blocks), trained.binary(ROWS)
+    with reasons():  # samples that are no means of pixels
+        per_row = advnets.csl.curve(binary, itertools.chain([first], blocks), counts)
+    rows = f"the first {len(binary):,} test rows"
     of_csl = (
-        "Conservative likelihood of binarised test rows: log of the mean over samples of p(x | "
-        "the sample's means of pixels), pixels independent and black or white; at most log p(x) in "
-        "expectation"
+        f"Conservative likelihood of {rows}, binarised: log of the mean over samples of p(x | the "
+        "sample's means of pixels), pixels independent and black or white; at most log p(x) in "
+        "expectation. The ± is over rows: they share the samples, and how other samples would "
+        "differ is not in it"
     )
+    numbers, curve = _by_number(trained, "CSL", of_csl, counts, per_row, [None] * len(counts))
+    few = [n for n in counts if n <= len(first)]
+    windows = [_windows(trained, first[:n]) for n in few]
+    fitted = min(ROWS, len(trained.data.validation))
     of_parzen = (
-        "Parzen log-likelihood of grey test rows, with a window on each sample, its width chosen "
-        "on validation rows"
+        f"Parzen log-likelihood of {rows}, grey, with a window on each sample, its width chosen on "
+        f"the first {fitted:,} validation rows. The ± is over test rows, as that of CSL"
     )
-    numbers: list[Number] = []
-    for name, said, held in (("CSL", of_csl, points), ("Parzen", of_parzen, windows)):
-        most, mean, error = held[-1]
-        title = f"{name}, {most:,.0f} samples"
-        numbers.append(trained.number(title, f"{said}.", "nats", value=mean, standard_error=error))
-        if len(held) > 1:
-            fewer, before, _ = held[-2]
-            decades = math.log10(most / fewer)
-            gain: dict[str, Any] = {"value": (mean - before) / decades}
-            if name == "CSL":
-                gain = mean_and_error((conservative[-1] - conservative[-2]) / decades)
-            more = f"{said}: what more samples than {fewer:,.0f} added, for ten times as many."
-            numbers.append(trained.number(f"{name}, nats per decade", more, "nats", **gain))
-    curves = (
-        Curve("CSL", of_csl, trained.label, "samples", "nats", tuple(points)),
-        Curve("Parzen", of_parzen, trained.label, "samples", "nats", tuple(windows)),
+    more, windowed = _by_number(
+        trained, "Parzen", of_parzen, few, [found for found, _ in windows], [e for _, e in windows]
     )
-    return Found((*numbers, *_own(trained)), curves)
+    return Found((*numbers, *more, *own), (curve, windowed))
+
+
+def _by_number(
+    trained: Trained,
+    name: str,
+    said: str,
+    counts: Sequence[int],
+    per_row: Sequence[Float[np.ndarray, " rows"]],
+    ends: Sequence[str | None],
+) -> tuple[list[Number], Curve]:
+    """A likelihood by its number of samples: by the most, its slope, and all of it."""
+    means = [mean_and_error(rows) for rows in per_row]
+    at_end = [f"the {end} bandwidth of the grid" if end else "" for end in ends]
+    title = f"{name}, {counts[-1]:,} samples"
+    note = f" The width is {at_end[-1]}: a better one may lie beyond." if at_end[-1] else ""
+    numbers = [trained.number(title, f"{said}.{note}", "nats", **means[-1])]
+    if len(counts) > 1:
+        decades = math.log10(counts[-1] / counts[-2])
+        slope = mean_and_error((per_row[-1] - per_row[-2]) / decades)
+        more = (
+            f"{said}: what more samples than {counts[-2]:,} added, for ten times as many. A curve "
+            "that still rises is still below its limit; by how much, a slope does not say."
+        )
+        numbers.append(trained.number(f"{name}, nats per decade", more, "nats", **slope))
+    points = tuple(
+        (float(n), mean["value"], mean["standard_error"])
+        for n, mean in zip(counts, means, strict=True)
+    )
+    labels = tuple(at_end) if any(at_end) else ()
+    return numbers, Curve(name, said, trained.label, "samples", "nats", points, labels)
+
+
+def _windows(
+    trained: Trained, samples: Float[np.ndarray, " samples *shape"]
+) -> tuple[Float[np.ndarray, " rows"], str | None]:
+    """The Parzen log-likelihood of each test row, and the end of the grid that its width is at."""
+    test, validation = trained.images("test", ROWS), trained.images("validation", ROWS)
+    with reasons():
+        chosen = parzen.select_bandwidth(validation, samples, parzen.bandwidth_grid())
+    width = jnp.asarray([chosen.bandwidth], samples.dtype)
+    (found,) = parzen.log_density(jnp.asarray(test), jnp.asarray(samples), width)
+    _signals.check()
+    return np.asarray(found, np.float64), chosen.at_grid_end
 
 
 def numbers_of_samples(most: int) -> list[int]:
@@ -85,73 +127,98 @@ def means_of(trained: Trained, total: int) -> Iterator[Float[np.ndarray, " sampl
         total: how many.
 
     Yields:
-        Blocks of 100,000 or what is left.
+        Blocks of 100,000 or what is left; fewer where images are large.
     """
-    model = trained.model
+    model, shape = trained.model, trained.config.image_shape
     if isinstance(model, Chained):
         model = dataclasses.replace(model, pixels="mean")
-    for number, start in enumerate(range(0, total, BLOCK)):
-        n = min(BLOCK, total - start)
+    most = block_of(shape)
+    for number, start in enumerate(range(0, total, most)):
+        n = min(most, total - start)
         key = jax.random.fold_in(trained.key("likelihood"), number)
         if isinstance(model, Chained):
-            found = model.drawn(key, n, model.protocol, progress=False)
-            yield np.concatenate(found.swapaxes(0, 1))[:n]
+            with reasons():  # a chain that diverges
+                found = model.drawn(key, n, model.protocol, progress=False)
+            yield found.swapaxes(0, 1).reshape(-1, *shape)[:n]  # no copy: it was gathered so
         else:
-            parts = []
-            for first in range(0, n, AT_ONCE):
-                part = np.asarray(_drawn(jax.random.fold_in(key, first), model, AT_ONCE))
-                parts.append(part[: n - first])
+            block = np.empty((n, *shape), np.float32)
+            at_once = min(AT_ONCE, most)
+            for first in range(0, n, at_once):
+                part = np.asarray(_drawn(jax.random.fold_in(key, first), model, at_once))
+                block[first : first + at_once] = part[: n - first]
                 _signals.check()
-            yield np.concatenate(parts)
+            yield block
         _signals.check()
+
+
+def block_of(shape: tuple[int, ...]) -> int:
+    """How many samples of an image's shape are held at once."""
+    return max(FEWEST, min(BLOCK, BYTES // (4 * math.prod(shape))))
 
 
 @eqx.filter_jit
 def _drawn(key: Key[Array, ""], model: advnets.Model, n: int) -> Float[Array, " n *shape"]:
     """Samples of a generator; of a VAE, the means of their pixels."""
     if isinstance(model, vae.VAE):
-        return decoded(model, model.prior(key, n))
+        return model.decode(model.prior(key, n))
     return model(key, n)
 
 
 def _own(trained: Trained) -> list[Number]:
-    """What a kind of model has of its own, by the run's evaluations; or why it has nothing."""
-    if isinstance(trained.model, vae.VAE):
-        said = "of binarised test rows, by the run's own evaluation"
-        return [
-            trained.number(
-                "bound", f"Variational bound {said}.", "nats", **trained.mean("bounds", "bound")
-            ),
-            trained.number(
-                "importance-weighted bound",
-                f"Importance-weighted bound {said}, by {trained.draws('bounds'):,} draws of each.",
-                "nats",
-                **trained.mean("bounds", "importance", "bound"),
-            ),
-        ]
-    if "likelihood" in trained.result.evaluations:
-        return _annealed(trained)
-    name, said = "AIS", "log p(x) by annealed importance sampling"
+    """What a kind of model has of its own; or why it has nothing."""
+    try:
+        if isinstance(trained.system, VariationalAutoencoder):
+            return _bounds(trained)
+        if isinstance(trained.system, DeepBeliefNetwork):
+            return _annealed(trained)
+    except MissingError as error:
+        return [trained.number("bound", "A bound on log p(x).", "nats", reason=str(error))]
     if isinstance(trained.model, Chained):
         why = "the chain's distribution has no formula, not even up to a constant"
     else:
         why = "AIS through the generator, with a width of pixels fitted, is not in advnets"
-    return [trained.number(name, f"{said}.", "nats", reason=why)]
+    said = "log p(x) by annealed importance sampling."
+    return [trained.number("AIS", said, "nats", reason=why)]
+
+
+def _bounds(trained: Trained) -> list[Number]:
+    """A VAE's bounds, both of the same rows."""
+    rows = trained.rows("bounds", "importance", "bound")
+    draws = trained.entry("bounds", "importance", "draws")
+    return [
+        trained.number(
+            "bound",
+            f"Variational bound of {rows}, by the run's own evaluation.",
+            "nats",
+            **trained.mean("bounds", "importance", "plain_bound"),
+        ),
+        trained.number(
+            "importance-weighted bound",
+            f"Importance-weighted bound of {rows}, by {draws:,} draws of each: the run's own "
+            "evaluation.",
+            "nats",
+            **trained.mean("bounds", "importance", "bound"),
+        ),
+    ]
 
 
 def _annealed(trained: Trained) -> list[Number]:
-    """A DBN's bound and the log Z that it rests on."""
-    found = trained.evaluation("likelihood")
-    log_z = found.get("log_partition") if isinstance(found, dict) else None
-    if not isinstance(log_z, dict):
-        raise ValueError(f"{trained.folder}: the evaluation 'likelihood' has no log_partition")
+    """A DBN's bounds, of the rows that its samples are asked about, and log Z below them."""
+    log_z = trained.entry("likelihood", "log_partition")
+    forward = log_z.get("forward") if isinstance(log_z, dict) else None
+    if not isinstance(forward, float):
+        raise MissingError(f"{trained.folder}: the evaluation likelihood has no log Z, forward")
+    logs = lower_weights(trained)
+    said = (
+        f"of the first {logs.shape[1]:,} test rows, binarised as for CSL, by {DRAWS} draws of the "
+        "first hidden layer, minus the run's own log Z, forward, whose error is not in the ±"
+    )
+    importance = scipy.special.logsumexp(logs, axis=0) - math.log(DRAWS)
     numbers = [
-        trained.number(
-            "bound by AIS",
-            "Variational bound of binarised test rows, log Z of the top machine by AIS: the run's "
-            "own evaluation.",
-            "nats",
-            **trained.mean("likelihood", "bound"),
+        trained.number(f"{name} by AIS", f"{title} {said}.", "nats", **mean_and_error(rows))
+        for name, title, rows in (
+            ("bound", "Variational bound", logs.mean(axis=0) - forward),
+            ("importance-weighted bound", "Importance-weighted bound", importance - forward),
         )
     ]
     for way, what in (
@@ -171,5 +238,20 @@ def _annealed(trained: Trained) -> list[Number]:
     return numbers
 
 
-def _mean(rows: Float[np.ndarray, " rows"]) -> tuple[float, float]:
-    return float(rows.mean()), float(rows.std(ddof=1) / len(rows) ** 0.5)
+def lower_weights(trained: Trained) -> Float[np.ndarray, "draws rows"]:
+    """What bounds of a DBN are made of, but for log Z: see [`advnets.baselines.dbn.log_weights`][].
+
+    Args:
+        trained: a run of a DBN.
+
+    Returns:
+        The logs of the first binarised test rows, in nats.
+    """
+    binary = trained.binary(ROWS)
+    rows = jnp.asarray(binary.reshape(len(binary), -1))
+    with jax.default_matmul_precision("highest"):  # as in the estimates of log Z
+        found = _log_weights(trained.key("lower layer"), trained.chain.model, rows, DRAWS)
+    return np.asarray(found, np.float64)
+
+
+_log_weights = eqx.filter_jit(dbn.log_weights)

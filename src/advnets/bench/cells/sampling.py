@@ -9,25 +9,38 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Key
 
 from advnets import chains as markov
-from advnets.bench.cells.found import Effort, Found, Trained, flops, sequential_products
+from advnets.bench.cells.found import (
+    Effort,
+    Found,
+    MissingError,
+    Number,
+    Trained,
+    product_flops,
+    reasons,
+    sequential_products,
+)
 from advnets.bench.results import Score
-from advnets.mixing import mixing
+from advnets.chains import Chain
+from advnets.mixing import Mixing, mixing
 
 # Independent samples whose autocorrelation time is measured, and of how many a call is timed.
 DRAWN, TIMED = 10_000, 1000
 # Steps of chains in a call that is timed, and how often: the fastest counts, as others disturb.
 STEPS, REPEATS = 50, 3
+# Chains whose consecutive samples' autocorrelation time is measured, and their burn-in.
+FEW, BURN_IN = 20, 100
 
 
 def chained(trained: Trained, effort: Effort) -> Found:
     """What samples of a Markov chain cost."""
-    chain, own = trained.chain, trained.chains()
-    count = own.protocol.num_chains
-    rows = jnp.asarray(trained.images("train", count))
-    key = trained.key("sampling")
+    scores = _scores_of_chains(trained)
+    chain = trained.chain
+    rows = jnp.asarray(trained.images("train", trained.model.num_chains))
+    count, key = len(rows), trained.key("sampling")
     state = eqx.filter_jit(chain.start)(key, rows)
     arrays, static = eqx.partition(chain, eqx.is_array)
 
@@ -38,35 +51,91 @@ def chained(trained: Trained, effort: Effort) -> Found:
         found: Array = eqx.combine(arrays, static).means(state)
         return found
 
-    walk = eqx.filter_jit(markov.walk)
+    @jax.jit
+    def steps(key: Key[Array, ""], arrays: Any, state: Any) -> Any:
+        def one(t: Array, state: Any) -> Any:
+            return step(jax.random.fold_in(key, t), arrays, state)
 
-    def timed() -> Any:
-        return walk(key, chain, state, samples=1, thin=STEPS)[1]
+        return lax.fori_loop(0, STEPS, one, state)
 
-    tau = math.inf if own.autocorrelation_time is None else max(own.autocorrelation_time, 1.0)
+    mixed = consecutive(trained, chain, effort)
     costs = (
-        flops(step, key, arrays, state) / count,
+        product_flops(step, key, arrays, state) / count,
         float(sequential_products(step, key, arrays, state)),
-        _fastest(timed) / (STEPS * len(rows)),
+        _fastest(lambda: steps(key, arrays, state)) / (STEPS * count),
     )
+    compiled = jax.jit(means)
     readout = (
-        flops(means, arrays, state) / count,
+        product_flops(means, arrays, state) / count,
         float(sequential_products(means, arrays, state)),
-        0.0,
+        _fastest(lambda: compiled(arrays, state)) / count,
     )
-    single, many = (one.score for one in own.others)
     how = (
-        f"a step's, times the autocorrelation time of {own.protocol} ({tau:.3g} steps"
-        f"{'' if own.trusted else ' at least'}), and the pixels'"
+        f"that of a step, times the autocorrelation time of {said_of(effort)}, and that of the "
+        "means of an image's pixels, once. The burn-in, which a chain pays once, is not in it; nor "
+        f"is thinning. {count:,} chains side by side"
     )
     return Found(
         (
-            _tau(trained, tau, own.trusted, "of the run's own protocol, its `chains` evaluation"),
-            *_costs(trained, costs, readout, tau, own.trusted, how),
-            _scored(trained, "10,000 consecutive samples", single, "of one chain"),
-            _scored(trained, "10,000 samples of 10,000 chains", many, "of a chain each"),
+            tau_of(trained, mixed, said_of(effort), "the chains do not move"),
+            *_costs(trained, costs, readout, mixed, how),
+            *scores,
         )
     )
+
+
+def consecutive(trained: Trained, chain: Chain[Any], effort: Effort) -> Mixing:
+    """How fast a chain mixes, by consecutive samples: in steps, however the run's own are thinned.
+
+    Args:
+        trained: the run.
+        chain: its chain, or that with other noise.
+        effort: how many samples of each chain.
+
+    Returns:
+        The autocorrelation time in steps, and whether it is more than a lower bound.
+    """
+    starts = trained.images("train", 1000)
+    protocol = markov.Protocol(FEW, BURN_IN, 1)
+    with reasons():  # a chain that diverges
+        samples = markov.run(
+            trained.key("consecutive"), chain, starts, FEW * effort.consecutive, protocol
+        )
+        return mixing(samples)
+
+
+def said_of(effort: Effort) -> str:
+    """Of which samples that is, in words."""
+    return (
+        f"{effort.consecutive:,} consecutive samples of each of {FEW} chains, after a burn-in of "
+        f"{BURN_IN} steps from training rows"
+    )
+
+
+def _scores_of_chains(trained: Trained) -> list[Number]:
+    """The run's own scores by other protocols; or why they are missing."""
+    try:
+        others = trained.chains().others
+    except MissingError as error:
+        return [
+            trained.number(
+                "Parzen scores by other protocols",
+                "Parzen log-likelihood by one chain and by many: the run's own.",
+                "nats",
+                reason=str(error),
+            )
+        ]
+    return [
+        _scored(
+            trained,
+            f"{one.score.num_samples:,} consecutive samples"
+            if one.protocol.num_chains == 1
+            else f"{one.score.num_samples:,} samples of {one.protocol.num_chains:,} chains",
+            one.score,
+            str(one.protocol),
+        )
+        for one in others
+    ]
 
 
 def independent(trained: Trained, effort: Effort) -> Found:
@@ -82,39 +151,57 @@ def independent(trained: Trained, effort: Effort) -> Found:
     samples = [
         np.asarray(compiled(jax.random.fold_in(key, n), arrays)) for n in range(DRAWN // TIMED)
     ]
-    mixed = mixing(np.concatenate(samples)[None])
+    with reasons():  # samples that are not finite
+        mixed = mixing(np.concatenate(samples)[None])
     costs = (
-        flops(draw, key, arrays) / TIMED,
+        product_flops(draw, key, arrays) / TIMED,
         float(sequential_products(draw, key, arrays)),
         _fastest(lambda: compiled(key, arrays)) / TIMED,
     )
     own = trained.result.parzen
-    tau = max(mixed.time, 1.0)
-    how = f"a sample's, times the autocorrelation time of {DRAWN:,} in a row"
+    of_what = f"{DRAWN:,} draws in a row"
+    how = (
+        f"that of a sample, times the autocorrelation time of {of_what}, taken for 1 where it is "
+        f"below. {TIMED:,} samples side by side"
+    )
     return Found(
         (
-            _tau(trained, mixed.time, mixed.trusted, f"of {DRAWN:,} draws in a row"),
-            *_costs(trained, costs, (0.0, 0.0, 0.0), tau, mixed.trusted, how),
+            tau_of(trained, mixed, of_what, EQUAL),
+            *_costs(trained, costs, (0.0, 0.0, 0.0), mixed, how, still=EQUAL),
             _scored(
                 trained,
                 f"{own.num_samples:,} consecutive samples",
                 own,
-                "which are independent, so any others would score the same",
+                "independent, so any others would score the same but for noise",
             ),
         )
     )
 
 
-def _tau(trained: Trained, tau: float, trusted: bool, of_what: str) -> Any:
-    still = not math.isfinite(tau)
+EQUAL = "all samples are equal"
+
+
+def tau_of(trained: Trained, mixed: Mixing, of_what: str, still: str) -> Number:
+    """An autocorrelation time as a number of the table.
+
+    Args:
+        trained: the run.
+        mixed: what was measured.
+        of_what: of which samples, in words.
+        still: the reason why there is none if nothing moves.
+
+    Returns:
+        The number, which is a lower bound if it is not trusted.
+    """
+    moves = math.isfinite(mixed.time)
     return trained.number(
         "autocorrelation time",
-        f"Integrated autocorrelation time {of_what}: the median over 10 principal components of "
+        f"Integrated autocorrelation time of {of_what}: the median over 10 principal components of "
         "the pixels; 1 for independent samples, up to noise.",
         "steps",
-        value=None if still else tau,
-        at_least=not trusted,
-        reason="the chains do not move" if still else "",
+        value=mixed.time if moves else None,
+        at_least=moves and not mixed.trusted,
+        reason="" if moves else still,
     )
 
 
@@ -122,35 +209,45 @@ def _costs(
     trained: Trained,
     step: tuple[float, float, float],
     readout: tuple[float, float, float],
-    tau: float,
-    trusted: bool,
+    mixed: Mixing,
     how: str,
-) -> list[Any]:
+    still: str = "the chains do not move",
+) -> list[Number]:
     """What an effective sample costs, of each kind."""
     named = (
-        ("operations per effective sample", "Floating-point operations by XLA's analysis", "MFLOP"),
-        ("products in a row per effective sample", "Matrix products that wait for each other", ""),
-        ("time per effective sample", "Time on this machine, many side by side", "µs"),
+        (
+            "FLOPs of matrix products per effective sample",
+            "Floating-point operations of matrix products, two for each multiplication and "
+            "addition; what is drawn, and functions of single numbers, are not counted",
+            "MFLOP",
+        ),
+        (
+            "sequential matmuls (depth) per effective sample",
+            "Matrix products that must wait for each other",
+            "",
+        ),
+        ("time per effective sample", "Time on this machine", "µs"),
     )
-    scale = (1e-6, 1.0, 1e6)
-    still = not math.isfinite(tau)
+    scale, tau = (1e-6, 1.0, 1e6), max(mixed.time, 1.0)
+    moves = math.isfinite(tau)
     return [
         trained.number(
             name,
             f"{what}: {how}.",
             unit,
-            value=None if still else (one * tau + last) * by,
-            at_least=not trusted,
-            reason="the chains do not move" if still else "",
+            value=(one * tau + last) * by if moves else None,
+            at_least=moves and not mixed.trusted,
+            reason="" if moves else still,
         )
         for (name, what, unit), one, last, by in zip(named, step, readout, scale, strict=True)
     ]
 
 
-def _scored(trained: Trained, name: str, score: Score, of_what: str) -> Any:
+def _scored(trained: Trained, name: str, score: Score, of_what: str) -> Number:
+    rows = "of each fold" if score.folds else f"{score.test.n:,}"
     return trained.number(
         f"Parzen score of {name}",
-        f"Parzen log-likelihood of the test rows by {name}, {of_what}: the run's own.",
+        f"Parzen log-likelihood of all test rows ({rows}) by {name} ({of_what}): the run's own.",
         "nats",
         value=score.test.mean,
         standard_error=score.test.standard_error,

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import scipy.special
 from jax import lax
 from jaxtyping import Array, Float, Int, Key, UInt8
 
@@ -16,43 +17,44 @@ import advnets
 from advnets import _signals
 from advnets.algorithms import State
 from advnets.baselines import cae, dbn, gsn, rbm, vae
+from advnets.bench.cells import likelihood, sampling
 from advnets.bench.cells.found import (
     Curve,
     Effort,
     Found,
+    MissingError,
     Number,
     Trained,
-    flops,
     in_unit_interval,
     mean_and_error,
+    product_flops,
+    reasons,
 )
 from advnets.bench.folders import newest_manifest
-from advnets.bench.pages.players import restored
 from advnets.bench.recipes import algorithm_of, build_players
 from advnets.bench.settings import PREPROCESSING
 from advnets.bench.systems import Adversarial
+from advnets.bench.systems.adversarial import stage_keys
 from advnets.bench.systems.chained import classified
 from advnets.bench.systems.dbn import DBNSettings
 from advnets.bench.systems.vae import VAESettings
-from advnets.chains import Chain, Protocol
+from advnets.chains import Chain
 from advnets.draws import discriminator_draws
-from advnets.mixing import mixing
 from advnets.players import judge
-from advnets.training.checkpoints import check_whole
+from advnets.training.checkpoints import check_whole, restore_part
 from advnets.training.learning import MODEL
 
 # Minibatches of negative phases whose gradients are compared, and the steps that they take.
 BATCHES, BATCH, STEPS = 50, 100, (1, 5, 25)
 # Training rows of the positive phase, and how many at once.
 POSITIVE, AT_ONCE = 50_000, 1000
-# Draws of the first hidden layer for the gap of a bound, and test rows.
-DRAWS, ROWS = 100, 1000
-# The walk's noise, in parts of what the system was trained or chosen with; chains, and burn-in.
-FACTORS, FEW, BURN_IN = (0.25, 0.5, 1.0, 1.5), 20, 100
-SAMPLES = 10_000
+# Test rows that an autoencoder restores, and samples whose classes are counted.
+ROWS, SAMPLES = 1000, 10_000
+# The walk's noise, as a multiple of what the system was trained or chosen with.
+FACTORS = (0.25, 0.5, 1.0, 1.5)
 GAP = (
-    "log p(x) by the importance-weighted bound, minus the bound, of binarised test rows: what "
-    "learning by approximate inference leaves on the table."
+    "log p(x) by the importance-weighted bound, minus the bound: what learning by approximate "
+    "inference leaves on the table, as far as so many draws can tell."
 )
 
 
@@ -82,48 +84,51 @@ def directed(trained: Trained, effort: Effort) -> Found:
         return jax.vjp(encode, encoder)[1](cotangents)
 
     code = jax.ShapeDtypeStruct((recipe.batch_size, recipe.latent_size), jnp.float32)
-    whole = flops(update, jax.random.key(0), params, rule.init(params), batch)
-    share = flops(inference, params.encoder, batch, (code, code)) / whole
+    whole = product_flops(update, jax.random.key(0), params, rule.init(params), batch)
+    share = product_flops(inference, params.encoder, batch, (code, code)) / whole
     return Found(
         (
             trained.number(
                 "inference's share of an update",
-                "Floating-point operations of the encoder, forward and backward, in parts of a "
-                "whole update's, by XLA's analysis of both programs.",
+                "FLOPs of matrix products of the encoder, forward and backward, as a fraction of "
+                "the update's.",
                 value=share,
             ),
-            trained.number(
-                "log p - bound",
-                f"{GAP} The run's own evaluation, by {trained.draws('bounds'):,} draws of each.",
-                "nats",
-                **trained.mean("bounds", "importance", "gap"),
-            ),
+            _gap(trained),
         )
     )
 
 
+def _gap(trained: Trained) -> Number:
+    """What approximate inference leaves on the table, by the run's evaluation."""
+    name = "log p - bound"
+    try:
+        rows = trained.rows("bounds", "importance", "gap")
+        draws = trained.entry("bounds", "importance", "draws")
+        gap = trained.mean("bounds", "importance", "gap")
+    except MissingError as error:
+        return trained.number(name, GAP, "nats", reason=str(error))
+    said = f"{GAP} Of {rows}, by {draws:,} draws of each: the run's own evaluation."
+    return trained.number(name, said, "nats", **gap)
+
+
 def lower_layer(trained: Trained, effort: Effort) -> Found:
     """What the directed, lower layer of a DBN leaves on the table."""
-    net = trained.chain.model
-    rows = jnp.asarray(trained.binary(ROWS).reshape(min(ROWS, len(trained.data.test)), -1))
-    with jax.default_matmul_precision("highest"):
-        logs = np.asarray(
-            jax.jit(dbn.log_weights, static_argnums=3)(trained.key("gap"), net, rows, DRAWS),
-            np.float64,
-        )
-    importance = np.logaddexp.reduce(logs, axis=0) - math.log(DRAWS)
+    logs = likelihood.lower_weights(trained)
+    draws, rows = logs.shape
+    importance = scipy.special.logsumexp(logs, axis=0) - math.log(draws)
     return Found(
         (
             trained.number(
                 "log p - bound, lower layer",
-                f"{GAP} By {DRAWS} draws of the first hidden layer for each of {len(rows):,} rows; "
-                "log Z cancels.",
+                f"{GAP} By {draws} draws of the first hidden layer for each of the first {rows:,} "
+                "binarised test rows; log Z cancels.",
                 "nats",
                 **mean_and_error(importance - logs.mean(axis=0)),
             ),
             trained.number(
                 "inference's share, lower layer",
-                "Floating-point operations of inference in parts of an update's.",
+                "FLOPs of matrix products of inference as a fraction of the update's.",
                 reason="the lower layer learned as an undirected machine, not with an encoder "
                 "beside it",
             ),
@@ -143,83 +148,100 @@ def undirected(trained: Trained, effort: Effort) -> Found:
         )
     ]
     net, key = trained.chain.model, trained.key("gradient")
+    persistent, why = _persistent(trained, net.upper.hidden_bias.size)
     positive, starts = _of_data(jax.random.fold_in(key, 0), net, trained)
-    halves = _reference(jax.random.fold_in(key, 2), net.upper, starts[0], effort.steps)
-    reference = positive - halves.mean(axis=0)
-    size = float(jnp.linalg.norm(reference))
-    floor = float(jnp.linalg.norm(halves[0] - halves[1])) / 2 / size
-    persistent = _persistent(trained, net.upper.hidden_bias.size)
+    apart = persistent
+    if apart is None:
+        units = net.upper.hidden_bias.size
+        apart = np.asarray(rbm.fair_coins(jax.random.fold_in(key, 1), BATCH // 2, units))
+    of_data = starts[0, : BATCH // 2]
+    begun = jnp.asarray(np.concatenate([of_data, np.resize(apart, of_data.shape)]))
+    count = effort.steps // (EVERY * CHUNK)
+    halves = _reference(jax.random.fold_in(key, 2), net.upper, begun, count)
+    negative = halves.mean(axis=0)
+    size = _norm(positive - negative)
+    floor = _norm(halves[0] - halves[1]) / 2 / size
+    positive_rows = min(POSITIVE, len(trained.data.train))
     said = (
-        "Distance of the gradient in the top machine's weights from that by "
-        f"{effort.steps:,} Gibbs steps, relative to the latter's norm; the same positive phase, of "
-        "up to 50,000 rows"
+        "Distance of the gradient in the top machine's weights from the reference, relative to the "
+        f"reference's norm; the same positive phase of {positive_rows:,} training rows in both. "
+        f"The reference is by {BATCH // 2 * 2} chains of {count * EVERY * CHUNK:,} Gibbs steps, a "
+        "tenth of them burn-in: half of the chains from training rows, half from "
+        f"{'fair coins' if persistent is None else 'the persistent chains'}"
+    )
+    noise = (
+        "The noise is half the distance of the same by one half of the chains from that by the "
+        "other: an error near it, or near the reference's own, shows no bias"
+    )
+    of_cd = (
+        f"CD-k: the negative phase is the mean of {BATCHES} minibatches of {BATCH} chains, each of "
+        "which has made k steps from training rows"
+    )
+    of_pcd = (
+        f"PCD-k: the negative phase is the mean over {BATCHES} minibatches in a row, so over "
+        f"{BATCHES} k steps, of chains which go on from those of the last checkpoint while the "
+        "machine stands still. States in a row are alike, so these are few samples: noise, not "
+        "bias, may be most of it, and more steps have less of it"
     )
     curves = []
-    for kind, begun in (("CD", starts), ("PCD", persistent)):
-        if begun is None:
+    for kind, chains, of_kind in (("CD", starts, of_cd), ("PCD", persistent, of_pcd)):
+        full = f"{said}. {of_kind}"
+        if chains is None:
+            numbers.append(trained.number(f"gradient's error, {kind}-1", f"{full}.", reason=why))
+            continue
+        points, noises = [], []
+        for steps in STEPS:
+            k, persists = jnp.asarray(steps), kind == "PCD"
+            now = jax.random.fold_in(key, 10 * steps + persists)
+            found = np.asarray(_negatives(now, net.upper, jnp.asarray(chains), k, persists))
+            error = _norm(found.mean(axis=0) - negative) / size
+            own = _norm(found[0] - found[1]) / 2 / size
+            points.append((float(steps), error, None))
+            noises.append((float(steps), own, None))
             numbers.append(
                 trained.number(
-                    f"gradient's error, {kind}-1",
-                    f"{said}.",
-                    reason="the persistent chains are in the run's checkpoints, which are not here",
+                    f"gradient's error, {kind}-{steps}",
+                    f"{full}. {noise}." if steps == STEPS[0] else f"Likewise, with k = {steps}.",
+                    value=error,
+                    noise=own,
                 )
             )
-            continue
-        more = (
-            "; from the chains of the last checkpoint on, which go on from minibatch to minibatch"
-            if kind == "PCD"
-            else ""
-        )
-        each, of_mean = [], []
-        for steps in STEPS:
-            now = jax.random.fold_in(key, 10 * steps + (kind == "PCD"))
-            count = jnp.asarray(steps)
-            errors, mean = _negatives(
-                now, net.upper, begun, count, positive - reference, kind == "PCD"
-            )
-            each.append((float(steps), float(jnp.mean(errors)) / size, None))
-            of_mean.append((float(steps), float(mean) / size, None))
             _signals.check()
-        numbers += [
-            trained.number(
-                f"gradient's error, {kind}-{int(steps)}",
-                f"{said}; the mean of {BATCHES} minibatches' negative phases of {BATCH} chains "
-                f"by {kind}-{int(steps)}, so that what is left is mostly bias{more}.",
-                value=error,
-            )
-            for steps, error, _ in of_mean
-        ]
-        curves += [
-            Curve(f"{kind}, one minibatch", said, trained.label, "k", "error", tuple(each)),
-            Curve(f"{kind}, mean of {BATCHES}", said, trained.label, "k", "error", tuple(of_mean)),
-        ]
+        for name, held in ((f"{kind}, mean of {BATCHES}", points), (f"{kind}, noise", noises)):
+            more = f"The gradient's error by {kind}-k, or its noise, by k."
+            curves.append(Curve(name, more, trained.label, "k", "error", tuple(held)))
     numbers.append(
         trained.number(
             "the reference's own error",
-            "Half the distance between two halves of the reference's 100 chains, relative to the "
-            "norm of its gradient: no error below it can be told from 0.",
+            "Half the distance between the halves of the reference's chains, which start apart, "
+            "relative to the norm of its gradient: no error below it can be told from 0.",
             value=floor,
         )
     )
     levels = tuple((float(steps), floor, None) for steps in (STEPS[0], STEPS[-1]))
-    curves.append(Curve("reference's own", said, trained.label, "k", "error", levels))
+    level = "The reference's own error, at any k."
+    curves.append(Curve("reference's own", level, trained.label, "k", "error", levels))
     return Found(tuple(numbers), tuple(curves))
+
+
+def _norm(gradient: Float[np.ndarray, "first second"]) -> float:
+    return float(np.linalg.norm(gradient))
 
 
 def _of_data(
     key: Key[Array, ""], net: dbn.DBN, trained: Trained
-) -> tuple[Float[Array, "first second"], Float[Array, "batches batch second"]]:
+) -> tuple[Float[np.ndarray, "first second"], Float[np.ndarray, "batches batch second"]]:
     """The positive phase over training rows, and states drawn from some, in minibatches."""
     chosen = np.random.default_rng(0).permutation(len(trained.data.train))[:POSITIVE]
-    total: Array = jnp.zeros(net.upper.weights.shape)
+    total = np.zeros(net.upper.weights.shape)
     states, count = [], -(-len(chosen) // AT_ONCE)
     for number in range(count):
         rows = jnp.asarray(trained.data.train[np.resize(chosen, (count, AT_ONCE))[number]])
         found, drawn = _upwards(jax.random.fold_in(key, number), net, rows)
-        total = total + found
-        states.append(drawn)
+        total += np.asarray(found)
+        states.append(np.asarray(drawn))
         _signals.check()
-    begun = jnp.resize(jnp.concatenate(states), (BATCHES, BATCH, net.upper.hidden_bias.size))
+    begun = np.resize(np.concatenate(states), (BATCHES, BATCH, net.upper.hidden_bias.size))
     return total / count, begun
 
 
@@ -242,15 +264,17 @@ EVERY, CHUNK = 5, 20
 
 
 def _reference(
-    key: Key[Array, ""], model: rbm.RBM, states: Float[Array, "chains second"], steps: int
-) -> Float[Array, "2 first second"]:
-    """The negative phase by two halves of many long chains."""
-    total: Array = jnp.zeros((2, *model.weights.shape))
-    count = max(1, steps // (EVERY * CHUNK))
+    key: Key[Array, ""],
+    model: rbm.RBM,
+    states: Float[Array, "chains second"],
+    count: int,
+) -> Float[np.ndarray, "2 first second"]:
+    """The negative phase by two halves of many chains, of so many hundreds of steps."""
+    total = np.zeros((2, *model.weights.shape))
     for number in range(count):
         states, found = _go_on(jax.random.fold_in(key, number), model, states)
         if number >= count // 10:
-            total = total + found
+            total += np.asarray(found)
         _signals.check()
     return total / (count - count // 10)
 
@@ -260,108 +284,105 @@ def _go_on(
     key: Key[Array, ""], model: rbm.RBM, states: Float[Array, "chains second"]
 ) -> tuple[Float[Array, "chains second"], Float[Array, "2 first second"]]:
     chain = rbm.Gibbs(model, (model.visible_bias.size,))
-    half = len(states) // 2
 
     def some(carry: tuple[Array, Array], key: Key[Array, ""]) -> tuple[tuple[Array, Array], None]:
         states, total = carry
         keys = jax.random.split(key, EVERY + 1)
         states, _ = lax.scan(lambda h, key: (chain.step(key, h), None), states, keys[1:])
         visible = model.sample_visible(keys[0], states)
-        found = jnp.stack([_statistic(model, visible[:half]), _statistic(model, visible[half:])])
-        return (states, total + found), None
+        return (states, total + _halves(model, visible)), None
 
     start = (states, jnp.zeros((2, *model.weights.shape)))
     (states, total), _ = lax.scan(some, start, jax.random.split(key, CHUNK))
     return states, total / CHUNK
 
 
+def _halves(model: rbm.RBM, visible: Float[Array, "n first"]) -> Float[Array, "2 first second"]:
+    """The statistic of each half of the chains; of an odd number the last is left out."""
+    half = len(visible) // 2
+    halves = (visible[:half], visible[half : 2 * half])
+    return jnp.stack([_statistic(model, one) for one in halves])
+
+
 @eqx.filter_jit
 def _negatives(
     key: Key[Array, ""],
     model: rbm.RBM,
-    starts: Float[Array, "batches chains second"],
+    starts: Float[Array, "batches chains second"] | Float[Array, "chains second"],
     steps: Int[Array, ""],
-    reference: Float[Array, "first second"],
     persistent: bool,
-) -> tuple[Float[Array, " batches"], Float[Array, ""]]:
-    """How far each minibatch's negative phase is from the reference, and how far their mean is."""
+) -> Float[Array, "2 first second"]:
+    """The mean negative phase of many minibatches, by each half of the chains."""
     chain = rbm.Gibbs(model, (model.visible_bias.size,))
 
     def batch(
-        carry: tuple[Array, Array], given: tuple[Key[Array, ""], Array]
-    ) -> tuple[tuple[Array, Array], Array]:
+        carry: tuple[Array, Array], given: tuple[Key[Array, ""], Array | None]
+    ) -> tuple[tuple[Array, Array], None]:
         (memory, total), (key, start) = carry, given
-        states = memory if persistent else start
+        states = memory if start is None else start
         # The last step's hidden units are means, as in an update.
         states = lax.fori_loop(
             1, steps, lambda t, h: chain.step(jax.random.fold_in(key, t), h), states
         )
         down, up = jax.random.split(jax.random.fold_in(key, 0))
         visible = model.sample_visible(down, states)
-        found = _statistic(model, visible)
         after = model.sample_hidden(up, visible)
-        return (after, total + found), jnp.linalg.norm(found - reference)
+        return (after, total + _halves(model, visible)), None
 
-    keys = jax.random.split(key, len(starts))
-    begun = (starts[0], jnp.zeros_like(reference))
-    (_, total), errors = lax.scan(batch, begun, (keys, starts))
-    return errors, jnp.linalg.norm(total / len(starts) - reference)
+    keys = jax.random.split(key, BATCHES)
+    begun = (starts if persistent else starts[0], jnp.zeros((2, *model.weights.shape)))
+    (_, total), _ = lax.scan(batch, begun, (keys, None if persistent else starts))
+    return total / BATCHES
 
 
-def _persistent(trained: Trained, units: int) -> Float[Array, "batches chains second"] | None:
-    """The chains that learning left in the newest checkpoint; None if there is no checkpoint."""
+def _persistent(
+    trained: Trained, units: int
+) -> tuple[Float[np.ndarray, "chains second"] | None, str]:
+    """The chains that learning left in the newest checkpoint; or None, and why."""
     newest, recipe = newest_manifest(trained.folder), trained.system.settings
     assert isinstance(recipe, DBNSettings)
     if newest is None:
-        return None
+        return None, "the persistent chains are in the run's checkpoints, which are not here"
     place, run, manifest = newest
-    check_whole(place)
     like = jax.ShapeDtypeStruct((recipe.persistent_chains, units), jnp.float32)
-    memory = restored(place, manifest, run, f"memory['{MODEL}']", like)
-    return jnp.broadcast_to(memory[None], (BATCHES, *memory.shape))
+    try:
+        with reasons():
+            check_whole(place)
+            memory = restore_part(place, manifest, run, f"memory['{MODEL}']", like)
+    except MissingError as error:
+        return None, str(error)
+    return np.resize(np.asarray(memory), (max(2, len(memory)), units)), ""
 
 
 def autoencoders(trained: Trained, effort: Effort) -> Found:
     """How mixing and reconstruction trade off as the walk's noise varies."""
     images = jnp.asarray(trained.images("test", ROWS))
-    starts = trained.images("train", 1000)
+    of_means = f"the first {len(images):,} test rows, clean, by the pixels' means after one step"
     said = (
-        f"Autocorrelation time, in steps of {FEW} chains of {effort.limit // 2:,} consecutive "
-        "samples each, and cross-entropy of clean test rows by the pixels' means after one noisy "
-        "step from them, as the noise of the trained system's walk is multiplied; another noise "
-        "or contraction in training would be another system. * where the time is a lower bound."
+        f"Autocorrelation time in steps, of {sampling.said_of(effort)}, and cross-entropy of "
+        f"{of_means} of the chain from them, as the noise of the trained system's walk is "
+        "multiplied; another noise or contraction in training would be another system. * where "
+        "the time is a lower bound."
     )
     points, labels, numbers = [], [], []
     for factor in FACTORS:
         chain = noisier(trained.chain, factor)
-        key = trained.key(f"noise {factor}")
-        nats = _reconstruction(key, chain, images)
-        protocol = Protocol(FEW, BURN_IN, 1)
-        samples = advnets.chains.run(key, chain, starts, FEW * (effort.limit // 2), protocol)
-        mixed = mixing(samples)
+        nats = _reconstruction(trained.key(f"noise {factor}"), chain, images)
+        mixed = sampling.consecutive(trained, chain, effort)
         found = mean_and_error(np.asarray(nats))
-        moves = math.isfinite(mixed.time)
-        if moves:
+        if math.isfinite(mixed.time):
             points.append((mixed.time, found["value"], found["standard_error"]))
             labels.append(f"{factor:g}×" + "*" * (not mixed.trusted))
         if factor == 1:
             numbers = [
                 trained.number(
                     "reconstruction after a noisy step",
-                    "Cross-entropy of clean test rows by the pixels' means after one step of the "
-                    "chain from them, with the system's own noise.",
+                    f"Cross-entropy of {of_means} of the chain from them, with the system's own "
+                    "noise.",
                     "nats",
                     **found,
                 ),
-                trained.number(
-                    "autocorrelation time of that noise",
-                    f"In steps, of {FEW} chains of consecutive samples: the median over 10 "
-                    "principal components.",
-                    "steps",
-                    value=mixed.time if moves else None,
-                    at_least=not mixed.trusted,
-                    reason="" if moves else "the chains do not move",
-                ),
+                sampling.tau_of(trained, mixed, sampling.said_of(effort), "the chains do not move"),
             ]
     curve = Curve(
         "noise varied", said, trained.label, "steps", "nats", tuple(points), tuple(labels)
@@ -375,18 +396,15 @@ def noisier(chain: Chain[Any], factor: float) -> Chain[Any]:
         return cae.Walk(chain.model, chain.scale * factor)
     assert isinstance(chain, gsn.GSN)
 
-    def blank(key: Key[Array, ""]) -> gsn.GSN:
-        return gsn.GSN(
-            key,
-            chain.image_shape,
-            hidden_sizes=(chain.bias1.size, chain.bias2.size),
-            salt_and_pepper=min(1.0, chain.salt_and_pepper * factor),
-            noise=chain.noise * factor,
-        )
-
-    leaves = jax.tree.leaves(chain)
-    other = eqx.filter_eval_shape(blank, jax.random.key(0))
-    found: Chain[Any] = jax.tree.unflatten(jax.tree.structure(other), leaves)
+    # The noise is no array, so the networks' arrays are those of the trained chain.
+    other = gsn.GSN(
+        jax.random.key(0),
+        chain.image_shape,
+        hidden_sizes=(chain.bias1.size, chain.bias2.size),
+        salt_and_pepper=min(1.0, chain.salt_and_pepper * factor),
+        noise=chain.noise * factor,
+    )
+    found: Chain[Any] = jax.tree.unflatten(jax.tree.structure(other), jax.tree.leaves(chain))
     return found
 
 
@@ -404,9 +422,10 @@ def _reconstruction(
 def adversarial(trained: Trained, effort: Effort) -> Found:
     """Whether D has kept step with G, and whether G has collapsed."""
     said = (
-        f"V(D, G) after {effort.updates} more updates of D by the run's own rule, with G as it is, "
-        "minus V before, on validation rows and as many fresh samples, without dropout: how far D "
-        "was behind G."
+        f"V(D, G) after {effort.updates} more updates of D by the run's own rule on training rows, "
+        f"with G as it is, minus V before, on all {len(trained.data.validation):,} validation rows "
+        "and as many fresh samples, without dropout. It shows that D was behind G where it is "
+        "above 0; how far, it does not: so few updates reach no optimum, and D may also overfit."
     )
     missing = (
         f"Classes that no nearest training image of {SAMPLES:,} samples has: what is left out of "
@@ -426,36 +445,32 @@ def _missing(trained: Trained, said: str) -> Number:
 
 
 def _behind(trained: Trained, effort: Effort, said: str) -> tuple[Number, ...]:
-    name, system = "V of D fitted on, minus V now", trained.system
+    name, system = "V after further training of D, minus V now", trained.system
     assert isinstance(system, Adversarial)
     newest = newest_manifest(trained.folder)
     if newest is None or system.two_stages:
         why = (
             "D is in the run's checkpoints, which are not here"
             if newest is None
-            else "not done of recipes in two stages"
+            else "not implemented for two-stage recipes"
         )
         return (trained.number(name, said, "nats", reason=why),)
     place, run, manifest = newest
-    check_whole(place)
     recipe, images = system.recipe, trained.data.train
-    players = build_players(
-        jax.random.split(jax.random.key(trained.config.seed), 3)[0], recipe, images
-    )
+    players = build_players(stage_keys(trained.config.seed, second=False)[0], recipe, images)
     per_epoch = len(images) // (recipe.batch_size * recipe.k)
     algorithm = algorithm_of(recipe).for_epochs_of(per_epoch)
     like = jax.eval_shape(lambda: algorithm.init(players))
-    state = restored(place, manifest, run, "", like)
+    try:
+        with reasons():
+            check_whole(place)
+            state = restore_part(place, manifest, run, "", like)
+    except MissingError as error:
+        return (trained.number(name, said, "nats", reason=str(error)),)
     preprocess = PREPROCESSING[recipe.preprocessing]
-    real = jnp.asarray(trained.images("validation"))
     one, fit = jax.random.split(trained.key("V"))
-
-    @eqx.filter_jit
-    def terms(state: State) -> tuple[Array, Array]:
-        now = advnets.algorithms.at(players, state)
-        fake = advnets.model.model_of(now)(one, len(real))
-        on_real, on_fake = (judge(None, now.discriminator, batch) for batch in (real, fake))
-        return jax.nn.log_sigmoid(on_real), jax.nn.log_sigmoid(-on_fake)
+    real = trained.images("validation")
+    fake = advnets.model.model_of(advnets.algorithms.at(players, state)).sample(one, len(real))
 
     @eqx.filter_jit
     def update(key: Key[Array, ""], state: State, batch: Array) -> State:
@@ -464,25 +479,45 @@ def _behind(trained: Trained, effort: Effort, said: str) -> tuple[Number, ...]:
         )
         return algorithm.descend(state, gradients)
 
-    before = [np.asarray(term, np.float64) for term in terms(state)]
+    def terms(state: State) -> list[np.ndarray]:
+        now = advnets.algorithms.at(players, state)
+        return [_log_odds(now.discriminator, batch) for batch in (real, fake)]
+
+    before = terms(state)
     rng = np.random.default_rng(trained.config.seed)
-    with system.context():
-        for number in range(effort.updates):
-            rows = rng.integers(0, len(images), recipe.batch_size)
-            state = update(jax.random.fold_in(fit, number), state, jnp.asarray(images[rows]))
-            _signals.check()
-    after = [np.asarray(term, np.float64) for term in terms(state)]
-    apart = [b - a for a, b in zip(before, after, strict=True)]
+    for number in range(effort.updates):
+        rows = rng.integers(0, len(images), recipe.batch_size)
+        state = update(jax.random.fold_in(fit, number), state, jnp.asarray(images[rows]))
+        _signals.check()
+    # log D of real rows, log (1 - D) of fake ones.
+    values = [
+        (-np.logaddexp(0, -on_real), -np.logaddexp(0, on_fake))
+        for on_real, on_fake in (before, terms(state))
+    ]
+    apart = [b - a for a, b in zip(*values, strict=True)]
     return (
         trained.number(name, said, "nats", **_sum_of_means(*apart)),
         trained.number(
             "V now",
-            "V(D, G) of the last checkpoint, likewise; -log 4 = -1.386 where D can't tell the two "
-            "apart, 0 where D is never wrong.",
+            f"V(D, G) of the last checkpoint, on the same {len(real):,} rows and samples; "
+            "-log 4 = -1.386 where D can't tell the two apart, 0 where D is never wrong.",
             "nats",
-            **_sum_of_means(*before),
+            **_sum_of_means(*values[0]),
         ),
     )
+
+
+def _log_odds(
+    discriminator: Any, examples: Float[np.ndarray, " rows *shape"]
+) -> Float[np.ndarray, " rows"]:
+    """What a discriminator says of examples, which are taken in blocks."""
+    blocks = [examples[first : first + AT_ONCE] for first in range(0, len(examples), AT_ONCE)]
+    return np.concatenate([np.asarray(_judged(discriminator, one), np.float64) for one in blocks])
+
+
+@eqx.filter_jit
+def _judged(discriminator: Any, examples: Array | np.ndarray) -> Array:
+    return judge(None, discriminator, jnp.asarray(examples))
 
 
 def _sum_of_means(

@@ -27,8 +27,10 @@
       return sum;
     });
   }
+  const corrupted = (image, uniform) =>
+    Float64Array.from(image, (v, i) => uniform[i] < rate ? +(uniform[i] < rate / 2) : v);
   function start(image, uniform) {
-    const pixels = Float64Array.from(image, (v, i) => uniform[i] < rate ? +(uniform[i] < rate / 2) : v);
+    const pixels = corrupted(image, uniform);
     return { pixels, top: new Float64Array(bias2.length), means: Float64Array.from(image) };
   }
   function step({ pixels, top }, { uniform, before, after }) {
@@ -81,12 +83,15 @@
     }
   }
   const size = bias0.length / height;  // numbers in a row of pixels
+  const left = Math.floor(width / 2) * (size / width);
   // Where the left half is held it stays that of the image at the start.
-  const kept = (numbers) => held.checked
-    ? numbers.map((v, i) => 2 * (i % size) < size ? origin[i] : v) : numbers;
+  const kept = (numbers, image) => held.checked
+    ? numbers.map((v, i) => i % size < left ? image[i] : v) : numbers;
   function move() {
     const next = step(state, draws());
-    state = { ...next, pixels: kept(next.pixels), means: kept(next.means) };
+    // The network sees held pixels as it saw all in training: corrupted, each time anew.
+    const noisy = corrupted(origin, vector(bias0.length, Math.random));
+    state = { ...next, pixels: kept(next.pixels, noisy), means: kept(next.means, origin) };
     steps += 1;
     show();
   }
@@ -94,7 +99,6 @@
     origin = images ? images[Math.floor(images.length * Math.random())]
       : vector(bias0.length, () => +(Math.random() < 0.5));
     state = start(origin, draws().uniform);
-    state.pixels = kept(state.pixels);
     [steps, past] = [0, []];
     show();
   }

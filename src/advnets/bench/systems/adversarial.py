@@ -33,8 +33,19 @@ from advnets.training.journal import holds_run
 from advnets.training.plan import check_epochs
 
 
-def _stage_keys(seed: int, *, second: bool) -> Key[Array, " keys"]:
-    """A stage's keys: for players, training and samples; the second's also for what it adds."""
+def stage_keys(seed: int, *, second: bool) -> Key[Array, " keys"]:
+    """A stage's keys: for players, training and samples; the second's also for what it adds.
+
+    Args:
+        seed: the run's.
+        second: the stage of the layers on top.
+
+    Returns:
+        Three keys; of the second stage four.
+
+    Raises:
+        OverflowError: for a seed beyond 64 bits.
+    """
     key = jax.random.key(seed)
     return jax.random.split(jax.random.fold_in(key, 2), 4) if second else jax.random.split(key, 3)
 
@@ -98,7 +109,7 @@ class Adversarial(System):
         return products_in(self.recipe)
 
     def sample_key(self, seed: int) -> Key[Array, ""]:
-        return _stage_keys(seed, second=self.two_stages)[2]
+        return stage_keys(seed, second=self.two_stages)[2]
 
     def order(self) -> str | None:
         return self.recipe.order
@@ -133,11 +144,11 @@ class Adversarial(System):
 
     def fit(self, run: Run, watch: Watch, *, progress: bool) -> Fitted:
         recipe, images = self.recipe, run.data.train
-        keys = _stage_keys(run.seed, second=False)
+        keys = stage_keys(run.seed, second=False)
         players, epochs = build_players(keys[0], recipe, images), recipe.epochs
         if self.two_stages:
             top = self._first_stage(run, players, watch, progress=progress)
-            keys = _stage_keys(run.seed, second=True)
+            keys = stage_keys(run.seed, second=True)
             fresh = build_players(keys[0], recipe, images)
             stacked = stack(keys[3], recipe, top)
             players = dataclasses.replace(fresh, generator=stacked)
@@ -157,7 +168,7 @@ class Adversarial(System):
         if run.first_stage is not None:
             top = _load(Path(run.first_stage.folder) / LAST, advnets.model.model_of(players))
         else:
-            keys = _stage_keys(run.seed, second=False)
+            keys = stage_keys(run.seed, second=False)
             own = watch.at(run.folder / FIRST_STAGE, keys[2])
             top = _model(
                 self._train(run, keys[1], players, self.recipe.epochs, own, progress=progress)
@@ -206,7 +217,7 @@ class Adversarial(System):
         self, runs: Sequence[Run], watches: Sequence[Watch], folder: Path, *, progress: bool
     ) -> list[Fitted | None]:
         first, recipe = runs[0], self.recipe
-        keys = jnp.stack([_stage_keys(run.seed, second=False) for run in runs])
+        keys = jnp.stack([stage_keys(run.seed, second=False) for run in runs])
         build = eqx.filter_vmap(lambda key: build_players(key, recipe, first.data.train))
         rates = [_recipe_of(run).learning_rate for run in runs]
         swept = len(set(rates)) > 1
