@@ -206,7 +206,7 @@ def test_runs_that_do_not_belong_together_are_refused(runs, tmp_path, capsys, mo
     assert "are both of vae; name one run of each" in refused(runs[1], runs[1])
     assert "are both adversarial; name" in refused(runs[0], runs[0])
     assert "are both of cae" in refused(runs[3], runs[3])
-    assert "at least 1000" in refused(runs[1], "--num-samples", 10)
+    assert "from 1,000 to 10,000,000; got 10" in refused(runs[1], "--num-samples", 10)
     other = made("vae", tmp_path / "other", dataset="mnist")
     assert "is of other data" in refused(runs[1], other)
     grey = made("cae", tmp_path / "gcn", preprocessing="gcn")

@@ -16,7 +16,6 @@ from jaxtyping import Array, Float, Key
 
 import advnets
 from advnets import _documents
-from advnets._counts import check_count
 from advnets.bench.protocol import on_host
 from advnets.bench.results import Config, Json, Provenance, Result
 from advnets.bench.systems import StackedCAE, System, VariationalAutoencoder
@@ -144,14 +143,15 @@ class Effort:
     consecutive: int = 1000
 
     def __post_init__(self) -> None:
-        for name, value, least in (
-            ("the number of samples", self.samples, 1000),
-            ("the number of Gibbs steps", self.steps, 200),
-            ("the number of updates", self.updates, 1),
-            ("the limit of steps", self.limit, 50),
-            ("the number of consecutive samples", self.consecutive, 2),
+        for name, value, least, most in (
+            ("the number of samples", self.samples, 1000, 10**7),
+            ("the number of Gibbs steps", self.steps, 200, 10**6),
+            ("the number of updates", self.updates, 1, 10**5),
+            ("the limit of steps", self.limit, 50, 10**6),
+            ("the number of consecutive samples", self.consecutive, 2, 10**6),
         ):
-            check_count(name, value, least)
+            if not least <= value <= most:
+                raise ValueError(f"{name} must be from {least:,} to {most:,}; got {value}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,31 +205,35 @@ class Trained:
             )
         return self.result.evaluations[name]
 
-    def entry(self, *path: str) -> Any:
+    def entry(self, evaluation: str, *path: str) -> Any:
         """An entry of an evaluation; `MissingError` if there is none."""
-        found: Any = self.evaluation(path[0])
-        for part in path[1:]:
+        found: Any = self.evaluation(evaluation)
+        for part in path:
             found = found.get(part) if isinstance(found, dict) else None
         if found is None:
-            said = ".".join(path[1:])
-            raise MissingError(f"{self.folder}: the evaluation {path[0]} has no {said}")
+            raise MissingError(
+                f"{self.folder}: the evaluation {evaluation} has no {'.'.join(path)}"
+            )
         return found
 
-    def mean(self, *path: str) -> dict[str, Any]:
-        """A mean and its standard error in an evaluation, as a number takes them."""
-        source = f"{self.folder}: evaluation {'.'.join(path)}"
+    def mean(self, evaluation: str, *path: str) -> dict[str, Any]:
+        """A mean and its standard error in an evaluation, as a number takes them.
+
+        Raises `MissingError` if there is none.
+        """
+        source = f"{self.folder}: evaluation {'.'.join([evaluation, *path])}"
         with reasons():
-            read = _documents.convert(self.entry(*path), Mean, source)
+            read = _documents.convert(self.entry(evaluation, *path), Mean, source)
         return {"value": read.mean, "standard_error": read.standard_error}
 
-    def rows(self, *path: str) -> str:
-        """Of which rows a mean in an evaluation is, in words."""
-        held, whole = self.entry(*path), self.entry(path[0])
+    def rows(self, evaluation: str, *path: str) -> str:
+        """Of which rows a mean in an evaluation is, in words; `MissingError` if there is none."""
+        held, whole = self.entry(evaluation, *path), self.entry(evaluation)
         n = held.get("n", whole.get("rows")) if isinstance(held, dict) else None
         return f"the first {n:,} binarised test rows" if isinstance(n, int) else "binarised rows"
 
     def chains(self) -> ChainsFound:
-        """What the run measured of its chains."""
+        """What the run measured of its chains; `MissingError` if it is not there."""
         with reasons():
             return chains_found(self.evaluation(CHAINS), self.folder)
 
@@ -300,7 +304,12 @@ def finite(trained: Trained, found: Found) -> Found:
 
 
 def mean_and_error(rows: Float[np.ndarray, " rows"]) -> dict[str, Any]:
-    """The mean of numbers, one of each row, and its standard error, as a number takes them."""
+    """The mean of numbers, one of each row, and its standard error, as a number takes them.
+
+    Raises a ValueError if there is none.
+    """
+    if len(rows) == 0:
+        raise ValueError("a mean is of at least 1 row; got none")
     held = np.asarray(rows, np.float64)
     error = float(held.std(ddof=1) / len(held) ** 0.5) if len(held) > 1 else None
     return {"value": float(held.mean()), "standard_error": error}

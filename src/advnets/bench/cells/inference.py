@@ -98,7 +98,15 @@ class Clamped(Chain[Any]):
     held: Bool[Array, "*shape"]
 
     def start(self, key: Key[Array, ""], images: Float[Array, " chains *shape"]) -> Any:
-        """The chain's own start, from images of which the held pixels are replaced."""
+        """The chain's own start, from images of which the held pixels are replaced.
+
+        Raises a ValueError if they are more or fewer images than are held, or of another shape.
+        """
+        if images.shape != self.images.shape:
+            raise ValueError(
+                f"chains start from as many images as are held, of shape {self.images.shape}; got "
+                f"{images.shape}"
+            )
         return self.chain.start(key, self._completed(images))
 
     def step(self, key: Key[Array, ""], state: Any) -> Any:

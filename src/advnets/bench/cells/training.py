@@ -391,7 +391,10 @@ def autoencoders(trained: Trained, effort: Effort) -> Found:
 
 
 def noisier(chain: Chain[Any], factor: float) -> Chain[Any]:
-    """A walk with its noise multiplied, of a GSN or a CAE; nothing is trained again."""
+    """A walk with its noise multiplied, of a GSN or a CAE; nothing is trained again.
+
+    Raises a ValueError for a factor below 0, or one that is not finite.
+    """
     if isinstance(chain, cae.Walk):
         return cae.Walk(chain.model, chain.scale * factor)
     assert isinstance(chain, gsn.GSN)
