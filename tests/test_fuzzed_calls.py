@@ -22,7 +22,8 @@ from advnets.bench.results import as_json, distribution
 from advnets.bench.systems.chained import distinct_classes
 from advnets.draws import Draws
 from advnets.preprocessing import gcn_picture
-from advnets.training import devices
+from advnets.training import CheckpointError, devices
+from advnets.training.checkpoints import Manifest, Progressed, restore_part
 from advnets.training.program import finite
 from advnets.training.sources import Rows, Streamed, epoch_order
 from advnets.verify.descent import onto_simplex
@@ -254,3 +255,9 @@ def test_blocks_that_can_not_hold_their_examples_are_refused():
 def test_random_keys_are_no_numbers_that_could_be_infinite():
     assert finite({"key": KEY, "weight": jnp.ones(2)})
     assert not finite({"key": KEY, "weight": jnp.array([1.0, jnp.inf])})
+
+
+def test_a_run_that_a_checkpoint_does_not_have_is_named(tmp_path):
+    manifest = Manifest(0, {"seed-1": Progressed(0, True)}, {}, {}, {})
+    with pytest.raises(CheckpointError, match="has no run 'seed-2'; it has seed-1"):
+        restore_part(tmp_path, manifest, "seed-2", "", {})

@@ -350,8 +350,12 @@ def restore_part(place: Path, manifest: Manifest, run: str, part: str, like: Any
         The part.
 
     Raises:
-        CheckpointError: if the checkpoint has no such part, or it has other shapes.
+        CheckpointError: if the checkpoint has no such run or part, or it has other shapes.
     """
+    if run not in manifest.runs:
+        raise CheckpointError(
+            f"the checkpoint in {place} has no run {run!r}; it has {', '.join(manifest.runs)}"
+        )
     leaves = jax.tree_util.tree_leaves_with_path(eqx.filter(like, _is_leaf))
     # As `_leaves` names them: a whole state's begin without a dot.
     names = [(part + jax.tree_util.keystr(path)).removeprefix(".") for path, _ in leaves]

@@ -153,7 +153,7 @@ def means_of(trained: Trained, total: int) -> Iterator[Float[np.ndarray, " sampl
 
 def block_of(shape: tuple[int, ...]) -> int:
     """How many samples of an image's shape are held at once."""
-    return max(FEWEST, min(BLOCK, BYTES // (4 * math.prod(shape))))
+    return max(FEWEST, min(BLOCK, BYTES // (4 * max(1, math.prod(shape)))))
 
 
 @eqx.filter_jit
