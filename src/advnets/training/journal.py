@@ -129,7 +129,7 @@ def _split(seen: list[Seen], n: int) -> tuple[Seen, list[Seen]]:
     """The first n iterations of what was seen, and the rest."""
     merged = _merged(seen)
     head, rest = jax.tree.map(lambda x: x[:n], merged), jax.tree.map(lambda x: x[n:], merged)
-    return head, [rest] if jax.tree.leaves(rest)[0].size else []
+    return head, [rest] if any(x.size for x in jax.tree.leaves(rest)) else []
 
 
 def _json_line(row: Mapping[str, Any]) -> str:

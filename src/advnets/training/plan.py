@@ -93,6 +93,7 @@ def plan_of(
     """
     checkpoint_every = evaluate_every if checkpoint_every is None else checkpoint_every
     for name, value in (
+        ("k", k),
         ("epochs", epochs),
         ("batch_size", batch_size),
         ("evaluate_every", evaluate_every),

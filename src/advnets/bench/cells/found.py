@@ -6,7 +6,7 @@ import math
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ from advnets.bench.systems.dbn import DeepBeliefNetwork
 from advnets.bench.systems.gsn import DeepGSN
 from advnets.chains import Chained
 
+T = TypeVar("T")
 Column = Literal["directed", "undirected", "autoencoders", "adversarial"]
 RowName = Literal["training", "inference", "sampling", "likelihood", "design"]
 
@@ -243,6 +244,13 @@ class Trained:
         if not isinstance(self.model, Chained):
             raise TypeError(f"{self.label} draws no samples by a chain")
         return self.model.chain
+
+
+def instance_of(kind: type[T], value: Any) -> T:
+    """A value that must be of a class; a TypeError if it is of another."""
+    if not isinstance(value, kind):
+        raise TypeError(f"what is measured must be a {kind.__name__}; got a {type(value).__name__}")
+    return value
 
 
 class MissingError(ValueError):

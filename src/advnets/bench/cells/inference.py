@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Key
 import advnets
 from advnets import _signals
 from advnets.baselines import cae, gsn
-from advnets.bench.cells.found import Effort, Found, Trained, mean_and_error
+from advnets.bench.cells.found import Effort, Found, Trained, instance_of, mean_and_error
 from advnets.chains import Chain
 from advnets.mixing import r_hat
 
@@ -119,8 +119,8 @@ class Clamped(Chain[Any]):
             pixels = jnp.where(self.held.reshape(1, -1), corrupted, state.pixels)
             state = dataclasses.replace(state, pixels=pixels)
         else:
-            assert isinstance(self.chain, cae.Walk)
-            state = self.chain.start(hold, self._completed(self.chain.means(state)))
+            walk = instance_of(cae.Walk, self.chain)
+            state = walk.start(hold, self._completed(walk.means(state)))
         return self.chain.step(go_on, state)
 
     def means(self, state: Any) -> Float[Array, " chains *shape"]:

@@ -26,6 +26,7 @@ from advnets.bench.cells.found import (
     Number,
     Trained,
     in_unit_interval,
+    instance_of,
     mean_and_error,
     product_flops,
     reasons,
@@ -59,10 +60,12 @@ GAP = (
 
 
 def directed(trained: Trained, effort: Effort) -> Found:
-    """What inference costs a VAE while it learns, and what it leaves on the table."""
-    model, recipe = trained.model, trained.system.settings
-    assert isinstance(model, vae.VAE)
-    assert isinstance(recipe, VAESettings)
+    """What inference costs a VAE while it learns, and what it leaves on the table.
+
+    Raises a TypeError for a run of another system.
+    """
+    model = instance_of(vae.VAE, trained.model)
+    recipe = instance_of(VAESettings, trained.system.settings)
     params, static = eqx.partition(model, eqx.is_inexact_array)
     rule, cost = optax.adam(recipe.learning_rate), vae.Cost(recipe.binary)
     batch = jax.ShapeDtypeStruct((recipe.batch_size, *trained.config.image_shape), jnp.float32)
@@ -137,9 +140,11 @@ def lower_layer(trained: Trained, effort: Effort) -> Found:
 
 
 def undirected(trained: Trained, effort: Effort) -> Found:
-    """What the partition function costs the upper machine of a DBN while it learns."""
-    recipe = trained.system.settings
-    assert isinstance(recipe, DBNSettings)
+    """What the partition function costs the upper machine of a DBN while it learns.
+
+    Raises a TypeError for a run of another system.
+    """
+    recipe = instance_of(DBNSettings, trained.system.settings)
     numbers = [
         trained.number(
             "Gibbs steps per update",
@@ -339,8 +344,8 @@ def _persistent(
     trained: Trained, units: int
 ) -> tuple[Float[np.ndarray, "chains second"] | None, str]:
     """The chains that learning left in the newest checkpoint; or None, and why."""
-    newest, recipe = newest_manifest(trained.folder), trained.system.settings
-    assert isinstance(recipe, DBNSettings)
+    newest = newest_manifest(trained.folder)
+    recipe = instance_of(DBNSettings, trained.system.settings)
     if newest is None:
         return None, "the persistent chains are in the run's checkpoints, which are not here"
     place, run, manifest = newest
@@ -393,21 +398,21 @@ def autoencoders(trained: Trained, effort: Effort) -> Found:
 def noisier(chain: Chain[Any], factor: float) -> Chain[Any]:
     """A walk with its noise multiplied, of a GSN or a CAE; nothing is trained again.
 
-    Raises a ValueError for a factor below 0, or one that is not finite.
+    Raises a ValueError for a factor below 0, or one that is not finite; a TypeError for another
+    chain.
     """
     if isinstance(chain, cae.Walk):
         return cae.Walk(chain.model, chain.scale * factor)
-    assert isinstance(chain, gsn.GSN)
-
+    net = instance_of(gsn.GSN, chain)
     # The noise is no array, so the networks' arrays are those of the trained chain.
     other = gsn.GSN(
         jax.random.key(0),
-        chain.image_shape,
-        hidden_sizes=(chain.bias1.size, chain.bias2.size),
-        salt_and_pepper=min(1.0, chain.salt_and_pepper * factor),
-        noise=chain.noise * factor,
+        net.image_shape,
+        hidden_sizes=(net.bias1.size, net.bias2.size),
+        salt_and_pepper=min(1.0, net.salt_and_pepper * factor),
+        noise=net.noise * factor,
     )
-    found: Chain[Any] = jax.tree.unflatten(jax.tree.structure(other), jax.tree.leaves(chain))
+    found: Chain[Any] = jax.tree.unflatten(jax.tree.structure(other), jax.tree.leaves(net))
     return found
 
 
@@ -423,7 +428,10 @@ def _reconstruction(
 
 
 def adversarial(trained: Trained, effort: Effort) -> Found:
-    """Whether D has kept step with G, and whether G has collapsed."""
+    """Whether D has kept step with G, and whether G has collapsed.
+
+    Raises a TypeError for a run of another system.
+    """
     said = (
         f"V(D, G) after {effort.updates} more updates of D by the run's own rule on training rows, "
         f"with G as it is, minus V before, on all {len(trained.data.validation):,} validation rows "
@@ -448,8 +456,8 @@ def _missing(trained: Trained, said: str) -> Number:
 
 
 def _behind(trained: Trained, effort: Effort, said: str) -> tuple[Number, ...]:
-    name, system = "V after further training of D, minus V now", trained.system
-    assert isinstance(system, Adversarial)
+    name = "V after further training of D, minus V now"
+    system = instance_of(Adversarial, trained.system)
     newest = newest_manifest(trained.folder)
     if newest is None or system.two_stages:
         why = (
