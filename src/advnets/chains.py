@@ -132,6 +132,7 @@ def walk(
 
     Raises:
         ValueError: if there is no sample, or no step for each; if the steps are 2**31 or more.
+        TypeError, AttributeError: what the chain or JAX raises for states that are not the chain's.
 
     Example:
         >>> import jax

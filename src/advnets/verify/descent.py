@@ -98,6 +98,7 @@ def asymptotic_factor(rate: float, empty_cells: bool = False) -> float:
 
     Raises:
         ValueError: if the rate is outside (0, 1].
+        TypeError: if `empty_cells` is neither true nor false.
 
     Example:
         >>> from advnets.verify.descent import asymptotic_factor

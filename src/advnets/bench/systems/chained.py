@@ -79,6 +79,9 @@ def chained(
 
     Returns:
         The sampler.
+
+    Raises:
+        ValueError: if the seed is negative.
     """
     count = min(len(images), max(STARTS, settings.num_chains))
     rows = np.random.default_rng(seed).choice(len(images), count, replace=False)
