@@ -126,17 +126,7 @@ def _read_arrays(folder: Path, like: State) -> list[Array]:
     """The arrays of a state from the shards of all processes, on the devices of another state."""
     expected = _stored(like)
     whole = {number: np.empty(leaf.shape, leaf.dtype) for number, leaf in expected.items()}
-    lacking = {number: array.size for number, array in whole.items()}
-    for path in sorted(folder.glob(f"{ARRAYS}-*.safetensors")):
-        with safe_open(path, framework="numpy") as file:
-            for name, (start, shape) in json.loads(file.metadata()["places"]).items():
-                number = name.partition(".")[0]
-                array = whole[number]
-                region = tuple(slice(a, a + n) for a, n in zip(start, shape, strict=True))
-                array[region] = file.get_tensor(name).view(array.dtype).reshape(shape)
-                lacking[number] -= array[region].size
-    if any(lacking.values()):
-        raise CheckpointError(f"the checkpoint in {folder} lacks parts of its arrays")
+    _fill(whole, folder)
     found: list[Array] = []
     for (number, leaf), original in zip(expected.items(), _leaves(like).values(), strict=True):
         placed: Array = jax.make_array_from_callback(
@@ -146,6 +136,22 @@ def _read_arrays(folder: Path, like: State) -> list[Array]:
             placed = jax.random.wrap_key_data(placed, impl=jax.random.key_impl(original))
         found.append(placed)
     return found
+
+
+def _fill(whole: Mapping[str, np.ndarray], folder: Path) -> None:
+    """Fills arrays, by the numbers of their names, from the shards of all processes."""
+    lacking = {number: array.size for number, array in whole.items()}
+    for path in sorted(folder.glob(f"{ARRAYS}-*.safetensors")):
+        with safe_open(path, framework="numpy") as file:
+            for name, (start, shape) in json.loads(file.metadata()["places"]).items():
+                number = name.partition(".")[0]
+                if number in whole:
+                    array = whole[number]
+                    region = tuple(slice(a, a + n) for a, n in zip(start, shape, strict=True))
+                    array[region] = file.get_tensor(name).view(array.dtype).reshape(shape)
+                    lacking[number] -= array[region].size
+    if any(lacking.values()):
+        raise CheckpointError(f"the checkpoint in {folder} lacks parts of its arrays")
 
 
 def _log_of(place: Path, run: str) -> Path:
@@ -350,7 +356,8 @@ def restore_part(place: Path, manifest: Manifest, run: str, part: str, like: Any
         The part.
 
     Raises:
-        CheckpointError: if the checkpoint has no such run or part, or it has other shapes.
+        CheckpointError: if the checkpoint has no such run or part, or it has other shapes; if parts
+            of its arrays are missing.
     """
     if run not in manifest.runs:
         raise CheckpointError(
@@ -359,13 +366,17 @@ def restore_part(place: Path, manifest: Manifest, run: str, part: str, like: Any
     leaves = jax.tree_util.tree_leaves_with_path(eqx.filter(like, _is_leaf))
     # As `_leaves` names them: a whole state's begin without a dot.
     names = [(part + jax.tree_util.keystr(path)).removeprefix(".") for path, _ in leaves]
-    numbers = {name: number for number, name in enumerate(manifest.arrays)}
+    numbers = {name: f"{number}" for number, name in enumerate(manifest.arrays)}
     missing = [name for name in names if name not in numbers]
     if missing:
         raise CheckpointError(
             f"the checkpoint in {place} has no {missing[0]}; it is another version's"
         )
-    arrays = _read_some(place, {numbers[name]: manifest.arrays[name] for name in names})
+    arrays = {}
+    for name in names:
+        dtype, _, shape = manifest.arrays[name].partition("[")
+        arrays[numbers[name]] = np.empty(json.loads(f"[{shape}"), jnp.dtype(dtype))
+    _fill(arrays, place)
     # Runs that were trained together have a common checkpoint, with a leading axis of runs.
     row = list(manifest.runs).index(run)
     found = []
@@ -381,23 +392,6 @@ def restore_part(place: Path, manifest: Manifest, run: str, part: str, like: Any
 
 def _is_leaf(leaf: Any) -> bool:
     return isinstance(leaf, jax.ShapeDtypeStruct) or eqx.is_array(leaf)
-
-
-def _read_some(place: Path, wanted: Mapping[int, str]) -> dict[int, np.ndarray]:
-    """Arrays of a checkpoint by number, from the shards of all processes."""
-    whole = {}
-    for number, described in wanted.items():
-        dtype, _, shape = described.partition("[")
-        whole[number] = np.zeros(json.loads(f"[{shape}"), jnp.dtype(dtype))
-    for path in sorted(place.glob("arrays-*.safetensors")):
-        with safe_open(path, framework="numpy") as file:
-            for name, (start, shape) in json.loads(file.metadata()["places"]).items():
-                number = int(name.partition(".")[0])
-                if number in whole:
-                    region = tuple(slice(a, a + n) for a, n in zip(start, shape, strict=True))
-                    content = file.get_tensor(name).view(whole[number].dtype)
-                    whole[number][region] = content.reshape(shape)
-    return whole
 
 
 def read_log(place: Path, run: str) -> bytes:

@@ -22,6 +22,7 @@ from advnets.bench.systems import StackedCAE, System, VariationalAutoencoder
 from advnets.bench.systems.chained import CHAINS, ChainsFound, chains_found
 from advnets.bench.systems.dbn import DeepBeliefNetwork
 from advnets.bench.systems.gsn import DeepGSN
+from advnets.bench.systems.rows import mean_of
 from advnets.chains import Chained
 
 T = TypeVar("T")
@@ -316,11 +317,8 @@ def mean_and_error(rows: Float[np.ndarray, " rows"]) -> dict[str, Any]:
 
     Raises a ValueError if there is none.
     """
-    if len(rows) == 0:
-        raise ValueError("a mean is of at least 1 row; got none")
-    held = np.asarray(rows, np.float64)
-    error = float(held.std(ddof=1) / len(held) ** 0.5) if len(held) > 1 else None
-    return {"value": float(held.mean()), "standard_error": error}
+    found = mean_of(rows)
+    return {"value": found["mean"], "standard_error": found["standard_error"]}
 
 
 def product_flops(function: Callable[..., Any], *arguments: Any) -> float:

@@ -1,12 +1,14 @@
 """A number of each row, as `results.json` keeps it: the mean and its standard error."""
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float
 
 from advnets.bench.results import Json
 
 
-def mean_of(rows: Float[np.ndarray, " rows"]) -> Json:
+def mean_of(rows: Float[np.ndarray, " rows"]) -> dict[str, Any]:
     """The mean of numbers, one of each row.
 
     Args:
