@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 import os
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
+from safetensors.numpy import save
 
 import advnets
 from advnets import chains
@@ -261,3 +263,12 @@ def test_a_run_that_a_checkpoint_does_not_have_is_named(tmp_path):
     manifest = Manifest(0, {"seed-1": Progressed(0, True)}, {}, {}, {})
     with pytest.raises(CheckpointError, match="has no run 'seed-2'; it has seed-1"):
         restore_part(tmp_path, manifest, "seed-2", "", {})
+
+
+def test_a_part_of_a_state_whose_shard_is_missing_is_not_made_up(tmp_path):
+    half = {"0.0": np.ones(1, np.float32).view(np.uint8)}
+    content = save(half, {"places": json.dumps({"0.0": [[0], [1]]})})
+    (tmp_path / "arrays-0.safetensors").write_bytes(content)
+    manifest = Manifest(0, {"run": Progressed(0, True)}, {"x['w']": "float32[2]"}, {}, {})
+    with pytest.raises(CheckpointError, match="lacks parts of its arrays"):
+        restore_part(tmp_path, manifest, "run", "x", {"w": jnp.zeros(2)})
