@@ -240,14 +240,14 @@ def _of_data(
     chosen = np.random.default_rng(0).permutation(len(trained.data.train))[:POSITIVE]
     total = np.zeros(net.upper.weights.shape)
     states, count = [], -(-len(chosen) // AT_ONCE)
-    for number in range(count):
-        rows = jnp.asarray(trained.data.train[np.resize(chosen, (count, AT_ONCE))[number]])
+    for number, part in enumerate(np.array_split(chosen, count)):
+        rows = jnp.asarray(trained.data.train[part])
         found, drawn = _upwards(jax.random.fold_in(key, number), net, rows)
-        total += np.asarray(found)
+        total += len(part) * np.asarray(found, np.float64)
         states.append(np.asarray(drawn))
         _signals.check()
     begun = np.resize(np.concatenate(states), (BATCHES, BATCH, net.upper.hidden_bias.size))
-    return total / count, begun
+    return total / len(chosen), begun
 
 
 @eqx.filter_jit
