@@ -45,7 +45,7 @@ def write_report(folder: StrPath, *, live: bool = False, explores: bool = True) 
     Args:
         folder: the run's, or that of many runs.
         live: whether the run goes on, so that the page is to be read again every few seconds.
-        explores: whether a single run's page has a latent explorer.
+        explores: whether a single run's page has an explorer.
 
     Returns:
         The file.
@@ -74,7 +74,7 @@ def write_report(folder: StrPath, *, live: bool = False, explores: bool = True) 
 
 
 def write_explorer(folder: StrPath) -> Path:
-    """Writes `explore.html` of a run: its latent explorer, in a page that has nothing else.
+    """Writes `explore.html` of a run: its explorer, in a page that has nothing else.
 
     Where a report has no room for the weights, this page is as large as they need.
 
