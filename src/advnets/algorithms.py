@@ -299,6 +299,7 @@ class Algorithm(abc.ABC):
         Raises:
             ValueError: if the objective has no cost for one of them, or one that is no scalar.
         """
+        draws = dataclasses.replace(draws, iteration=state.iteration)
 
         def costs(moving: dict[str, PyTree]) -> tuple[dict[str, Array], Any]:
             now = at(players, dataclasses.replace(state, players={**state.players, **moving}))

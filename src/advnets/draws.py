@@ -2,7 +2,7 @@
 
 import equinox as eqx
 import jax
-from jaxtyping import Array, Key
+from jaxtyping import Array, Int, Key
 
 
 class Draws(eqx.Module):
@@ -14,6 +14,8 @@ class Draws(eqx.Module):
         real: that of the discriminator's noise, such as dropout, on data.
         fake: likewise on generated examples.
         objective: for what an objective draws itself, such as mixing weights.
+        iteration: the iteration's number, for what an objective does by a schedule; None outside
+            of training.
     """
 
     latents: Key[Array, ""]
@@ -21,6 +23,7 @@ class Draws(eqx.Module):
     real: Key[Array, ""]
     fake: Key[Array, ""]
     objective: Key[Array, ""]
+    iteration: Int[Array, ""] | None = None
 
 
 def discriminator_draws(key: Key[Array, ""]) -> Draws:

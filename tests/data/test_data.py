@@ -23,7 +23,10 @@ def test_digits_are_split_without_overlap_or_loss():
     assert sum(map(len, parts)) == 1797
     everything = sklearn.datasets.load_digits()
     rows = np.arange(1797)
-    for part, keep in zip(parts, [rows % 7 < 5, rows % 7 == 5, rows % 7 == 6], strict=True):
+    labels = [digits.train_labels, digits.folds[0].validation_labels, digits.folds[0].test_labels]
+    keeps = [rows % 7 < 5, rows % 7 == 5, rows % 7 == 6]
+    for part, classes, keep in zip(parts, labels, keeps, strict=True):
+        np.testing.assert_array_equal(classes, everything.target[keep])
         np.testing.assert_allclose(part / 255, everything.images[keep] / 16, atol=0.5 / 255)
         # Every part has every class, about equally often.
         assert np.bincount(everything.target[keep]).min() > 0.07 * keep.sum()
@@ -89,6 +92,9 @@ def test_cifar10_keeps_rows_and_colours(tmp_path, monkeypatch):
     np.testing.assert_array_equal(cifar10.train, images[:4])
     np.testing.assert_array_equal(cifar10.validation, images[4:6])
     np.testing.assert_array_equal(cifar10.test, images[6:])
+    (fold,) = cifar10.with_channels().folds
+    labels = (cifar10.train_labels, fold.validation_labels, fold.test_labels)
+    assert [list(part) for part in labels] == [[0, 1, 2, 3], [4, 5], [0, 1]]
     assert cifar10.source == "local mirror of uoft-cs/cifar10"
 
 

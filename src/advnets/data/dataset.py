@@ -21,10 +21,14 @@ class Fold:
     Attributes:
         validation: the images that settings (a bandwidth, an epoch) are chosen on, uint8.
         test: the images that a final number is computed on, once.
+        validation_labels: the class of each validation image, where the data have classes.
+        test_labels: that of each test image.
     """
 
     validation: UInt8[np.ndarray, " validation *shape"]
     test: UInt8[np.ndarray, " test *shape"]
+    validation_labels: Int[np.ndarray, " validation"] | None = None
+    test_labels: Int[np.ndarray, " test"] | None = None
 
     def __repr__(self) -> str:
         held = f"{_reprs.arrays(self.validation)}, test={_reprs.arrays(self.test)}"
@@ -40,8 +44,7 @@ class Dataset:
         train: the images to train on, uint8 in 0..255.
         folds: five for `tfd`, one for every other data set.
         source: where they came from, for a result's record.
-        train_labels: the class of each training image, where the data have classes; no experiment
-            is trained on them.
+        train_labels: the class of each training image, where the data have classes.
         validation: the first fold's.
         test: the first fold's; for final numbers only.
     """
@@ -61,7 +64,10 @@ class Dataset:
         """The same images with a last axis of channels, one for grey ones, as convolutions take."""
         if self.train.ndim != 3:
             return self
-        folds = tuple(Fold(f.validation[..., None], f.test[..., None]) for f in self.folds)
+        folds = tuple(
+            dataclasses.replace(f, validation=f.validation[..., None], test=f.test[..., None])
+            for f in self.folds
+        )
         return dataclasses.replace(self, train=self.train[..., None], folds=folds)
 
     def fingerprint(self) -> str:

@@ -16,7 +16,7 @@ def load_digits() -> Dataset:
         import sklearn.datasets
 
     found = sklearn.datasets.load_digits()
-    pixels = found.images
+    pixels, labels = found.images, found.target
     images = np.round(pixels * (255 / 16)).astype(np.uint8)
     # Neighbouring rows share a writer, and so do all parts. 7 has no factor in common with the
     # order of the classes.
@@ -24,7 +24,14 @@ def load_digits() -> Dataset:
     return Dataset(
         name="digits",
         train=images[part < 5],
-        folds=(Fold(validation=images[part == 5], test=images[part == 6]),),
+        folds=(
+            Fold(
+                validation=images[part == 5],
+                test=images[part == 6],
+                validation_labels=labels[part == 5],
+                test_labels=labels[part == 6],
+            ),
+        ),
         source="scikit-learn, load_digits()",
-        train_labels=found.target[part < 5],
+        train_labels=labels[part < 5],
     )

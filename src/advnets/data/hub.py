@@ -35,8 +35,9 @@ class HubImages:
     sha256: str | None = None
 
 
-# The column of classes, in both.
+# The column of classes, and the splits, of both.
 LABEL = "label"
+PARTS = ("train", "test")
 HUB = {
     # The pixels of train-images-idx3-ubyte (MD5 6bbc9ace898e44ae57da46a324031adb) and of
     # t10k-images-idx3-ubyte (MD5 2646ac647ad5339dbf082846283269ea).
@@ -78,12 +79,12 @@ def load_hub(name: str, data_dir: str | os.PathLike[str] | None = None) -> Datas
     path, source = repository(spec.hub_id, data_dir)
     with explained(path):
         splits = open_splits(path, local=data_dir is not None)
-        for split in ("train", "test"):
+        for split in PARTS:
             if split not in splits:
                 raise DataError(f"there is no split {split!r}")
         train, lossy_train = _images(splits["train"], "train", spec, spec.rows[0])
         test, lossy_test = _images(splits["test"], "test", spec, spec.rows[1])
-        labels = _labels(splits["train"], spec.train_rows)
+        labels, test_labels = (_labels(splits[s], n) for s, n in zip(PARTS, spec.rows, strict=True))
     if lossy_train or lossy_test:
         source += ", lossy copy (not PNG)"
     elif spec.sha256 not in (None, _sha256(train, test)):
@@ -96,17 +97,24 @@ def load_hub(name: str, data_dir: str | os.PathLike[str] | None = None) -> Datas
     return Dataset(
         name=name,
         train=train[: spec.train_rows],
-        folds=(Fold(validation=train[spec.train_rows :], test=test),),
+        folds=(
+            Fold(
+                validation=train[spec.train_rows :],
+                test=test,
+                validation_labels=None if labels is None else labels[spec.train_rows :],
+                test_labels=test_labels,
+            ),
+        ),
         source=source,
-        train_labels=labels,
+        train_labels=None if labels is None else labels[: spec.train_rows],
     )
 
 
 def _labels(split: Split, rows: int) -> Int[np.ndarray, " n"] | None:
-    """The classes of the first rows; None where there is no such column of integers."""
+    """The rows' classes; None where there is no such column of integers."""
     if split.values is None or LABEL not in split.columns:
         return None
-    found = np.asarray(split.values(LABEL)[:rows])
+    found = np.asarray(split.values(LABEL))
     return found if found.shape == (rows,) and found.dtype.kind == "i" else None
 
 
