@@ -1,4 +1,4 @@
-"""Algorithms that coordinate the players: an update against NumPy, and what driver and players ask."""
+"""Algorithms that coordinate the players: updates against NumPy, and what the driver asks."""
 
 import dataclasses
 
