@@ -45,7 +45,7 @@ def samples(
     Returns:
         The figure.
     """
-    columns = min(4, len(settings))
+    columns = math.ceil(math.sqrt(len(settings)))
     rows = math.ceil(len(settings) / columns)
     reach = 1.3 * float(np.abs(data.centres).max())
     with _style.drawing(PANEL * columns, (PANEL + 0.4) * rows) as figure:
@@ -74,7 +74,7 @@ def shares(path: str | os.PathLike[str] | None, settings: Sequence[Setting]) -> 
     """
     names = list(dict.fromkeys(one.data for one in settings))
     methods = list(dict.fromkeys(one.method for one in settings))
-    with _style.drawing(1.5 + 4.4 * len(names), 1.4 + 0.62 * len(methods)) as figure:
+    with _style.drawing(1.5 + 4.4 * len(names), 1.4 + 0.5 * len(methods)) as figure:
         panels = figure.subplots(1, 2 * len(names), sharey=True, squeeze=False)[0]
         for pair, name in zip(panels.reshape(-1, 2), names, strict=True):
             for panel, column in zip(pair, ("covered", "share"), strict=True):
@@ -89,7 +89,8 @@ def shares(path: str | os.PathLike[str] | None, settings: Sequence[Setting]) -> 
                 truth = TRUE_SHARE if column == "share" else _modes_of(settings, name)
                 panel.axvline(truth, color=_style.INK, linewidth=0.8, linestyle=":")
                 label = "share within 3 sd" if column == "share" else "modes covered"
-                panel.set(xlabel=f"{name}: {label}", xlim=(-0.03 * truth, 1.05 * truth))
+                panel.set(xlabel=f"{name}: {label}", xlim=(-0.04 * truth, 1.06 * truth))
+                panel.set_xticks([0, 0.5, 1] if column == "share" else [0, truth // 2, truth])
         panels[0].set_yticks(range(len(methods)), methods)
         panels[0].invert_yaxis()
         for label, colour in (("G", _style.BLUE), ("average of G", _style.GREEN)):
