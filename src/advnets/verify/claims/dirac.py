@@ -685,7 +685,8 @@ def dirac_runs(
     seed: int, *, paths: Callable[..., list[Any]] = lambda builds: [_path(one) for one in builds]
 ) -> Finding:
     found = dict(zip(RUNS, paths([build for build, _ in RUNS.values()]), strict=True))
-    worst, example, measured = -1.0, {}, {}
+    worst, measured = -1.0, {}
+    example: dict[str, str | float] = {}
     for name, (_, multipliers) in RUNS.items():
         distances = np.linalg.norm(found[name], axis=-1)
         modulus = float(np.abs(np.asarray(multipliers)).max())
