@@ -91,9 +91,12 @@ def code_of(value):
 def gathering(into):
     """Keeps the arguments of calls meanwhile, but of those that are traced."""
     by_code = collections.defaultdict(list)  # a construction that is inherited has many names
+    codes = []  # of which some are equal, as those of classes without fields are
     for name, value in functions().items():
-        by_code[code_of(value)].append(name)
-    by_code.pop(None, None)
+        code = code_of(value)
+        if code is not None:
+            by_code[code].append(name)
+            codes.append(code)
     tool = sys.monitoring.PROFILER_ID
 
     def started(code, _):
@@ -114,13 +117,13 @@ def gathering(into):
     every = functions()
     sys.monitoring.use_tool_id(tool, "harvest")
     sys.monitoring.register_callback(tool, sys.monitoring.events.PY_START, started)
-    for code in by_code:
+    for code in codes:
         sys.monitoring.set_local_events(tool, code, sys.monitoring.events.PY_START)
     try:
         yield
     finally:
         # Freeing the tool leaves its events on: what is called later would be gathered too.
-        for code in by_code:
+        for code in codes:
             sys.monitoring.set_local_events(tool, code, sys.monitoring.events.NO_EVENTS)
         sys.monitoring.register_callback(tool, sys.monitoring.events.PY_START, None)
         sys.monitoring.free_tool_id(tool)
