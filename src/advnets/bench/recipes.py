@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Key, UInt8
 import advnets
 from advnets.algorithms import Algorithm
 from advnets.algorithms import UpdateRule as Rule
-from advnets.bench.settings import Settings, check_choice, check_counts
+from advnets.bench.settings import GameSettings, check_choice, check_counts
 from advnets.networks import Activation
 from advnets.objectives import GAN, GeneratorCost
 
@@ -106,7 +106,7 @@ class SecondStage:
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe(Settings):
+class Recipe(GameSettings):
     """What an adversarial experiment fixes. The defaults are the released `mnist.yaml`.
 
     Raises:
@@ -121,8 +121,6 @@ class Recipe(Settings):
     """What the generator descends; blend is of the other two in equal parts."""
     k: int = 1
     """Discriminator steps for each generator step (alternating order)."""
-    batch_size: int = 100
-    """Examples in a minibatch."""
     prior: Literal["uniform", "normal", "spherical"] = "uniform"
     """The distribution of the latent vectors."""
     latent_size: int = 100
@@ -155,13 +153,12 @@ class Recipe(Settings):
     second_stage: SecondStage = SecondStage()
 
     def __post_init__(self) -> None:
-        Settings.__post_init__(self)
+        GameSettings.__post_init__(self)
         generator, discriminator = self.generator, self.discriminator
         units = (*generator.hidden_sizes, *discriminator.units, self.second_stage.hidden_size)
         check_counts(
             {
                 "k": self.k,
-                "the batch size": self.batch_size,
                 "the latent size": self.latent_size,
                 "the number of pieces": discriminator.pieces,
                 "the number of units": min((1, *units)),
