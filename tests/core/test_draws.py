@@ -1,6 +1,5 @@
 """No two keys of a run are the same."""
 
-import dataclasses
 
 import jax
 import numpy as np
