@@ -48,7 +48,7 @@ class Adversarial(Game):
     def build(self, key: Key[Array, ""], images: UInt8[np.ndarray, " n *shape"]) -> advnets.Players:
         return build_players(key, self.recipe, images)
 
-    def algorithm(self) -> Algorithm:
+    def algorithm(self, rows: int) -> Algorithm:
         return algorithm_of(self.recipe)
 
     @property
@@ -136,7 +136,7 @@ class Adversarial(Game):
     ) -> tuple[Algorithm | Callable[[Any], Algorithm], Array | None]:
         rates = [_recipe_of(run).learning_rate for run in runs]
         if len(set(rates)) == 1:
-            return self.algorithm(), None
+            return algorithm_of(self.recipe), None
         # What tells runs apart describes this function, and a run of more epochs is no other run.
         at_rate = functools.partial(algorithm_of, dataclasses.replace(self.recipe, epochs=1))
         return at_rate, jnp.asarray(rates, float)

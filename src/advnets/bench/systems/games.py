@@ -66,8 +66,15 @@ class Game(System):
         """
 
     @abc.abstractmethod
-    def algorithm(self) -> Algorithm:
-        """How they are trained."""
+    def algorithm(self, rows: int) -> Algorithm:
+        """How they are trained.
+
+        Args:
+            rows: how many training images there are, for what goes by the length of an epoch.
+
+        Returns:
+            The algorithm.
+        """
 
     def source(self, run: Run) -> advnets.training.Resident:
         """What a run's minibatches are drawn from: the training images unless overridden."""
@@ -77,10 +84,10 @@ class Game(System):
         self, runs: Sequence[Run]
     ) -> tuple[Algorithm | Callable[[Any], Algorithm], Array | None]:
         """The algorithm of several runs, and what varies between them, if anything does."""
-        return self.algorithm(), None
+        return self.algorithm(len(runs[0].data.train)), None
 
     def check(self, data: advnets.data.Dataset, first_stage: FirstStage | None) -> None:
-        size, k = self.settings.batch_size, self.algorithm().minibatches
+        size, k = self.settings.batch_size, self.algorithm(len(data.train)).minibatches
         if len(data.train) < size * k:
             minibatches = f"{k} minibatch{'es' if k > 1 else ''}"
             lower = "--batch-size" + (" or --k" if k > 1 else "")
@@ -154,7 +161,7 @@ class Game(System):
             players,
             self.source(run),
             epochs=epochs,
-            algorithm=self.algorithm(),
+            algorithm=self.algorithm(len(run.data.train)),
             batch_size=settings.batch_size,
             evaluate=watch,
             evaluate_every=settings.evaluate_every,
