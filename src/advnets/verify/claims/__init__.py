@@ -1,4 +1,4 @@
-"""The claims, a module for each statement of the paper, in the paper's order.
+"""The claims, a module for each statement of the paper, in its order; then of games since.
 
 Importing this package registers them in [`advnets.verify.CLAIMS`][].
 """
@@ -16,3 +16,6 @@ from advnets.verify.claims import certified as certified  # isort: skip
 from advnets.verify.claims import proposition_2 as proposition_2  # isort: skip
 from advnets.verify.claims import section_4_2_caveat as section_4_2_caveat  # isort: skip
 from advnets.verify.claims import parzen_estimate as parzen_estimate  # isort: skip
+from advnets.verify.claims import objectives as objectives  # isort: skip
+from advnets.verify.claims import f_gans as f_gans  # isort: skip
+from advnets.verify.claims import penalties as penalties  # isort: skip
