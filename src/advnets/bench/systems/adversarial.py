@@ -32,6 +32,9 @@ from advnets.training.devices import is_main_process
 from advnets.training.journal import holds_run
 from advnets.training.plan import check_epochs
 
+# Folded into the key of a game's training, for that of its monitor.
+MONITOR_KEY = 2**32 - 2
+
 
 def stage_keys(seed: int, *, second: bool) -> Key[Array, " keys"]:
     """A stage's keys: for players, training and samples; the second's also for what it adds.
@@ -58,6 +61,7 @@ class Adversarial(System):
         *("objective", "learning_rate", "learning_rate_divisor", "learning_rate_floor"),
         *("initial_momentum", "final_momentum", "momentum_saturates", "norm_limit"),
     )
+    monitored: ClassVar[bool] = True
 
     def __init__(self, settings: Settings) -> None:
         assert isinstance(settings, Recipe)
@@ -187,11 +191,11 @@ class Adversarial(System):
         progress: bool,
     ) -> advnets.Trained:
         """A stage: trains players in the folder of its watch."""
-        recipe, folder = self.recipe, watch.folder
+        recipe, folder, source = self.recipe, watch.folder, self._source(run)
         trained = advnets.train(
             key,
             players,
-            self._source(run),
+            source,
             epochs=epochs,
             algorithm=algorithm_of(recipe),
             batch_size=recipe.batch_size,
@@ -201,7 +205,7 @@ class Adversarial(System):
             # A run may have been stopped before its training began.
             resume=run.resumes(holds_run(folder)),
             devices=advnets.training.Devices(run.devices, run.shard_layers),
-            callbacks=run.callbacks,
+            callbacks=(*run.callbacks, *_monitors(run, key, source, progress=progress)),
             pictures=False,  # it draws its own
             progress=progress,
         )
@@ -227,10 +231,11 @@ class Adversarial(System):
         def evaluate(number: int, epoch: int, model: advnets.Model) -> Mapping[str, Any]:
             return watches[number](epoch, model)
 
+        source = self._source(first)
         trained = advnets.train_many(
             keys[:, 1],
             build(keys[:, 0]),
-            self._source(first),
+            source,
             epochs=recipe.epochs,
             algorithm=at_rate if swept else algorithm_of(recipe),
             vary=jnp.asarray(rates, float) if swept else None,
@@ -242,7 +247,7 @@ class Adversarial(System):
             # They may have been stopped before their training began.
             resume=first.resumes(holds_run(folder) or any(holds_run(run.folder) for run in runs)),
             devices=first.devices,
-            callbacks=first.callbacks,
+            callbacks=(*first.callbacks, *_monitors(first, keys[:, 1], source, progress=False)),
             pictures=False,
             progress=progress,
         )
@@ -275,6 +280,21 @@ def check_memory(players: PyTree, runs: int = 1, *, what: str = "the players") -
             f"{'this machine' if device.platform == 'cpu' else 'the device'} has "
             f"{there / 2**30:,.1f}; {remedy}"
         )
+
+
+def _monitors(
+    run: Run, keys: Key[Array, "*runs"], source: advnets.training.Resident, *, progress: bool
+) -> tuple[advnets.training.Callback, ...]:
+    """What monitors games that are trained with these keys, if a run is to be monitored."""
+    if not run.monitor:
+        return ()
+
+    def own(key: Key[Array, ""]) -> Key[Array, ""]:
+        return jax.random.fold_in(key, MONITOR_KEY)
+
+    key = jax.vmap(own)(keys) if keys.ndim else own(keys)
+    held_out = advnets.training.Resident(run.data.validation, source.preprocess)
+    return (advnets.monitor.Monitor(key, source, held_out, progress=progress),)
 
 
 def _recipe_of(run: Run) -> Recipe:
