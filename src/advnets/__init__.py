@@ -32,6 +32,7 @@ with _checking.of_modules("advnets"):
     from advnets import memorisation as memorisation
     from advnets import mixing as mixing
     from advnets import model as model
+    from advnets import monitor as monitor
     from advnets import neighbours as neighbours
     from advnets import networks as networks
     from advnets import objectives as objectives

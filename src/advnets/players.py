@@ -31,7 +31,7 @@ D = TypeVar("D", bound=Player, default=Player, covariant=True)
 TAKEN = (
     *("generator", "discriminator"),
     *("self", "draws", "D", "real", "fake"),
-    *("epoch", "updates", "average", "validation"),
+    *("epoch", "updates", "average", "validation", "monitor"),
 )
 
 

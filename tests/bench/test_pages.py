@@ -154,7 +154,7 @@ def test_the_players_of_a_checkpoint_are_those_that_were_trained(finished):
 def test_a_report_has_all_sections_and_asks_for_nothing_else(finished):
     page = (finished / "report.html").read_text()
     # What other kinds of systems show has tests with them.
-    shown = [one.name for one in SECTIONS if one.name not in ("chains", "filters")]
+    shown = [one.name for one in SECTIONS if one.name not in ("chains", "filters", "equilibrium")]
     assert re.findall(r'<section id="(\w+)">', page) == shown
     assert not re.search(r'(src|href)="(?!#|data:)', page)
     assert "default-src 'none'" in page

@@ -86,7 +86,7 @@
             if (Math.abs(x - epoch) < Math.abs(one.x[nearest] - epoch)) nearest = i;
           });
           const value = one.y[nearest];
-          text += `: ${value === null ? "–" : number(value)} (epoch ${one.x[nearest]})`;
+          text += `: ${value === null ? "–" : number(value)} (${panel.of || "epoch"} ${one.x[nearest]})`;
         }
         entry.append(text);
         return entry;
@@ -116,6 +116,9 @@
         const y = Y(panel.guide[0]);
         made.append(svg("line", { class: "guide", x1: left, x2: width - right, y1: y, y2: y }));
         made.append(svg("text", { x: width - right, y: y - 4, "text-anchor": "end" }, panel.guide[1]));
+      }
+      for (const x of panel.marks || []) {
+        made.append(svg("line", { class: "mark", x1: X(x), x2: X(x), y1: top, y2: height - bottom }));
       }
       series.forEach((one, n) => {
         const points = one.x.map((x, i) => [x, one.y[i], one.error && one.error[i] || 0])

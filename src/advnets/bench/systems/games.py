@@ -23,6 +23,9 @@ from advnets.training.devices import is_main_process
 from advnets.training.journal import holds_run
 from advnets.training.plan import check_epochs
 
+# Folded into the key of a game's training, for that of its monitor.
+MONITOR_KEY = 2**32 - 2
+
 
 def stage_keys(seed: int, *, second: bool) -> Key[Array, " keys"]:
     """A stage's keys: for players, training and samples; the second's also for what it adds.
@@ -48,6 +51,7 @@ class Game(System):
     """
 
     settings_type: ClassVar[type[Settings]] = GameSettings
+    monitored: ClassVar[bool] = True
 
     def __init__(self, settings: Settings) -> None:
         assert isinstance(settings, GameSettings)
@@ -76,9 +80,18 @@ class Game(System):
             The algorithm.
         """
 
-    def source(self, run: Run) -> advnets.training.Resident:
-        """What a run's minibatches are drawn from: the training images unless overridden."""
-        return advnets.training.Resident(run.data.train, PREPROCESSING[self.settings.preprocessing])
+    def source(self, run: Run, *, held_out: bool = False) -> advnets.training.Resident:
+        """What minibatches are drawn from: the images alone unless overridden.
+
+        Args:
+            run: the run.
+            held_out: the validation rows, not those that are trained on.
+
+        Returns:
+            The rows, with their preprocessing.
+        """
+        images = run.data.validation if held_out else run.data.train
+        return advnets.training.Resident(images, PREPROCESSING[self.settings.preprocessing])
 
     def varied(
         self, runs: Sequence[Run]
@@ -169,7 +182,7 @@ class Game(System):
             # A run may have been stopped before its training began.
             resume=run.resumes(holds_run(folder)),
             devices=advnets.training.Devices(run.devices, run.shard_layers),
-            callbacks=run.callbacks,
+            callbacks=(*run.callbacks, *self._monitors(run, key, progress=progress)),
             pictures=False,  # it draws its own
             progress=progress,
         )
@@ -204,11 +217,30 @@ class Game(System):
             # They may have been stopped before their training began.
             resume=first.resumes(holds_run(folder) or any(holds_run(run.folder) for run in runs)),
             devices=first.devices,
-            callbacks=first.callbacks,
+            callbacks=(*first.callbacks, *self._monitors(first, keys[:, 1], progress=False)),
             pictures=False,
             progress=progress,
         )
         return [None if one is None else Fitted.of(scored(one), one) for one in trained]
+
+    def _monitors(
+        self, run: Run, keys: Key[Array, "*runs"], *, progress: bool
+    ) -> tuple[advnets.training.Callback, ...]:
+        """What monitors games that are trained with these keys, if a run is to be monitored."""
+        if not run.monitor:
+            return ()
+
+        def own(key: Key[Array, ""]) -> Key[Array, ""]:
+            return jax.random.fold_in(key, MONITOR_KEY)
+
+        monitor = advnets.monitor.Monitor(
+            jax.vmap(own)(keys) if keys.ndim else own(keys),
+            self.source(run),
+            self.source(run, held_out=True),
+            fake=self.algorithm(len(run.data.train)).fake,
+            progress=progress,
+        )
+        return (monitor,)
 
 
 def check_memory(players: PyTree, runs: int = 1, *, what: str = "the players") -> None:

@@ -10,6 +10,7 @@ from advnets.verify.claims import saturation as saturation  # isort: skip
 from advnets.verify.claims import discriminator_steps as discriminator_steps  # isort: skip
 from advnets.verify.claims import helvetica as helvetica  # isort: skip
 from advnets.verify.claims import proposition_1 as proposition_1  # isort: skip
+from advnets.verify.claims import best_response as best_response  # isort: skip
 from advnets.verify.claims import figure_1 as figure_1  # isort: skip
 from advnets.verify.claims import theorem_1 as theorem_1  # isort: skip
 from advnets.verify.claims import certified as certified  # isort: skip

@@ -7,6 +7,7 @@ where it has nothing to say.
 from advnets.bench.pages.sections import (
     chains,
     curves,
+    equilibrium,
     explorer,
     filters,
     interpolations,
@@ -25,6 +26,7 @@ SECTIONS: list[Section] = [
     explorer.SECTION,
     likelihood.SECTION,
     curves.SECTION,
+    equilibrium.SECTION,
     nearest.SECTION,
     interpolations.SECTION,
     filters.SECTION,
