@@ -22,6 +22,7 @@ PRIORS: dict[str, Callable[[int], advnets.priors.Prior]] = {
     "uniform": advnets.priors.Uniform,
     "normal": advnets.priors.Normal,
     "spherical": advnets.priors.Spherical,
+    "unit-cube": advnets.priors.UnitCube,
 }
 OBJECTIVES: dict[str, GeneratorCost] = {
     "non-saturating": advnets.game.non_saturating_cost,
@@ -123,7 +124,7 @@ class Recipe(Settings):
     """Discriminator steps for each generator step (alternating order)."""
     batch_size: int = 100
     """Examples in a minibatch."""
-    prior: Literal["uniform", "normal", "spherical"] = "uniform"
+    prior: Literal["uniform", "normal", "spherical", "unit-cube"] = "uniform"
     """The distribution of the latent vectors."""
     latent_size: int = 100
     """Components of a latent vector."""

@@ -12,7 +12,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key, PyTree
+from jaxtyping import Array, Key, PyTree, UInt8
 
 import advnets
 from advnets.bench.folders import FIRST_STAGE, LAST
@@ -67,6 +67,18 @@ class Adversarial(System):
     def two_stages(self) -> bool:
         """Whether the recipe has a second stage."""
         return self.recipe.second_stage.epochs > 0
+
+    def build(self, key: Key[Array, ""], images: UInt8[np.ndarray, " n *shape"]) -> advnets.Players:
+        """The players before training, as [`advnets.bench.recipes.build_players`][] has them."""
+        return build_players(key, self.recipe, images)
+
+    def source(self, data: advnets.data.Dataset) -> advnets.training.Resident:
+        """What the players are trained on: the training images."""
+        return advnets.training.Resident(data.train, PREPROCESSING[self.recipe.preprocessing])
+
+    def sampled(self, model: advnets.Model) -> advnets.Model:
+        """What is scored, drawn and saved of a model as it is trained: the model as it is."""
+        return model
 
     def adapted(self, data: advnets.data.Dataset) -> advnets.data.Dataset:
         convolutional = (
@@ -138,23 +150,23 @@ class Adversarial(System):
         """The structure of the players, of the first stage where there are two."""
         blank = np.zeros((1, *shape), np.uint8)
         players: advnets.Players = eqx.filter_eval_shape(
-            lambda key: build_players(key, self.recipe, blank), jax.random.key(0)
+            lambda key: self.build(key, blank), jax.random.key(0)
         )
         return players
 
     def fit(self, run: Run, watch: Watch, *, progress: bool) -> Fitted:
         recipe, images = self.recipe, run.data.train
         keys = stage_keys(run.seed, second=False)
-        players, epochs = build_players(keys[0], recipe, images), recipe.epochs
+        players, epochs = self.build(keys[0], images), recipe.epochs
         if self.two_stages:
             top = self._first_stage(run, players, watch, progress=progress)
             keys = stage_keys(run.seed, second=True)
-            fresh = build_players(keys[0], recipe, images)
+            fresh = self.build(keys[0], images)
             stacked = stack(keys[3], recipe, top)
             players = dataclasses.replace(fresh, generator=stacked)
             epochs = recipe.second_stage.epochs
         trained = self._train(run, keys[1], players, epochs, watch, progress=progress)
-        return Fitted.of(_model(trained), trained)
+        return Fitted.of(self.sampled(_model(trained)), trained)
 
     def _first_stage(
         self,
@@ -191,11 +203,11 @@ class Adversarial(System):
         trained = advnets.train(
             key,
             players,
-            self._source(run),
+            self.source(run.data),
             epochs=epochs,
             algorithm=algorithm_of(recipe),
             batch_size=recipe.batch_size,
-            evaluate=watch,
+            evaluate=lambda epoch, model: watch(epoch, self.sampled(model)),
             evaluate_every=recipe.evaluate_every,
             folder=folder,
             # A run may have been stopped before its training began.
@@ -210,27 +222,24 @@ class Adversarial(System):
             advnets.figures.curves(folder / "curves.png", trained.metrics, title=title)
         return trained
 
-    def _source(self, run: Run) -> advnets.training.Resident:
-        return advnets.training.Resident(run.data.train, PREPROCESSING[self.recipe.preprocessing])
-
     def fit_together(
         self, runs: Sequence[Run], watches: Sequence[Watch], folder: Path, *, progress: bool
     ) -> list[Fitted | None]:
         first, recipe = runs[0], self.recipe
         keys = jnp.stack([stage_keys(run.seed, second=False) for run in runs])
-        build = eqx.filter_vmap(lambda key: build_players(key, recipe, first.data.train))
+        build = eqx.filter_vmap(lambda key: self.build(key, first.data.train))
         rates = [_recipe_of(run).learning_rate for run in runs]
         swept = len(set(rates)) > 1
         # What tells runs apart describes this function, and a run of more epochs is no other run.
         at_rate = functools.partial(algorithm_of, dataclasses.replace(recipe, epochs=1))
 
         def evaluate(number: int, epoch: int, model: advnets.Model) -> Mapping[str, Any]:
-            return watches[number](epoch, model)
+            return watches[number](epoch, self.sampled(model))
 
         trained = advnets.train_many(
             keys[:, 1],
             build(keys[:, 0]),
-            self._source(first),
+            self.source(first.data),
             epochs=recipe.epochs,
             algorithm=at_rate if swept else algorithm_of(recipe),
             vary=jnp.asarray(rates, float) if swept else None,
@@ -246,7 +255,9 @@ class Adversarial(System):
             pictures=False,
             progress=progress,
         )
-        return [None if one is None else Fitted.of(_model(one), one) for one in trained]
+        return [
+            None if one is None else Fitted.of(self.sampled(_model(one)), one) for one in trained
+        ]
 
 
 def check_memory(players: PyTree, runs: int = 1, *, what: str = "the players") -> None:

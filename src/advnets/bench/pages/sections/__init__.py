@@ -6,6 +6,7 @@ where it has nothing to say.
 
 from advnets.bench.pages.sections import (
     chains,
+    classes,
     curves,
     explorer,
     filters,
@@ -23,6 +24,7 @@ SECTIONS: list[Section] = [
     samples.SECTION,
     chains.SECTION,
     explorer.SECTION,
+    classes.SECTION,
     likelihood.SECTION,
     curves.SECTION,
     nearest.SECTION,
