@@ -21,6 +21,7 @@ with _checking.of_modules("advnets"):
     from advnets import algorithms as algorithms
     from advnets import batches as batches
     from advnets import chains as chains
+    from advnets import conditional as conditional
     from advnets import conditions as conditions
     from advnets import convolutions as convolutions
     from advnets import csl as csl

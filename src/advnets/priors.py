@@ -108,3 +108,29 @@ class Spherical(Prior):
     def __call__(self, key: Key[Array, ""], n: int) -> Float[Array, " n size"]:
         normal = jax.random.normal(key, self._shape(n))
         return normal / jnp.linalg.norm(normal, axis=1, keepdims=True)
+
+
+class UnitCube(Prior):
+    """Independent components, uniform on [0, 1).
+
+    Attributes:
+        size: the number of components of z.
+
+    Raises:
+        ValueError: if the size is below 1.
+
+    Example:
+        >>> import jax
+        >>> import advnets
+        >>> z = advnets.priors.UnitCube(100)(jax.random.key(0), 5)
+        >>> bool((z >= 0).all() and (z < 1).all())
+        True
+
+    References:
+        Mirza and Osindero 2014, "Conditional generative adversarial nets", section 4.1.
+    """
+
+    size: int = eqx.field(static=True, default=100)
+
+    def __call__(self, key: Key[Array, ""], n: int) -> Float[Array, " n size"]:
+        return jax.random.uniform(key, self._shape(n))

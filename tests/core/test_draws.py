@@ -1,6 +1,5 @@
 """No two keys of a run are the same."""
 
-
 import jax
 import numpy as np
 

@@ -22,6 +22,7 @@ PRIORS: dict[str, Callable[[int], advnets.priors.Prior]] = {
     "uniform": advnets.priors.Uniform,
     "normal": advnets.priors.Normal,
     "spherical": advnets.priors.Spherical,
+    "unit-cube": advnets.priors.UnitCube,
 }
 OBJECTIVES: dict[str, GeneratorCost] = {
     "non-saturating": advnets.game.non_saturating_cost,
@@ -121,7 +122,7 @@ class Recipe(GameSettings):
     """What the generator descends; blend is of the other two in equal parts."""
     k: int = 1
     """Discriminator steps for each generator step (alternating order)."""
-    prior: Literal["uniform", "normal", "spherical"] = "uniform"
+    prior: Literal["uniform", "normal", "spherical", "unit-cube"] = "uniform"
     """The distribution of the latent vectors."""
     latent_size: int = 100
     """Components of a latent vector."""

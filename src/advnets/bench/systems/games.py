@@ -93,6 +93,10 @@ class Game(System):
         images = run.data.validation if held_out else run.data.train
         return advnets.training.Resident(images, PREPROCESSING[self.settings.preprocessing])
 
+    def sampled(self, model: advnets.Model) -> advnets.Model:
+        """What is scored, drawn and saved of a model: the model as it is unless overridden."""
+        return model
+
     def varied(
         self, runs: Sequence[Run]
     ) -> tuple[Algorithm | Callable[[Any], Algorithm], Array | None]:
@@ -140,7 +144,7 @@ class Game(System):
         keys = stage_keys(run.seed, second=False)
         players = self.build(keys[0], run.data.train)
         trained = self.train(run, keys[1], players, self.settings.epochs, watch, progress=progress)
-        return Fitted.of(scored(trained), trained)
+        return Fitted.of(self.sampled(scored(trained)), trained)
 
     def train(
         self,
@@ -176,7 +180,7 @@ class Game(System):
             epochs=epochs,
             algorithm=self.algorithm(len(run.data.train)),
             batch_size=settings.batch_size,
-            evaluate=watch,
+            evaluate=lambda epoch, model: watch(epoch, self.sampled(model)),
             evaluate_every=settings.evaluate_every,
             folder=folder,
             # A run may have been stopped before its training began.
@@ -200,7 +204,7 @@ class Game(System):
         algorithm, vary = self.varied(runs)
 
         def evaluate(number: int, epoch: int, model: advnets.Model) -> Mapping[str, Any]:
-            return watches[number](epoch, model)
+            return watches[number](epoch, self.sampled(model))
 
         trained = advnets.train_many(
             keys[:, 1],
@@ -221,7 +225,9 @@ class Game(System):
             pictures=False,
             progress=progress,
         )
-        return [None if one is None else Fitted.of(scored(one), one) for one in trained]
+        return [
+            None if one is None else Fitted.of(self.sampled(scored(one)), one) for one in trained
+        ]
 
     def _monitors(
         self, run: Run, keys: Key[Array, "*runs"], *, progress: bool

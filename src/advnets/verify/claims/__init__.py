@@ -20,3 +20,4 @@ from advnets.verify.claims import parzen_estimate as parzen_estimate  # isort: s
 from advnets.verify.claims import objectives as objectives  # isort: skip
 from advnets.verify.claims import f_gans as f_gans  # isort: skip
 from advnets.verify.claims import penalties as penalties  # isort: skip
+from advnets.verify.claims import conditional as conditional  # isort: skip

@@ -6,6 +6,7 @@ where it has nothing to say.
 
 from advnets.bench.pages.sections import (
     chains,
+    classes,
     curves,
     equilibrium,
     explorer,
@@ -24,6 +25,7 @@ SECTIONS: list[Section] = [
     samples.SECTION,
     chains.SECTION,
     explorer.SECTION,
+    classes.SECTION,
     likelihood.SECTION,
     curves.SECTION,
     equilibrium.SECTION,
