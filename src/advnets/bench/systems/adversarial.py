@@ -137,8 +137,11 @@ class Adversarial(Game):
         rates = [_recipe_of(run).learning_rate for run in runs]
         if len(set(rates)) == 1:
             return algorithm_of(self.recipe), None
-        # What tells runs apart describes this function, and a run of more epochs is no other run.
-        at_rate = functools.partial(algorithm_of, dataclasses.replace(self.recipe, epochs=1))
+        # What tells runs apart describes this function, and a run of more epochs is no other run
+        # unless its rate goes by them.
+        constant = self.recipe.final_rate == 1
+        recipe = dataclasses.replace(self.recipe, epochs=1) if constant else self.recipe
+        at_rate = functools.partial(algorithm_of, recipe)
         return at_rate, jnp.asarray(rates, float)
 
 
