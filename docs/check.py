@@ -18,6 +18,8 @@ SEARCHES = {
     "TensorBoard": "howto/callbacks",
     "Weights & Biases": "howto/callbacks",
     "another objective": "howto/objectives",
+    "f-GAN": "theory/objectives",
+    "least squares": "theory/objectives",
     "batch norm": "howto/normalisation",
     "collapse": "collapse",
     "conditional": "howto/labels",

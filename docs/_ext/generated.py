@@ -57,6 +57,7 @@ PARTS = {
     "theorem-1": ("eq4", "eq5", "eq6", "thm1", "certified", "conditional"),
     "proposition-2": ("prop2", "caveat"),
     "likelihood": ("parzen",),
+    "objectives": ("ls", "hinge", "wasserstein", "relativistic", "fgan", "penalty"),
 }
 
 
