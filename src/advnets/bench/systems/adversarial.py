@@ -34,6 +34,8 @@ from advnets.training.plan import check_epochs
 
 # Folded into the key of a game's training, for that of its monitor.
 MONITOR_KEY = 2**32 - 2
+# Held-out rows by which the noise is as strong that a monitor adds.
+NOISE_ROWS = 1_000
 
 
 def stage_keys(seed: int, *, second: bool) -> Key[Array, " keys"]:
@@ -292,9 +294,19 @@ def _monitors(
     def own(key: Key[Array, ""]) -> Key[Array, ""]:
         return jax.random.fold_in(key, MONITOR_KEY)
 
-    key = jax.vmap(own)(keys) if keys.ndim else own(keys)
     held_out = advnets.training.Resident(run.data.validation, source.preprocess)
-    return (advnets.monitor.Monitor(key, source, held_out, progress=progress),)
+    rows = np.asarray(source.preprocess(jnp.asarray(run.data.validation[:NOISE_ROWS])))
+    noise_scale = round(float(np.sqrt(rows.var(axis=0).mean())), 2)
+    monitor = advnets.monitor.Monitor(
+        jax.vmap(own)(keys) if keys.ndim else own(keys),
+        source,
+        held_out,
+        # Of clear images any two players' bound is log 2; under noise as strong as they vary it
+        # tells epochs apart.
+        noise_scales=(noise_scale,) if noise_scale else (),
+        progress=progress,
+    )
+    return (monitor,)
 
 
 def _recipe_of(run: Run) -> Recipe:
