@@ -41,11 +41,13 @@ def test_the_report_shows_it_and_the_command_has_it(monitored):
     assert panels[3]["of"] == "step"
 
 
-def test_rows_of_a_monitor_that_were_damaged_do_not_end_the_report(monitored, tmp_path):
-    rows = rows_of(monitored)
-    rows[-1]["monitor"] = {"value": None, "alarms": ["spread"], "curve": None, "samples": 5}
-    shown = SECTION.gather(reading.Seen(tmp_path, None, None, rows, 4, {}, None))
-    assert "–" in shown["lines"][0]
+def test_a_row_that_is_damaged_is_named_in_the_section(monitored):
+    seen = reading.see(monitored)
+    seen.rows[-1]["monitor"]["spread"] = None  # a number that was not finite
+    assert SECTION.gather(seen)["table"][0]["ratio"] == "–"
+    seen.rows[-1]["monitor"]["value"] = "large"
+    with pytest.raises(ValueError, match=r"metrics\.jsonl"):
+        SECTION.gather(seen)
 
 
 def test_a_system_without_a_game_has_no_monitor(capsys, tmp_path):

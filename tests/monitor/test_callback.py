@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from helpers.games import assert_same_run, images, plain, same, train
 from helpers.many import RUNS, many
@@ -35,14 +36,21 @@ def alike():
     return eqx.tree_at(lambda p: p.generator.linear.weight, players, 0.03 * weight)
 
 
+SLOW = advnets.Algorithm1(generator_updates=optax.sgd(1e-4), discriminator_updates=optax.sgd(1e-2))
+
+
+def play(epochs, **settings):
+    return train(epochs, alike(), algorithm=SLOW, **settings)
+
+
 @pytest.fixture(scope="module")
 def whole():
-    return train(4, alike())
+    return play(4)
 
 
 @pytest.fixture(scope="module")
 def monitored():
-    return train(4, alike(), callbacks=[monitor_of()])
+    return play(4, callbacks=[monitor_of()])
 
 
 def without(metrics):
@@ -57,9 +65,8 @@ def test_a_monitored_run_is_the_run_bit_for_bit(whole, monitored):
 
 def test_its_numbers_are_in_the_rows_and_on_disk(tmp_path, monitored):
     seen = []
-    trained = train(
+    trained = play(
         4,
-        alike(),
         folder=tmp_path,
         evaluate=lambda epoch, model: {"validation": {"mean": 1.0}},
         callbacks=[monitor_of(), lambda snapshot: seen.append(snapshot.metrics)],
@@ -78,8 +85,8 @@ def test_its_numbers_are_in_the_rows_and_on_disk(tmp_path, monitored):
 
 def test_a_resumed_run_has_the_numbers_and_alarms_of_an_uninterrupted_one(tmp_path, monitored):
     settings = {"folder": tmp_path, "callbacks": [monitor_of()]}
-    train(2, alike(), **settings)
-    resumed = train(4, alike(), resume=True, folder=tmp_path, callbacks=[monitor_of()])
+    play(2, **settings)
+    resumed = play(4, resume=True, folder=tmp_path, callbacks=[monitor_of()])
     assert_same_run(resumed, monitored)
     assert resumed.metrics[3]["monitor"]["alarms"]  # which takes the evaluation before
 
@@ -165,7 +172,7 @@ class Counting(Measuring):
 
 def test_a_measuring_callback_is_told_of_the_epochs_before(whole):
     counting = Counting()
-    trained = train(4, alike(), callbacks=[counting])
+    trained = play(4, callbacks=[counting])
     assert counting.earlier == [[1], [1, 2, 3]]
     assert [row.get("count") for row in trained.metrics] == [None, 1, None, 3]
     assert same(trained.players, whole.players)

@@ -14,7 +14,7 @@ from advnets import _progress, _warnings
 from advnets.algorithms import Fake, generated
 from advnets.monitor.drawing import NAME
 from advnets.monitor.frozen import Examples, draw
-from advnets.monitor.response import ADAM, BestResponse, best_response, check
+from advnets.monitor.response import ADAM, BestResponse, Estimate, best_response, check
 from advnets.monitor.samples import SAMPLES, Collapse, RealRows, collapse, real_rows
 from advnets.training.callbacks import Measuring, Snapshot
 from advnets.training.devices import is_main_process
@@ -137,24 +137,22 @@ class Monitor(Measuring):
         play_key, draw_key, compare_key = jax.random.split(key, 3)
         found = self._best_response(play_key, snapshot, 0.0)
         row = _row_of(found)
-        if self._noise_scales:
-            row["noise"] = [
-                {
-                    "scale": scale,
-                    "divergence": dataclasses.asdict(
-                        self._best_response(play_key, snapshot, scale).divergence
-                    ),
-                }
-                for scale in self._noise_scales
-            ]
+        noisy = {
+            scale: self._best_response(play_key, snapshot, scale).divergence
+            for scale in self._noise_scales
+        }
+        row["noise"] = [
+            {"scale": scale, "divergence": dataclasses.asdict(bound)}
+            for scale, bound in noisy.items()
+        ]
         real = self._real_rows()
         drawn = draw(draw_key, snapshot.players, self._held_out, real.samples, self._fake)
         compared = collapse(compare_key, self._seen(drawn), real)
         row |= dataclasses.asdict(compared) | {"least": dict(real.least)}
-        before = next((one[NAME] for one in reversed(earlier) if one.get(NAME)), {})
+        before: Metrics = next((one[NAME] for one in reversed(earlier) if one.get(NAME)), {})
         alarms = [name for name in compared.collapsed if name in before.get("collapsed", ())]
         if self._progress and is_main_process():
-            _progress.say(_line(snapshot, found, compared))
+            _progress.say(_line(snapshot, found, noisy, compared))
         return {NAME: row | {"alarms": alarms}}
 
     def __call__(self, snapshot: Snapshot) -> None:
@@ -234,12 +232,18 @@ def _worded(name: str, found: Mapping[str, Any]) -> str:
     return WORDS[name].format(found["support" if name == "duplicates" else name])
 
 
-def _line(snapshot: Snapshot, found: BestResponse, compared: Collapse) -> str:
+def _line(
+    snapshot: Snapshot,
+    found: BestResponse,
+    noisy: Mapping[float, Estimate],
+    compared: Collapse,
+) -> str:
     """What is printed at an evaluation."""
     who = f"{snapshot.name}, " if snapshot.name else ""
+    under = "".join(f", {bound.mean:.3f} under noise of {s:.2g}" for s, bound in noisy.items())
     return (
         f"{who}epoch {snapshot.epoch}: V(D, G) {found.value}, V(D*, G) {found.best_value}, regret "
-        f"of D {found.regret.mean:.3f}, JSD at least {found.divergence.mean:.3f} of 0.693; spread "
-        f"of samples {compared.spread:.2f}, effective rank {compared.effective_rank:.2f}, "
-        f"neighbours {compared.neighbours:.2f}"
+        f"of D {found.regret.mean:.3f}, JSD at least {found.divergence.mean:.3f} of "
+        f"0.693{under}; spread of samples {compared.spread:.2f}, effective rank "
+        f"{compared.effective_rank:.2f}, neighbours {compared.neighbours:.2f}"
     )

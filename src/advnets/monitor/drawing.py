@@ -63,6 +63,14 @@ def figure(
         values.axhline(-math.log(4), color=GREY, lw=0.8, ls=":", label="−log 4")
         values.set_ylabel("nats, on held-out rows")
         _line(bound, epochs, [one["divergence"] for one in found], "JSD, at least", INK)
+        for number, last in enumerate(found[-1].get("noise", [])):
+            here = [
+                (epoch, one["noise"][number]["divergence"])
+                for epoch, one in zip(epochs, found, strict=True)
+                if number < len(one.get("noise", []))
+            ]
+            label, colour = f"with noise of {last['scale']:.2g}", _style.CYCLE[number % 5]
+            _line(bound, [epoch for epoch, _ in here], [one for _, one in here], label, colour)
         bound.axhline(math.log(2), color=GREY, lw=0.8, ls=":", label="log 2")
         bound.set(ylabel="nats", ylim=(-0.02, 0.75))
         for name, (label, colour) in RATIOS.items():
@@ -70,12 +78,13 @@ def figure(
             ratios.plot(epochs, numbers, color=colour, marker="o", ms=3, lw=1.2, label=label)
         ratios.axhline(1, color=GREY, lw=0.8, ls=":")
         ratios.set(ylabel="samples / held-out rows")
-        ratios.set_ylim(bottom=0)
+        ratios.set_ylim(bottom=-0.03)
         alarmed = [epoch for epoch, one in zip(epochs, found, strict=True) if one.get("alarms")]
         for axis in (values, bound, ratios):
-            for number, epoch in enumerate(alarmed):
-                said = "alarm" if number == 0 else None
-                axis.axvline(epoch, color=RED, lw=1, alpha=0.6, label=said)
+            if alarmed:
+                place = {"transform": axis.get_xaxis_transform(), "clip_on": False}
+                heights = [0.0] * len(alarmed)
+                axis.plot(alarmed, heights, "^", color=RED, ms=7, ls="", label="alarm", **place)
             axis.set_xlabel("epoch")
             axis.xaxis.get_major_locator().set_params(integer=True)
             _style.legend(axis, above=True)

@@ -178,11 +178,14 @@ def best_response(
     )
     curve, trained, memory, chosen, reported, on_known = made
     _, _, rest = partition(players.discriminator)
+    curve, chosen, reported, on_known = jax.tree.map(
+        lambda x: np.asarray(x, np.float64), (curve, chosen, reported, on_known)
+    )
     return _said(
-        np.asarray(curve, np.float64),
-        tuple(np.asarray(x, np.float64) for x in chosen),
-        [tuple(np.asarray(x, np.float64) for x in logits) for logits in reported],
-        np.asarray(on_known, np.float64),
+        curve,
+        chosen,
+        reported,
+        on_known,
         every,
         eqx.combine(trained, memory, rest),
     )

@@ -22,7 +22,7 @@ SAMPLES = 2_000
 # Halvings of real rows: the least ratio of so many is that of one evaluation in about as many.
 SPLITS = 200
 # Below this part of what real rows have, and below all halvings, samples count as collapsed.
-FRACTION = 0.5
+FRACTION = 0.25
 # Batches of real rows that repeats are ranked among, and the most rows of one.
 BATCHES, PER_BATCH = 99, 500
 # The least p-value of the rank test among so many.
@@ -79,8 +79,8 @@ class Collapse:
         support: an estimate of the number of different samples, 1 / Σ p_i², from pairs that are
             closer than any in the batches of real rows; None if there is no such pair.
         below: which of the three ratios are below those of all halvings of real rows.
-        collapsed: which of them are also below one half; and `"duplicates"`, if the p-value is at
-            most 0.01 and the support smaller than the number of samples.
+        collapsed: which of them are also below one quarter; and `"duplicates"`, if the p-value is
+            at most 0.01 and the support smaller than the number of samples.
     """
 
     samples: int
@@ -331,4 +331,4 @@ def _repeats(
     rank = 1 + int(np.sum(real.closest <= least + rounding))
     near = squared < max(real.closest.min(), rounding) ** 2
     pairs, close = len(gram) * (len(gram) - 1) / 2, np.count_nonzero(near) / 2
-    return rank / (len(real.closest) + 1), pairs / close if close else None
+    return rank / (len(real.closest) + 1), float(pairs / close) if close else None

@@ -18,6 +18,7 @@ from advnets.bench.results import FirstStage
 from advnets.bench.settings import PREPROCESSING, GameSettings, Settings
 from advnets.bench.systems.base import Fitted, Run, System
 from advnets.bench.watching import Watch
+from advnets.monitor.frozen import Examples
 from advnets.paper_figures import Sampler
 from advnets.training.devices import is_main_process
 from advnets.training.journal import holds_run
@@ -25,6 +26,8 @@ from advnets.training.plan import check_epochs
 
 # Folded into the key of a game's training, for that of its monitor.
 MONITOR_KEY = 2**32 - 2
+# Held-out rows by which the noise is as strong that a monitor adds.
+NOISE_ROWS = 1000
 
 
 def stage_keys(seed: int, *, second: bool) -> Key[Array, " keys"]:
@@ -239,10 +242,16 @@ class Game(System):
         def own(key: Key[Array, ""]) -> Key[Array, ""]:
             return jax.random.fold_in(key, MONITOR_KEY)
 
+        held_out = self.source(run, held_out=True)
+        rows = Examples(held_out)[np.arange(min(len(held_out), NOISE_ROWS))]
+        noise_scale = round(float(np.sqrt(rows.var(axis=0).mean())), 2)
         monitor = advnets.monitor.Monitor(
             jax.vmap(own)(keys) if keys.ndim else own(keys),
             self.source(run),
-            self.source(run, held_out=True),
+            held_out,
+            # Of clear images any two players' bound is log 2; under noise as strong as they vary it
+            # tells epochs apart.
+            noise_scales=(noise_scale,) if noise_scale else (),
             fake=self.algorithm(len(run.data.train)).fake,
             progress=progress,
         )

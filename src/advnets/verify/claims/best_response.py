@@ -90,7 +90,8 @@ def prop1_best_response(
     sides: Callable = lambda data, made: (data, made),
 ) -> Finding:
     rng = np.random.default_rng([seed, 71])
-    worst, example, shown = 0.0, {}, []
+    worst, example = 0.0, {}
+    shown: list[tuple[np.ndarray, ...]] = []
     for _ in range(PAIRS):
         counts = _counts(rng), _counts(rng)
         p, q = (count / ROWS for count in counts)
@@ -107,6 +108,7 @@ def prop1_best_response(
             steps=STEPS,
             every=STEPS,
         )
+        assert isinstance(found.discriminator, Table)
         on_symbols = scipy.special.expit(np.asarray(found.discriminator.logits, np.float64))
         criterion_there = criterion.virtual_criterion(p, q)
         here = largest(
@@ -116,7 +118,7 @@ def prop1_best_response(
         )
         shown.append((p, q, on_symbols))
         if worse(here, worst):
-            worst, example = here, {"p_data": p, "p_g": q, "V": best(found)}
+            worst, example = here, {"p_data": p, "p_g": q}
     return Finding(
         worst,
         {"pairs": PAIRS, "symbols": SYMBOLS},
