@@ -41,7 +41,9 @@ def costs_of(objective, draws, net, real, fake):
 def in_numpy(net, x):
     """Logits and features, in float64."""
     (first, _), (last,) = net.hidden.layers, net.head.layers
-    features = np.maximum(np.asarray(x, np.float64) @ np.float64(first.weight).T + np.asarray(first.bias), 0)
+    features = np.maximum(
+        np.asarray(x, np.float64) @ np.float64(first.weight).T + np.asarray(first.bias), 0
+    )
     return features @ np.float64(last.weight).T + np.asarray(last.bias), features
 
 
@@ -89,9 +91,7 @@ def test_a_constant_moves_d_and_not_the_class(key):
     np.testing.assert_allclose(Judge(moved)(None, x), Judge(net)(None, x) + 2, rtol=1e-5)
     objective = FewLabels(rows(2, 4), jnp.array([0, 1, 2, 0]), batch_size=4)
     draws = discriminator_draws(key)
-    labelled = [
-        costs_of(objective, draws, one, x, x).seen["labelled_cost"] for one in (net, moved)
-    ]
+    labelled = [costs_of(objective, draws, one, x, x).seen["labelled_cost"] for one in (net, moved)]
     np.testing.assert_allclose(*labelled, rtol=1e-4)
 
 

@@ -41,7 +41,7 @@ from advnets.players import apply
 FOLDER, FOUND = "features", "features.json"
 PARTS = "parts"
 # Inverse strengths of regularisation, of which validation rows choose one.
-GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 DRAWS = 10
 # Validation rows that choose; training rows, without labels, that features are standardised by.
 CHOSEN_ON, UNLABELLED = 1000, 10_000
@@ -424,7 +424,8 @@ def _measured(
     return FeatureRow(kind.name, kind.group, unlabelled.shape[1], tuple(found))
 
 
-Labelled: TypeAlias = tuple[Float[np.ndarray, " n features"], Int[np.ndarray, " n"]]
+# Rows and their classes.
+Labelled: TypeAlias = tuple[Float[np.ndarray, " _ features"], Int[np.ndarray, " _"]]
 
 
 def few(
@@ -454,11 +455,13 @@ def few(
     if not drawn or not grid:
         raise ValueError("classifiers need at least 1 draw and 1 strength of regularisation")
     with needed_for("linear classifiers"):
+        import threadpoolctl  # which scikit-learn brings
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
 
     def fitted(labelled: Labelled, c: float) -> Any:
-        with warnings.catch_warnings():
+        # Small products: more threads than one take longer.
+        with threadpoolctl.threadpool_limits(1), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             return LogisticRegression(C=c, max_iter=ITERATIONS).fit(*labelled)
 

@@ -7,6 +7,7 @@ recipe turns on.
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import shutil
 import time
@@ -30,7 +31,7 @@ from advnets.bench.protocol import on_host
 from advnets.bench.rescoring import data_of, open_run
 from advnets.bench.results import Provenance
 from advnets.bench.settings import check_counts
-from advnets.bench.systems.rows import mean_of, told
+from advnets.bench.systems.rows import mean_of
 from advnets.bench.watching import pictured
 from advnets.model_files import load_model, save_model
 
@@ -41,6 +42,8 @@ FIT, PARTS, SETTINGS = "fit", "parts", "settings.json"
 BLOCK, SHOWN, LINES, STEPS = 100, 10, 6, 9
 # Pairs that R² is of.
 PAIRS = 10_000
+# What is seen in the picture, and kept of each block.
+SEARCHED = {"network": "network", "searched": "then search", "from_zero": "search from 0"}
 # A search begins next to 0, where a spherical prior's latent vector has no direction.
 NEXT_TO_0 = 1e-3
 VERSION = 1
@@ -289,7 +292,7 @@ def read(run: str | os.PathLike[str]) -> tuple[InferenceFound, inference.Inferen
     found = results.read(place / FOUND, InferenceFound)
     if found.model_sha256 != _files.sha256(Path(run) / LAST):
         return None
-    return found, load_model(place / NETWORK)
+    return found, load_model(place / NETWORK, known=[inference.Inference])
 
 
 def _identity(model: str, data: str, effort: Effort) -> str:
@@ -377,7 +380,7 @@ def _part(
     images = _images(subject, name)
     size = subject.model.prior.size
     near = NEXT_TO_0 * jax.random.normal(jax.random.fold_in(subject.key, 3), (len(images), size))
-    squared: dict[str, list[np.ndarray]] = {way: [] for way in ("network", "searched", "from_zero")}
+    squared: dict[str, list[np.ndarray]] = {way: [] for way in SEARCHED}
     shown: dict[str, list[list[float]]] = {}
     blocks = range(0, len(images), BLOCK)
     said = {"samples": "samples", "test": "test images"}[name]
@@ -391,7 +394,7 @@ def _part(
             for way, one in errors.items():
                 squared[way].append(np.asarray(one))
             if not first:
-                shown = {way: np.asarray(u[:SHOWN]).tolist() for way, u in inferred.items()}
+                shown = {way: np.asarray(inferred[way][:SHOWN]).tolist() for way in squared}
             counted.update(1)
             _signals.check()
     train = subject.preprocess(subject.data.train[: subject.effort.neighbours])
@@ -500,25 +503,25 @@ def ways(effort: Effort) -> dict[str, str]:
 
 
 def _told(mean: Mean) -> str:
-    return told(results.as_json(mean))
+    error = mean.standard_error
+    if not error:
+        return f"{mean.mean:.3g}"
+    digits = max(0, 1 - math.floor(math.log10(error)))
+    return f"{mean.mean:.{digits}f} ± {error:.{digits}f}"
 
 
 def _draw(
     path: Path, subject: _Subject, found: InferenceFound, part: _Part, show: Callable[..., Any]
 ) -> None:
     """Test images and their reconstructions, squared errors, and R² of each component."""
-    images = _images(subject, "test")[:SHOWN]
+    images = _images(subject, "test")[: len(part.shown["network"])]
     train = subject.preprocess(subject.data.train[: subject.effort.neighbours])
     rows, _ = advnets.neighbours.nearest(images, train)
     drawn = {
         "test image": images,
-        **{
-            {"network": "network", "searched": "then search", "from_zero": "search from 0"}[way]:
-            _decoded(subject.model, u)
-            for way, u in part.shown.items()
-        },
+        **{name: _decoded(subject.model, part.shown[way]) for way, name in SEARCHED.items()},
         "nearest\ntraining image": train[np.asarray(rows)],
-    }  # fmt: skip
+    }
     pictures = show(np.concatenate(list(drawn.values())))
     mosaic = frames.mosaic(np.asarray(pictures), len(images), max(1, images.shape[2] // 14))
     tall = 9.0 * mosaic.shape[0] / mosaic.shape[1]
@@ -547,14 +550,14 @@ def _draw(
             )  # fmt: skip
         errors.set_yticks([-place for place in range(len(names))], list(names.values()), fontsize=8)
         errors.tick_params(axis="y", length=0)
-        errors.set_xlim(left=0)
+        errors.set_xlim(left=-0.03 * errors.get_xlim()[1])
         errors.set_xlabel("squared error, summed over pixels")
         errors.grid(axis="x", color=GREY, alpha=0.2, lw=0.8)
         errors.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
         shares = figure.add_axes((0.71, 0.55 / whole, 0.27, 2.3 / whole))
         known = sorted((one for one in found.r_squared if one is not None), reverse=True)
         shares.bar(range(1, len(known) + 1), known, color=BLUE, width=0.9)
-        shares.set_ylim(min(0, *known, 0), 1)
+        shares.set_ylim(min(0, *known, 0), max(1.15 * known[0], 0.1) if known else 1)
         shares.set(xlabel="component of u, in order", ylabel="R² on fresh samples")
         _style.save(path, figure)
 
@@ -576,7 +579,7 @@ def _walk(
     show: Callable[..., Any],
 ) -> None:
     """Straight lines in z between what was inferred of two real images, which stand at the ends."""
-    images = _images(subject, "test")[:SHOWN]
+    images = _images(subject, "test")[: len(part.shown["network"])]
     lines = min(LINES, len(images) // 2)
     if lines == 0:
         return
