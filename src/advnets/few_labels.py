@@ -155,7 +155,9 @@ class _Outputs(eqx.Module):
 
 
 def outputs_of(
-    key: Key[Array, ""] | None, classifier: Player, examples: Float[Array, " n *data"]
+    key: Key[Array, ""] | None,
+    classifier: Player,
+    examples: Float[Array | np.ndarray, " n *data"],
 ) -> tuple[Float[Array, " n classes"], Float[Array, " n features"]]:
     """A classifier's logits and features of a batch; a pure function.
 
@@ -301,7 +303,7 @@ def with_average(rule: optax.GradientTransformation, decay: float) -> optax.Grad
 
 def few_labels_classifier(
     key: Key[Array, ""],
-    images: Float[Array, " n *shape"],
+    images: Float[Array | np.ndarray, " n *shape"],
     classes: int = 10,
     *,
     hidden_sizes: Sequence[int] = (1000, 500, 250, 250, 250),
@@ -343,7 +345,7 @@ def few_labels_classifier(
     sizes = [math.prod(images.shape[1:]), *hidden_sizes, classes]
     for size in sizes:
         check_count("the size of a layer", size)
-    x = images.reshape(len(images), -1)
+    x = jnp.asarray(images).reshape(len(images), -1)
     layers: list[Any] = [Reshape((sizes[0],))]
     for number, (below, above) in enumerate(itertools.pairwise(sizes)):
         weight_key, noise_key = jax.random.split(jax.random.fold_in(key, number))
@@ -470,7 +472,7 @@ class SemiSupervised(Model[Stateful]):
 
     classifier: Classifier = eqx.field(kw_only=True)
 
-    def classify(self, images: Float[Array, " n *shape"]) -> Int[Array, " n"]:
+    def classify(self, images: Float[Array | np.ndarray, " n *shape"]) -> Int[Array, " n"]:
         """The class of each image, without noise; a pure function.
 
         Args:

@@ -37,18 +37,8 @@ def test_errors_are_the_averaged_classifiers(run):
         assert found[name]["mean"] == pytest.approx(wrong.mean())
         assert found[name]["wrong"] == wrong.sum()
     assert found["test"]["mean"] < 0.5  # chance is 0.9
-    assert "of 256 test rows wrong" in (run / "report.html").read_text() or len(fold.test) != 256
+    assert "of 256 test rows wrong" in (run / "report.html").read_text()
     assert model.sample(jax.random.key(0), 3).shape == (3, 8, 8)
-
-
-def test_a_run_that_goes_on_is_the_longer_run(run, tmp_path):
-    short, longer = tmp_path / "short", [*SMALL]
-    longer[longer.index("--epochs") + 1] = "2"
-    assert main([*longer, "--out", str(short)]) == 0
-    assert main([*SMALL, "--out", str(short), "--resume"]) == 0
-    files = [(one / "generator.safetensors").read_bytes() for one in (run, short)]
-    assert files[0] == files[1]
-    assert result_of(short).evaluations == result_of(run).evaluations
 
 
 @pytest.mark.parametrize(
