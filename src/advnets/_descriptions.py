@@ -221,8 +221,7 @@ def _public() -> dict[str, Any]:
 
     found: dict[str, Any] = {}
     systems = (baselines.cae, baselines.dbn, baselines.gsn, baselines.rbm, baselines.vae)
-    systems += (few_labels,)
-    for module in (*CLASSES, *systems):
+    for module in (*CLASSES, *systems, few_labels):
         found |= {n: v for n, v in named(module) if buildable(v) and own(module, v)}
     for module in (eqx.nn, eqx):
         found |= {n: v for n, v in named(module) if buildable(v)}

@@ -156,7 +156,7 @@ class _Outputs(eqx.Module):
 
 def outputs_of(
     key: Key[Array, ""] | None,
-    classifier: Player,
+    classifier: Player | None,
     examples: Float[Array | np.ndarray, " n *data"],
 ) -> tuple[Float[Array, " n classes"], Float[Array, " n features"]]:
     """A classifier's logits and features of a batch; a pure function.
@@ -460,7 +460,7 @@ def few_labels_algorithm(
     )
 
 
-class SemiSupervised(Model[Stateful]):
+class SemiSupervised(Model):
     """A generator with its prior, as any [`advnets.Model`][], and the classifier it played against.
 
     Attributes:
@@ -470,7 +470,7 @@ class SemiSupervised(Model[Stateful]):
         classifier: the discriminator of K logits, with the average of its parameters.
     """
 
-    classifier: Classifier = eqx.field(kw_only=True)
+    classifier: Player = eqx.field(kw_only=True)
 
     def classify(self, images: Float[Array | np.ndarray, " n *shape"]) -> Int[Array, " n"]:
         """The class of each image, without noise; a pure function.

@@ -90,7 +90,7 @@ def decode(model: Model, u: Float[Array, " n size"]) -> Float[Array, " n *data"]
 
 
 def pairs(
-    key: Key[Array, ""], model: Model, n: int, *, target: Target = "latent", noise: float = 0.0
+    key: Key[Array, ""], model: Model[Any], n: int, *, target: Target = "latent", noise: float = 0.0
 ) -> tuple[Float[Array, " n target"], Float[Array, " n *data"]]:
     """Fresh pairs to learn inference from; a pure function.
 
@@ -123,10 +123,8 @@ def pairs(
         goal = u
         examples, _ = apply(for_sampling(model.generator), keys, z)
     else:
-        below, above = (
-            eqx.nn.Sequential(part)
-            for part in (model.generator.layers[:target], model.generator.layers[target:])
-        )
+        layers = model.generator.layers
+        below, above = (eqx.nn.Sequential(part) for part in (layers[:target], layers[target:]))
         hidden, _ = apply(below, keys, z)
         examples, _ = apply(above, jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys), hidden)
         goal = hidden.reshape(n, -1)
@@ -418,8 +416,9 @@ def check(
             "first, by a generator of z alone that calls this one"
         )
     if target != "latent":
-        layers = getattr(model.generator, "layers", None)
-        if not isinstance(model.generator, eqx.nn.Sequential) or not 1 <= target < len(layers):
+        net = model.generator
+        layers = net.layers if isinstance(net, eqx.nn.Sequential) else ()
+        if not 1 <= target < len(layers):
             several = f"; this one has {len(layers)} layers" if layers else ""
             raise ValueError(
                 'the target must be "latent", or a number of the first layers of a generator that '

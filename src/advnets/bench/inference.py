@@ -344,7 +344,10 @@ def _identified(
     subject: _Subject, found: inference.Inference
 ) -> tuple[Float[np.ndarray, " size"], float]:
     """R² of each component on fresh pairs, and the mean standard deviation."""
-    key, truth, guessed, deviations = jax.random.fold_in(subject.key, 1), [], [], []
+    key = jax.random.fold_in(subject.key, 1)
+    truth: list[np.ndarray] = []
+    guessed: list[np.ndarray] = []
+    deviations: list[np.ndarray] = []
 
     @eqx.filter_jit
     def some(key: Key[Array, ""], model: Any, found: inference.Inference) -> Any:
@@ -413,10 +416,11 @@ def _part(
 
 
 def _mean_image(subject: _Subject) -> Float[np.ndarray, "*shape"]:
-    total, train = 0.0, subject.data.train
+    train = subject.data.train
+    total = np.zeros(train.shape[1:])
     for first in range(0, len(train), 10_000):
         rows = subject.preprocess(train[first : first + 10_000])
-        total = total + rows.sum(axis=0, dtype=np.float64)
+        total += rows.sum(axis=0, dtype=np.float64)
     return np.asarray(total / len(train), np.float32)
 
 

@@ -25,7 +25,7 @@ from advnets.bench.watching import Watch
 from advnets.few_labels import SemiSupervised
 from advnets.model_files import save_last
 from advnets.paper_figures import Sampler
-from advnets.players import partition
+from advnets.players import Player, partition
 from advnets.training.checkpoints import check_whole, restore_part
 from advnets.training.devices import is_main_process
 from advnets.training.journal import holds_run
@@ -250,7 +250,7 @@ class FewLabelsGame(System):
         return Fitted.of(model, trained)
 
 
-def _averaged(folder: Path, classifier: few_labels.Classifier) -> few_labels.Classifier:
+def _averaged(folder: Path, classifier: Player) -> Player:
     """A classifier at the average of its parameters, which the newest checkpoint has."""
     newest = newest_manifest(folder)
     assert newest is not None  # there is one after the last epoch
@@ -259,5 +259,5 @@ def _averaged(folder: Path, classifier: few_labels.Classifier) -> few_labels.Cla
     trained, *rest = partition(classifier)
     part = "updates['discriminator'].average"
     average = restore_part(place, manifest, name, part, trained)
-    averaged: few_labels.Classifier = eqx.combine(average, *rest)
+    averaged: Player = eqx.combine(average, *rest)
     return averaged
