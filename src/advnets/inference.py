@@ -28,6 +28,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from advnets import training
 from advnets._counts import check_count
+from advnets._distances import check_finite
 from advnets.batches import Batch, length
 from advnets.model import Model
 from advnets.networks import Reshape
@@ -105,6 +106,10 @@ def pairs(
     Returns:
         What is to be inferred, u or a layer's flattened output, and the examples of it.
 
+    Raises:
+        ValueError: if there is no pair, for noise below 0, or a generator that has not so many
+            layers.
+
     Example:
         >>> import jax
         >>> import advnets
@@ -114,6 +119,8 @@ def pairs(
         >>> bool((x == 2 * u).all())
         True
     """
+    check_count("the number of pairs", n)
+    _check_noise(noise)
     u_key, inside, outside = jax.random.split(key, 3)
     if _has_map(model.prior):
         u = jax.random.normal(u_key, (n, model.prior.size))
@@ -124,7 +131,7 @@ def pairs(
         goal = u
         examples, _ = apply(for_sampling(model.generator), keys, z)
     else:
-        layers = model.generator.layers
+        layers = _layers(model, target)
         below, above = (eqx.nn.Sequential(part) for part in (layers[:target], layers[target:]))
         hidden, _ = apply(below, keys, z)
         examples, _ = apply(above, jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys), hidden)
@@ -132,6 +139,24 @@ def pairs(
     if noise:
         examples = examples + noise * jax.random.normal(outside, examples.shape, examples.dtype)
     return goal, examples
+
+
+def _check_noise(noise: float) -> None:
+    if not 0 <= noise < math.inf:
+        raise ValueError(f"the noise's scale must be at least 0 and finite; got {noise}")
+
+
+def _layers(model: Model[Any], target: int) -> tuple[Any, ...]:
+    """The layers of a generator that has more than so many."""
+    net = model.generator
+    layers = net.layers if isinstance(net, eqx.nn.Sequential) else ()
+    if not 1 <= target < len(layers):
+        several = f"; this one has {len(layers)} layers" if layers else ""
+        raise ValueError(
+            'the target must be "latent", or a number of the first layers of a generator that is '
+            f"an eqx.nn.Sequential{several}; got {target!r}"
+        )
+    return layers
 
 
 class Inference(eqx.Module):
@@ -410,8 +435,7 @@ def check(
     Raises:
         ValueError: see there.
     """
-    if not 0 <= noise < math.inf:
-        raise ValueError(f"the noise's scale must be at least 0 and finite; got {noise}")
+    _check_noise(noise)
     check_count("the number of updates", steps)
     check_count("the batch size", batch_size)
     if steps > ROUND and steps % ROUND:
@@ -423,15 +447,6 @@ def check(
             "the generator takes a condition, beside which a latent vector is not inferred; fix it "
             "first, by a generator of z alone that calls this one"
         )
-    if target != "latent":
-        net = model.generator
-        layers = net.layers if isinstance(net, eqx.nn.Sequential) else ()
-        if not 1 <= target < len(layers):
-            several = f"; this one has {len(layers)} layers" if layers else ""
-            raise ValueError(
-                'the target must be "latent", or a number of the first layers of a generator that '
-                f"is an eqx.nn.Sequential{several}; got {target!r}"
-            )
     goal, examples = eqx.filter_eval_shape(
         lambda key: pairs(key, model, 1, target=target), jax.random.key(0)
     )
@@ -459,6 +474,9 @@ def search(
     Returns:
         Where it ends.
 
+    Raises:
+        ValueError: if there is no update, or the learning rate is not above 0.
+
     Example:
         >>> import jax.numpy as jnp
         >>> from advnets.inference import search
@@ -466,6 +484,9 @@ def search(
         >>> round(float(found[0, 0]), 2)
         3.0
     """
+    check_count("the number of updates", steps)
+    if not learning_rate > 0:
+        raise ValueError(f"the learning rate must be above 0; got {learning_rate}")
     rule = optax.adam(learning_rate)
 
     def cost(u: Array) -> Array:
@@ -491,11 +512,11 @@ def r_squared(
         predicted: what is predicted of them.
 
     Returns:
-        1 for exact predictions, 0 for those no better than the mean, less for worse ones; NaN of a
-        component that does not vary.
+        1 for exact predictions, 0 for those no better than the mean, less for worse ones. Of a
+        component that does not vary, 0: there is nothing to account for.
 
     Raises:
-        ValueError: if there are fewer than 2 rows.
+        ValueError: if there are fewer than 2 rows, or a number is not finite.
 
     Example:
         >>> import numpy as np
@@ -505,7 +526,9 @@ def r_squared(
     """
     if len(truth) < 2:
         raise ValueError(f"a variance is of at least 2 rows; got {len(truth)}")
+    for name, rows in (("the components", truth), ("what is predicted", predicted)):
+        check_finite(name, rows)
     true, guessed = (np.asarray(rows, np.float64) for rows in (truth, predicted))
     varied = ((true - true.mean(axis=0)) ** 2).sum(axis=0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(varied > 0, 1 - ((true - guessed) ** 2).sum(axis=0) / varied, np.nan)
+    left = ((true - guessed) ** 2).sum(axis=0)
+    return 1 - np.divide(left, varied, out=np.ones_like(left), where=varied > 0)

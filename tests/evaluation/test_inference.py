@@ -157,6 +157,15 @@ def test_latents_are_the_priors_own(key):
     assert np.array_equal(x, 2 * goal)
 
 
+def test_the_share_of_what_does_not_vary_is_0():
+    truth = np.array([[1.0, 0.0], [1.0, 2.0]])
+    assert inference.r_squared(truth, np.zeros((2, 2))).tolist() == [0.0, -1.0]
+    with pytest.raises(ValueError, match="at least 2 rows; got 1"):
+        inference.r_squared(truth[:1], truth[:1])
+    with pytest.raises(ValueError, match="what is predicted"):
+        inference.r_squared(truth, np.full((2, 2), np.nan))
+
+
 def test_a_search_ends_at_least_squares():
     rng = np.random.default_rng(3)
     weight, x = rng.normal(size=(5, 2)), rng.normal(size=(4, 5))

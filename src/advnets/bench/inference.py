@@ -149,7 +149,7 @@ class InferenceFound(msgspec.Struct, frozen=True):
     seed: int
     model_sha256: str
     effort: Effort
-    r_squared: tuple[float | None, ...]
+    r_squared: tuple[float, ...]
     deviation: float
     samples: Reconstructed
     test: Reconstructed
@@ -160,10 +160,9 @@ class InferenceFound(msgspec.Struct, frozen=True):
     provenance: Provenance
 
     @property
-    def mean_r_squared(self) -> float | None:
-        """The mean of R² over the components that vary."""
-        known = [one for one in self.r_squared if one is not None]
-        return sum(known) / len(known) if known else None
+    def mean_r_squared(self) -> float:
+        """The mean of R² over the components."""
+        return float(np.mean(self.r_squared))
 
 
 class _Part(msgspec.Struct, frozen=True):
@@ -251,7 +250,7 @@ def prepare(
                 seed=config.seed,
                 model_sha256=digest,
                 effort=effort,
-                r_squared=tuple(float(one) if np.isfinite(one) else None for one in r_squared),
+                r_squared=tuple(r_squared.tolist()),
                 deviation=deviation,
                 samples=parts["samples"].found,
                 test=parts["test"].found,
@@ -467,16 +466,12 @@ def markdown(found: InferenceFound) -> str:
     for way, name in ways(found.effort).items():
         of_samples, of_test = (getattr(one, way) for one in (found.samples, found.test))
         lines.append(f"| {name} | {_told(of_samples)} | {_told(of_test)} |")
-    known = [one for one in found.r_squared if one is not None]
-    mean, origin = found.mean_r_squared, found.provenance
-    if mean is not None:
-        lines += [
-            "",
-            f"R² of a component of u on {PAIRS:,} fresh pairs: {mean:.3f} on average, from "
-            f"{min(known):.3f} to {max(known):.3f}; the network's standard deviation of u: "
-            f"{found.deviation:.2f} on average, where 1 is to know nothing.",
-        ]
+    origin = found.provenance
     lines += [
+        "",
+        f"R² of a component of u on {PAIRS:,} fresh pairs: {found.mean_r_squared:.3f} on average, "
+        f"from {min(found.r_squared):.3f} to {max(found.r_squared):.3f}; the network's standard "
+        f"deviation of u: {found.deviation:.2f} on average, where 1 is to know nothing.",
         "",
         f"{found.benchmark}, seed {found.seed}; {found.data}. A network of two layers of "
         f"{found.effort.units:,} rectified linear units, {found.effort.steps:,} updates of "
@@ -559,9 +554,9 @@ def _draw(
         errors.grid(axis="x", color=GREY, alpha=0.2, lw=0.8)
         errors.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
         shares = figure.add_axes((0.71, 0.55 / whole, 0.27, 2.3 / whole))
-        known = sorted((one for one in found.r_squared if one is not None), reverse=True)
+        known = sorted(found.r_squared, reverse=True)
         shares.bar(range(1, len(known) + 1), known, color=BLUE, width=0.9)
-        shares.set_ylim(min(0, *known, 0), max(1.15 * known[0], 0.1) if known else 1)
+        shares.set_ylim(min(0, *known, 0), max(1.15 * known[0], 0.1))
         shares.set(xlabel="component of u, in order", ylabel="R² on fresh samples")
         _style.save(path, figure)
 
@@ -611,7 +606,5 @@ def summary(found: InferenceFound) -> str:
     for way, name in ways(found.effort).items():
         of_samples, of_test = (getattr(one, way) for one in (found.samples, found.test))
         lines.append(f"  {name}: {_told(of_samples)}; {_told(of_test)}")
-    mean = found.mean_r_squared
-    if mean is not None:
-        lines.append(f"R² of a component of u on fresh samples: {mean:.3f} on average")
+    lines.append(f"R² of a component of u on fresh samples: {found.mean_r_squared:.3f} on average")
     return "\n".join(lines)
