@@ -20,7 +20,7 @@ from advnets import _reprs, game
 from advnets.batches import Batch, length, parts
 from advnets.draws import Draws, discriminator_draws, generator_draws
 from advnets.objectives import GAN, Applied, Costs, Objective
-from advnets.players import Player, Players, apply, judge, partition
+from advnets.players import Judge, Player, Players, apply, partition
 from advnets.priors import Prior
 from advnets.updates import Released
 
@@ -316,7 +316,7 @@ class Algorithm(abc.ABC):
 
             found = self.objective.costs(
                 draws,
-                lambda key, batch: judge(key, now.discriminator, batch),
+                Judge(now.discriminator),
                 real,
                 fake,
                 **{name: of(name) for name in players.others},

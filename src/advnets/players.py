@@ -407,3 +407,26 @@ def judge(
             f"{getattr(logits, 'shape', (None,))[1:]} (end it with a layer of one unit)"
         )
     return logits.reshape(n)
+
+
+class Judge(eqx.Module):
+    """A discriminator as an objective is given it: a function of a key and a batch.
+
+    Attributes:
+        player: the discriminator itself, for an objective that needs more of it than its logit.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from advnets import networks, players
+        >>> discriminator = networks.maxout_discriminator(jax.random.key(0), (3,), units=[4])
+        >>> D = players.Judge(discriminator)
+        >>> D(None, jnp.zeros((5, 3))).shape
+        (5,)
+    """
+
+    player: Player
+
+    def __call__(self, key: Key[Array, ""] | None, batch: Batch) -> Float[Array, " batch"]:
+        """The logits of a batch, see [`advnets.players.judge`][]; a ValueError likewise."""
+        return judge(key, self.player, batch)
