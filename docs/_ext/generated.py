@@ -58,6 +58,7 @@ PARTS = {
     "proposition-2": ("prop2", "caveat"),
     "likelihood": ("parzen",),
     "objectives": ("ls", "hinge", "wasserstein", "relativistic", "fgan", "penalty"),
+    "coordination": ("dirac", "disconnected", "rejection"),
 }
 
 

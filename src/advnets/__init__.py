@@ -24,6 +24,7 @@ with _checking.of_modules("advnets"):
     from advnets import conditional as conditional
     from advnets import conditions as conditions
     from advnets import convolutions as convolutions
+    from advnets import coordination as coordination
     from advnets import csl as csl
     from advnets import data as data
     from advnets import draws as draws
@@ -44,6 +45,7 @@ with _checking.of_modules("advnets"):
     from advnets import players as players
     from advnets import preprocessing as preprocessing
     from advnets import priors as priors
+    from advnets import rejection as rejection
     from advnets import training as training
     from advnets import updates as updates
     from advnets.algorithms import Algorithm1 as Algorithm1

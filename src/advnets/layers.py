@@ -410,6 +410,46 @@ class GradientFloor(eqx.Module):
         return _floored(self.target, x)
 
 
+class MinibatchDeviation(eqx.Module):
+    r"""Minibatch standard deviation: appends to the features how much the minibatch varies.
+
+    $$s = \frac1n \sum_{j=1}^n \sqrt{\operatorname{Var}_i(x_{ij}) + 10^{-8}}$$
+
+    The variance is over the examples i of the minibatch and divides by their number; the mean is
+    over the features j. All examples of a minibatch get the same number, so a discriminator sees
+    when the generator's examples are more alike than data are. Data and generated examples are
+    minibatches of their own.
+
+    It works under [`advnets.players.apply`][] and in training, which name the minibatch's axis;
+    elsewhere, map with `jax.vmap(..., axis_name=advnets.layers.MINIBATCH)`. Put it before one of
+    the last layers, which then has one input more.
+
+    Example:
+        >>> import equinox as eqx
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from advnets import layers, players
+        >>> last = eqx.nn.Linear(2 + 1, 1, key=jax.random.key(0))
+        >>> discriminator = eqx.nn.Sequential([layers.MinibatchDeviation(), last])
+        >>> seen, _ = players.apply(
+        ...     layers.MinibatchDeviation(), None, jnp.array([[1.0, 0.0], [3.0, 4.0]])
+        ... )
+        >>> seen[:, -1].tolist()  # the mean of 1 and 2
+        [1.5, 1.5]
+
+    References:
+        Karras and others 2018, "Progressive growing of GANs", section 3 (there of groups of four
+        examples); Salimans and others 2016, "Improved techniques for training GANs", section 3.2.
+    """
+
+    def __call__(
+        self, x: Float[Array, " n"], *, key: Key[Array, ""] | None = None
+    ) -> Float[Array, " n+1"]:
+        away = x - jax.lax.pmean(x, MINIBATCH)
+        deviation = jnp.sqrt(jax.lax.pmean(away**2, MINIBATCH) + 1e-8)
+        return jnp.append(x, jnp.mean(deviation))
+
+
 class Labelled(eqx.Module):
     """A player that also takes a class label, which joins its input as a one-hot vector.
 

@@ -12,9 +12,20 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
+import msgspec
+
 from advnets import _documents, _options, _provenance, _signals, _terminal
 from advnets._extras import needed_for
-from advnets.bench import features, inference, pages, report, rescoring, table1, table2
+from advnets.bench import (
+    features,
+    inference,
+    pages,
+    report,
+    rescoring,
+    stabilisers,
+    table1,
+    table2,
+)
 from advnets.bench.benchmark import Benchmark
 from advnets.bench.catalogue import BENCHMARKS
 from advnets.bench.checking import check_run
@@ -130,6 +141,19 @@ class Table2Options:
 
 
 @dataclasses.dataclass(frozen=True)
+class StabilisersOptions:
+    """How much of the comparison of stabilisers is played."""
+
+    out: Path = Path("results/stabilisers")
+    """Folder of stabilisers.md, stabilisers.json and the pictures; a setting that is finished there
+    is not played again."""
+    preset: Literal["full", "quick"] = "full"
+    """quick: the ring alone, few seeds and updates, to see all of it in a minute or two."""
+    seeds: int | None = None
+    """Games of each setting; 20 unless given."""
+
+
+@dataclasses.dataclass(frozen=True)
 class ParzenOptions:
     """What a finished run is scored with."""
 
@@ -216,6 +240,7 @@ TABLE1 = "Table 1 from recorded runs: the published rows, ours, and the referenc
 INFERENCE = "which z a real image has: a network fitted to the run's generator, beside a search"
 FEATURES = "few labels: D's layers under a linear classifier, beside pixels and an untrained D"
 TABLE2 = "Table 2 measured on finished runs: a number for each of its claims, and what they cost"
+STABILISERS = "stabilisers compared: how many modes of a ring and a grid each finds, over 20 seeds"
 SPEED = "speed side by side: PyTorch, an Equinox loop, the products alone; cost curves; start-up"
 SPEED_FOLDER = Path("bench/speed")
 # On fewer images the released recipes collapse.
@@ -247,6 +272,7 @@ def listing() -> str:
         "parzen": (PARZEN, "needs the run's folder and its data"),
         "table1": (TABLE1, "needs nothing: the recorded runs come with the package"),
         "table2": (TABLE2, "needs the folders of the runs and their data"),
+        "stabilisers": (STABILISERS, "needs nothing: it makes its data"),
         "speed": (SPEED, "needs a clone of the repository, and some minutes"),
     }
     lines = [
@@ -540,6 +566,23 @@ def _table2(arguments: list[str], again: Again) -> int:
     return ExitCode.DONE if table.measured else ExitCode.DAMAGED
 
 
+def _stabilisers(arguments: list[str], again: Again) -> int:
+    options = _read(
+        StabilisersOptions, arguments, "stabilisers", STABILISERS, example="--preset quick"
+    )
+    again.sentence = "the same command continues it"
+    with before_work():
+        effort = stabilisers.QUICK if options.preset == "quick" else stabilisers.FULL
+        if options.seeds is not None:
+            effort = msgspec.structs.replace(effort, seeds=options.seeds)
+        play = stabilisers.prepare(options.out, effort=effort)
+    made = play(True)
+    _show(stabilisers.summary(made))
+    said = f"stabilisers.md, stabilisers.json and the pictures are in {options.out}"
+    print(_documents.printable(said), file=sys.stderr)
+    return ExitCode.DONE
+
+
 def _report(arguments: list[str], _: Again) -> int:
     options = _read(ReportOptions, arguments, "report", REPORT, example="runs/digits runs/digits-2")
     with before_work():
@@ -624,5 +667,6 @@ COMMANDS: dict[str, Callable[[list[str], Again], int]] = {
     "references": _references,
     "table1": _table1,
     "table2": _table2,
+    "stabilisers": _stabilisers,
     "speed": _speed,
 }

@@ -21,3 +21,5 @@ from advnets.verify.claims import objectives as objectives  # isort: skip
 from advnets.verify.claims import f_gans as f_gans  # isort: skip
 from advnets.verify.claims import penalties as penalties  # isort: skip
 from advnets.verify.claims import conditional as conditional  # isort: skip
+from advnets.verify.claims import dirac as dirac  # isort: skip
+from advnets.verify.claims import better_z as better_z  # isort: skip
