@@ -85,7 +85,8 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(?!advnets\.).*"),
     (
         r"py:class",
-        r"advnets\.(bench\.results\.Read|chains\.S|model_files\.T|players\.[DG]|training\.learning\.M)",
+        r"advnets\.(bench\.(cells\.found\.T|results\.Read)|chains\.S|model_files\.T|"
+        r"players\.[DG]|training\.learning\.M)",
     ),  # type variables
 ]
 

@@ -6,7 +6,9 @@ where it has nothing to say.
 
 from advnets.bench.pages.sections import (
     chains,
+    classes,
     curves,
+    equilibrium,
     explorer,
     filters,
     interpolations,
@@ -23,8 +25,10 @@ SECTIONS: list[Section] = [
     samples.SECTION,
     chains.SECTION,
     explorer.SECTION,
+    classes.SECTION,
     likelihood.SECTION,
     curves.SECTION,
+    equilibrium.SECTION,
     nearest.SECTION,
     interpolations.SECTION,
     filters.SECTION,
