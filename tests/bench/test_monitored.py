@@ -3,12 +3,17 @@
 import re
 import shlex
 
+import jax.numpy as jnp
 import pytest
 from helpers.runs import SMALL, rows_of
 
+from advnets.bench.catalogue import BENCHMARKS
 from advnets.bench.cli import main
+from advnets.bench.experiment import Request, prepare
 from advnets.bench.pages import reading
 from advnets.bench.pages.sections.equilibrium import SECTION
+from advnets.bench.systems.adversarial import _monitors, stage_keys
+from advnets.training import Resident
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +59,17 @@ def test_a_system_without_a_game_has_no_monitor(capsys, tmp_path):
     assert main(["vae", "--monitor", "--out", str(tmp_path / "vae")]) == 2
     assert "vae has no discriminator" in capsys.readouterr().err
     assert not (tmp_path / "vae").exists()
+
+
+def test_many_seeds_have_the_monitors_of_their_own_runs(tmp_path):
+    seeds = prepare(BENCHMARKS["digits"], Request(seeds=2, out=tmp_path / "a", monitor=True))
+    alone = prepare(BENCHMARKS["digits"], Request(seed=1, out=tmp_path / "b", monitor=True))
+    keys = [stage_keys(run.seed, second=False)[1] for run in seeds.runs]
+    source = Resident(seeds.runs[0].data.train)
+    (together,) = _monitors(seeds.runs[0], jnp.stack(keys), source, progress=False)
+    (own,) = _monitors(alone.runs[0], keys[1], source, progress=False)
+    assert (together._key_of(1) == own._key_of(0)).all()
+    assert not (own._key_of(0) == keys[1]).all()
+    assert own._noise_scales == together._noise_scales == (0.27,)
+    for grid in (seeds, alone):
+        grid.locks.close()
