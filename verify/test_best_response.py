@@ -14,7 +14,7 @@ import advnets
 from advnets import monitor, verify
 from advnets.priors import Normal
 
-KEY, RULE = jax.random.key(3), optax.adam(0.03)
+KEY, RULE, SGD = jax.random.key(3), optax.adam(0.03), optax.sgd(1.0)
 CRITERION = {0.0: -math.log(4), 1.0: -1.1635, 3.0: -0.3327}
 
 
@@ -88,3 +88,20 @@ def test_noise_is_on_all_that_d_sees(rows):
         KEY, normal_players(3), *rows, rule=RULE, steps=300, noise_scale=scale
     )
     assert abs(found.best_value.mean - expected) < 3 * found.best_value.standard_error
+
+
+def test_a_copy_that_learns_its_rows_by_heart_says_nothing_of_others():
+    """G makes data, and D sees 30 rows of 40 columns: they can be told apart, others can't."""
+    train, held_out = np.split(np.random.default_rng(1).normal(size=(430, 40)), [30])
+    line = Line(jnp.zeros(40), jnp.zeros(()))
+    players = advnets.Players(Shift(jnp.zeros(40)), line, Normal(40))
+    rows = [part.astype(np.float32) for part in (train, held_out)]
+    found = monitor.best_response(KEY, players, *rows, rule=SGD, steps=50, every=50)
+    assert found.step == 0
+    assert found.curve[1] < -math.log(4) - 0.5
+    assert found.best_value.mean == pytest.approx(-math.log(4), abs=1e-5)
+    assert found.divergence.mean == pytest.approx(0, abs=1e-5)
+    known = np.resize(rows[0], rows[1].shape)
+    kept = monitor.best_response(KEY, players, rows[0], known, rule=SGD, steps=50, every=50)
+    assert kept.step == 50  # on the rows that it has seen, it would have been believed
+    assert kept.divergence.mean > 0.1

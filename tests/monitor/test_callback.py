@@ -79,6 +79,13 @@ def test_its_numbers_are_in_the_rows_and_on_disk(monitored):
     assert found["least"].keys() == {"spread", "effective_rank", "neighbours"}
 
 
+def test_a_monitored_run_is_the_run_bit_for_bit(monitored):
+    whole = play(4)
+    assert same(whole.players, monitored[0].players)
+    rows = [{name: row[name] for name in whole.metrics[0]} for row in monitored[0].metrics]
+    assert rows == whole.metrics
+
+
 def test_a_measuring_callback_is_told_of_the_epochs_before(monitored):
     trained, *_, counting = monitored
     assert counting.earlier == [[1], [1, 2, 3]]
@@ -90,7 +97,6 @@ def test_a_run_that_is_stopped_and_resumed_has_the_numbers_and_alarms(tmp_path, 
     stopped = play(9, callbacks=[monitor_of(), Counting(stops_at=2)], **settings)
     assert len(stopped.metrics) == 2
     resumed = play(4, callbacks=[monitor_of()], resume=True, **settings)
-    # The run itself is what it is without a monitor, as tests/bench/test_monitored.py has it.
     assert same(resumed.players, monitored[0].players)
     for one, other in zip(resumed.metrics, monitored[0].metrics, strict=True):
         other.pop("count", None)
