@@ -1,30 +1,58 @@
 """`--monitor`: the run as it is without, its numbers in the rows, the figure and the report."""
 
+import dataclasses
 import re
 import shlex
 
+import jax.numpy as jnp
 import pytest
-from helpers.runs import SMALL, rows_of
+from helpers.runs import rows_of
 
+from advnets import monitor
+from advnets.bench import experiment, pages
+from advnets.bench.catalogue import BENCHMARKS, system_of
 from advnets.bench.cli import main
+from advnets.bench.experiment import Request, prepare
 from advnets.bench.pages import reading
 from advnets.bench.pages.sections.equilibrium import SECTION
+from advnets.bench.systems.adversarial import _monitors, stage_keys
+from advnets.bench.watching import Watch
+from advnets.training import Resident
+
+
+def canned(key, players, data, held_out, *, noise_scale, **settings):
+    """What tests/monitor has computed for other players; here it would take long to compile."""
+    about = [monitor.Estimate(-1.0 + n / 4 - noise_scale / 2, 0.01) for n in range(5)]
+    return monitor.BestResponse(*about, 25, (-1.0, -0.5), 25, (1.0, 0.0), players.discriminator)
 
 
 @pytest.fixture(scope="module")
-def monitored(tmp_path_factory):
+def monitored(finished, tmp_path_factory):
+    """The folder of the finished run's settings with a monitor, trained and drawn, not scored."""
     folder = tmp_path_factory.mktemp("runs") / "monitored"
-    assert main([*SMALL, "--monitor", "--out", str(folder)]) == 0
+    config = reading.see(finished).config
+    benchmark = dataclasses.replace(BENCHMARKS["digits"], recipe=system_of(config).settings)
+    grid = prepare(benchmark, Request(seed=config.seed, out=folder, monitor=True))
+    (run,) = grid.runs
+    key = run.system.sample_key(run.seed)
+    watch = Watch(run.system.settings, run.data, folder, key, measures=False)
+    with grid.locks, run.system.context(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(monitor.callback, "best_response", canned)
+        fitted = run.system.fit(run, watch, progress=False)
+    experiment._draw(run, watch, fitted)
+    pages.write_report(folder, explores=False)
     return folder
 
 
 def test_the_run_is_what_it_is_without(monitored, finished):
     rows = rows_of(monitored)
     found = [row.pop("monitor", None) for row in rows]
-    assert rows == rows_of(finished)
+    assert rows == [{name: row[name] for name in rows[0]} for row in rows_of(finished)]
     assert [one is not None for one in found] == [False, True, False, True]
-    # Both generators are hardly trained: any D tells them apart, and samples are all alike.
-    assert found[-1]["divergence"]["mean"] > 0.6
+    assert found[-1]["noise"] == [
+        {"scale": 0.27, "divergence": {"mean": -0.385, "standard_error": 0.01}}
+    ]
+    # Both players are hardly trained.
     assert {"spread", "neighbours"} <= set(found[-1]["alarms"])
 
 
@@ -54,3 +82,17 @@ def test_a_system_without_a_game_has_no_monitor(capsys, tmp_path):
     assert main(["vae", "--monitor", "--out", str(tmp_path / "vae")]) == 2
     assert "vae has no discriminator" in capsys.readouterr().err
     assert not (tmp_path / "vae").exists()
+
+
+def test_many_seeds_have_the_monitors_of_their_own_runs(tmp_path):
+    seeds = prepare(BENCHMARKS["digits"], Request(seeds=2, out=tmp_path / "a", monitor=True))
+    alone = prepare(BENCHMARKS["digits"], Request(seed=1, out=tmp_path / "b", monitor=True))
+    keys = [stage_keys(run.seed, second=False)[1] for run in seeds.runs]
+    source = Resident(seeds.runs[0].data.train)
+    (together,) = _monitors(seeds.runs[0], jnp.stack(keys), source, progress=False)
+    (own,) = _monitors(alone.runs[0], keys[1], source, progress=False)
+    assert (together._key_of(1) == own._key_of(0)).all()
+    assert not (own._key_of(0) == keys[1]).all()
+    assert own._noise_scales == together._noise_scales == (0.27,)
+    for grid in (seeds, alone):
+        grid.locks.close()

@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers.games import assert_same_run, images, plain, same, train
-from helpers.many import RUNS, many
+from helpers.games import images, plain, same, train
 
 import advnets
 from advnets import monitor
 from advnets.algorithms import State
 from advnets.training import Measuring, Snapshot
+from advnets.training.journal import with_evaluation
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -43,38 +43,34 @@ def play(epochs, **settings):
     return train(epochs, alike(), algorithm=SLOW, **settings)
 
 
-@pytest.fixture(scope="module")
-def whole():
-    return play(4)
+class Counting(Measuring):
+    """Counts the epochs before, and may stop at one."""
+
+    def __init__(self, stops_at=0):
+        self.stops_at, self.earlier = stops_at, []
+
+    def measure(self, snapshot, earlier):
+        self.earlier.append([row["epoch"] for row in earlier])
+        assert "count" not in snapshot.metrics
+        if snapshot.epoch == self.stops_at:
+            raise advnets.training.StopTraining
+        return {"count": len(earlier)}
 
 
 @pytest.fixture(scope="module")
-def monitored():
-    return play(4, callbacks=[monitor_of()])
+def monitored(tmp_path_factory):
+    """A run, its folder, and what callbacks were told of it."""
+    folder, told, counting = tmp_path_factory.mktemp("monitored"), [], Counting()
+    callbacks = [monitor_of(), counting, lambda snapshot: told.append(snapshot.metrics)]
+    return play(4, folder=folder, callbacks=callbacks), folder, told, counting
 
 
-def without(metrics):
-    return [{name: x for name, x in row.items() if name != "monitor"} for row in metrics]
-
-
-def test_a_monitored_run_is_the_run_bit_for_bit(whole, monitored):
-    assert [row["epoch"] for row in monitored.metrics if "monitor" in row] == [2, 4]
-    assert without(monitored.metrics) == whole.metrics
-    assert same(monitored.players, whole.players)
-
-
-def test_its_numbers_are_in_the_rows_and_on_disk(tmp_path, monitored):
-    seen = []
-    trained = play(
-        4,
-        folder=tmp_path,
-        evaluate=lambda epoch, model: {"validation": {"mean": 1.0}},
-        callbacks=[monitor_of(), lambda snapshot: seen.append(snapshot.metrics)],
-    )
-    rows = [*map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())]
+def test_its_numbers_are_in_the_rows_and_on_disk(monitored):
+    trained, folder, told, _ = monitored
+    rows = [*map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())]
     assert rows == trained.metrics
-    assert seen == [rows[1], rows[3]]
-    assert rows[3]["monitor"] == monitored.metrics[3]["monitor"]
+    assert told == [rows[1], rows[3]]
+    assert [row["epoch"] for row in rows if "monitor" in row] == [2, 4]
     found = rows[3]["monitor"]
     for name in ("value", "best_value", "regret", "divergence", "overfitting"):
         assert found[name].keys() == {"mean", "standard_error"}
@@ -83,22 +79,42 @@ def test_its_numbers_are_in_the_rows_and_on_disk(tmp_path, monitored):
     assert found["least"].keys() == {"spread", "effective_rank", "neighbours"}
 
 
-def test_a_resumed_run_has_the_numbers_and_alarms_of_an_uninterrupted_one(tmp_path, monitored):
-    settings = {"folder": tmp_path, "callbacks": [monitor_of()]}
-    play(2, **settings)
-    resumed = play(4, resume=True, folder=tmp_path, callbacks=[monitor_of()])
-    assert_same_run(resumed, monitored)
+def test_a_monitored_run_is_the_run_bit_for_bit(monitored):
+    whole = play(4)
+    assert same(whole.players, monitored[0].players)
+    rows = [{name: row[name] for name in whole.metrics[0]} for row in monitored[0].metrics]
+    assert rows == whole.metrics
+
+
+def test_a_measuring_callback_is_told_of_the_epochs_before(monitored):
+    trained, *_, counting = monitored
+    assert counting.earlier == [[1], [1, 2, 3]]
+    assert [row.get("count") for row in trained.metrics] == [None, 1, None, 3]
+
+
+def test_a_run_that_is_stopped_and_resumed_has_the_numbers_and_alarms(tmp_path, monitored):
+    settings = {"folder": tmp_path}
+    stopped = play(9, callbacks=[monitor_of(), Counting(stops_at=2)], **settings)
+    assert len(stopped.metrics) == 2
+    resumed = play(4, callbacks=[monitor_of()], resume=True, **settings)
+    assert same(resumed.players, monitored[0].players)
+    for one, other in zip(resumed.metrics, monitored[0].metrics, strict=True):
+        other.pop("count", None)
+        assert one == other
     assert resumed.metrics[3]["monitor"]["alarms"]  # which takes the evaluation before
 
 
-def test_many_games_have_a_monitor_with_a_key_for_each():
-    keys = jax.random.split(KEY, RUNS)
-    found = many(2, lambda key, _: plain(key), callbacks=[monitor_of(keys)])
-    rows = [one.metrics[1]["monitor"] for one in found]
-    assert len({tuple(row["curve"]) for row in rows}) == RUNS
-    with pytest.raises(ValueError, match="there must be a key for each run, or one; got 2"):
-        monitor_of(keys[:2])._key_of(2)
+def test_a_name_that_is_taken_is_refused_with_who_took_it():
+    with pytest.raises(ValueError, match="Monitor returned 'epoch', which each row"):
+        with_evaluation({"epoch": 1}, {"epoch": 2}, who="Monitor")
+
+
+def test_each_of_many_runs_may_have_a_key():
+    keys = jax.random.split(KEY, 2)
     assert (monitor_of(keys)._key_of(1) == keys[1]).all()
+    assert (monitor_of(KEY)._key_of(1) == KEY).all()
+    with pytest.raises(ValueError, match="there must be a key for each run, or one; got 2"):
+        monitor_of(keys)._key_of(2)
 
 
 class FromFew(eqx.Module):
@@ -158,37 +174,6 @@ def test_alarms_are_of_two_evaluations_running_and_warned_of_once(kind, expected
         assert "at epoch 2" in messages[0]
         assert "docs/collapse.md" in messages[0]
         assert len(messages) == 1
-
-
-class Counting(Measuring):
-    def __init__(self, name="count"):
-        self.name, self.earlier = name, []
-
-    def measure(self, snapshot, earlier):
-        self.earlier.append([row["epoch"] for row in earlier])
-        assert "count" not in snapshot.metrics
-        return {self.name: len(earlier)}
-
-
-def test_a_measuring_callback_is_told_of_the_epochs_before(whole):
-    counting = Counting()
-    trained = play(4, callbacks=[counting])
-    assert counting.earlier == [[1], [1, 2, 3]]
-    assert [row.get("count") for row in trained.metrics] == [None, 1, None, 3]
-    assert same(trained.players, whole.players)
-
-
-def test_a_name_that_is_taken_is_refused_with_who_took_it():
-    with pytest.raises(ValueError, match="Counting returned 'generator', which each row"):
-        train(2, callbacks=[Counting("generator")])
-
-
-def test_a_measuring_callback_can_stop_training():
-    class Stopping(Counting):
-        def measure(self, snapshot, earlier):
-            raise advnets.training.StopTraining
-
-    assert len(train(4, callbacks=[Stopping()]).metrics) == 2
 
 
 def test_features_take_the_place_of_pixels():

@@ -1,7 +1,5 @@
 """The best response of D: against closed forms, one update by hand, and what it must never say."""
 
-import math
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -10,18 +8,15 @@ import optax
 import pytest
 import scipy.optimize
 import scipy.special
-import scipy.stats
 
 import advnets
-from advnets import monitor, verify
+from advnets import monitor
 from advnets.monitor.response import calibrated
 from advnets.priors import Normal, Prior
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 KEY = jax.random.key(3)
-RULE = optax.sgd(1.0)
-CRITERION = {0.0: -math.log(4), 1.0: -1.1635, 3.0: -0.3327}
 
 
 class Shift(eqx.Module):
@@ -44,47 +39,6 @@ class Line(eqx.Module):
 def normal_players(mean, w=0.3, c=-0.2):
     line = Line(jnp.full(1, w), jnp.asarray(c, float))
     return advnets.Players(Shift(jnp.full(1, float(mean))), line, Normal(1))
-
-
-def criterion_of_normals(mean):
-    x = np.linspace(-12, 12 + mean, 20_001)
-    p, q = scipy.stats.norm.pdf(x), scipy.stats.norm.pdf(x - mean)
-    return verify.virtual_criterion(p / p.sum(), q / q.sum())
-
-
-@pytest.fixture(scope="module")
-def rows():
-    return np.random.default_rng(0).normal(size=(2, 6000, 1)).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def found(rows):
-    """A best response for each mean of p_g, all by one program."""
-    rule = optax.adam(0.03)
-    return {
-        mean: monitor.best_response(KEY, normal_players(mean), *rows, rule=rule, steps=300)
-        for mean in CRITERION
-    }
-
-
-@pytest.mark.parametrize("mean", CRITERION)
-def test_it_reaches_the_criterion_of_two_normals_and_is_never_above(found, mean):
-    of_normals = criterion_of_normals(mean)
-    assert of_normals == pytest.approx(CRITERION[mean], abs=2e-4)  # of the specification
-    best = found[mean].best_value
-    assert abs(best.mean - of_normals) < 3 * best.standard_error
-    assert best.standard_error < 0.02
-    bound = found[mean].divergence
-    assert bound.mean == pytest.approx(max(0, best.mean + math.log(4)) / 2)
-    assert bound.standard_error == pytest.approx(best.standard_error / 2)
-    assert found[mean].regret.mean > -3 * found[mean].regret.standard_error
-
-
-def test_the_copy_is_the_best_of_the_looks(found):
-    for one in found.values():
-        assert len(one.curve) == 13
-        assert one.curve[one.step // one.every] == max(one.curve)
-        assert abs(one.overfitting.mean) < 4 * one.overfitting.standard_error
 
 
 class InTurn(Prior):
@@ -135,33 +89,6 @@ def test_a_step_and_what_is_said_of_it_against_numpy():
     assert found.overfitting.mean == pytest.approx(best[2].mean() - best[1].mean(), rel=1e-4)
 
 
-def test_a_copy_that_learns_its_rows_by_heart_says_nothing_of_others():
-    """G makes data, and D sees 30 rows of 40 columns: they can be told apart, others can't."""
-    train, held_out = np.split(np.random.default_rng(1).normal(size=(430, 40)), [30])
-    line = Line(jnp.zeros(40), jnp.zeros(()))
-    players = advnets.Players(Shift(jnp.zeros(40)), line, Normal(40))
-    rows = [part.astype(np.float32) for part in (train, held_out)]
-    found = monitor.best_response(KEY, players, *rows, rule=RULE, steps=50, every=50)
-    assert found.step == 0
-    assert found.curve[1] < -math.log(4) - 0.5
-    assert found.best_value.mean == pytest.approx(-math.log(4), abs=1e-5)
-    assert found.divergence.mean == pytest.approx(0, abs=1e-5)
-    known = np.resize(rows[0], rows[1].shape)
-    kept = monitor.best_response(KEY, players, rows[0], known, rule=RULE, steps=50, every=50)
-    assert kept.step == 50  # on the rows that it has seen, it would have been believed
-    assert kept.divergence.mean > 0.1
-
-
-def test_noise_is_on_all_that_d_sees(rows):
-    """N(0, 1 + s²) against N(3, 1 + s²): D* is linear, and the criterion is known."""
-    scale = 2.0
-    expected = criterion_of_normals(3 / math.sqrt(1 + scale**2))
-    found = monitor.best_response(
-        KEY, normal_players(3), *rows, rule=optax.adam(0.03), steps=300, noise_scale=scale
-    )
-    assert abs(found.best_value.mean - expected) < 3 * found.best_value.standard_error
-
-
 def test_recalibration_is_the_best_and_never_worse():
     rng = np.random.default_rng(0)
     for scale, shift in ((3.0, 1.0), (0.2, -2.0), (-1.0, 0.0)):
@@ -192,7 +119,8 @@ def test_recalibration_is_the_best_and_never_worse():
         ({"held_out": np.zeros((3, 1))}, "at least 4 held-out rows"),
     ],
 )
-def test_what_can_t_be_asked_is_refused_in_a_sentence(rows, settings, said):
-    given = {"data": rows[0], "held_out": rows[1]} | settings
+def test_what_can_t_be_asked_is_refused_in_a_sentence(settings, said):
+    rows = np.zeros((9, 1))
+    given = {"data": rows, "held_out": rows} | settings
     with pytest.raises(ValueError, match=said):
         monitor.best_response(KEY, normal_players(0), **given)

@@ -74,14 +74,14 @@ def test_the_rank_test_is_exact():
     """Of fair samples the closest pair is among the closest of 20 once in 20 times."""
     rng = np.random.default_rng(1)
     hits = 0
-    for number in range(200):
+    for number in range(120):
         real = monitor.real_rows(
             jax.random.key(number), rng.normal(size=(40, 3)), rng.normal(size=(190, 3)), splits=1
         )
         assert len(real.closest) == 19
         found = monitor.collapse(KEY, rng.normal(size=(20, 3)), real)
         hits += found.p_value == 0.05
-    assert 1 <= hits <= 19  # 10 ± 3 standard deviations
+    assert 1 <= hits <= 13  # 6 ± 3 standard deviations
 
 
 def test_data_with_repeats_of_their_own_give_no_alarm():
@@ -103,11 +103,11 @@ def test_resampled_data_are_silent_and_planted_collapses_are_not():
     train, held_out = blobs(4000), blobs(800)
     real = monitor.real_rows(KEY, held_out, train)
     beyond = 0
-    for number in range(60):
+    for number in range(30):
         found = monitor.collapse(jax.random.key(number), train[rng.integers(4000, size=400)], real)
         assert found.collapsed == ()
         beyond += bool(found.below)
-    assert beyond <= 6
+    assert beyond <= 4
     few = train[:50][rng.integers(50, size=400)]
     assert set(monitor.collapse(KEY, few, real).collapsed) >= {"neighbours", "duplicates"}
     narrow = train[:400].mean(0) + 0.1 * (train[:400] - train[:400].mean(0))
