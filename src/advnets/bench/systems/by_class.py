@@ -333,7 +333,7 @@ def _window(
     grid: Float[np.ndarray, " bandwidths"],
     best: int,
     validation: Float[np.ndarray, " bandwidths points"],
-    test: Float[np.ndarray, " points"],
+    test: Float[np.ndarray, " rows"],
 ) -> WindowFound:
     ends: dict[int, GridEnd] = {0: "lowest", len(grid) - 1: "highest"}
     return WindowFound(float(grid[best]), ends.get(best), _mean(validation[best]), _mean(test))
