@@ -21,7 +21,8 @@ TEMPLATE = """
 <p class="soft">Agrees: the share of {{ samples }} samples of each class that the classifier gives
 the class asked for. Spread: their standard deviation; nearest: their median distance to the nearest
 other one; both over those of held-out images of the class, as many of each, so 1 is as varied as
-they are.{% if nats %} log p: log p(x|c) of its test images by the window on its samples, nats.{% endif %}</p>
+they are.{% if nats %} log p: log p(x|c) of its test images by the window on its samples,
+nats.{% endif %}</p>
 """
 
 
