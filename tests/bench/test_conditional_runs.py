@@ -24,6 +24,7 @@ from advnets.bench.evaluations import Subject
 from advnets.bench.pages.reading import see
 from advnets.bench.systems import by_class
 from advnets.bench.systems.conditional import BranchSpec, Conditional, check_classes
+from advnets.bench.watching import in_rows
 from advnets.layers import Labelled
 
 BENCHMARK = bench.BENCHMARKS["mnist-conditional"]
@@ -127,6 +128,16 @@ class Table(eqx.Module):
         z, one_hot = joined[0], joined[1:]
         number = jnp.int32(z * self.images.shape[1])
         return jnp.take(self.images, number, axis=1)[jnp.argmax(one_hot)]
+
+
+def test_pictures_are_drawn_class_by_class():
+    shades = np.arange(10, dtype=np.float32) / 10
+    table = jnp.asarray(np.tile(shades[:, None, None, None], (1, 1, 8, 8)))
+    drawn, rows = in_rows(advnets.Model(Labelled(Table(table), 10), advnets.priors.UnitCube(1)))
+    assert rows == 10
+    np.testing.assert_array_equal(drawn.sample(KEY, 30)[:, 0, 0], shades.repeat(3))
+    with pytest.raises(ValueError, match="31 samples can't be shared by 10 classes"):
+        drawn.sample(KEY, 31)
 
 
 def by_label(images, labels, n=20):
