@@ -214,9 +214,9 @@ def test_conditional_likelihoods_against_numpy(whole):
 
     fold, grid = DIGITS.folds[0], np.logspace(-1, 0, 10)
     held_out, test = PREPROCESS(fold.validation[:200]), PREPROCESS(fold.test)
-    found = by_class.parzen_found(
-        by_class.ConditionalParzen().measure(subject(model, whole[0])), "here"
-    )
+    measured = by_class.ConditionalParzen().measure(subject(model, whole[0]))
+    both = by_class.parzen_found(measured, "here")
+    found = both.model
 
     def given(log, labels):
         return log[labels, np.arange(len(labels))]
@@ -239,8 +239,16 @@ def test_conditional_likelihoods_against_numpy(whole):
     own = given(of_test, fold.test_labels)
     expected = [own[fold.test_labels == label].mean() for label in range(10)]
     np.testing.assert_allclose(found.per_class, expected, rtol=1e-4)
-    assert found.published is None
-    assert "by those of all classes together" in by_class.ConditionalParzen().line(vars_of(found))
+    assert both.published is None
+    # Real images are scored alike, by the same function.
+    images = by_label(PREPROCESS(DIGITS.train), DIGITS.train_labels, 30)
+    again = by_class.log_densities(test, np.asarray(images), grid)
+    best = int(np.argmin(abs(grid - both.images.conditional.bandwidth)))
+    mean = given(again[:, best], fold.test_labels).mean()
+    assert both.images.conditional.test.mean == pytest.approx(mean, rel=1e-4)
+    assert both.images.accuracy > 0.8
+    line = by_class.ConditionalParzen().line(measured)
+    assert "30 training images of each class in the place of samples" in line
 
 
 def test_a_classifier_is_that_of_its_key_and_refuses_other_labels(judged):

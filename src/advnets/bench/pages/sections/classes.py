@@ -33,7 +33,7 @@ def _gather(seen: Seen) -> dict[str, Any] | None:
     source = seen.folder / RESULTS
     read = classes_found(found[BY_CLASS], source)
     scored = parzen_found(found[PARZEN], source) if PARZEN in found else None
-    nats = () if scored is None else scored.per_class
+    nats = () if scored is None else scored.model.per_class
     rows: list[dict[str, Any]] = [
         {"name": label, "agreement": agreement, "ratios": ratios}
         for label, (agreement, *ratios) in enumerate(
