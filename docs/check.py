@@ -23,6 +23,8 @@ SEARCHES = {
     "batch norm": "howto/normalisation",
     "collapse": "collapse",
     "conditional": "howto/labels",
+    "Mirza and Osindero": "conditional",
+    "vector of numbers": "howto/condition",
     "deep GSN": "systems/gsn",
     "deep belief network": "systems/dbn",
     "equilibrium": "equilibrium",

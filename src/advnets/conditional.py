@@ -5,7 +5,7 @@ a [`advnets.layers.Conditioned`][]: called as `generator(z, c)` and `discriminat
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import equinox as eqx
@@ -196,12 +196,10 @@ def mirza_osindero_generator(
         output_range=output_range,
         output_bias=output_bias,
     )
-    dropped = [
-        part
-        for layer in joint.layers
-        for part in ([Dropout(keep), layer] if isinstance(layer, eqx.nn.Linear) else [layer])
-    ]
-    return _given(eqx.nn.Sequential([branches, *dropped]), classes, size)
+    parts: list[Callable[..., Any]] = [branches]
+    for layer in joint.layers:
+        parts += [Dropout(keep), layer] if isinstance(layer, eqx.nn.Linear) else [layer]
+    return _given(eqx.nn.Sequential(parts), classes, size)
 
 
 def mirza_osindero_discriminator(

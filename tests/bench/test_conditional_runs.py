@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import scipy.spatial.distance
 import scipy.special
+from helpers.games import same
 from helpers.runs import rows_of, untimed
 from PIL import Image
 
@@ -23,6 +24,7 @@ from advnets.bench.evaluations import Subject
 from advnets.bench.pages.reading import see
 from advnets.bench.systems import by_class
 from advnets.bench.systems.conditional import BranchSpec, Conditional, check_classes
+from advnets.bench.watching import in_rows
 from advnets.layers import Labelled
 
 BENCHMARK = bench.BENCHMARKS["mnist-conditional"]
@@ -32,6 +34,9 @@ RECIPE = dataclasses.replace(
     epochs=2,
     num_samples=60,
     latent_size=3,
+    evaluate_every=1,
+    architecture="mirza-osindero",
+    prior="unit-cube",
     generator=dataclasses.replace(BENCHMARK.quick.generator, hidden_sizes=(12,)),
     discriminator=dataclasses.replace(BENCHMARK.quick.discriminator, units=(8, 7), pieces=2),
     branches=BranchSpec(5, 4, 0.5, 3, 2),
@@ -46,6 +51,7 @@ KEY = jax.random.key(5)
 def small():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(by_class, "PER_CLASS", 30)
+        patch.setattr(by_class, "SELECTION_ROWS", 200)
         patch.setattr(classifier, "EPOCHS", 1)
         patch.setattr(classifier, "LEAST_UPDATES", 240)
         yield
@@ -67,9 +73,11 @@ def subject(model, folder, data=DIGITS):
     return Subject(model, KEY, lambda n: model.sample(KEY, n), data, PREPROCESS, folder)
 
 
-def test_a_run_of_fewer_epochs_goes_on_to_the_same_numbers(whole, tmp_path):
+def test_a_run_of_fewer_epochs_goes_on_to_the_same_numbers(whole, tmp_path, monkeypatch):
     short = dataclasses.replace(TINY, recipe=dataclasses.replace(RECIPE, epochs=1))
-    bench.run(short, out=tmp_path, progress=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(Conditional, "evaluations", {})
+        bench.run(short, out=tmp_path, progress=False)
     result = bench.run(TINY, out=tmp_path, resume=True, progress=False)
     assert untimed(result) == untimed(whole[1])
     for name in ("metrics.jsonl", "generator.safetensors", classifier.CLASSIFIER):
@@ -120,6 +128,16 @@ class Table(eqx.Module):
         z, one_hot = joined[0], joined[1:]
         number = jnp.int32(z * self.images.shape[1])
         return jnp.take(self.images, number, axis=1)[jnp.argmax(one_hot)]
+
+
+def test_pictures_are_drawn_class_by_class():
+    shades = np.arange(10, dtype=np.float32) / 10
+    table = jnp.asarray(np.tile(shades[:, None, None, None], (1, 1, 8, 8)))
+    drawn, rows = in_rows(advnets.Model(Labelled(Table(table), 10), advnets.priors.UnitCube(1)))
+    assert rows == 10
+    np.testing.assert_array_equal(drawn.sample(KEY, 30)[:, 0, 0], shades.repeat(3))
+    with pytest.raises(ValueError, match="31 samples can't be shared by 10 classes"):
+        drawn.sample(KEY, 31)
 
 
 def by_label(images, labels, n=20):
@@ -195,10 +213,10 @@ def test_conditional_likelihoods_against_numpy(whole):
         return log_sum - 64 * np.log(sigma * np.sqrt(2 * np.pi))
 
     fold, grid = DIGITS.folds[0], np.logspace(-1, 0, 10)
-    held_out, test = PREPROCESS(fold.validation), PREPROCESS(fold.test)
-    found = by_class.parzen_found(
-        by_class.ConditionalParzen().measure(subject(model, whole[0])), "here"
-    )
+    held_out, test = PREPROCESS(fold.validation[:200]), PREPROCESS(fold.test)
+    measured = by_class.ConditionalParzen().measure(subject(model, whole[0]))
+    both = by_class.parzen_found(measured, "here")
+    found = both.model
 
     def given(log, labels):
         return log[labels, np.arange(len(labels))]
@@ -207,7 +225,7 @@ def test_conditional_likelihoods_against_numpy(whole):
         return scipy.special.logsumexp(log, axis=0) - np.log(10)
 
     for one, score in ((given, found.conditional), (mixed, found.marginal)):
-        means = [one(log_p(held_out, s), fold.validation_labels).mean() for s in grid]
+        means = [one(log_p(held_out, s), fold.validation_labels[:200]).mean() for s in grid]
         best = int(np.argmax(means))
         assert score.bandwidth == pytest.approx(grid[best], rel=1e-6)
         rows = one(log_p(test, grid[best]), fold.test_labels)
@@ -221,20 +239,23 @@ def test_conditional_likelihoods_against_numpy(whole):
     own = given(of_test, fold.test_labels)
     expected = [own[fold.test_labels == label].mean() for label in range(10)]
     np.testing.assert_allclose(found.per_class, expected, rtol=1e-4)
-    assert found.published is None
-    assert "by those of all classes together" in by_class.ConditionalParzen().line(vars_of(found))
+    assert both.published is None
+    # Real images are scored alike, by the same function.
+    images = by_label(PREPROCESS(DIGITS.train), DIGITS.train_labels, 30)
+    again = by_class.log_densities(test, np.asarray(images), grid)
+    best = int(np.argmin(abs(grid - both.images.conditional.bandwidth)))
+    mean = given(again[:, best], fold.test_labels).mean()
+    assert both.images.conditional.test.mean == pytest.approx(mean, rel=1e-4)
+    assert both.images.accuracy > 0.8
+    line = by_class.ConditionalParzen().line(measured)
+    assert "30 training images of each class in the place of samples" in line
 
 
-def test_a_classifier_is_fitted_once_and_by_its_key():
-    images, labels = PREPROCESS(DIGITS.train)[:300], DIGITS.train_labels[:300]
-    fit = functools.partial(classifier.fit_classifier, KEY, epochs=2, hidden_sizes=(8,))
-    one, other = fit(images, labels), fit(images, labels)
-    assert all(
-        (a == b).all()
-        for a, b in zip(*map(jax.tree.leaves, (one, other)), strict=True)
-        if eqx.is_array(a)
-    )
-    with pytest.raises(ValueError, match="each image needs a label; got 300 images, 299 labels"):
+def test_a_classifier_is_that_of_its_key_and_refuses_other_labels(judged):
+    images, labels = PREPROCESS(DIGITS.train), DIGITS.train_labels
+    fit = functools.partial(classifier.fit_classifier, jax.random.key(0))
+    assert same(judged, fit(images, labels))
+    with pytest.raises(ValueError, match="each image needs a label; got 1285 images, 1284 labels"):
         fit(images, labels[:-1])
     with pytest.raises(ValueError, match="labels must be from 0 to 8; got 0 to 9"):
         fit(images, labels, classes=9)

@@ -17,7 +17,7 @@ from advnets.bench.recipes import (
 from advnets.bench.results import Config
 from advnets.bench.systems import Adversarial, StackedCAE, System, VariationalAutoencoder
 from advnets.bench.systems.cae import CAESettings
-from advnets.bench.systems.conditional import BranchSpec, Conditional, ConditionalRecipe
+from advnets.bench.systems.conditional import Conditional, ConditionalRecipe
 from advnets.bench.systems.dbn import DBNSettings, DeepBeliefNetwork
 from advnets.bench.systems.few_labels import FewLabelsGame, FewLabelsSettings
 from advnets.bench.systems.gsn import DeepGSN, GSNSettings
@@ -103,19 +103,20 @@ MNIST_QUICK = dataclasses.replace(
 # Mirza and Osindero 2014, as printed; what is not, as released for MNIST.
 MNIST_CONDITIONAL = ConditionalRecipe()
 
-# As MNIST_QUICK, by smaller players of the same kind.
+# MNIST_QUICK's game given the class, which it takes a few epochs more to learn.
 MNIST_CONDITIONAL_QUICK = dataclasses.replace(
     MNIST_CONDITIONAL,
-    epochs=5,
+    epochs=8,
     order="alternating",
+    prior="uniform",
     update_rule="adam",
     learning_rate=1e-3,
     average=0.998,
-    evaluate_every=1,
+    evaluate_every=2,
     num_samples=1000,
-    generator=GeneratorSpec(hidden_sizes=(400,), weight_range=0.1, output_range=0.1),
-    discriminator=DiscriminatorSpec(units=(120, 120), weight_range=0.02),
-    branches=BranchSpec(latent_units=100, condition_units=100, generator_keep=1.0),
+    architecture="concatenated",
+    generator=MNIST_QUICK.generator,
+    discriminator=MNIST_QUICK.discriminator,
 )
 
 GSN = GSNSettings()
@@ -237,6 +238,7 @@ BENCHMARKS = {
             system=Conditional,
             recipe=MNIST_CONDITIONAL,
             summary="digits given their class, with the players of Mirza and Osindero (2014)",
+            cost="an estimated quarter of an hour on 2 CPU cores",
             expected="132 ± 1.8 nats by 1,000 samples of each class (their Table 1), a proof of "
             "concept",
             needs=f"ylecun/mnist {HUB}, or nothing: --dataset digits",

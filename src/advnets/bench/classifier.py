@@ -17,7 +17,7 @@ import optax
 from jaxtyping import Array, Float, Int, Integer, Key, PyTree, Real
 
 import advnets
-from advnets import _files
+from advnets import _files, _progress
 from advnets.bench.evaluations import Subject
 from advnets.conditions import check_labels
 from advnets.layers import Dropout
@@ -31,7 +31,7 @@ CLASSIFIER = "classifier.safetensors"
 # Images that are classified at a time.
 BLOCK = 10_000
 # Of data as few as the digits', an epoch has few updates: at least so many in all.
-EPOCHS, LEAST_UPDATES, BATCH = 5, 2_000, 100
+EPOCHS, LEAST_UPDATES, BATCH = 8, 2_000, 100
 
 
 def new_classifier(
@@ -40,7 +40,7 @@ def new_classifier(
     classes: int,
     *,
     hidden_sizes: Sequence[int] = (500,),
-    input_keep: float = 0.8,
+    input_keep: float = 0.9,
     hidden_keep: float = 0.5,
 ) -> eqx.nn.Sequential:
     """A classifier before it is fitted: rectified linear layers with dropout, then logits.
@@ -108,7 +108,7 @@ def fit_classifier(
     classes: int | None = None,
     hidden_sizes: Sequence[int] = (500,),
     epochs: int | None = None,
-    learning_rate: float = 1e-3,
+    learning_rate: float = 3e-3,
     progress: bool = False,
 ) -> eqx.nn.Sequential:
     """Fits a classifier to images: Adam, minibatches of 100, a rate that falls to 0 by a cosine.
@@ -119,7 +119,7 @@ def fit_classifier(
         labels: their classes, from 0 on.
         classes: how many classes; one more than the largest label unless given.
         hidden_sizes: the number of units of each hidden layer.
-        epochs: how many; 5 unless given, or as many as make 2,000 updates.
+        epochs: how many; 8 unless given, or as many as make 2,000 updates.
         learning_rate: the first one.
         progress: show a progress bar.
 
@@ -229,12 +229,9 @@ def judge_of(subject: Subject) -> Judge:
         raise ValueError(f"{data.name} has no labels to fit a classifier to; choose other data")
     model = _read(path)
     if model is None:
-        model = fit_classifier(
-            jax.random.key(0),
-            subject.preprocess(data.train),
-            data.train_labels,
-            progress=subject.progress,
-        )
+        with _progress.stage("fitting a classifier", enabled=subject.progress):
+            images = subject.preprocess(data.train)
+            model = fit_classifier(jax.random.key(0), images, data.train_labels)
         if is_main_process():
             advnets.save_model(path, model)
     found = predict(model, subject.preprocess(data.test))

@@ -34,7 +34,7 @@ from advnets.bench.recipes import build_players
 from advnets.bench.rescoring import data_of, open_run
 from advnets.bench.results import Config, Provenance
 from advnets.bench.systems import Adversarial
-from advnets.bench.systems.adversarial import stage_keys
+from advnets.bench.systems.games import stage_keys
 from advnets.few_labels import draw_labelled
 from advnets.players import apply
 

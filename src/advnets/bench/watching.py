@@ -72,9 +72,9 @@ def in_rows(model: Sampler) -> tuple[Sampler, int]:
         A conditional model's samples class by class, a row for each class, or for each of the
         first 20; of any other model itself, and 8 rows.
     """
-    classes = None
-    if isinstance(model, advnets.Model):
-        classes = advnets.players.classes_taken(model.generator)
+    if not isinstance(model, advnets.Model):
+        return model, ROWS
+    classes = advnets.players.classes_taken(model.generator)
     if classes is None:
         return model, ROWS
     rows = min(classes, MOST_CLASSES)

@@ -124,8 +124,9 @@ def _exported(module: Any, shape: Shape, noise: bool) -> tuple[Layer | None, Sha
         case eqx.nn.Lambda() if _activation(module.fn) is not None:
             return Layer("activation", settings={"function": _activation(module.fn)}), shape
         case Projection():
-            names = ("weight", "embedding", "bias")
-            return Layer("projection", {n: _float32(getattr(module, n)) for n in names}), ()
+            arrays = {n: _float32(getattr(module, n)) for n in ("weight", "embedding")}
+            arrays["bias"] = np.atleast_1d(_float32(module.bias))
+            return Layer("projection", arrays), ()
         case Branches():
             return _branches(module, shape, noise)
         case Reshape():

@@ -78,16 +78,15 @@ class WindowFound(msgspec.Struct, frozen=True):
     test: LogLikelihood
 
 
-class ParzenFound(msgspec.Struct, frozen=True):
-    """The Parzen log-likelihoods of a conditional model, in nats.
+class Scores(msgspec.Struct, frozen=True):
+    """Parzen log-likelihoods by windows on images of each class, in nats.
 
     Attributes:
         samples: how many of each class.
-        conditional: the mean of log p(x|c), each row by the window on samples of its own class.
+        conditional: the mean of log p(x|c), each row by the window on images of its own class.
         per_class: the same for the test rows of each class.
-        marginal: the mean of log p(x), by one window on the samples of all classes.
+        marginal: the mean of log p(x), by one window on the images of all classes.
         accuracy: the share of test rows whose class has the highest log p(x|c).
-        published: Mirza and Osindero's number for `marginal`, where the data are MNIST.
     """
 
     samples: int
@@ -95,6 +94,19 @@ class ParzenFound(msgspec.Struct, frozen=True):
     per_class: tuple[float, ...]
     marginal: WindowFound
     accuracy: float
+
+
+class ParzenFound(msgspec.Struct, frozen=True):
+    """What a conditional model scores, and what real images do in the place of its samples.
+
+    Attributes:
+        model: the model's samples.
+        images: training images, as many of each class where there are so many.
+        published: Mirza and Osindero's number for `marginal`, where the data are MNIST.
+    """
+
+    model: Scores
+    images: Scores
     published: LogLikelihood | None = None
 
 
@@ -234,48 +246,71 @@ class ConditionalParzen(Evaluation):
 
     def measure(self, subject: Subject) -> Json:
         samples = _samples(subject)
-        held_out, labels = _held_out(subject)
-        held_out, labels = held_out[:SELECTION_ROWS], labels[:SELECTION_ROWS]
-        test_labels = subject.data.folds[0].test_labels
-        assert test_labels is not None
-        test = subject.preprocess(subject.data.test)
-        grid = parzen.bandwidth_grid()
         with _progress.stage("scoring each class", enabled=subject.progress):
-            of_validation = log_densities(held_out, samples, grid)
-            own, every = _own(of_validation, labels), _mixed(of_validation)
-            best = [int(np.argmax(each.mean(axis=1))) for each in (own, every)]
-            of_test = log_densities(test, samples, grid[best])
-        test_own, test_every = _own(of_test, test_labels)[0], _mixed(of_test)[1]
-        right = np.argmax(of_test[:, 0], axis=0) == test_labels
-        return results.as_json(
-            ParzenFound(
-                samples=samples.shape[1],
-                conditional=_window(grid, best[0], own, test_own),
-                per_class=tuple(
-                    float(test_own[test_labels == label].mean()) for label in range(len(samples))
-                ),
-                marginal=_window(grid, best[1], every, test_every),
-                accuracy=float(right.mean()),
+            found = ParzenFound(
+                model=_scores(samples, subject),
+                images=_scores(_training_images(subject, *samples.shape[:2]), subject),
                 published=PUBLISHED if subject.data.name == "mnist" else None,
             )
-        )
+        return results.as_json(found)
 
     def line(self, found: Json) -> str:
         read = parzen_found(found, "a result of conditional_parzen")
-        given, of_all = read.conditional.test, read.marginal.test
-        said = (
-            f"Parzen log-likelihood given the class: {given.mean:.1f} ± "
-            f"{given.standard_error:.1f} nats, by {read.samples:,} samples of each; by those of "
-            f"all classes together {of_all.mean:.1f} ± {of_all.standard_error:.1f}"
-        )
+        model, images = read.model, read.images
+        test = model.conditional.test
+        published = ""
         if read.published is not None:
             mean, error = read.published.mean, read.published.standard_error
-            said += f", where Mirza and Osindero 2014 have {mean:.0f} ± {error:.1f}"
-        error = (read.accuracy * (1 - read.accuracy) / given.n) ** 0.5
+            published = f", where Mirza and Osindero 2014 have {mean:.0f} ± {error:.1f}"
+        error = (model.accuracy * (1 - model.accuracy) / test.n) ** 0.5
         return (
-            f"{said}; the class by which a test image is likeliest is its own for "
-            f"{read.accuracy:.1%} ± {error:.1%} of them"
+            f"Parzen log-likelihood given the class: {_told(model.conditional)} nats, by "
+            f"{model.samples:,} samples of each; by those of all classes together "
+            f"{_told(model.marginal)}{published}. The class by which a test image is likeliest is "
+            f"its own for {model.accuracy:.1%} ± {error:.1%} of them. {images.samples:,} training "
+            f"images of each class in the place of samples: {_told(images.conditional)}, "
+            f"{_told(images.marginal)} and {images.accuracy:.1%}"
         )
+
+
+def _told(window: WindowFound) -> str:
+    return f"{window.test.mean:.1f} ± {window.test.standard_error:.1f}"
+
+
+def _scores(samples: Float[np.ndarray, " classes samples *shape"], subject: Subject) -> Scores:
+    """What windows on samples of each class score."""
+    held_out, labels = _held_out(subject)
+    held_out, labels = held_out[:SELECTION_ROWS], labels[:SELECTION_ROWS]
+    test_labels = subject.data.folds[0].test_labels
+    assert test_labels is not None  # as checked
+    test = subject.preprocess(subject.data.test)
+    grid = parzen.bandwidth_grid()
+    of_validation = log_densities(held_out, samples, grid)
+    own, every = _own(of_validation, labels), _mixed(of_validation)
+    best = [int(np.argmax(each.mean(axis=1))) for each in (own, every)]
+    of_test = log_densities(test, samples, grid[best])
+    test_own, test_every = _own(of_test, test_labels)[0], _mixed(of_test)[1]
+    right = np.argmax(of_test[:, 0], axis=0) == test_labels
+    return Scores(
+        samples=samples.shape[1],
+        conditional=_window(grid, best[0], own, test_own),
+        per_class=tuple(
+            float(test_own[test_labels == label].mean()) for label in range(len(samples))
+        ),
+        marginal=_window(grid, best[1], every, test_every),
+        accuracy=float(right.mean()),
+    )
+
+
+def _training_images(
+    subject: Subject, classes: int, per_class: int
+) -> Float[np.ndarray, " classes images *shape"]:
+    """The first training images of each class, as many of each."""
+    labels = subject.data.train_labels
+    assert labels is not None  # as checked
+    most = min(per_class, int(np.bincount(labels, minlength=classes).min()))
+    rows = [np.flatnonzero(labels == label)[:most] for label in range(classes)]
+    return np.stack([subject.preprocess(subject.data.train[own]) for own in rows])
 
 
 def parzen_found(found: Json, source: object) -> ParzenFound:
@@ -333,7 +368,7 @@ def _window(
     grid: Float[np.ndarray, " bandwidths"],
     best: int,
     validation: Float[np.ndarray, " bandwidths points"],
-    test: Float[np.ndarray, " points"],
+    test: Float[np.ndarray, " rows"],
 ) -> WindowFound:
     ends: dict[int, GridEnd] = {0: "lowest", len(grid) - 1: "highest"}
     return WindowFound(float(grid[best]), ends.get(best), _mean(validation[best]), _mean(test))

@@ -1,6 +1,7 @@
 """Section 7's first extension: the conditional model, and what Theorem 1 says of it."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -70,7 +71,8 @@ def conditional_theorem_1(
     factor: float = 2.0,
 ) -> Finding:
     rng = np.random.default_rng([seed, 7])
-    worst, example = -1.0, {}
+    worst = -1.0
+    example: dict[str, Any] = {}
     ignoring, apart = 0, 0.0
     for table in range(TABLES):
         of_c, data, model = _tables(rng)

@@ -10,18 +10,19 @@ from advnets.bench.systems.by_class import BY_CLASS, PARZEN, classes_found, parz
 TEMPLATE = """
 <p class="lead">{{ lead }}</p>
 <div class="scroll"><table>
-<tr><th>class</th><th class="number">of it, %</th><th class="number">spread</th>
-<th class="number">nearest</th>{% if nats %}<th class="number">log p(x|c), nats</th>{% endif %}</tr>
+<tr><th>class</th><th class="number">agrees, %</th><th class="number">spread</th>
+<th class="number">nearest</th>{% if nats %}<th class="number">log p</th>{% endif %}</tr>
 {% for one in rows %}<tr><td>{{ one.name }}</td>
 <td class="number">{{ "%.1f" | format(100 * one.agreement) }}</td>
 {% for ratio in one.ratios %}<td class="number">{{
 "–" if ratio is none else "%.2f" | format(ratio) }}</td>{% endfor %}
 {% if nats %}<td class="number">{{ "%.1f" | format(one.nats) }}</td>{% endif %}</tr>
 {% endfor %}</table></div>
-<p class="soft">Of it: the share of {{ samples }} samples of each class that the classifier gives
+<p class="soft">Agrees: the share of {{ samples }} samples of each class that the classifier gives
 the class asked for. Spread: their standard deviation; nearest: their median distance to the nearest
 other one; both over those of held-out images of the class, as many of each, so 1 is as varied as
-they are.{% if nats %} log p(x|c): of its test images by the window on its samples.{% endif %}</p>
+they are.{% if nats %} log p: log p(x|c) of its test images by the window on its samples,
+nats.{% endif %}</p>
 """
 
 
@@ -32,7 +33,7 @@ def _gather(seen: Seen) -> dict[str, Any] | None:
     source = seen.folder / RESULTS
     read = classes_found(found[BY_CLASS], source)
     scored = parzen_found(found[PARZEN], source) if PARZEN in found else None
-    nats = () if scored is None else scored.per_class
+    nats = () if scored is None else scored.model.per_class
     rows: list[dict[str, Any]] = [
         {"name": label, "agreement": agreement, "ratios": ratios}
         for label, (agreement, *ratios) in enumerate(
