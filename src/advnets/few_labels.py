@@ -230,8 +230,7 @@ class FewLabels(Objective):
         """
         classifier = getattr(D, "player", None)
         rows_key, noise = jax.random.split(draws.objective)
-        order = jax.random.permutation(rows_key, len(self.labels))
-        rows = jnp.resize(order, (self.batch_size,))
+        rows = _rows(rows_key, len(self.labels), self.batch_size)
         labels = self.labels[rows]
         of_labelled, _ = outputs_of(noise, classifier, self.examples[rows])
         of_real, features = outputs_of(draws.real, classifier, real)
@@ -249,6 +248,11 @@ class FewLabels(Objective):
         }
         apart = jnp.mean(features, axis=0) - jnp.mean(matched, axis=0)
         return Costs(labelled + self.weight * unlabelled, jnp.mean(apart**2), seen)
+
+
+def _rows(key: Key[Array, ""], n: int, count: int) -> Int[Array, " {count}"]:
+    """Rows without replacement, all of them over and over where there are fewer."""
+    return jnp.resize(jax.random.permutation(key, n), (count,))
 
 
 class Averaged(NamedTuple):

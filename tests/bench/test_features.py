@@ -16,7 +16,7 @@ from advnets import inference as core
 from advnets.bench import features, inference, results
 from advnets.bench.cli import main
 from advnets.bench.features import FeaturesFound, few, hidden_layers
-from advnets.bench.inference import Effort, InferenceFound
+from advnets.bench.inference import Effort
 from advnets.bench.pages.players import players
 from advnets.bench.recipes import build_players
 from advnets.bench.rescoring import open_run
@@ -33,10 +33,32 @@ def run(tmp_path_factory, finished):
 
 @pytest.fixture(scope="module")
 def inferred(run):
+    """What it comes to after an interruption, from which nothing is done again."""
+    part, steps, asked = inference._part, [], []
+
+    def stopped(subject, found, name, *rest, **more):
+        asked.append(name)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return part(subject, found, name, *rest, **more)
+
+    def counted(*given, **more):
+        steps.append(one(*given, **more))
+        return steps[-1]
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(inference, "PAIRS", 200)
         patch.setattr(inference, "BLOCK", 6)
-        return inference.prepare(run, effort=EFFORT)(False)
+        one = inference._reconstructed
+        patch.setattr(inference, "_reconstructed", counted)
+        patch.setattr(inference, "_part", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            inference.prepare(run, effort=EFFORT)(False)
+        assert (run / "inference" / "parts" / "samples.json").is_file()
+        found = inference.prepare(run, effort=EFFORT)(False)
+        assert asked == ["samples", "test", "samples", "test"]
+        assert len(steps) == 4  # two blocks of each
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -94,40 +116,14 @@ def test_what_is_done_is_not_done_again(run, inferred, monkeypatch):
     assert inference.read(run) is None
 
 
-def test_an_interrupted_call_goes_on(run, inferred, tmp_path, monkeypatch):
-    monkeypatch.setattr(inference, "PAIRS", 200)
-    monkeypatch.setattr(inference, "BLOCK", 6)
-    out = tmp_path / "out"
-    part, fits, fit = inference._part, [], core.fit_inference
-
-    def stopped(subject, found, name, *rest, **more):
-        if name == "test":
-            raise KeyboardInterrupt
-        return part(subject, found, name, *rest, **more)
-
-    def counted(*given, **more):
-        network, curve = fit(*given, **more)
-        fits.append(network)
-        return network, curve
-
-    monkeypatch.setattr(core, "fit_inference", counted)
-    monkeypatch.setattr(inference, "_part", stopped)
-    with pytest.raises(KeyboardInterrupt):
-        inference.prepare(run, out, effort=EFFORT)(False)
-    assert (out / "parts" / "samples.json").is_file()
-    monkeypatch.setattr(inference, "_part", part)
-    found = inference.prepare(run, out, effort=EFFORT)(False)
-    same = {"seconds": 0.0, "provenance": inferred.provenance}
-    replaced = [InferenceFound(**{**_fields(one), **same}) for one in (found, inferred)]
-    assert replaced[0] == replaced[1]
-    assert results.read(out / "inference.json", InferenceFound) == found
-    # With other settings nothing of it is taken.
+def test_with_other_settings_nothing_is_taken(run, inferred, tmp_path):
+    out = shutil.copytree(run / "inference", tmp_path / "out")
+    (out / "parts").mkdir()
     assert inference._begun(out, "another") is None
-    assert not (out / "inference.json").exists()
-
-
-def _fields(struct):
-    return {name: getattr(struct, name) for name in struct.__struct_fields__}
+    assert {path.name for path in out.iterdir()} & {"inference.json", "parts"} == set()
+    damaged = shutil.copytree(run / "inference", tmp_path / "damaged")
+    (damaged / "settings.json").write_text("{")
+    assert inference._begun(damaged, "another") is None
 
 
 def test_rows_of_the_table(run, measured):

@@ -1,6 +1,8 @@
 """The benchmark of few labels, on the digits: what a run leaves, and what is refused."""
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers.runs import result_of
@@ -8,7 +10,9 @@ from helpers.runs import result_of
 import advnets
 from advnets.bench.cli import main
 from advnets.bench.rescoring import open_run
-from advnets.few_labels import SemiSupervised
+from advnets.bench.systems.adversarial import stage_keys
+from advnets.few_labels import NormedLinear, SemiSupervised
+from advnets.players import Frozen
 
 SMALL = [
     "mnist-few-labels", "--dataset", "digits", "--epochs", "4", "--evaluate-every", "2",
@@ -39,6 +43,23 @@ def test_errors_are_the_averaged_classifiers(run):
     assert found["test"]["mean"] < 0.5  # chance is 0.9
     assert "of 256 test rows wrong" in (run / "report.html").read_text()
     assert model.sample(jax.random.key(0), 3).shape == (3, 8, 8)
+
+
+def test_scales_of_hidden_layers_stay(run):
+    """The last one's moves, and all directions do."""
+    model, config, system, _ = open_run(run)
+    images = jnp.asarray(advnets.data.load("digits").train[:500] / np.float32(255))
+    key = stage_keys(config.seed, second=False)[0]
+    first = eqx.filter_jit(system._built)(key, images).discriminator
+    layers = [
+        [one for one in (*net.hidden.layers, *net.head.layers) if isinstance(one, NormedLinear)]
+        for net in (first, model.classifier)
+    ]
+    for before, after in zip(*layers, strict=True):
+        frozen = isinstance(before.scale, Frozen)
+        scales = [one.scale.tree if frozen else one.scale for one in (before, after)]
+        assert np.allclose(*scales, rtol=1e-3) == frozen
+        assert not np.allclose(before.weight, after.weight, rtol=1e-3)
 
 
 @pytest.mark.parametrize(

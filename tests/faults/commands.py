@@ -73,7 +73,13 @@ LONG = (
     "lower-epochs",
     "gibbs-steps",
 )
-MANY = ("hidden-sizes", "units", "learning-rates", "contractions")  # options of several numbers
+MANY = (
+    "hidden-sizes",
+    "generator-sizes",
+    "units",
+    "learning-rates",
+    "contractions",
+)  # options of several numbers
 PATHS = [
     *("run", "a file", "a folder", "empty", "dangling", "loop", "a file/run", "read-only/run"),
     *("read-only", "new/deeper/run", "/dev/null", "/dev/null/run", "/proc/run", "run [1]"),
@@ -251,13 +257,17 @@ VAE = [
     *("--preset", "quick", "--dataset", "digits", "--epochs", "1", "--out", "run"),
     *("--num-samples", "40", "--hidden-size", "6", "--latent-size", "3"),
 ]
+FEW_LABELS = [
+    *("--preset", "quick", "--dataset", "digits", "--epochs", "1", "--out", "run"),
+    *("--num-samples", "40", "--hidden-sizes", "6", "5", "--generator-sizes", "4"),
+]
 # What a line starts from, and how often.
 STARTS = {
     **{"digits": 50, "alternating": 6, "seeds": 4, "sweep": 4, "replay": 0.5, "resume": 7},
     **{"accept": 4, "two stages": 3, "one stage": 1, "given stage": 2, "gcn": 3, "folder": 2},
     **{"mirror": 2, "convolutions": 2, "grey convolutions": 2, "no data": 2, "resume seeds": 2},
     **{"check": 4, "parzen": 6, "references": 5, "table1": 2, "words": 4, "processes": 0.5},
-    **{"cae": 6, "vae": 4, "conditional": 6},
+    **{"cae": 6, "vae": 4, "conditional": 6, "few labels": 4},
     "gsn": 4,
     "dbn": 6,
 }
@@ -292,6 +302,7 @@ STARTED = {
     "cae": lambda _: Line("cae", as_options(GSN)),
     "vae": lambda _: Line("vae", as_options(VAE)),
     "conditional": lambda _: Line("mnist-conditional", as_options(CONDITIONAL)),
+    "few labels": lambda _: Line("mnist-few-labels", as_options(FEW_LABELS)),
     "gsn": lambda _: Line("gsn", as_options(GSN)),
     "dbn": lambda _: Line("dbn", as_options([*GSN, "--lower-epochs", "1"])),
     "processes": on(

@@ -297,6 +297,7 @@ BENCHMARKS = {
                 evaluate_every=1,
                 num_samples=1000,
                 hidden_sizes=(500, 250, 250),
+                decay=0.99,
             ),
         ),
         Benchmark(

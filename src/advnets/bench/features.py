@@ -48,7 +48,8 @@ CHOSEN_ON, UNLABELLED = 1000, 10_000
 COMPONENTS = 50
 # Rows at once; numbers of a feature vector beyond which it is left out.
 BLOCK, LARGEST = 1000, 4096
-ITERATIONS = 1000
+# Steps of the classifier's solver; from so many rows on, fewer.
+ITERATIONS, MANY, FEWER = 1000, 10_000, 100
 VERSION = 1
 GROUPS = {"raw": INK, "trained": GREEN, "untrained": GREY, "inference": BLUE}
 
@@ -172,12 +173,13 @@ def hidden_layers(
 
 @dataclasses.dataclass(frozen=True)
 class _Kind:
-    """A kind of features, or why there is none."""
+    """A kind of features, or why there is none; they may be in proportions of their own."""
 
     name: str
     group: str
     make: Maker | None
     reason: str = ""
+    proportioned: bool = False
 
 
 def prepare(
@@ -321,7 +323,8 @@ def _kinds(
     """All kinds of features of a run, in the order of the table."""
     yield _Kind("pixels", "raw", _flat)
     unlabelled = preprocess(data.train[:UNLABELLED])
-    yield _Kind(f"PCA {COMPONENTS}", "raw", _principal(_flat(unlabelled)))
+    principal = _principal(_flat(unlabelled))
+    yield _Kind(f"PCA {COMPONENTS}", "raw", principal, proportioned=True)
     opened = players(folder, config, system, finished=True)
     key = stage_keys(config.seed, second=system.two_stages)[0]
     fresh = build_players(key, system.recipe, data.train).discriminator
@@ -406,7 +409,7 @@ def _measured(
         shown.update(len(counts))
         why = f"{unlabelled.shape[1]:,} numbers for an image, more than {LARGEST:,}"
         return FeatureRow(kind.name, kind.group, unlabelled.shape[1], (), why)
-    standard = _standardised(unlabelled)
+    standard = _standardised(unlabelled, together=kind.proportioned)
     assert data.train_labels is not None
     assert fold.validation_labels is not None
     assert fold.test_labels is not None
@@ -460,10 +463,12 @@ def few(
         from sklearn.linear_model import LogisticRegression
 
     def fitted(labelled: Labelled, c: float) -> Any:
-        # Small products: more threads than one take longer.
-        with threadpoolctl.threadpool_limits(1), warnings.catch_warnings():
+        many = len(labelled[0]) >= MANY
+        # Of small products more threads than one take longer.
+        threads, steps = (None, FEWER) if many else (1, ITERATIONS)
+        with threadpoolctl.threadpool_limits(threads), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            return LogisticRegression(C=c, max_iter=ITERATIONS).fit(*labelled)
+            return LogisticRegression(C=c, max_iter=steps).fit(*labelled)
 
     best: tuple[float, float, list[Any]] | None = None
     for c in grid:
@@ -478,11 +483,13 @@ def few(
 
 
 def _standardised(
-    rows: Float[np.ndarray, " n features"],
+    rows: Float[np.ndarray, " n features"], *, together: bool = False
 ) -> Callable[[Float[np.ndarray, " m features"]], Float[np.ndarray, " m features"]]:
-    """Features of mean 0 and variance 1 on some rows, as float64; constants stay 0."""
+    """Features of mean 0 and variance 1 on some rows, each or all together; constants stay 0."""
     centre = rows.mean(axis=0, dtype=np.float64)
     scale = rows.std(axis=0, dtype=np.float64)
+    if together:
+        scale = np.full_like(scale, np.sqrt(np.mean(scale**2)))
     scale = np.where(scale > 0, scale, 1.0)
     return lambda other: (other.astype(np.float64) - centre) / scale
 
@@ -514,8 +521,9 @@ def markdown(found: FeaturesFound) -> str:
     lines += [
         "",
         f"{found.benchmark}, seed {found.seed}; {found.data}. Multinomial logistic regression on "
-        f"features standardised by the first {UNLABELLED:,} training rows. Labels are drawn as "
-        f"many of each class, mean ± standard deviation over {found.draws} draws (of all: one). "
+        f"features standardised by the first {UNLABELLED:,} training rows (principal components "
+        "all together). Labels are drawn as many of each class, mean ± standard deviation over "
+        f"{found.draws} draws (of all: one). "
         f"C, from {', '.join(f'{c:g}' for c in GRID)}, is chosen for each cell on the first "
         f"{CHOSEN_ON:,} validation rows, the same for all draws; the {found.test_rows:,} test rows "
         f"are looked at once. {origin.date}, {found.seconds:.0f} s on {origin.device.kind}"

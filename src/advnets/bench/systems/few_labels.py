@@ -51,8 +51,8 @@ class FewLabelsSettings(Settings):
     """How many labels are told, as many of each class."""
     classes: int = 10
     """K, the classes that the data have."""
-    draw: int = 0
-    """Seed of the draw of labelled rows."""
+    draw: int | None = None
+    """Seed of the draw of labelled rows; the run's own seed unless given."""
     latent_size: int = 100
     """Components of z, uniform."""
     hidden_sizes: tuple[int, ...] = (1000, 500, 250, 250, 250)
@@ -84,7 +84,7 @@ class FewLabelsSettings(Settings):
             raise ValueError(f"the average's decay must be in [0, 1); got {self.decay}")
         if not self.weight >= 0:
             raise ValueError(f"the weight of unlabelled rows must be at least 0; got {self.weight}")
-        if self.draw < 0:
+        if self.draw is not None and self.draw < 0:
             raise ValueError(f"the seed of the draw must be at least 0; got {self.draw}")
 
 
@@ -165,12 +165,13 @@ class FewLabelsGame(System):
                 f"{data.name} has {there} classes and the classifier {self.recipe.classes}; give "
                 f"--classes {there}"
             )
-        few_labels.draw_labelled(told, self.recipe.labels, self.recipe.draw)
+        few_labels.draw_labelled(told, self.recipe.labels, self.recipe.draw or 0)
         check_model(lambda key: self._shapes(data.train.shape[1:]))
         check_epochs(self.recipe.epochs, len(data.train) // self.recipe.batch_size)
 
     def title(self) -> str:
-        return f"{self.recipe.labels} labels, draw {self.recipe.draw}"
+        drawn = "" if self.recipe.draw is None else f", draw {self.recipe.draw}"
+        return f"{self.recipe.labels} labels{drawn}"
 
     def sample_key(self, seed: int) -> Key[Array, ""]:
         return stage_keys(seed, second=False)[2]
@@ -215,7 +216,8 @@ class FewLabelsGame(System):
         preprocess = PREPROCESSING[recipe.preprocessing]
         first = preprocess(jnp.asarray(data.train[:FIRST]))
         players = self._built(keys[0], first)
-        rows = few_labels.draw_labelled(data.train_labels, recipe.labels, recipe.draw)
+        draw = run.seed if recipe.draw is None else recipe.draw
+        rows = few_labels.draw_labelled(data.train_labels, recipe.labels, draw)
         algorithm = few_labels.few_labels_algorithm(
             preprocess(jnp.asarray(data.train[rows])),
             data.train_labels[rows],
