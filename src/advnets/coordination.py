@@ -277,8 +277,9 @@ class Unrolled(Algorithm):
             state = dataclasses.replace(state, updates=begun)
 
         def once(state: State, _: None) -> tuple[State, None]:
-            _, gradients, _, state = self.differentiate(
-                ("discriminator",), draws, players, state, real
+            names = ("discriminator",)
+            _values, gradients, _seen, state = self.differentiate(
+                names, draws, players, state, real
             )
             return mover.descend(state, gradients), None
 

@@ -123,22 +123,26 @@ def test_without_a_rule_of_its_own_the_copy_moves_as_d_does():
     assert games.same(second.discriminator, anew.discriminator)
 
 
+def stepped(players, algorithm):
+    """A state, and that after a step."""
+    real, state = jnp.asarray(games.images(8), jnp.float32) / 255, algorithm.init(players)
+    step = jax.jit(lambda state: algorithm.step(KEY, players, state, real)[0])
+    return state, jax.device_get(step(state))
+
+
+@pytest.fixture(scope="module")
+def with_memory(quick_compilation):
+    """Players with batch normalisation and dropout, and their state after a simultaneous step."""
+    generator = Stateful(*games.with_batch_norm(KEY))
+    players = dataclasses.replace(games.noisy(KEY), generator=generator)
+    return players, stepped(players, advnets.Simultaneous(**SGD))[1]
+
+
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_players_with_memory_noise_and_averages_move_once(name):
+def test_players_with_memory_noise_and_averages_move_once(name, with_memory):
     """Memory moves on by G's examples of this step: of its own parameters, or those ahead."""
-    noisy = games.noisy(KEY)
-    players = dataclasses.replace(noisy, generator=Stateful(*games.with_batch_norm(KEY)))
-    algorithm = ALGORITHMS[name](average=0.9)
-    state = algorithm.init(players)
-    real = jnp.asarray(games.images(8), jnp.float32) / 255
-
-    @jax.jit
-    def steps(state):
-        plain = advnets.Simultaneous(**SGD)
-        simultaneous = plain.step(KEY, players, state, real)[0]
-        return algorithm.step(KEY, players, state, real)[0], simultaneous
-
-    after, simultaneous = jax.device_get(steps(state))
+    players, simultaneous = with_memory
+    state, after = stepped(players, ALGORITHMS[name](average=0.9))
     counts = [x for x in jax.tree.leaves(after.memory) if np.issubdtype(x.dtype, np.integer)]
     assert [int(count) for count in counts] == [1]
     alike = games.same(after.memory, simultaneous.memory)

@@ -48,13 +48,13 @@ class Effort(msgspec.Struct, frozen=True):
     """
 
     seeds: int = 20
-    updates: int = 6000
+    updates: int = 7000
     samples: int = 2500
     data: tuple[str, ...] = tuple(DATA)
 
 
 FULL = Effort()
-QUICK = Effort(seeds=2, updates=2000, data=("ring",))
+QUICK = Effort(seeds=2, updates=3000, data=("ring",))
 
 
 class Stabilisers(msgspec.Struct, frozen=True):

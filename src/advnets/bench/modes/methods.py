@@ -48,11 +48,11 @@ def _generator(key: Key[Array, ""]) -> Player:
 
 def _discriminator(key: Key[Array, ""], kind: Judge) -> Player:
     extra = kind == "deviation"
-    *linear_keys, norm_key = jax.random.split(key, 4)
-    sizes = ((2, WIDTH), (WIDTH, WIDTH), (WIDTH + extra, "scalar"))
-    linear = [
-        eqx.nn.Linear(inputs, outputs, key=one)
-        for (inputs, outputs), one in zip(sizes, linear_keys, strict=True)
+    a, b, c, norm_key = jax.random.split(key, 4)
+    linear: list[Player] = [
+        eqx.nn.Linear(2, WIDTH, key=a),
+        eqx.nn.Linear(WIDTH, WIDTH, key=b),
+        eqx.nn.Linear(WIDTH + extra, "scalar", key=c),
     ]
     if kind == "spectral":
         norm_keys = jax.random.split(norm_key, 3)

@@ -180,7 +180,8 @@ def _log_odds(p: Any, q: Any) -> Any:
 )
 def rejection_exact(seed: int, *, logits: Callable[..., Any] = _log_odds) -> Finding:
     rng = np.random.default_rng([seed, 83])
-    results, example = [], {}
+    results: list[tuple[float, ...]] = []
+    example: dict[str, Any] = {}
     for number in range(5):
         p, q = (0.3 + rng.exponential(size=CELLS) for _ in range(2))
         p, q = p / p.sum(), q / q.sum()

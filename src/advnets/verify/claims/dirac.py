@@ -685,7 +685,8 @@ def dirac_runs(
     seed: int, *, paths: Callable[..., list[Any]] = lambda builds: [_path(one) for one in builds]
 ) -> Finding:
     found = dict(zip(RUNS, paths([build for build, _ in RUNS.values()]), strict=True))
-    worst, example, measured = -1.0, {}, {}
+    worst, measured = -1.0, {}
+    example: dict[str, str | float] = {}
     for name, (_, multipliers) in RUNS.items():
         distances = np.linalg.norm(found[name], axis=-1)
         modulus = float(np.abs(np.asarray(multipliers)).max())
@@ -698,17 +699,20 @@ def dirac_runs(
     return Finding(float(worst), measured, example, functools.partial(_draw_runs, found))
 
 
+COLOURS = (*_style.CYCLE, "#b03060", "#1a9e96")
+
+
 def _draw_runs(paths: dict[str, Float[np.ndarray, "updates 2"]], figure: Any) -> None:
     left, right = figure.subplots(1, 2)
-    for number, (name, path) in enumerate(paths.items()):
-        colour = f"C{number}"
-        if number < 5:
-            left.plot(*path.T, color=colour, linewidth=0.8, alpha=0.8)
-        right.semilogy(np.linalg.norm(path, axis=-1), color=colour, label=name)
+    for colour, (name, path) in zip(COLOURS, paths.items(), strict=True):
+        wide = 2.5 if name == "extragradient" else 0.9  # optimistic steps are almost the same
+        left.plot(*path.T, color=colour, linewidth=wide, alpha=0.8)
+        distances = np.linalg.norm(path, axis=-1)
+        right.semilogy(distances, color=colour, linewidth=wide, label=name)
         modulus = float(np.abs(np.asarray(RUNS[name][1])).max())
-        start = np.linalg.norm(path[0])
-        right.semilogy(start * modulus ** np.arange(len(path)), "--", color=colour, linewidth=0.6)
+        predicted = distances[0] * modulus ** np.arange(len(path))
+        right.semilogy(predicted, "--", color=colour, linewidth=0.7)
     left.plot(0, 0, "+", color=_style.INK)
-    left.set(xlabel="theta", ylabel="psi", aspect="equal")
-    right.set(xlabel="update", ylabel="distance from the solution; dashed: modulus^n")
+    left.set(xlabel="θ", ylabel="ψ", aspect="equal")
+    right.set(xlabel="update", ylabel="distance; dashed: by modulus^n")
     _style.legend(right)
