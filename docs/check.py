@@ -26,6 +26,7 @@ SEARCHES = {
     "export": "howto/export",
     "GPU": "howto/devices",
     "hosts": "howto/devices",
+    "inpainting": "howto/inpainting",
     "larger than memory": "howto/streaming",
     "load": "howto/export",
     "many seeds": "howto/many-runs",

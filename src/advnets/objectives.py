@@ -89,6 +89,18 @@ class Objective(eqx.Module):
             The costs, scalars.
         """
 
+    def judged(self, real: Batch, fake: Batch) -> tuple[Batch, Batch]:
+        """The batches by which a stateful discriminator's memory moves on.
+
+        Args:
+            real: a batch of data.
+            fake: a batch of generated examples.
+
+        Returns:
+            What D is called on of both; the batches as they are unless an objective says otherwise.
+        """
+        return real, fake
+
 
 def negative_value(
     real_logits: Float[Array, " batch"], fake_logits: Float[Array, " batch"]

@@ -216,6 +216,13 @@ class Recipe(Settings):
             _check_weight_range(weight_range)
         algorithm_of(self)
 
+    def game(self, algorithm: Algorithm) -> Algorithm:
+        """The algorithm of the recipe's game, of that which its settings describe: as it is.
+
+        Recipes of a game of their own, such as one with conditions, replace it.
+        """
+        return algorithm
+
 
 def _check_weight_range(weight_range: float) -> None:
     """Checks without computing: processes find each other before JAX starts."""
@@ -370,16 +377,20 @@ def algorithm_of(
     cost = OBJECTIVES[recipe.objective]
     if recipe.order == "simultaneous":
         halved = GAN(advnets.game.discriminator_cost, cost)
-        return advnets.Simultaneous(
-            objective=halved,
+        return recipe.game(
+            advnets.Simultaneous(
+                objective=halved,
+                generator_updates=rule,
+                discriminator_updates=rule,
+                average=recipe.average,
+            )
+        )
+    return recipe.game(
+        advnets.Algorithm1(
+            objective=GAN(generator_cost=cost),
             generator_updates=rule,
             discriminator_updates=rule,
             average=recipe.average,
+            k=recipe.k,
         )
-    return advnets.Algorithm1(
-        objective=GAN(generator_cost=cost),
-        generator_updates=rule,
-        discriminator_updates=rule,
-        average=recipe.average,
-        k=recipe.k,
     )

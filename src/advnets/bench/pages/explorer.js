@@ -1,4 +1,4 @@
-// A generator and its discriminator, layer by layer as `layers.py` wrote them, and what moves z.
+// A generator and its discriminator, and what moves z.
 "use strict";
 (() => {
   const root = document.querySelector(".explorer");
@@ -8,114 +8,7 @@
   const { decoded } = explorers;
   const { paint, canvas, readImages, nearest } = explorers.of(root, data);
 
-  // --- Layers: functions from an array of numbers to another; images have channels last.
-  const activations = {
-    relu: (x) => x > 0 ? x : 0,
-    sigmoid: (x) => 1 / (1 + Math.exp(-x)),
-    tanh: Math.tanh,
-    leaky_relu: (x) => x > 0 ? x : 0.01 * x,
-    softplus: (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x))),
-  };
-  const kinds = {
-    activation({ function: name }) {
-      return (x) => x.map(activations[name]);
-    },
-    dense({ weight, bias }) {
-      const [w, b] = [decoded(weight), decoded(bias)];
-      return (x) => affine(w, b, x);
-    },
-    maxout({ weight, bias }) {
-      const [w, b] = [decoded(weight), decoded(bias)];
-      const [pieces, units] = bias.shape;
-      return (x) => largest(affine(w, b, x), pieces, units);
-    },
-    deconvolution({ kernel, bias, in_shape, out_shape, stride }) {
-      const [w, b] = [decoded(kernel), decoded(bias)];
-      const [size, , channels, inputs] = kernel.shape;
-      const [rows, columns] = in_shape;
-      const width = out_shape[1];
-      return (x) => {
-        const out = new Float32Array(out_shape[0] * width * channels);
-        for (let p = 0; p < rows; p++) for (let q = 0; q < columns; q++) {
-          const from = (p * columns + q) * inputs;
-          for (let a = 0; a < size; a++) for (let c = 0; c < size; c++) {
-            const to = ((p * stride + a) * width + q * stride + c) * channels;
-            for (let o = 0; o < channels; o++) {
-              const at = ((a * size + c) * channels + o) * inputs;
-              let sum = 0;
-              for (let i = 0; i < inputs; i++) sum += w[at + i] * x[from + i];
-              out[to + o] += sum;
-            }
-          }
-        }
-        for (let i = 0; i < out.length; i++) out[i] += b[i % b.length];
-        return out;
-      };
-    },
-    maxout_convolution({ kernel, bias, in_shape, out_shape, pieces, padding, pool_size, pool_stride }) {
-      const [w, b] = [decoded(kernel), decoded(bias)];
-      const [size, , inputs, filters] = kernel.shape;
-      const [height, width] = in_shape;
-      const [rows, columns] = [height, width].map((n) => n + 2 * padding - size + 1);
-      const channels = filters / pieces;
-      return (x) => {
-        const units = new Float32Array(rows * columns * channels);
-        const sums = new Float64Array(filters);
-        for (let p = 0; p < rows; p++) for (let q = 0; q < columns; q++) {
-          const biases = b.length === filters ? 0 : (p * columns + q) * filters;
-          for (let f = 0; f < filters; f++) sums[f] = b[biases + f];
-          for (let a = 0; a < size; a++) for (let c = 0; c < size; c++) {
-            const [y, z] = [p + a - padding, q + c - padding];
-            if (y < 0 || y >= height || z < 0 || z >= width) continue;
-            for (let i = 0; i < inputs; i++) {
-              const value = x[(y * width + z) * inputs + i];
-              if (value === 0) continue;
-              const at = ((a * size + c) * inputs + i) * filters;
-              for (let f = 0; f < filters; f++) sums[f] += value * w[at + f];
-            }
-          }
-          units.set(largest(sums, pieces, channels), (p * columns + q) * channels);
-        }
-        const [high, wide] = out_shape;
-        const out = new Float32Array(high * wide * channels).fill(-Infinity);
-        for (let p = 0; p < high; p++) for (let q = 0; q < wide; q++) {
-          const to = (p * wide + q) * channels;
-          const [bottom, right] = [Math.min(rows, p * pool_stride + pool_size),
-            Math.min(columns, q * pool_stride + pool_size)];
-          for (let y = p * pool_stride; y < bottom; y++) for (let z = q * pool_stride; z < right; z++) {
-            const from = (y * columns + z) * channels;
-            for (let c = 0; c < channels; c++) {
-              if (units[from + c] > out[to + c]) out[to + c] = units[from + c];
-            }
-          }
-        }
-        return out;
-      };
-    },
-  };
-  function affine(w, b, x) {
-    const [outputs, inputs] = [b.length, x.length];
-    const out = new Float32Array(outputs);
-    for (let o = 0; o < outputs; o++) {
-      const at = o * inputs;
-      let sum = b[o];
-      for (let i = 0; i < inputs; i++) sum += w[at + i] * x[i];
-      out[o] = sum;
-    }
-    return out;
-  }
-  function largest(values, pieces, units) {
-    const out = values.slice(0, units);
-    for (let p = 1; p < pieces; p++) for (let u = 0; u < units; u++) {
-      const value = values[p * units + u];
-      if (value > out[u]) out[u] = value;
-    }
-    return out;
-  }
-  function player(layers) {
-    const functions = layers.map((layer) => kinds[layer.kind](layer));
-    return (x) => functions.reduce((value, layer) => layer(value), Float32Array.from(x));
-  }
+  const { activations, player } = layers;
   const generate = player(data.generator);
   const discriminate = data.discriminator
     ? ((judge) => (x) => activations.sigmoid(judge(x)[0]))(player(data.discriminator)) : null;

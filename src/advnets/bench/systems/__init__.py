@@ -9,5 +9,6 @@ from advnets.bench.systems.chained import CHAIN_EVALUATIONS as CHAIN_EVALUATIONS
 from advnets.bench.systems.chained import ChainSettings as ChainSettings
 from advnets.bench.systems.images import Centroids as Centroids
 from advnets.bench.systems.images import TrainingImages as TrainingImages
+from advnets.bench.systems.inpainting import Inpainting as Inpainting
 from advnets.bench.systems.vae import VariationalAutoencoder as VariationalAutoencoder
 from advnets.paper_figures import Sampler as Sampler

@@ -12,7 +12,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key, PyTree
+from jaxtyping import Array, Key, PyTree, UInt8
 
 import advnets
 from advnets.bench.folders import FIRST_STAGE, LAST
@@ -67,6 +67,10 @@ class Adversarial(System):
     def two_stages(self) -> bool:
         """Whether the recipe has a second stage."""
         return self.recipe.second_stage.epochs > 0
+
+    def build(self, key: Key[Array, ""], images: UInt8[np.ndarray, " n *shape"]) -> advnets.Players:
+        """The players before training, as [`advnets.bench.recipes.build_players`][] has them."""
+        return build_players(key, self.recipe, images)
 
     def adapted(self, data: advnets.data.Dataset) -> advnets.data.Dataset:
         convolutional = (
@@ -138,18 +142,18 @@ class Adversarial(System):
         """The structure of the players, of the first stage where there are two."""
         blank = np.zeros((1, *shape), np.uint8)
         players: advnets.Players = eqx.filter_eval_shape(
-            lambda key: build_players(key, self.recipe, blank), jax.random.key(0)
+            lambda key: self.build(key, blank), jax.random.key(0)
         )
         return players
 
     def fit(self, run: Run, watch: Watch, *, progress: bool) -> Fitted:
         recipe, images = self.recipe, run.data.train
         keys = stage_keys(run.seed, second=False)
-        players, epochs = build_players(keys[0], recipe, images), recipe.epochs
+        players, epochs = self.build(keys[0], images), recipe.epochs
         if self.two_stages:
             top = self._first_stage(run, players, watch, progress=progress)
             keys = stage_keys(run.seed, second=True)
-            fresh = build_players(keys[0], recipe, images)
+            fresh = self.build(keys[0], images)
             stacked = stack(keys[3], recipe, top)
             players = dataclasses.replace(fresh, generator=stacked)
             epochs = recipe.second_stage.epochs
@@ -218,7 +222,7 @@ class Adversarial(System):
     ) -> list[Fitted | None]:
         first, recipe = runs[0], self.recipe
         keys = jnp.stack([stage_keys(run.seed, second=False) for run in runs])
-        build = eqx.filter_vmap(lambda key: build_players(key, recipe, first.data.train))
+        build = eqx.filter_vmap(lambda key: self.build(key, first.data.train))
         rates = [_recipe_of(run).learning_rate for run in runs]
         swept = len(set(rates)) > 1
         # What tells runs apart describes this function, and a run of more epochs is no other run.

@@ -16,3 +16,4 @@ from advnets.verify.claims import certified as certified  # isort: skip
 from advnets.verify.claims import proposition_2 as proposition_2  # isort: skip
 from advnets.verify.claims import section_4_2_caveat as section_4_2_caveat  # isort: skip
 from advnets.verify.claims import parzen_estimate as parzen_estimate  # isort: skip
+from advnets.verify.claims import all_conditionals as all_conditionals  # isort: skip

@@ -8,6 +8,7 @@ from advnets.bench.pages.sections import (
     chains,
     curves,
     explorer,
+    fillings,
     filters,
     interpolations,
     likelihood,
@@ -20,6 +21,7 @@ from advnets.bench.pages.sections import (
 from advnets.bench.pages.sections.base import Section
 
 SECTIONS: list[Section] = [
+    fillings.SECTION,
     samples.SECTION,
     chains.SECTION,
     explorer.SECTION,
