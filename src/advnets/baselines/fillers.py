@@ -176,6 +176,7 @@ class NormalConditional(BaselineFiller):
         check_count("the number of fillings", n)
         observed = masks.reshape(len(images), -1)
         off = np.where(observed, images.reshape(len(images), -1) - self.mean, 0)
+        pulls = off @ self.precision
         filled = np.repeat(images.reshape(len(images), 1, -1), n, axis=1)
         patterns, which = np.unique(observed, axis=0, return_inverse=True)
         with _progress.bar(len(patterns), progress, unit="mask", enabled=bool(progress)) as bar:
@@ -186,7 +187,7 @@ class NormalConditional(BaselineFiller):
                     continue
                 # In terms of the precision P: covariance P_SS⁻¹, mean μ_S - P_SS⁻¹ P_SO (x - μ)_O.
                 lower = scipy.linalg.cholesky(self.precision[np.ix_(missing, missing)], lower=True)
-                pull = off[rows] @ self.precision[:, missing]
+                pull = pulls[np.ix_(rows, missing)]
                 mean = self.mean[missing] - scipy.linalg.cho_solve((lower, True), pull.T).T
                 noise = rng.standard_normal((len(missing), len(rows) * n))
                 moved = scipy.linalg.solve_triangular(lower, noise, trans="T", lower=True)
