@@ -112,7 +112,7 @@ def test_the_picture_has_what_is_observed_fillings_and_the_image(whole):
     folder = whole[0]
     with Image.open(folder / "fillings.png") as opened:
         picture = np.asarray(opened)
-    assert picture.shape == (15 * 9 + 1, 7 * 9 + 1)
+    assert picture.shape == (5 * 9 + 1, 3 * (7 * 9 + 1) + 2 * 4)
     data = advnets.data.load("digits")
     for row, column in ((0, 0), (0, 3), (4, 6)):
         cell = picture[1 + 9 * row : 9 + 9 * row, 1 + 9 * column : 9 + 9 * column]

@@ -339,21 +339,20 @@ def write_picture(folder: Path, shown: Sequence[tuple[Images, np.ndarray, np.nda
 
     Args:
         folder: where to; the file is `fillings.png`.
-        shown: images, masks and fillings, region by region.
+        shown: images, masks and fillings of each region; the regions are side by side.
 
     Raises:
         ValueError: as [`advnets.bench.frames.mosaic`][], for what are no images.
     """
-    rows = []
+    parts: list[np.ndarray] = []
     for images, masks, fillings in shown:
         observed = np.where(masks, images, 0.5)[:, None]
-        rows.append(
-            np.concatenate([observed, fillings[:, :SHOWN_FILLINGS], images[:, None]], axis=1)
-        )
-    whole = np.concatenate(rows)
-    flat = whole.reshape(-1, *whole.shape[2:])
-    gap = max(1, flat.shape[1] // 14)
-    _files.replace(folder / PICTURE, png(mosaic(flat, whole.shape[1], gap)))
+        row = np.concatenate([observed, fillings[:, :SHOWN_FILLINGS], images[:, None]], axis=1)
+        gap = max(1, images.shape[1] // 14)
+        part = mosaic(row.reshape(-1, *images.shape[1:]), row.shape[1], gap)
+        parts += [np.full_like(part[:, : 4 * gap], 255)] if parts else []
+        parts.append(part)
+    _files.replace(folder / PICTURE, png(np.concatenate(parts, axis=1)))
 
 
 def write_test_sheet(folder: Path, images: UInt8[np.ndarray, " n *shape"]) -> None:

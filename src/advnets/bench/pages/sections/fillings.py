@@ -23,8 +23,9 @@ spread.</p>
 }}; {{ cell.spread }})</span></td>{% endfor %}</tr>
 {% endfor %}</table></div>
 {% if picture %}<figure><img class="pixels" src="{{ picture }}"
- alt="Rows of images: what is observed, five fillings, the image"><figcaption>The first test images:
-what is observed (grey is missing), five fillings, the image itself.</figcaption></figure>
+ alt="Rows of images: what is observed, five fillings, the image"><figcaption>The first test
+images without their {{ regions }}: what is observed (grey is missing), five fillings, the image
+itself.</figcaption></figure>
 {% endif %}
 """
 
@@ -45,6 +46,7 @@ def _gather(seen: Seen) -> dict[str, Any] | None:
         "ratio": f"{1 + 1 / n:.2g}",
         "names": list(NAMES.values()),
         "table": table,
+        "regions": ", ".join(region["name"] for region in table),
         "picture": picture and _pages.picture(picture),
     }
 
