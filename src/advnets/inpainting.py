@@ -157,9 +157,10 @@ def mixture(key: Key[Array, ""], n: int, shape: Shape) -> Bool[Array, " n *shape
     Example:
         >>> import jax
         >>> from advnets import inpainting
-        >>> masks = inpainting.mixture(jax.random.key(0), 2000, (28, 28))
-        >>> print(f"{float((~masks).all(axis=(1, 2)).mean()):.2f}")
-        0.05
+        >>> masks = inpainting.mixture(jax.random.key(0), 1000, (28, 28))
+        >>> nothing = (~masks).all(axis=(1, 2))
+        >>> 25 < int(nothing.sum()) < 75
+        True
     """
     check_count("the number of masks", n, 0)
     kinds = (random_components, random_half, random_block)
@@ -200,6 +201,8 @@ class Filled(eqx.Module):
 
     Attributes:
         masks: draws the masks; [`advnets.inpainting.mixture`][] unless given.
+        twice: whether each example is filled in by a second latent vector too, for the energy score
+            in [`advnets.inpainting.Inpainting`][]. D does not see that one.
 
     Example:
         >>> import advnets
@@ -213,10 +216,11 @@ class Filled(eqx.Module):
     """
 
     masks: Masks = mixture
+    twice: bool = eqx.field(static=True, default=False)
 
     def __call__(
         self, draws: Draws, generator: Applied, prior: Prior, real: Batch
-    ) -> tuple[Float[Array, " batch *data"], Float[Array, " batch *data"]]:
+    ) -> tuple[Float[Array, " batch *data"], ...]:
         """Filled examples, and the masks, 1 where observed.
 
         Args:
@@ -227,7 +231,8 @@ class Filled(eqx.Module):
             real: a batch of data, examples alone.
 
         Returns:
-            The examples, with the observed components as they are in the data, and the masks.
+            The examples, with the observed components as they are in the data, the masks, and the
+            second fillings, if there are any.
 
         Raises:
             ValueError: if data are no single array of floats, or if masks or what the generator
@@ -245,51 +250,64 @@ class Filled(eqx.Module):
                 f"masks must have the shape of the data, {real.shape}; got {jnp.shape(observed)}"
             )
         mask = observed.astype(real.dtype)
-        seen = jnp.where(mask == 1, real, 0)
-        made = generator(draws.generator, prior(latents_key, len(real)), seen, mask)
-        if jnp.shape(made) != real.shape:
+        inputs = jnp.where(mask == 1, real, 0), mask
+        count = 1 + self.twice
+        repeated = [jnp.concatenate([part] * count) for part in inputs]
+        latents = prior(latents_key, count * len(real))
+        made = generator(draws.generator, latents, *repeated)
+        if jnp.shape(made) != (count * len(real), *real.shape[1:]):
             raise ValueError(
                 f"the generator must make examples of the data's shape, {real.shape[1:]}; got "
                 f"{_said(made)}"
             )
-        return jnp.where(mask == 1, real, made), mask
+        first, *others = (jnp.where(mask == 1, real, filling) for filling in jnp.split(made, count))
+        return first, mask, *others
 
 
 class Inpainting(Objective):
     r"""The game on pairs (example, mask): D judges data, and filled examples, beside their masks.
 
-    To the generator's cost a reconstruction error may be added,
+    To the generator's cost a reconstruction error may be added, with d components,
 
     $$\lambda\, E\left[\frac{1}{d} \lVert (1 - m) \odot (G(z, m \odot x, m) - x) \rVert^2\right]$$
 
-    with d components, which trades the diversity of fillings for their error.
+    which trades the diversity of fillings for their error; and the energy score of two fillings,
+
+    $$\mu\, E\left[\tfrac12 \lVert \tilde x - x \rVert + \tfrac12 \lVert \tilde x' - x \rVert
+      - \tfrac12 \lVert \tilde x - \tilde x' \rVert\right]$$
+
+    which does not: of all distributions of fillings the true conditional has the least.
 
     Attributes:
         objective: the game; [`advnets.objectives.GAN`][] unless given.
         reconstruction: λ, at least 0; there is no such term unless given.
+        energy: μ, likewise; it needs `Filled(twice=True)`.
 
     Raises:
-        ValueError: if λ is negative or not finite.
+        ValueError: if a weight is negative or not finite.
 
     Example:
         >>> import advnets
         >>> from advnets import inpainting
-        >>> objective = inpainting.Inpainting(reconstruction=1.0)
-        >>> algorithm = advnets.Algorithm1(objective=objective, fake=inpainting.Filled())
+        >>> objective = inpainting.Inpainting(energy=1.0)
+        >>> algorithm = advnets.Algorithm1(objective=objective, fake=inpainting.Filled(twice=True))
 
     References:
-        Section 7, item 3; for λ Pathak et al. 2016, "Context encoders".
+        Section 7, item 3; for λ Pathak et al. 2016, "Context encoders"; for μ
+        [`advnets.energy.energy_score`][].
     """
 
     objective: Objective = GAN()
     reconstruction: float = eqx.field(static=True, default=0.0)
+    energy: float = eqx.field(static=True, default=0.0)
 
     def __check_init__(self) -> None:
-        if not 0 <= self.reconstruction < math.inf:
-            raise ValueError(
-                f"the weight of the reconstruction must be at least 0 and finite; got "
-                f"{self.reconstruction}"
-            )
+        weights = {"reconstruction": self.reconstruction, "energy score": self.energy}
+        for name, weight in weights.items():
+            if not 0 <= weight < math.inf:
+                raise ValueError(
+                    f"the weight of the {name} must be at least 0 and finite; got {weight}"
+                )
 
     @property
     def shown(self) -> Mapping[str, str]:  # type: ignore[override]
@@ -297,25 +315,49 @@ class Inpainting(Objective):
         return self.objective.shown
 
     def costs(self, draws: Draws, D: Applied, real: Batch, fake: Batch, **others: Applied) -> Costs:
-        real, fake = self.judged(real, fake)
-        found = self.objective.costs(draws, D, real, fake, **others)
-        if self.reconstruction == 0:
+        judged = self.judged(real, fake)
+        found = self.objective.costs(draws, D, *judged, **others)
+        terms = {}
+        if self.reconstruction:
+            terms["reconstruction"] = jnp.mean((fake[0] - real) ** 2)  # 0 where observed
+        if self.energy:
+            terms["energy"] = jnp.mean(_energy(*self._both(fake), real))
+        if not terms:
             return found
-        error = jnp.mean((fake[0] - real[0]) ** 2)  # 0 where observed
+        added = sum(getattr(self, name) * term for name, term in terms.items())
         seen = {"cost": found.discriminator} if found.seen is None else found.seen
-        return dataclasses.replace(
-            found,
-            generator=found.generator + self.reconstruction * error,
-            seen={**seen, "reconstruction": error},
-        )
+        return dataclasses.replace(found, generator=found.generator + added, seen={**seen, **terms})
 
     def judged(self, real: Batch, fake: Batch) -> tuple[Batch, Batch]:
-        if not (isinstance(fake, tuple) and len(fake) == 2):
+        if not (isinstance(fake, tuple) and len(fake) in (2, 3)):
             raise ValueError(
                 "the objective is of examples that advnets.inpainting.Filled makes; give the "
                 "algorithm fake=Filled()"
             )
-        return (real, fake[1]), fake
+        return (real, fake[1]), fake[:2]
+
+    def _both(self, fake: Batch) -> tuple[Array, Array]:
+        if len(fake) != 3:
+            raise ValueError(
+                "the energy score is of two fillings; give the algorithm fake=Filled(twice=True)"
+            )
+        return fake[0], fake[2]
+
+
+def _energy(
+    one: Float[Array, " batch *data"],
+    other: Float[Array, " batch *data"],
+    real: Float[Array, " batch *data"],
+) -> Float[Array, " batch"]:
+    """The energy score of two fillings of each example."""
+    far = _distance(one, real) + _distance(other, real) - _distance(one, other)
+    return far / 2
+
+
+def _distance(a: Float[Array, " batch *data"], b: Float[Array, " batch *data"]) -> Array:
+    squared = jnp.sum((a - b).reshape(len(a), -1) ** 2, axis=1)
+    apart = squared > 0  # at 0, as where nothing is missing, the root has no derivative
+    return jnp.where(apart, jnp.sqrt(jnp.where(apart, squared, 1)), 0)
 
 
 class Filler(eqx.Module):

@@ -27,6 +27,7 @@ RECIPE = module.InpaintingRecipe(
     latent_size=3,
     average=0.9,
     reconstruction=0.5,
+    energy=0.25,
     generator=GeneratorSpec(hidden_sizes=(12,), weight_range=0.5, output_range=0.5),
     discriminator=DiscriminatorSpec(units=(6,), pieces=2),
 )
@@ -83,6 +84,7 @@ def test_scores_are_of_test_images_and_not_of_those_that_the_run_watches(whole):
     for row in rows:
         assert list(row["fillings"]) == list(found)
         assert row["discriminator"]["reconstruction"] > 0
+        assert row["discriminator"]["energy"] > 0
     its_key = jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(key, len(rows)), 1), 1)
     fillings = inpainting.fill(its_key, model, watched, masks, 10)
     expected = energy.energy_score(fillings, watched).mean()
@@ -165,6 +167,7 @@ def test_seeds_that_are_trained_together_are_watched_too(tmp_path, monkeypatch):
     ("options", "said"),
     [
         (["--reconstruction", "-1"], "the reconstruction must be at least 0 and finite; got -1.0"),
+        (["--energy", "inf"], "energy must be finite; got inf"),
         (["--preprocessing", "gcn"], "use sigmoid with unit"),
         (["--second-stage.epochs", "1"], "has dense layers only, and one stage"),
         (["--generator.hidden-sizes", "2147483647"], "the players need"),

@@ -14,6 +14,7 @@ from helpers.numeric import assert_moved, float64, gradient
 import advnets
 from advnets import inpainting, layers, players, priors
 from advnets.draws import discriminator_draws
+from advnets.energy import energy_score
 from advnets.inpainting import Filled, Inpainting
 from advnets.objectives import Costs, Objective
 
@@ -95,6 +96,11 @@ def test_the_channels_of_a_pixel_are_observed_together(masks):
 # The game.
 
 
+class OnNothing(Objective):
+    def costs(self, draws, D, real, fake, **others):
+        return Costs(jnp.zeros(()), jnp.zeros(()))
+
+
 def test_d_sees_what_is_observed_bit_for_bit_and_the_same_mask_of_both():
     real = jax.random.normal(KEY, (50, 4, 4))
 
@@ -106,10 +112,10 @@ def test_d_sees_what_is_observed_bit_for_bit_and_the_same_mask_of_both():
             found.update(observed=observed, mask=mask)
             return jnp.full_like(observed, jnp.nan)
 
-        class Seen(Objective):
+        class Seen(OnNothing):
             def costs(self, draws, D, real, fake, **others):
                 found.update(real=real, fake=fake)
-                return Costs(jnp.zeros(()), jnp.zeros(()))
+                return OnNothing.costs(self, draws, D, real, fake)
 
         draws = discriminator_draws(key)
         fake = Filled(inpainting.random_components)(draws, generator, priors.Uniform(2), real)
@@ -134,9 +140,10 @@ def logits(x, mask, w, b):
 
 
 def test_an_update_is_that_of_numpy():
-    """Both players of the simultaneous order, whose D's cost is halved; λ = 2."""
-    weight, rng = 2.0, np.random.default_rng(0)
+    """Both players of the simultaneous order, whose D's cost is halved; λ = 2, μ = 3."""
+    rng = np.random.default_rng(0)
     real, mask = rng.normal(size=(N, SIZE)), rng.integers(0, 2, (N, SIZE)).astype(float)
+    mask[2] = 1  # nothing is missing
     both = advnets.Players(
         inpainting.Filler(eqx.nn.Linear(2 + 2 * SIZE, SIZE, key=jax.random.key(1))),
         inpainting.Judge(eqx.nn.Linear(2 * SIZE, 1, key=jax.random.key(2))),
@@ -144,33 +151,38 @@ def test_an_update_is_that_of_numpy():
     )
     rule = optax.sgd(RATE)
     algorithm = advnets.Simultaneous(
-        objective=Inpainting(advnets.Simultaneous().objective, weight),
+        objective=Inpainting(advnets.Simultaneous().objective, 2.0, 3.0),
         generator_updates=rule,
         discriminator_updates=rule,
-        fake=Filled(lambda key, n, shape: jnp.asarray(mask == 1)),
+        fake=Filled(lambda key, n, shape: jnp.asarray(mask == 1), twice=True),
     )
     step = jax.jit(lambda state: algorithm.step(KEY, both, state, jnp.asarray(real, jnp.float32)))
     state, info = step(algorithm.init(both))
     draws = discriminator_draws(jax.random.fold_in(KEY, 0))
     latents_key, _ = jax.random.split(draws.latents)
-    z = drawn.latents(eqx.tree_at(lambda d: d.latents, draws, latents_key), both.prior, N)
+    draws = eqx.tree_at(lambda d: d.latents, draws, latents_key)
+    latents = np.split(drawn.latents(draws, both.prior, 2 * N), 2)
     g, d = (float64(leaves(player)) for player in (both.generator, both.discriminator))
 
-    def filled(a, c):
+    def filled(z, a, c):
         made = np.concatenate([z, mask * real, mask], axis=1) @ a.T + c
         return mask * real + (1 - mask) * made
 
     def d_cost(*moved):
-        on_data, on_fake = logits(real, mask, *moved), logits(filled(*g), mask, *moved)
+        on_data, on_fake = logits(real, mask, *moved), logits(filled(latents[0], *g), mask, *moved)
         return -(log_d(on_data) + log_d(-on_fake)) / 2
 
     def g_cost(*moved):
-        error = ((1 - mask) * (filled(*moved) - real)) ** 2
-        return -log_d(logits(filled(*moved), mask, *d)) + weight * error.mean()
+        one, other = (filled(z, *moved) for z in latents)
+        scores = energy_score(np.stack([one, other], axis=1), real)
+        of_game = -log_d(logits(one, mask, *d))
+        return of_game + 2 * ((one - real) ** 2).mean() + 3 * scores.mean()
 
     for player, cost, before in (("generator", g_cost, g), ("discriminator", d_cost, d)):
         moved = [-RATE * slope for slope in gradient(cost, before)]
         assert_moved(leaves(state.players[player]), before, moved)
+    scores = energy_score(np.stack([filled(z, *g) for z in latents], axis=1), real)
+    assert info["discriminator"]["energy"] == pytest.approx(scores.mean(), rel=1e-5)
     assert info["discriminator"]["reconstruction"] > 0
 
 
@@ -205,7 +217,7 @@ def test_a_discriminator_that_keeps_a_state_moves_on_by_pairs():
         fake=Filled(inpainting.random_components),
     )
     real = jnp.ones((6, 2))
-    judged = algorithm.objective.judged(real, (2 * real, 3 * real))
+    judged = algorithm.objective.judged(real, (2 * real, 3 * real, 4 * real))
     assert [[x[0, 0].item() for x in pair] for pair in judged] == [[1, 3], [2, 3]]
     # D is called on such pairs, too, when its memory moves on.
     jax.eval_shape(lambda: algorithm.step(KEY, both, algorithm.init(both), real))
@@ -372,6 +384,13 @@ REFUSED = {
         lambda: Inpainting().costs(discriminator_draws(KEY), len, PAIR[0], PAIR[0]),
         r"give the algorithm fake=Filled\(\)",
     ),
+    "one filling alone": (
+        lambda: Inpainting(OnNothing(), energy=1.0).costs(
+            discriminator_draws(KEY), len, PAIR[0], (PAIR[0], PAIR[0])
+        ),
+        r"of two fillings; give the algorithm fake=Filled\(twice=True\)",
+    ),
+    "an energy's weight below 0": (lambda: Inpainting(energy=-2.0), "energy score .*; got -2"),
     "a weight below 0": (lambda: Inpainting(reconstruction=-1.0), "at least 0 and finite; got -1"),
     "a weight without end": (lambda: Inpainting(reconstruction=np.inf), "finite; got inf"),
     "a number of masks below 0": (

@@ -59,6 +59,8 @@ class InpaintingRecipe(Recipe):
 
     reconstruction: float = 0.0
     """Weight λ of the mean squared error of the missing pixels in the generator's cost."""
+    energy: float = 0.0
+    """Weight μ of the energy score of two fillings in the generator's cost."""
 
     def __post_init__(self) -> None:
         Recipe.__post_init__(self)
@@ -72,8 +74,11 @@ class InpaintingRecipe(Recipe):
 
     def game(self, algorithm: Algorithm) -> Algorithm:
         """The algorithm on pairs of image and mask."""
-        objective = inpainting.Inpainting(algorithm.objective, self.reconstruction)
-        return dataclasses.replace(algorithm, objective=objective, fake=inpainting.Filled())
+        return dataclasses.replace(
+            algorithm,
+            objective=inpainting.Inpainting(algorithm.objective, self.reconstruction, self.energy),
+            fake=inpainting.Filled(twice=self.energy > 0),
+        )
 
 
 def build_players(
