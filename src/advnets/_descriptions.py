@@ -218,11 +218,11 @@ def _public() -> dict[str, Any]:
             and not inspect.isabstract(value)
         )
 
-    from advnets import baselines  # imported by those who use them, and by models' files
+    from advnets import baselines, few_labels  # not imported by all, but by models' files
 
     found: dict[str, Any] = {}
     systems = (baselines.cae, baselines.dbn, baselines.gsn, baselines.rbm, baselines.vae)
-    for module in (*CLASSES, *systems):
+    for module in (*CLASSES, *systems, few_labels):
         found |= {n: v for n, v in named(module) if buildable(v) and own(module, v)}
     for module in (eqx.nn, eqx):
         found |= {n: v for n, v in named(module) if buildable(v)}

@@ -390,7 +390,7 @@ class Filler(eqx.Module):
         return _joined(self.player, key, z, observed, mask)
 
 
-class Judge(eqx.Module):
+class MaskedDiscriminator(eqx.Module):
     """A discriminator of filled examples: a player of one vector, given example and mask joined.
 
     Attributes:
@@ -402,7 +402,7 @@ class Judge(eqx.Module):
         >>> from advnets import inpainting, networks
         >>> inner = networks.maxout_discriminator(jax.random.key(0), (2 * 64,))
         >>> image = jnp.zeros((8, 8))
-        >>> inpainting.Judge(inner)(image, image).shape
+        >>> inpainting.MaskedDiscriminator(inner)(image, image).shape
         ()
     """
 

@@ -7,7 +7,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from helpers.players import FOUND, SETTINGS, applied, draws, with_sheet
+from helpers.players import FOUND, SETTINGS, applied, conditional, draws, with_sheet
 from helpers.seams import page_of
 
 import advnets
@@ -250,6 +250,41 @@ def test_the_browser_computes_what_jax_does(opened, explored, kind, precisions):
     distances = np.linalg.norm(unlike - np.asarray(examples).reshape(16, 1, -1), axis=2)
     assert [n for n, _ in neighbours] == distances.argmin(axis=1).tolist()
     np.testing.assert_allclose([d for _, d in neighbours], distances.min(axis=1), rtol=1e-4)
+
+
+@pytest.mark.parametrize("projects", [False, True])
+def test_the_browser_draws_the_class_that_is_chosen(opened, tmp_path, projects):
+    found = conditional(projects)
+    with_sheet(tmp_path, (4, 3))
+    made = explorer(tmp_path, found, SETTINGS["dense"], budget=10**6)
+    (tmp_path / "explore.html").write_text(page_of(made))
+    page = opened(tmp_path / "explore.html")
+    page.evaluate("latent.ready")
+    latents, labels = draws(found)[:6], np.arange(6) % 3
+    examples = applied(found.model.generator, latents, labels)
+    ours = jax.nn.sigmoid(applied(found.discriminator, examples, labels)).ravel()
+    run = """(pairs) => pairs.map(([z, c]) => { const x = latent.generate(z, c);
+        return [[...x], latent.discriminate(x, c)]; })"""
+    pairs = [[z.tolist(), int(c)] for z, c in zip(latents, labels, strict=True)]
+    theirs, verdicts = zip(*page.evaluate(run, pairs), strict=True)
+    np.testing.assert_allclose(np.reshape(theirs, examples.shape), examples, atol=1e-5)
+    np.testing.assert_allclose(verdicts, ours, atol=1e-5)
+    # The buttons: each has its own picture of the same z, and the one that is pressed is shown.
+    buttons = page.locator(".classes button")
+    assert buttons.count() == 3
+    page.evaluate("(z) => latent.show(Float32Array.from(z))", latents[2].tolist())
+    buttons.nth(2).click()
+    assert buttons.nth(2).get_attribute("aria-pressed") == "true"
+    assert buttons.nth(0).get_attribute("aria-pressed") == "false"
+    page.wait_for_timeout(200)
+    expected = 255 * np.asarray(applied(found.model.generator, latents[[2] * 3], np.arange(3)))
+    sample = np.reshape(page.evaluate(PIXELS, ".sample"), (4, 3, 4))[..., 0]
+    assert abs(sample - expected[2]).max() <= 1
+    for label in range(3):
+        place = f".classes button:nth-child({label + 1}) canvas"
+        thumbnail = np.reshape(page.evaluate(PIXELS, place), (4, 3, 4))[..., 0]
+        assert abs(thumbnail - expected[label]).max() <= 1
+    assert not page.said
 
 
 def test_the_browser_steps_as_jax_does(opened, walked):

@@ -146,7 +146,7 @@ def test_an_update_is_that_of_numpy():
     mask[2] = 1  # nothing is missing
     both = advnets.Players(
         inpainting.Filler(eqx.nn.Linear(2 + 2 * SIZE, SIZE, key=jax.random.key(1))),
-        inpainting.Judge(eqx.nn.Linear(2 * SIZE, 1, key=jax.random.key(2))),
+        inpainting.MaskedDiscriminator(eqx.nn.Linear(2 * SIZE, 1, key=jax.random.key(2))),
         priors.Uniform(2),
     )
     rule = optax.sgd(RATE)

@@ -246,7 +246,11 @@ GSN = [
 INPAINTING = [
     *("--preset", "quick", "--dataset", "digits", "--epochs", "1", "--out", "run"),
     *("--num-samples", "40", "--generator.hidden-sizes", "6", "--discriminator.units", "4"),
-    *("--reconstruction", "0.5"),
+    *("--reconstruction", "0.5", "--energy", "0.5"),
+]
+CONDITIONAL = [
+    *("--preset", "quick", "--dataset", "digits", "--epochs", "1", "--out", "run"),
+    *("--num-samples", "40", "--generator.hidden-sizes", "6", "--discriminator.units", "5", "4"),
 ]
 VAE = [
     *("--preset", "quick", "--dataset", "digits", "--epochs", "1", "--out", "run"),
@@ -259,6 +263,7 @@ STARTS = {
     **{"mirror": 2, "convolutions": 2, "grey convolutions": 2, "no data": 2, "resume seeds": 2},
     **{"check": 4, "parzen": 6, "references": 5, "table1": 2, "words": 4, "processes": 0.5},
     **{"cae": 6, "vae": 4, "inpainting": 4},
+    **{"cae": 6, "vae": 4, "conditional": 6},
     "gsn": 4,
     "dbn": 6,
 }
@@ -293,6 +298,7 @@ STARTED = {
     "cae": lambda _: Line("cae", as_options(GSN)),
     "vae": lambda _: Line("vae", as_options(VAE)),
     "inpainting": lambda _: Line("mnist-inpainting", as_options(INPAINTING)),
+    "conditional": lambda _: Line("mnist-conditional", as_options(CONDITIONAL)),
     "gsn": lambda _: Line("gsn", as_options(GSN)),
     "dbn": lambda _: Line("dbn", as_options([*GSN, "--lower-epochs", "1"])),
     "processes": on(

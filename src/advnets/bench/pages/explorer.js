@@ -1,4 +1,4 @@
-// A generator and its discriminator, and what moves z.
+// A generator and its discriminator, layer by layer as `layers.py` wrote them, and what moves z.
 "use strict";
 (() => {
   const root = document.querySelector(".explorer");
@@ -9,9 +9,20 @@
   const { paint, canvas, readImages, nearest } = explorers.of(root, data);
 
   const { activations, player } = layers;
-  const generate = player(data.generator);
-  const discriminate = data.discriminator
-    ? ((judge) => (x) => activations.sigmoid(judge(x)[0]))(player(data.discriminator)) : null;
+  const flat = (layers) => layers.flatMap((layer) => [layer, ...(layer.branches || []).flatMap(flat)]);
+  // Of a conditional model the class follows z, or the pixels, one number for each: 1 for its own.
+  let chosen = 0;
+  function joined(x, c) {
+    if (!data.classes) return x;
+    const whole = new Float32Array(x.length + data.classes);
+    whole.set(x);
+    whole[x.length + c] = 1;
+    return whole;
+  }
+  const G = player(data.generator);
+  const D = data.discriminator && player(data.discriminator);
+  const generate = (z, c = chosen) => G(joined(z, c));
+  const discriminate = D && ((x, c = chosen) => activations.sigmoid(D(joined(x, c))[0]));
 
   // --- What an example is shown on.
   const [height, width] = data.shape;
@@ -25,14 +36,17 @@
   const vector = (component) => Float32Array.from({ length: size }, component);
   const norm = (v) => Math.sqrt(v.reduce((sum, x) => sum + x * x, 0));
   const most = kind === "uniform" ? Math.sqrt(3) : kind === "normal" ? 3 : 1;
+  const least = kind === "unit-cube" ? 0 : -most;
+  const bounded = kind === "uniform" || kind === "unit-cube";
   function inSupport(z) {
-    if (kind === "uniform") return z.map((x) => Math.min(most, Math.max(-most, x)));
+    if (bounded) return z.map((x) => Math.min(most, Math.max(least, x)));
     if (kind === "spherical") { const length = norm(z) || 1; return z.map((x) => x / length); }
     return z;
   }
-  const draw = () => kind === "uniform" ? vector(() => most * (2 * Math.random() - 1))
+  const draw = () => bounded ? vector(() => least + (most - least) * Math.random())
     : inSupport(vector(normal));
-  const reach = 0.9 * (kind === "spherical" ? 1 : Math.sqrt(size));
+  const deviation = kind === "unit-cube" ? Math.sqrt(1 / 12) : 1;
+  const reach = 0.9 * deviation * (kind === "spherical" ? 1 : Math.sqrt(size));
   function directions() {
     const first = vector(normal);
     const second = vector(normal);
@@ -50,7 +64,7 @@
     const example = generate(z);
     sample.putImageData(paint(sample.createImageData(width, height), example), 0, 0);
     clearTimeout(verdictTimer);
-    verdictTimer = setTimeout(() => judge(example), 30);
+    verdictTimer = setTimeout(() => { judge(example); drawClasses(); }, 30);
     for (const { input, output, component } of sliders) {
       input.value = z[component];
       output.textContent = z[component].toFixed(2);
@@ -69,8 +83,23 @@
     }
   }
 
+  // A button for each class, with what G makes of the same z for it.
+  const buttons = [...root.querySelectorAll(".classes button")];
+  const thumbnails = buttons.map((_, c) => canvas(`.classes button:nth-child(${c + 1}) canvas`));
+  function drawClasses() {
+    thumbnails.forEach((place, c) => {
+      place.putImageData(paint(place.createImageData(width, height), generate(z, c)), 0, 0);
+    });
+  }
+  function choose(c) {
+    chosen = c;
+    buttons.forEach((button, own) => button.setAttribute("aria-pressed", own === c));
+  }
+  buttons.forEach((button, c) => button.addEventListener("click", () => { choose(c); move(a, b); drawPlane(); }));
+  if (buttons.length) choose(0);
+
   // The plane: samples at its points, drawn a row at a time; the one in the middle is the draw.
-  const weights = data.generator.reduce((sum, { weight, kernel }) =>
+  const weights = flat(data.generator).reduce((sum, { weight, kernel }) =>
     sum + (weight || kernel ? (weight || kernel).shape.reduce((n, m) => n * m, 1) : 0), 0);
   const cells = weights > 5e6 ? 5 : 7;
   const plane = find(".plane");
@@ -126,7 +155,7 @@
   function slider(component, place) {
     const label = document.createElement("label");
     const [input, output] = [document.createElement("input"), document.createElement("output")];
-    Object.assign(input, { type: "range", min: -most, max: most, step: 0.01 });
+    Object.assign(input, { type: "range", min: least, max: most, step: 0.01 });
     label.append(`z${component + 1}`, input, output);
     place.append(label);
     input.addEventListener("input", () => {
@@ -137,9 +166,10 @@
     sliders.push({ input, output, component });
   }
   function byWeight() {
-    const first = data.generator.find(({ kind }) => kind === "dense");
+    const first = flat(data.generator).find(({ kind }) => kind === "dense");
     const sums = new Float64Array(size);
-    if (first) decoded(first.weight).forEach((w, i) => { sums[i % size] += w * w; });
+    const inputs = first && first.weight.shape[1];  // those of z, then perhaps a class
+    if (first) decoded(first.weight).forEach((w, i) => { if (i % inputs < size) sums[i % inputs] += w * w; });
     return [...sums.keys()].sort((i, j) => sums[j] - sums[i]);
   }
   byWeight().slice(0, 8).forEach((component) => slider(component, find(".components")));
@@ -157,9 +187,10 @@
       if (stored && stored.base.length === size) {
         [base, along] = [Float32Array.from(stored.base), stored.along.map((v) => Float32Array.from(v))];
         [a, b] = [stored.a, stored.b];
+        if (stored.chosen < buttons.length) choose(stored.chosen);
       }
       window.addEventListener("pagehide", () => sessionStorage.setItem(kept, JSON.stringify(
-        { base: [...base], along: along.map((v) => [...v]), a, b })));
+        { base: [...base], along: along.map((v) => [...v]), a, b, chosen })));
     } catch { /* the browser keeps nothing of pages from files */ }
   }
   move(a, b);

@@ -88,6 +88,31 @@ const layers = (() => {
       };
     },
   };
+  // Two networks, each of its own part of the input, and what they make in a row.
+  kinds.branches = ({ split, branches: [first, second] }) => {
+    const [one, other] = [player(first), player(second)];
+    return (x) => {
+      const [left, right] = [one(x.slice(0, split)), other(x.slice(split))];
+      const whole = new Float32Array(left.length + right.length);
+      whole.set(left);
+      whole.set(right, left.length);
+      return whole;
+    };
+  };
+  // Features weighed by the condition that follows them.
+  kinds.projection = ({ weight, embedding, bias }) => {
+    const [w, v, b] = [decoded(weight), decoded(embedding), decoded(bias)];
+    const [conditions, features] = embedding.shape;
+    return (x) => {
+      let sum = b[0];
+      for (let i = 0; i < features; i++) {
+        let weighed = w[i];
+        for (let c = 0; c < conditions; c++) weighed += x[features + c] * v[c * features + i];
+        sum += weighed * x[i];
+      }
+      return Float32Array.of(sum);
+    };
+  };
   function affine(w, b, x) {
     const [outputs, inputs] = [b.length, x.length];
     const out = new Float32Array(outputs);

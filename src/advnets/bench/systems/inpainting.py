@@ -4,6 +4,7 @@ The players are those of a recipe, with the observed pixels and the mask as furt
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -27,7 +28,7 @@ from advnets.bench.evaluations import Evaluation, Subject
 from advnets.bench.folders import SAMPLES
 from advnets.bench.frames import mosaic, png
 from advnets.bench.protocol import on_host
-from advnets.bench.recipes import Recipe
+from advnets.bench.recipes import Recipe, algorithm_of
 from advnets.bench.results import Json
 from advnets.bench.settings import Settings
 from advnets.bench.systems.adversarial import Adversarial
@@ -71,14 +72,7 @@ class InpaintingRecipe(Recipe):
             )
         if self.discriminator.convolutions or self.second_stage.epochs:
             raise ValueError("a net that fills in has dense layers only, and one stage")
-
-    def game(self, algorithm: Algorithm) -> Algorithm:
-        """The algorithm on pairs of image and mask."""
-        return dataclasses.replace(
-            algorithm,
-            objective=inpainting.Inpainting(algorithm.objective, self.reconstruction, self.energy),
-            fake=inpainting.Filled(twice=self.energy > 0),
-        )
+        inpainting.Inpainting(reconstruction=self.reconstruction, energy=self.energy)
 
 
 def build_players(
@@ -115,9 +109,36 @@ def build_players(
     discriminator = recipes.build_players(discriminator_key, recipe, pairs).discriminator
     return advnets.Players(
         inpainting.Filler(generator),
-        inpainting.Judge(discriminator),
+        inpainting.MaskedDiscriminator(discriminator),
         recipes.PRIORS[recipe.prior](recipe.latent_size),
         inpainting.NothingObserved(shape),
+    )
+
+
+def on_pairs(algorithm: Algorithm, reconstruction: float, energy: float) -> Algorithm:
+    """An algorithm as it is on pairs of image and mask.
+
+    Args:
+        algorithm: that of images alone.
+        reconstruction: the weight λ in G's cost.
+        energy: the weight μ.
+
+    Returns:
+        The algorithm, with masks drawn in each step.
+
+    Raises:
+        ValueError: if a weight is negative or not finite.
+
+    Example:
+        >>> import advnets
+        >>> from advnets.bench.systems.inpainting import on_pairs
+        >>> on_pairs(advnets.Algorithm1(), 0.0, 1.0).fake.twice
+        True
+    """
+    return dataclasses.replace(
+        algorithm,
+        objective=inpainting.Inpainting(algorithm.objective, reconstruction, energy),
+        fake=inpainting.Filled(twice=energy > 0),
     )
 
 
@@ -402,10 +423,26 @@ class Inpainting(Adversarial):
 
     settings_type: ClassVar[type[Settings]] = InpaintingRecipe
     evaluations: ClassVar[Mapping[str, Evaluation]] = {"fillings": Fillings()}
+    monitored: ClassVar[bool] = False  # a monitor's D sees images without masks
+
+    def __init__(self, settings: Settings) -> None:
+        assert isinstance(settings, InpaintingRecipe)
+        self.settings = self.recipe = self.filling = settings
 
     def build(self, key: Key[Array, ""], images: UInt8[np.ndarray, " n *shape"]) -> advnets.Players:
-        assert isinstance(self.recipe, InpaintingRecipe)
-        return build_players(key, self.recipe, images)
+        return build_players(key, self.filling, images)
+
+    def algorithm(self, rows: int) -> Algorithm:
+        return on_pairs(algorithm_of(self.recipe), self.filling.reconstruction, self.filling.energy)
+
+    def varied(
+        self, runs: Sequence[Run]
+    ) -> tuple[Algorithm | Callable[[Any], Algorithm], Array | None]:
+        algorithm, vary = Adversarial.varied(self, runs)
+        if isinstance(algorithm, Algorithm):
+            return self.algorithm(len(runs[0].data.train)), vary
+        weights = self.filling.reconstruction, self.filling.energy
+        return functools.partial(_at_rate, algorithm, weights), vary
 
     def fit(self, run: Run, watch: Watch, *, progress: bool) -> Fitted:
         return Adversarial.fit(self, run, _prepared(run, watch), progress=progress)
@@ -415,6 +452,12 @@ class Inpainting(Adversarial):
     ) -> list[Fitted | None]:
         filling = [_prepared(run, watch) for run, watch in zip(runs, watches, strict=True)]
         return Adversarial.fit_together(self, runs, filling, folder, progress=progress)
+
+
+def _at_rate(
+    algorithm: Callable[[Any], Algorithm], weights: tuple[float, float], rate: Any
+) -> Algorithm:
+    return on_pairs(algorithm(rate), *weights)
 
 
 def _prepared(run: Run, watch: Watch) -> FillingWatch:

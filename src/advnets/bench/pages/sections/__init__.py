@@ -6,7 +6,9 @@ where it has nothing to say.
 
 from advnets.bench.pages.sections import (
     chains,
+    classes,
     curves,
+    equilibrium,
     explorer,
     fillings,
     filters,
@@ -25,8 +27,10 @@ SECTIONS: list[Section] = [
     samples.SECTION,
     chains.SECTION,
     explorer.SECTION,
+    classes.SECTION,
     likelihood.SECTION,
     curves.SECTION,
+    equilibrium.SECTION,
     nearest.SECTION,
     interpolations.SECTION,
     filters.SECTION,
