@@ -140,7 +140,9 @@ CAE = CAESettings()
 VAE = VAESettings()
 FEW_LABELS = FewLabelsSettings()
 
-# Not the released recipe's rule but that of MNIST_QUICK: nothing was released for this game.
+# Nothing was released for this game. The rule is that of MNIST_QUICK. D has no dropout, under which
+# it did not tell a filled hole from data; the energy score keeps fillings diverse, which the game
+# alone loses, as each condition comes with one image only.
 INPAINTING = InpaintingRecipe(
     **{
         **vars(MNIST_QUICK),
@@ -148,8 +150,9 @@ INPAINTING = InpaintingRecipe(
         "evaluate_every": 5,
         "num_samples": 10_000,
         "average": 0.999,
+        "energy": 1.0,
         "generator": dataclasses.replace(MNIST_QUICK.generator, hidden_sizes=(1200, 1200)),
-        "discriminator": dataclasses.replace(MNIST_QUICK.discriminator, units=(240, 240)),
+        "discriminator": DiscriminatorSpec(weight_range=0.05, input_keep=1.0, hidden_keep=1.0),
     }
 )
 
@@ -353,7 +356,7 @@ BENCHMARKS = {
                 num_samples=1000,
                 average=0.998,
                 generator=MNIST_QUICK.generator,
-                discriminator=MNIST_QUICK.discriminator,
+                discriminator=dataclasses.replace(INPAINTING.discriminator, units=(120, 120)),
             ),
         ),
     )
