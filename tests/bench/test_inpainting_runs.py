@@ -160,6 +160,13 @@ def test_seeds_that_are_trained_together_are_watched_too(tmp_path, monkeypatch):
     watch = bench.watching.Watch(RECIPE, data, tmp_path, system.sample_key(0))
     system.fit_together([run, run], [watch, watch], tmp_path, progress=False)
     assert [type(one) for one in given] == [module.FillingWatch] * 2
+    assert system.varied([run, run])[1] is None
+    faster = dataclasses.replace(RECIPE, learning_rate=0.2)
+    other = dataclasses.replace(run, system=module.Inpainting(faster))
+    at_rate, rates = system.varied([run, other])
+    assert rates.tolist() == pytest.approx([0.1, 0.2])
+    assert at_rate(rates[1]).objective.energy == RECIPE.energy
+    assert at_rate(rates[1]).fake.twice
     assert (tmp_path / "samples/test.png").exists()
 
 
@@ -167,6 +174,7 @@ def test_seeds_that_are_trained_together_are_watched_too(tmp_path, monkeypatch):
     ("options", "said"),
     [
         (["--reconstruction", "-1"], "the reconstruction must be at least 0 and finite; got -1.0"),
+        (["--monitor"], "is no game that can be monitored"),
         (["--energy", "inf"], "energy must be finite; got inf"),
         (["--preprocessing", "gcn"], "use sigmoid with unit"),
         (["--second-stage.epochs", "1"], "has dense layers only, and one stage"),
