@@ -36,6 +36,7 @@ SEARCHES = {
     "extragradient": "coordination",
     "GPU": "howto/devices",
     "hosts": "howto/devices",
+    "inpainting": "howto/inpainting",
     "larger than memory": "howto/streaming",
     "load": "howto/export",
     "many seeds": "howto/many-runs",

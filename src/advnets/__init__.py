@@ -28,10 +28,12 @@ with _checking.of_modules("advnets"):
     from advnets import csl as csl
     from advnets import data as data
     from advnets import draws as draws
+    from advnets import energy as energy
     from advnets import few_labels as few_labels
     from advnets import figures as figures
     from advnets import game as game
     from advnets import inference as inference
+    from advnets import inpainting as inpainting
     from advnets import layers as layers
     from advnets import memorisation as memorisation
     from advnets import mixing as mixing

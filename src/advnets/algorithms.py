@@ -349,7 +349,8 @@ class Algorithm(abc.ABC):
         if "generator" in names:
             memory["generator"] = generator_memory
         if "discriminator" in names and jax.tree.leaves(memory["discriminator"]):
-            memory["discriminator"] = _memory_after(draws, at(players, state), real, fake)
+            judged = self.objective.judged(real, fake)
+            memory["discriminator"] = _memory_after(draws, at(players, state), *judged)
         return values, gradients, seen, dataclasses.replace(state, memory=memory)
 
     def descend(self, state: State, gradients: dict[str, PyTree]) -> State:

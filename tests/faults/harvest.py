@@ -40,6 +40,7 @@ OTHERS = {
     "dbn": ["--hidden-sizes", "12", "10", "--lower-epochs", "1", *CHAINS],
     "cae": ["--hidden-sizes", "12", "10", *CHAINS],
     "vae": ["--hidden-size", "12", "--latent-size", "3"],
+    "mnist-inpainting": ["--generator.hidden-sizes", "12", "--discriminator.units", "6"],
 }
 # As many different calls are kept of each function.
 KEPT = 4

@@ -249,9 +249,7 @@ def _write_config(config: Config, run: Run, folder: Path, changes: tuple[Change,
 def _check(benchmark: Benchmark, request: Request) -> None:
     seed, seeds, rates = request.seed, request.seeds, request.learning_rates
     if request.monitor and not benchmark.system.monitored:
-        raise ValueError(
-            f"{benchmark.name} has no discriminator that is trained against it; leave out --monitor"
-        )
+        raise ValueError(f"{benchmark.name} is no game that can be monitored; leave out --monitor")
     if seeds is None:
         if not 0 <= seed < 2**32:
             raise ValueError(f"the seed must be at least 0 and below 2**32; got {seed}")

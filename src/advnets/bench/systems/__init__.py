@@ -11,5 +11,6 @@ from advnets.bench.systems.conditional import Conditional as Conditional
 from advnets.bench.systems.games import Game as Game
 from advnets.bench.systems.images import Centroids as Centroids
 from advnets.bench.systems.images import TrainingImages as TrainingImages
+from advnets.bench.systems.inpainting import Inpainting as Inpainting
 from advnets.bench.systems.vae import VariationalAutoencoder as VariationalAutoencoder
 from advnets.paper_figures import Sampler as Sampler

@@ -17,6 +17,7 @@ from advnets.verify.claims import certified as certified  # isort: skip
 from advnets.verify.claims import proposition_2 as proposition_2  # isort: skip
 from advnets.verify.claims import section_4_2_caveat as section_4_2_caveat  # isort: skip
 from advnets.verify.claims import parzen_estimate as parzen_estimate  # isort: skip
+from advnets.verify.claims import all_conditionals as all_conditionals  # isort: skip
 from advnets.verify.claims import objectives as objectives  # isort: skip
 from advnets.verify.claims import f_gans as f_gans  # isort: skip
 from advnets.verify.claims import penalties as penalties  # isort: skip

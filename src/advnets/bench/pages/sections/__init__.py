@@ -10,6 +10,7 @@ from advnets.bench.pages.sections import (
     curves,
     equilibrium,
     explorer,
+    fillings,
     filters,
     interpolations,
     likelihood,
@@ -22,6 +23,7 @@ from advnets.bench.pages.sections import (
 from advnets.bench.pages.sections.base import Section
 
 SECTIONS: list[Section] = [
+    fillings.SECTION,
     samples.SECTION,
     chains.SECTION,
     explorer.SECTION,
