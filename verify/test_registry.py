@@ -22,6 +22,6 @@ def test_there_are_thirty_claims_each_with_a_fault_and_a_source():
     for claim in verify.CLAIMS.values():
         assert claim.faults, claim.id
         # Of the paper, or of a paper since.
-        assert re.match(r"Eq|Section|Prop|Theorem|Figure|Table|\w.* \d{4}, ", claim.source), (
+        assert re.match(r"Eq|Section|Prop|Theorem|Figure|Table|\w.* \d{4}\b", claim.source), (
             claim.id
         )

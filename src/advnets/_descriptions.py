@@ -35,6 +35,7 @@ from advnets import (
     conditions,
     convolutions,
     game,
+    inpainting,
     layers,
     model,
     networks,
@@ -48,7 +49,7 @@ Node: TypeAlias = Any
 # Where a node is in the model, as JAX's keys for a leaf's path.
 Place: TypeAlias = tuple[Any, ...]
 
-CLASSES = (chains, conditions, convolutions, layers, model, networks, players, priors)
+CLASSES = (chains, conditions, convolutions, inpainting, layers, model, networks, players, priors)
 FUNCTIONS = (game, layers, preprocessing)
 JAX_FUNCTIONS = (jax.nn, jnp, jax.lax)
 # Names in `jax.numpy` that read or write files, or change settings, begin with these. With
@@ -217,11 +218,11 @@ def _public() -> dict[str, Any]:
             and not inspect.isabstract(value)
         )
 
-    from advnets import baselines  # imported by those who use them, and by models' files
+    from advnets import baselines, few_labels  # not imported by all, but by models' files
 
     found: dict[str, Any] = {}
     systems = (baselines.cae, baselines.dbn, baselines.gsn, baselines.rbm, baselines.vae)
-    for module in (*CLASSES, *systems):
+    for module in (*CLASSES, *systems, few_labels):
         found |= {n: v for n, v in named(module) if buildable(v) and own(module, v)}
     for module in (eqx.nn, eqx):
         found |= {n: v for n, v in named(module) if buildable(v)}

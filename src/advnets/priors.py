@@ -31,6 +31,17 @@ class Prior(eqx.Module):
     def __call__(self, key: Key[Array, ""], n: int) -> Float[Array, " n size"]:
         """Draws `n` independent latent vectors; raises a ValueError if `n` is negative."""
 
+    def from_normal(self, normal: Float[Array, " n size"]) -> Float[Array, " n size"]:
+        """Latent vectors of this prior, made of standard normal ones.
+
+        So what searches for latent vectors does it where nothing has an end. A prior of your own
+        has no such map unless you write one.
+
+        Raises:
+            NotImplementedError: if there is none.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no from_normal; write one")
+
 
 class Uniform(Prior):
     """Independent components, uniform on ±√3, so of unit variance.
@@ -57,6 +68,9 @@ class Uniform(Prior):
         bound = 3**0.5
         return jax.random.uniform(key, self._shape(n), minval=-bound, maxval=bound)
 
+    def from_normal(self, normal: Float[Array, " n size"]) -> Float[Array, " n size"]:
+        return 3**0.5 * jax.lax.erf(normal / 2**0.5)
+
 
 class Normal(Prior):
     """Independent standard normal components.
@@ -81,6 +95,9 @@ class Normal(Prior):
 
     def __call__(self, key: Key[Array, ""], n: int) -> Float[Array, " n size"]:
         return jax.random.normal(key, self._shape(n))
+
+    def from_normal(self, normal: Float[Array, " n size"]) -> Float[Array, " n size"]:
+        return normal
 
 
 class Spherical(Prior):
@@ -108,7 +125,39 @@ class Spherical(Prior):
 
     def __call__(self, key: Key[Array, ""], n: int) -> Float[Array, " n size"]:
         normal = jax.random.normal(key, self._shape(n))
+        return self.from_normal(normal)
+
+    def from_normal(self, normal: Float[Array, " n size"]) -> Float[Array, " n size"]:
         return normal / jnp.linalg.norm(normal, axis=1, keepdims=True)
+
+
+class UnitCube(Prior):
+    """Independent components, uniform on [0, 1).
+
+    Attributes:
+        size: the number of components of z.
+
+    Raises:
+        ValueError: if the size is below 1.
+
+    Example:
+        >>> import jax
+        >>> import advnets
+        >>> z = advnets.priors.UnitCube(100)(jax.random.key(0), 5)
+        >>> bool((z >= 0).all() and (z < 1).all())
+        True
+
+    References:
+        Mirza and Osindero 2014, "Conditional generative adversarial nets", section 4.1.
+    """
+
+    size: int = eqx.field(static=True, default=100)
+
+    def __call__(self, key: Key[Array, ""], n: int) -> Float[Array, " n size"]:
+        return jax.random.uniform(key, self._shape(n))
+
+    def from_normal(self, normal: Float[Array, " n size"]) -> Float[Array, " n size"]:
+        return (1 + jax.lax.erf(normal / 2**0.5)) / 2
 
 
 class Mixture(Prior):

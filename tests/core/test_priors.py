@@ -15,6 +15,7 @@ from advnets import priors
         (priors.Normal(4), scipy.stats.norm()),
         # One coordinate of a point on the sphere in four dimensions: (t + 1) / 2 ~ Beta(3/2, 3/2).
         (priors.Spherical(4), scipy.stats.beta(1.5, 1.5, loc=-1, scale=2)),
+        (priors.UnitCube(4), scipy.stats.uniform(0, 1)),
     ],
 )
 def test_priors_have_their_marginals_and_independent_rows(key, prior, marginal):
@@ -33,7 +34,9 @@ def test_spherical_latents_have_unit_length(key):
     np.testing.assert_allclose(jnp.linalg.norm(z, axis=1), 1, rtol=1e-6)
 
 
-@pytest.mark.parametrize("prior", [priors.Uniform, priors.Normal, priors.Spherical])
+@pytest.mark.parametrize(
+    "prior", [priors.Uniform, priors.Normal, priors.Spherical, priors.UnitCube]
+)
 def test_a_latent_vector_has_a_component(key, prior):
     assert prior().size == 100  # as in the released recipes
     prior(1)

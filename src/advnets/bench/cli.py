@@ -16,7 +16,16 @@ import msgspec
 
 from advnets import _documents, _options, _provenance, _signals, _terminal
 from advnets._extras import needed_for
-from advnets.bench import pages, report, rescoring, stabilisers, table1, table2
+from advnets.bench import (
+    features,
+    inference,
+    pages,
+    report,
+    rescoring,
+    stabilisers,
+    table1,
+    table2,
+)
 from advnets.bench.benchmark import Benchmark
 from advnets.bench.catalogue import BENCHMARKS
 from advnets.bench.checking import check_run
@@ -72,6 +81,9 @@ class Options(Generic[Recipe]):
     watch: bool = False
     """Write report.html after each evaluation too, to be watched in a browser while the run goes
     on."""
+    monitor: bool = False
+    """Adversarial recipes: at each evaluation train a copy of D alone, to see how far the game is
+    from its equilibrium, and warn when samples are alike; MNIST: some 10 s each on 2 cores."""
     tensorboard: bool = False
     """Log what TensorBoard shows to tensorboard/ in each run's folder."""
     verify_replay: bool = False
@@ -176,6 +188,40 @@ class ExploreOptions:
 
 
 @dataclasses.dataclass(frozen=True)
+class InferenceOptions:
+    """What inference is fitted to, and how."""
+
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Folder of a finished run of an adversarial recipe."""
+    out: Path | None = None
+    """Folder of the results; inference/ in the run's unless given."""
+    preset: Literal["full", "quick"] = "full"
+    """quick: a smaller network, fewer updates and images, to see all of it in a minute."""
+    steps: int | None = None
+    """Updates of the network, a multiple of 100; 2500 unless given."""
+    noise: float = 0.0
+    """Standard deviation of normal noise on the samples that the network is fitted to."""
+    data_dir: Path | None = None
+    """Local mirror of the Hub's repositories, or a folder of images (or ADVNETS_DATA)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FeaturesOptions:
+    """What linear classifiers are fitted to."""
+
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Folder of a finished run of an adversarial recipe, on data with labels."""
+    labels: tuple[int, ...] = (100, 1000)
+    """How many labels are told, as many of each class; the number of training rows for all."""
+    draws: int = features.DRAWS
+    """How often they are drawn, by seeds from 0."""
+    out: Path | None = None
+    """Folder of the results; features/ in the run's unless given."""
+    data_dir: Path | None = None
+    """Local mirror of the Hub's repositories, or a folder of images (or ADVNETS_DATA)."""
+
+
+@dataclasses.dataclass(frozen=True)
 class CheckOptions:
     """What is checked."""
 
@@ -191,6 +237,8 @@ PARZEN = "score a finished run again, with more samples"
 REFERENCES = "real training images, and k-means centroids of them, scored in the place of samples"
 TABLE1 = "Table 1 from recorded runs: the published rows, ours, and the reference rows"
 
+INFERENCE = "which z a real image has: a network fitted to the run's generator, beside a search"
+FEATURES = "few labels: D's layers under a linear classifier, beside pixels and an untrained D"
 TABLE2 = "Table 2 measured on finished runs: a number for each of its claims, and what they cost"
 STABILISERS = "stabilisers compared: how many modes of a ring and a grid each finds, over 20 seeds"
 SPEED = "speed side by side: PyTorch, an Equinox loop, the products alone; cost curves; start-up"
@@ -204,7 +252,7 @@ COMMON = {
     "Data": ("--dataset", "--data-dir", "--image-size"),
     "Training": ("--preset", "--epochs", "--batch-size", "--learning-rate", "--order"),
     "The run": ("--out", "--resume", "--watch", "--seed", "--seeds", "--devices"),
-    "Scores": ("--evaluate-every", "--num-samples"),
+    "Scores": ("--evaluate-every", "--num-samples", "--monitor"),
 }
 
 
@@ -218,6 +266,8 @@ def listing() -> str:
         "references": (REFERENCES, "needs the data set that it is given"),
         "report": (REPORT, "needs the folders of the runs"),
         "explore": (EXPLORE, "needs the run's folder"),
+        "inference": (INFERENCE, "needs the run's folder and its data"),
+        "features": (FEATURES, "needs the run's folder and its data, with labels"),
         "check": (CHECK, "needs the run's folder"),
         "parzen": (PARZEN, "needs the run's folder and its data"),
         "table1": (TABLE1, "needs nothing: the recorded runs come with the package"),
@@ -409,6 +459,7 @@ def _request(options: Options[Any], defaults: Options[Any]) -> Request:
         devices=options.devices,
         shard_layers=options.shard_layers,
         accept_changes=options.accept_changes,
+        monitor=options.monitor,
         callbacks=(tensorboard(),) if options.tensorboard else (),
     )
 
@@ -551,6 +602,43 @@ def _explore(arguments: list[str], _: Again) -> int:
     return ExitCode.DONE
 
 
+def _inference(arguments: list[str], again: Again) -> int:
+    options = _read(InferenceOptions, arguments, "inference", INFERENCE, example="runs/mnist")
+    again.sentence = "the same command continues it"
+    with before_work():
+        quick = options.preset == "quick"
+        effort = dataclasses.replace(
+            inference.QUICK if quick else inference.FULL, noise=options.noise
+        )
+        if options.steps is not None:
+            effort = dataclasses.replace(effort, steps=options.steps)
+        work = inference.prepare(options.run, options.out, effort=effort, data_dir=options.data_dir)
+    _show(inference.summary(work(True)))
+    place = options.run / inference.FOLDER if options.out is None else options.out
+    said = f"{inference.FOUND}, inference.md, the network and the pictures are in {place}"
+    print(_documents.printable(said), file=sys.stderr)
+    return ExitCode.DONE
+
+
+def _features(arguments: list[str], again: Again) -> int:
+    example = "runs/mnist --labels 100 1000"
+    options = _read(FeaturesOptions, arguments, "features", FEATURES, example=example)
+    again.sentence = "the same command continues it"
+    with before_work():
+        work = features.prepare(
+            options.run,
+            options.labels,
+            options.out,
+            draws=options.draws,
+            data_dir=options.data_dir,
+        )
+    _show(features.summary(work(True)))
+    place = options.run / features.FOLDER if options.out is None else options.out
+    said = f"{features.FOUND}, features.md and features.png are in {place}"
+    print(_documents.printable(said), file=sys.stderr)
+    return ExitCode.DONE
+
+
 def _check(arguments: list[str], _: Again) -> int:
     options = _read(CheckOptions, arguments, "check", CHECK, example="runs/digits")
     with before_work():
@@ -573,6 +661,8 @@ COMMANDS: dict[str, Callable[[list[str], Again], int]] = {
     "check": _check,
     "report": _report,
     "explore": _explore,
+    "inference": _inference,
+    "features": _features,
     "parzen": _parzen,
     "references": _references,
     "table1": _table1,

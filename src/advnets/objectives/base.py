@@ -85,3 +85,15 @@ class Objective(eqx.Module):
         Returns:
             The costs, scalars.
         """
+
+    def judged(self, real: Batch, fake: Batch) -> tuple[Batch, Batch]:
+        """The batches by which a stateful discriminator's memory moves on.
+
+        Args:
+            real: a batch of data.
+            fake: a batch of generated examples.
+
+        Returns:
+            What D is called on of both; the batches as they are unless an objective says otherwise.
+        """
+        return real, fake

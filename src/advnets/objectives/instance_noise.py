@@ -42,9 +42,8 @@ class InstanceNoise(Objective):
         >>> algorithm = advnets.Algorithm1(objective=objective)
 
     References:
-        Sønderby and others 2017, "Amortised MAP inference for image super-resolution", section 3.2;
-        Arjovsky and Bottou 2017, "Towards principled methods for training generative adversarial
-        networks", section 3.
+        Sønderby and others 2017, "Amortised MAP inference for image super-resolution"; Arjovsky and
+        Bottou 2017, "Towards principled methods for training generative adversarial networks".
     """
 
     objective: Objective

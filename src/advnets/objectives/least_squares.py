@@ -38,7 +38,7 @@ class LeastSquares(OfLogits):
         >>> algorithm = advnets.Algorithm1(objective=pearson)
 
     References:
-        Mao and others 2017, "Least squares generative adversarial networks", Eq. 2 and 9.
+        Mao and others 2017, "Least squares generative adversarial networks", section 3.
     """
 
     fake_code: float = 0.0

@@ -16,6 +16,7 @@ from advnets import _signals
 from advnets.baselines import cae, gsn
 from advnets.bench.cells.found import Effort, Found, Trained, instance_of, mean_and_error
 from advnets.chains import Chain
+from advnets.inference import search
 from advnets.mixing import r_hat
 
 # Images completed, two chains each; components of the free pixels; what counts as agreement.
@@ -293,19 +294,7 @@ def _errors(
 def _descended(
     model: advnets.Model, latents: Float[Array, " batch size"], images: Float[Array, " batch *d"]
 ) -> Float[Array, " batch size"]:
-    rule = optax.adam(RATE)
-
-    def cost(latents: Array) -> Array:
-        return jnp.sum((decoded(model, latents) - images) ** 2)
-
-    def step(carry: tuple[Array, Any], _: None) -> tuple[tuple[Array, Any], None]:
-        latents, state = carry
-        with jax.numpy_dtype_promotion("standard"):
-            changes, state = rule.update(jax.grad(cost)(latents), state)
-        return (latents + changes, state), None
-
-    (latents, _), _ = lax.scan(step, (latents, rule.init(latents)), None, length=STEPS)
-    return latents
+    return search(lambda z: decoded(model, z), images, latents, steps=STEPS, learning_rate=RATE)
 
 
 def _search(

@@ -69,7 +69,7 @@ def _half_forgotten(real: Any, fake: Any) -> Any:
     "cost of G, with that of data added, is half the Pearson χ² divergence between p_data + p_g "
     "and 2 p_g if b - c = 1 and b - a = 2; with the codes 0, 1, 1, as used, an eighth of it and "
     "1/4. Either is least where p_g = p_data.",
-    source="Mao and others 2017, Eq. 5 to 9 (codes as used: derived)",
+    source="Mao and others 2017, section 3 (codes as used: derived)",
     computes=f"For {COUNT} and both choices of codes: D by bisection of the slope of its expected "
     f"cost in each output, {NO_BETTER}, D's cost against (b - a)² (1/4 - χ²/8), what G makes "
     "small against the divergence; and how many pairs that differ cost no more than equal ones.",
@@ -119,7 +119,7 @@ def ls_pearson(
     statement="The best D of the hinge is 1 where data are likelier and -1 elsewhere; its cost is "
     "2 less twice the total variation between p_data and p_g. Against it the cost of G, with E D "
     "over data added, is twice the total variation: least where p_g = p_data.",
-    source="Lim and Ye 2017, section 3",
+    source="Lim and Ye 2017",
     computes=f"For {COUNT}: D by bisection of the slope of its expected cost in each output, "
     f"{NO_BETTER}, both costs against the total variation; and how many pairs that differ cost G "
     "no more than equal ones.",
@@ -177,7 +177,7 @@ def of_pairs(p: Table, q: Table) -> np.ndarray:
     statement="The best D of relativistic pairs is log p_data / p_g and any constant; log 2 less "
     "its cost is the Jensen-Shannon divergence between pairs (x, G(z)) and (G(z), x), which is "
     "least where p_g = p_data.",
-    source="Jolicoeur-Martineau 2019, section 3 (D* and the divergence: derived)",
+    source="Jolicoeur-Martineau 2019 (D* and the divergence: derived)",
     computes=f"For {COUNT}: D by Newton's method on its expected cost, {NO_BETTER}, its cost "
     "against the divergence of the products of the densities; and how many pairs that differ have "
     "no greater value than equal ones.",

@@ -1,0 +1,265 @@
+"""The K-logit game where labels are few: a classifier that learns beside a generator."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+
+import advnets
+from advnets import few_labels
+from advnets.bench.evaluations import Evaluation, Subject
+from advnets.bench.folders import newest_manifest
+from advnets.bench.results import FirstStage, Json
+from advnets.bench.settings import PREPROCESSING, Settings, check_counts
+from advnets.bench.systems.base import Fitted, Run, System
+from advnets.bench.systems.games import stage_keys
+from advnets.bench.systems.learned import check_batch, check_model, check_pixels
+from advnets.bench.systems.rows import mean_of
+from advnets.bench.watching import Watch
+from advnets.few_labels import SemiSupervised
+from advnets.model_files import save_last
+from advnets.paper_figures import Sampler
+from advnets.players import Player, partition
+from advnets.training.checkpoints import check_whole, restore_part
+from advnets.training.devices import is_main_process
+from advnets.training.journal import holds_run
+from advnets.training.plan import check_epochs
+
+# Training images by which the classifier's first scales are chosen; images classified at once.
+FIRST, BLOCK = 500, 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class FewLabelsSettings(Settings):
+    """What the K-logit game fixes: Salimans and others' settings for MNIST.
+
+    Raises:
+        ValueError: for a setting out of range.
+    """
+
+    epochs: int = 360
+    """Epochs to train; 360 of 500 updates are as many updates as 300 of 600."""
+    evaluate_every: int = 30
+    """Epochs between validation likelihoods, and between checkpoints."""
+    labels: int = 100
+    """How many labels are told, as many of each class."""
+    classes: int = 10
+    """K, the classes that the data have."""
+    draw: int | None = None
+    """Seed of the draw of labelled rows; the run's own seed unless given."""
+    latent_size: int = 100
+    """Components of z, uniform."""
+    hidden_sizes: tuple[int, ...] = (1000, 500, 250, 250, 250)
+    """Rectified linear units of the classifier's hidden layers; the last are the features."""
+    generator_sizes: tuple[int, ...] = (500, 500)
+    """Softplus units of the generator's hidden layers."""
+    learning_rate: float = 3e-3
+    """Adam's, for both players, the same throughout."""
+    decay: float = 0.9999
+    """What the average of the classifier's parameters keeps at each update."""
+    weight: float = 1.0
+    """Weight of the part of the cost that needs no labels."""
+    batch_size: int = 100
+    """Labelled, unlabelled and generated images in an update."""
+
+    def __post_init__(self) -> None:
+        Settings.__post_init__(self)
+        check_counts(
+            {
+                "the number of latent components": self.latent_size,
+                "the number of classes": self.classes,
+                "the number of hidden units": min(self.hidden_sizes, default=0),
+                "the number of the generator's units": min(self.generator_sizes, default=0),
+            }
+        )
+        if not self.learning_rate > 0:
+            raise ValueError(f"the learning rate must be above 0; got {self.learning_rate}")
+        if not 0 <= self.decay < 1:
+            raise ValueError(f"the average's decay must be in [0, 1); got {self.decay}")
+        if not self.weight >= 0:
+            raise ValueError(f"the weight of unlabelled rows must be at least 0; got {self.weight}")
+        if self.draw is not None and self.draw < 0:
+            raise ValueError(f"the seed of the draw must be at least 0; got {self.draw}")
+
+
+class Errors(Evaluation):
+    """The errors of the classifier, with the average of its parameters and without noise.
+
+    On validation rows, and once, in the end, on test rows.
+    """
+
+    def measure(self, subject: Subject) -> Json:
+        model, fold = subject.model, subject.data.folds[0]
+        if not isinstance(model, SemiSupervised):
+            raise TypeError(f"errors are measured of a classifier; got {type(model).__name__}")
+        found: dict[str, Any] = {}
+        for name, images, labels in (
+            ("validation", fold.validation, fold.validation_labels),
+            ("test", fold.test, fold.test_labels),
+        ):
+            assert labels is not None  # the settings were checked
+            wrong = classified(model, subject.preprocess(images)) != labels
+            found[name] = mean_of(wrong.astype(np.float64)) | {"wrong": int(wrong.sum())}
+        return found
+
+    def line(self, found: Json) -> str:
+        test = found.get("test") if isinstance(found, dict) else None
+        if not (isinstance(test, dict) and isinstance(test.get("mean"), int | float)):
+            raise ValueError(f"errors have a number 'mean' under 'test'; got {found!r:.200}")
+        return f"Classifier: {test['mean']:.2%} of {test['n']:,} test rows wrong"
+
+
+def classified(
+    model: SemiSupervised, images: Float[np.ndarray, " n *shape"]
+) -> Int[np.ndarray, " n"]:
+    """The class of each image, in blocks.
+
+    Args:
+        model: what classifies.
+        images: as the classifier sees them; at least 1.
+
+    Returns:
+        The classes.
+
+    Raises:
+        ValueError: if there is no image.
+    """
+    blocks = [images[first : first + BLOCK] for first in range(0, len(images), BLOCK)]
+    if not blocks:
+        raise ValueError("there must be at least 1 image to classify; got none")
+    return np.concatenate([np.asarray(_classified(model, jnp.asarray(one))) for one in blocks])
+
+
+@eqx.filter_jit
+def _classified(model: SemiSupervised, images: Array) -> Array:
+    return model.classify(images)
+
+
+class FewLabelsGame(System):
+    """A discriminator of K logits on few labels, and a generator that matches its features."""
+
+    settings_type: ClassVar[type[Settings]] = FewLabelsSettings
+    evaluations: ClassVar[Mapping[str, Evaluation]] = {"errors": Errors()}
+
+    def __init__(self, settings: Settings) -> None:
+        assert isinstance(settings, FewLabelsSettings)
+        self.settings = self.recipe = settings
+
+    def check(self, data: advnets.data.Dataset, first_stage: FirstStage | None) -> None:
+        check_pixels(self.recipe)
+        check_batch(self.recipe, data)
+        fold, told = data.folds[0], data.train_labels
+        if told is None or fold.validation_labels is None or fold.test_labels is None:
+            raise ValueError(
+                f"the images of {data.name} have no labels; name a data set that has them"
+            )
+        there = int(told.max()) + 1
+        if there != self.recipe.classes:
+            raise ValueError(
+                f"{data.name} has {there} classes and the classifier {self.recipe.classes}; give "
+                f"--classes {there}"
+            )
+        few_labels.draw_labelled(told, self.recipe.labels, self.recipe.draw or 0)
+        check_model(lambda key: self._shapes(data.train.shape[1:]))
+        check_epochs(self.recipe.epochs, len(data.train) // self.recipe.batch_size)
+
+    def title(self) -> str:
+        drawn = "" if self.recipe.draw is None else f", draw {self.recipe.draw}"
+        return f"{self.recipe.labels} labels{drawn}"
+
+    def sample_key(self, seed: int) -> Key[Array, ""]:
+        return stage_keys(seed, second=False)[2]
+
+    def _built(self, key: Key[Array, ""], images: Float[Array, " n *shape"]) -> advnets.Players:
+        recipe = self.recipe
+        g_key, d_key = jax.random.split(key)
+        return advnets.Players(
+            few_labels.few_labels_generator(
+                g_key, recipe.latent_size, images.shape[1:], hidden_sizes=recipe.generator_sizes
+            ),
+            few_labels.few_labels_classifier(
+                d_key, images, recipe.classes, hidden_sizes=recipe.hidden_sizes
+            ),
+            advnets.priors.Uniform(recipe.latent_size),
+        )
+
+    def _shapes(self, image_shape: tuple[int, ...]) -> advnets.Players:
+        found: advnets.Players = eqx.filter_eval_shape(
+            self._built,
+            jax.random.key(0),
+            jnp.zeros((2, *image_shape)),
+        )
+        return found
+
+    def load(self, path: Path, image_shape: tuple[int, ...]) -> Sampler:
+        players = self._shapes(image_shape)
+        plain = advnets.model.model_of(players)
+        like = SemiSupervised(plain.generator, plain.prior, classifier=players.discriminator)
+        try:
+            return advnets.load_model(path, like=like)
+        except ValueError as error:  # that of the best epoch is a generator alone
+            try:
+                return advnets.load_model(path, like=plain)
+            except ValueError:
+                raise error from None
+
+    def fit(self, run: Run, watch: Watch, *, progress: bool) -> Fitted:
+        recipe, data = self.recipe, run.data
+        assert data.train_labels is not None
+        keys = stage_keys(run.seed, second=False)
+        preprocess = PREPROCESSING[recipe.preprocessing]
+        first = preprocess(jnp.asarray(data.train[:FIRST]))
+        players = self._built(keys[0], first)
+        draw = run.seed if recipe.draw is None else recipe.draw
+        rows = few_labels.draw_labelled(data.train_labels, recipe.labels, draw)
+        algorithm = few_labels.few_labels_algorithm(
+            preprocess(jnp.asarray(data.train[rows])),
+            data.train_labels[rows],
+            learning_rate=recipe.learning_rate,
+            decay=recipe.decay,
+            batch_size=recipe.batch_size,
+            weight=recipe.weight,
+        )
+        trained = advnets.train(
+            keys[1],
+            players,
+            advnets.training.Resident(data.train, preprocess),
+            epochs=recipe.epochs,
+            algorithm=algorithm,
+            batch_size=recipe.batch_size,
+            evaluate=watch,
+            evaluate_every=recipe.evaluate_every,
+            folder=run.folder,
+            resume=run.resumes(holds_run(run.folder)),
+            devices=run.devices,
+            callbacks=run.callbacks,
+            pictures=False,
+            progress=progress,
+        )
+        model = SemiSupervised(
+            trained.generator,
+            players.prior,
+            classifier=_averaged(run.folder, players.discriminator),
+        )
+        if is_main_process():
+            save_last(run.folder, model)
+        return Fitted.of(model, trained)
+
+
+def _averaged(folder: Path, classifier: Player) -> Player:
+    """A classifier at the average of its parameters, which the newest checkpoint has."""
+    newest = newest_manifest(folder)
+    assert newest is not None  # there is one after the last epoch
+    place, name, manifest = newest
+    check_whole(place)
+    trained, *rest = partition(classifier)
+    part = "updates['discriminator'].average"
+    average = restore_part(place, manifest, name, part, trained)
+    averaged: Player = eqx.combine(average, *rest)
+    return averaged
