@@ -34,7 +34,7 @@ def _gather(seen: Seen) -> dict[str, Any] | None:
     if seen.result is None or FILLINGS not in seen.result.evaluations:
         return None
     found: Any = seen.result.evaluations[FILLINGS]
-    table = [
+    table: list[dict[str, Any]] = [
         {"name": region, "cells": [_cell(scores[name]) for name in NAMES]}
         for region, scores in read_regions(found).items()
     ]
