@@ -23,7 +23,6 @@ SEARCHES = {
     "conditional": "howto/labels",
     "deep GSN": "systems/gsn",
     "deep belief network": "systems/dbn",
-    "encoder": "inference",
     "export": "howto/export",
     "few labels": "few-labels",
     "GPU": "howto/devices",

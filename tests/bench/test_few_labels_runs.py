@@ -15,8 +15,8 @@ from advnets.few_labels import NormedLinear, SemiSupervised
 from advnets.players import Frozen
 
 SMALL = [
-    "mnist-few-labels", "--dataset", "digits", "--epochs", "4", "--evaluate-every", "2",
-    "--num-samples", "100", "--labels", "100", "--hidden-sizes", "32", "16",
+    "mnist-few-labels", "--dataset", "digits", "--epochs", "4", "--evaluate-every", "4",
+    "--num-samples", "100", "--labels", "100", "--hidden-sizes", "32",
     "--generator-sizes", "16", "--latent-size", "5", "--decay", "0.9",
 ]  # fmt: skip
 
