@@ -85,7 +85,8 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(?!advnets\.).*"),
     (
         r"py:class",
-        r"advnets\.(bench\.results\.Read|chains\.S|model_files\.T|players\.[DG]|training\.learning\.M)",
+        r"advnets\.(bench\.(cells\.found\.T|results\.Read)|chains\.S|model_files\.T|"
+        r"players\.[DG]|training\.learning\.M)",
     ),  # type variables
 ]
 
@@ -143,12 +144,14 @@ def markdown_to_rst(app, what, name, obj, options, lines):
     text = re.sub(r"\\\((.+?)\\\)", r":math:`\1`", text, flags=re.DOTALL)
     text = re.sub(r"\[`([\w.]+)`\]\[\]", r":py:obj:`\1`", text)
     # Single backticks, except those of a role or of an inline literal.
-    text = re.sub(r"(\S?)(?<![`:\w])`([^`]+)`(?!`)(?=(\w?))", inline_literal, text)
+    text = re.sub(r":[\w:]+:`[^`]+`|(\S?)(?<![`:\w])`([^`]+)`(?!`)(?=(\w?))", inline_literal, text)
     lines[:] = text.split("\n")
 
 
 def inline_literal(match):
     before, code, after = match.groups()
+    if code is None:
+        return match[0]
     # What touches it, as ± or a plural s, has to be set apart by an escaped space.
     left, right = "\\ " if before else "", "\\ " if after else ""
     return f"{before}{left}``{code}``{right}"

@@ -54,9 +54,11 @@ PARTS = {
     "motivation": ("sigma", "only", "sharp", "independent", "nce"),
     "game": ("eq1", "saturation", "k-steps", "overfit", "helvetica", "figure"),
     "proposition-1": ("prop1",),
-    "theorem-1": ("eq4", "eq5", "eq6", "thm1", "certified"),
+    "theorem-1": ("eq4", "eq5", "eq6", "thm1", "certified", "conditional"),
     "proposition-2": ("prop2", "caveat"),
     "likelihood": ("parzen",),
+    "objectives": ("ls", "hinge", "wasserstein", "relativistic", "fgan", "penalty"),
+    "coordination": ("dirac", "disconnected", "rejection"),
 }
 
 

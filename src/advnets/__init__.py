@@ -21,19 +21,24 @@ with _checking.of_modules("advnets"):
     from advnets import algorithms as algorithms
     from advnets import batches as batches
     from advnets import chains as chains
+    from advnets import conditional as conditional
     from advnets import conditions as conditions
     from advnets import convolutions as convolutions
+    from advnets import coordination as coordination
     from advnets import csl as csl
     from advnets import data as data
     from advnets import draws as draws
+    from advnets import energy as energy
     from advnets import few_labels as few_labels
     from advnets import figures as figures
     from advnets import game as game
     from advnets import inference as inference
+    from advnets import inpainting as inpainting
     from advnets import layers as layers
     from advnets import memorisation as memorisation
     from advnets import mixing as mixing
     from advnets import model as model
+    from advnets import monitor as monitor
     from advnets import neighbours as neighbours
     from advnets import networks as networks
     from advnets import objectives as objectives
@@ -42,6 +47,7 @@ with _checking.of_modules("advnets"):
     from advnets import players as players
     from advnets import preprocessing as preprocessing
     from advnets import priors as priors
+    from advnets import rejection as rejection
     from advnets import training as training
     from advnets import updates as updates
     from advnets.algorithms import Algorithm1 as Algorithm1

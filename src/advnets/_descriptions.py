@@ -35,6 +35,7 @@ from advnets import (
     conditions,
     convolutions,
     game,
+    inpainting,
     layers,
     model,
     networks,
@@ -48,7 +49,7 @@ Node: TypeAlias = Any
 # Where a node is in the model, as JAX's keys for a leaf's path.
 Place: TypeAlias = tuple[Any, ...]
 
-CLASSES = (chains, conditions, convolutions, layers, model, networks, players, priors)
+CLASSES = (chains, conditions, convolutions, inpainting, layers, model, networks, players, priors)
 FUNCTIONS = (game, layers, preprocessing)
 JAX_FUNCTIONS = (jax.nn, jnp, jax.lax)
 # Names in `jax.numpy` that read or write files, or change settings, begin with these. With

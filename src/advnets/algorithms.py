@@ -26,8 +26,11 @@ from advnets.updates import Released
 
 # What a step saw, by player and name; a player's `gradient_norm` is NaN where it was not computed.
 Info: TypeAlias = dict[str, dict[str, Float[Array, "..."]]]
-# An update rule, or one that needs to know how long an epoch is.
-UpdateRule: TypeAlias = optax.GradientTransformation | Released
+# An update rule; or one that needs to know how long an epoch is: the released one, or a function
+# that makes a rule of the player's number of updates in an epoch.
+UpdateRule: TypeAlias = (
+    optax.GradientTransformation | Released | Callable[[int], optax.GradientTransformation]
+)
 # How a batch of generated examples is made: of the step's keys, G on a batch, the prior, and data.
 Fake: TypeAlias = Callable[[Draws, Applied, Prior, Batch], Batch]
 
@@ -147,8 +150,9 @@ class Algorithm(abc.ABC):
 
     Attributes:
         objective: what the players descend.
-        generator_updates: the generator's update rule: any Optax transformation, or
-            [`advnets.updates.Released`][].
+        generator_updates: the generator's update rule: any Optax transformation;
+            [`advnets.updates.Released`][]; or, for a schedule by epoch, a function that makes a
+            transformation of the player's number of updates in an epoch.
         discriminator_updates: the discriminator's.
         other_updates: those of further players, by name.
         average: the decay of an exponential moving average of the generator's parameters over its
@@ -223,11 +227,12 @@ class Algorithm(abc.ABC):
         k = self.minibatches
 
         def settled(name: str, rule: UpdateRule) -> optax.GradientTransformation:
-            if not isinstance(rule, Released):
+            updates = iterations * k if name == "discriminator" else iterations
+            if isinstance(rule, optax.GradientTransformation):
                 return rule
-            if name == "discriminator":
-                return rule.transformation(iterations * k)
-            return rule.transformation(iterations, stride=k)
+            if isinstance(rule, Released):
+                return rule.transformation(updates, stride=1 if name == "discriminator" else k)
+            return rule(updates)
 
         rules = {name: settled(name, rule) for name, rule in self.rules.items()}
         return dataclasses.replace(
@@ -271,9 +276,9 @@ class Algorithm(abc.ABC):
 
     def _rule(self, name: str) -> optax.GradientTransformation:
         rule = self.rules[name]
-        if isinstance(rule, Released):
+        if not isinstance(rule, optax.GradientTransformation):
             raise ValueError(
-                "the released update rule needs to know how many iterations an epoch has; call "
+                f"the {name}'s update rule needs to know how many iterations an epoch has; call "
                 "algorithm.for_epochs_of(iterations) first, as advnets.train does"
             )
         return rule
@@ -344,7 +349,8 @@ class Algorithm(abc.ABC):
         if "generator" in names:
             memory["generator"] = generator_memory
         if "discriminator" in names and jax.tree.leaves(memory["discriminator"]):
-            memory["discriminator"] = _memory_after(draws, at(players, state), real, fake)
+            judged = self.objective.judged(real, fake)
+            memory["discriminator"] = _memory_after(draws, at(players, state), *judged)
         return values, gradients, seen, dataclasses.replace(state, memory=memory)
 
     def descend(self, state: State, gradients: dict[str, PyTree]) -> State:

@@ -570,7 +570,7 @@ def curves(path: StrPath | None, metrics: Sequence[Mapping[str, Any]], *, title:
     parts = [
         name
         for name, part in metrics[0].items()
-        if isinstance(part, Mapping) and name not in ("validation", "average")
+        if isinstance(part, Mapping) and name not in ("validation", "average", "monitor")
     ]
     rows = 2 if game or len(parts) > 1 else 1
     with _style.drawing(10, 3.2 * rows) as figure:

@@ -410,6 +410,46 @@ class GradientFloor(eqx.Module):
         return _floored(self.target, x)
 
 
+class MinibatchDeviation(eqx.Module):
+    r"""Minibatch standard deviation: appends to the features how much the minibatch varies.
+
+    $$s = \frac1n \sum_{j=1}^n \sqrt{\operatorname{Var}_i(x_{ij}) + 10^{-8}}$$
+
+    The variance is over the examples i of the minibatch and divides by their number; the mean is
+    over the features j. All examples of a minibatch get the same number, so a discriminator sees
+    when the generator's examples are more alike than data are. Data and generated examples are
+    minibatches of their own.
+
+    It works under [`advnets.players.apply`][] and in training, which name the minibatch's axis;
+    elsewhere, map with `jax.vmap(..., axis_name=advnets.layers.MINIBATCH)`. Put it before one of
+    the last layers, which then has one input more.
+
+    Example:
+        >>> import equinox as eqx
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from advnets import layers, players
+        >>> last = eqx.nn.Linear(2 + 1, 1, key=jax.random.key(0))
+        >>> discriminator = eqx.nn.Sequential([layers.MinibatchDeviation(), last])
+        >>> seen, _ = players.apply(
+        ...     layers.MinibatchDeviation(), None, jnp.array([[1.0, 0.0], [3.0, 4.0]])
+        ... )
+        >>> seen[:, -1].tolist()  # the mean of 1 and 2
+        [1.5, 1.5]
+
+    References:
+        Karras and others 2018, "Progressive growing of GANs", section 3 (there of groups of four
+        examples); Salimans and others 2016, "Improved techniques for training GANs", section 3.2.
+    """
+
+    def __call__(
+        self, x: Float[Array, " n"], *, key: Key[Array, ""] | None = None
+    ) -> Float[Array, " n+1"]:
+        away = x - jax.lax.pmean(x, MINIBATCH)
+        deviation = jnp.sqrt(jax.lax.pmean(away**2, MINIBATCH) + 1e-8)
+        return jnp.append(x, jnp.mean(deviation))
+
+
 class Labelled(eqx.Module):
     """A player that also takes a class label, which joins its input as a one-hot vector.
 
@@ -447,7 +487,146 @@ class Labelled(eqx.Module):
         *,
         key: Key[Array, ""] | None = None,
     ) -> Any:
-        joined = jnp.concatenate([x.ravel(), jax.nn.one_hot(label, self.classes, dtype=x.dtype)])
-        if key is None or not accepts_key(self.player):
-            return self.player(joined)
-        return self.player(joined, key=key)
+        one_hot = jax.nn.one_hot(label, self.classes, dtype=x.dtype)
+        return _called(self.player, jnp.concatenate([x.ravel(), one_hot]), key)
+
+
+class Conditioned(eqx.Module):
+    """A player that also takes a condition of numbers, which joins its input as it is.
+
+    Attributes:
+        player: maps a vector (the flattened input, then the condition's numbers) to an output.
+        size: how many numbers a condition has, at least 1.
+
+    Raises:
+        ValueError: if the size is below 1; of a call, for a condition of another size.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from advnets import layers, networks
+        >>> inner = networks.mlp_generator(jax.random.key(0), 100 + 2, (8, 8), hidden_sizes=[32])
+        >>> layers.Conditioned(inner, 2)(jnp.zeros(100), jnp.array([0.5, -1.0])).shape
+        (8, 8)
+
+    References:
+        Section 7, the conditional model.
+    """
+
+    player: Callable[..., Any]
+    size: int = eqx.field(static=True)
+
+    def __check_init__(self) -> None:
+        if self.size < 1:
+            raise ValueError(f"a condition must have at least 1 number; got {self.size}")
+
+    def __call__(
+        self,
+        x: Float[Array, "*shape"],
+        condition: Real[Array, "..."],
+        *,
+        key: Key[Array, ""] | None = None,
+    ) -> Any:
+        if condition.size != self.size:
+            raise ValueError(
+                f"a condition must have {self.size} numbers; got one of shape {condition.shape}"
+            )
+        joined = jnp.concatenate([x.ravel(), condition.ravel().astype(x.dtype)])
+        return _called(self.player, joined, key)
+
+
+class Branches(eqx.Module):
+    """Two networks side by side: each maps its own part of a vector, and what they make is joined.
+
+    Attributes:
+        first: maps the vector's first numbers.
+        second: maps the others, such as a condition.
+        split: how many numbers are the first's.
+
+    Raises:
+        ValueError: of a call, for a vector that leaves one of them without an input.
+
+    Example:
+        >>> import equinox as eqx
+        >>> import jax.numpy as jnp
+        >>> from advnets import layers
+        >>> branches = layers.Branches(eqx.nn.Lambda(jnp.exp), eqx.nn.Identity(), 2)
+        >>> branches(jnp.zeros(3)).tolist()
+        [1.0, 1.0, 0.0]
+
+    References:
+        Mirza and Osindero 2014, "Conditional generative adversarial nets", section 4.1.
+    """
+
+    first: Callable[..., Any]
+    second: Callable[..., Any]
+    split: int = eqx.field(static=True)
+
+    def __call__(
+        self, x: Float[Array, " inputs"], *, key: Key[Array, ""] | None = None
+    ) -> Float[Array, " outputs"]:
+        if not 0 < self.split < len(x):
+            raise ValueError(
+                f"both branches need an input; a vector of {len(x)} numbers can't be split after "
+                f"{self.split}"
+            )
+        keys = (None, None) if key is None else jax.random.split(key)
+        made = [
+            _called(branch, part, own).ravel()
+            for branch, part, own in zip(
+                (self.first, self.second), (x[: self.split], x[self.split :]), keys, strict=True
+            )
+        ]
+        return jnp.concatenate(made)
+
+
+class Projection(eqx.Module):
+    r"""A logit that weighs features by the condition: its inner product with what c maps to.
+
+    $$l(h, c) = \langle w + V c, h \rangle + b$$
+
+    Attributes:
+        weight: w, of each feature.
+        embedding: V, a row for each number of the condition (of a label, for each class).
+        bias: b, 0 to start with.
+
+    Raises:
+        ValueError: for sizes or a range of the weights that are out of range.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from advnets import layers
+        >>> logit = layers.Projection(jax.random.key(0), 240, 10, weight_range=0.005)
+        >>> logit(jnp.ones(250)).shape
+        ()
+
+    References:
+        Miyato and Koyama 2018, "cGANs with projection discriminator", eq. 4.
+    """
+
+    weight: Float[Array, " features"]
+    embedding: Float[Array, " conditions features"]
+    bias: Float[Array, ""]
+
+    def __init__(
+        self, key: Key[Array, ""], features: int, conditions: int, *, weight_range: float
+    ) -> None:
+        own, of_condition = jax.random.split(key)
+        self.weight = uniform_range(own, (features,), weight_range)
+        self.embedding = uniform_range(of_condition, (conditions, features), weight_range)
+        self.bias = jnp.zeros((), self.weight.dtype)
+
+    def __call__(
+        self, x: Float[Array, " inputs"], *, key: Key[Array, ""] | None = None
+    ) -> Float[Array, ""]:
+        """The logit of the features and, after them, the condition's numbers."""
+        features, condition = jnp.split(x, [len(self.weight)])
+        return (self.weight + condition @ self.embedding) @ features + self.bias
+
+
+def _called(player: Callable[..., Any], x: Float[Array, "..."], key: Any) -> Any:
+    """A player on its input, with the key if it takes one."""
+    if key is None or not accepts_key(player):
+        return player(x)
+    return player(x, key=key)

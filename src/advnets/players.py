@@ -18,7 +18,7 @@ from advnets import _reprs
 from advnets._signatures import accepts_key
 from advnets.batches import Batch, length, parts
 from advnets.conditions import Condition
-from advnets.layers import MINIBATCH, Labelled
+from advnets.layers import MINIBATCH, Dropout, Labelled
 from advnets.priors import Prior, Uniform
 
 # Any Equinox module that maps one example (and takes `key=`, if it likes).
@@ -31,7 +31,7 @@ D = TypeVar("D", bound=Player, default=Player, covariant=True)
 TAKEN = (
     *("generator", "discriminator"),
     *("self", "draws", "D", "real", "fake"),
-    *("epoch", "updates", "average", "validation"),
+    *("epoch", "updates", "average", "validation", "monitor"),
 )
 
 
@@ -339,6 +339,32 @@ def for_sampling(generator: Player) -> Player:
         lambda node: eqx.nn.inference_mode(node) if keeps_state(node) else node,
         generator,
         is_leaf=keeps_state,
+    )
+
+
+def without_dropout(player: Player) -> Player:
+    """A player whose [`advnets.layers.Dropout`][] keeps everything, with or without a key.
+
+    Where dropout is there to train by, and no part of p_g, samples are drawn from this one.
+
+    Args:
+        player: any player, or a tree of players.
+
+    Returns:
+        The player, with the same arrays.
+
+    Example:
+        >>> from advnets import layers, players
+        >>> players.without_dropout(layers.Dropout(0.5))
+        Dropout(keep=1.0)
+
+    References:
+        Released code, `Generator.sample`, whose default keeps everything.
+    """
+    return jax.tree.map(
+        lambda node: Dropout(1.0) if isinstance(node, Dropout) else node,
+        player,
+        is_leaf=lambda node: isinstance(node, Dropout),
     )
 
 

@@ -1,6 +1,7 @@
 """Priors on the generator's input noise, p_z(z)."""
 
 import abc
+import math
 
 import equinox as eqx
 import jax
@@ -128,3 +129,84 @@ class Spherical(Prior):
 
     def from_normal(self, normal: Float[Array, " n size"]) -> Float[Array, " n size"]:
         return normal / jnp.linalg.norm(normal, axis=1, keepdims=True)
+
+
+class UnitCube(Prior):
+    """Independent components, uniform on [0, 1).
+
+    Attributes:
+        size: the number of components of z.
+
+    Raises:
+        ValueError: if the size is below 1.
+
+    Example:
+        >>> import jax
+        >>> import advnets
+        >>> z = advnets.priors.UnitCube(100)(jax.random.key(0), 5)
+        >>> bool((z >= 0).all() and (z < 1).all())
+        True
+
+    References:
+        Mirza and Osindero 2014, "Conditional generative adversarial nets", section 4.1.
+    """
+
+    size: int = eqx.field(static=True, default=100)
+
+    def __call__(self, key: Key[Array, ""], n: int) -> Float[Array, " n size"]:
+        return jax.random.uniform(key, self._shape(n))
+
+    def from_normal(self, normal: Float[Array, " n size"]) -> Float[Array, " n size"]:
+        return (1 + jax.lax.erf(normal / 2**0.5)) / 2
+
+
+class Mixture(Prior):
+    r"""A mixture of equally likely normal distributions, one around each of the first unit vectors.
+
+    $$z = e_c + \sigma \varepsilon, \qquad c \text{ uniform on } \{1, \ldots, k\},
+      \quad \varepsilon \sim N(0, I)$$
+
+    Data in separate pieces are beyond a continuous generator of a connected prior: what lies
+    between the pieces gets some mass, however the generator is chosen. Here the prior is in pieces
+    as well, as near to it as σ is small beside their distance of √2.
+
+    Attributes:
+        size: the number of components of z.
+        pieces: k, the number of distributions; at least 1, at most the size.
+        scale: σ, the standard deviation of each in every direction; above 0.
+
+    Raises:
+        ValueError: for a size below 1, more pieces than there are unit vectors, or a scale that is
+            not above 0 and finite.
+
+    Example:
+        >>> import jax
+        >>> import advnets
+        >>> prior = advnets.priors.Mixture(32, pieces=8, scale=0.1)
+        >>> z = prior(jax.random.key(0), 5)
+        >>> bool(((z > 0.5).sum(axis=1) == 1).all())
+        True
+
+    References:
+        Section 7 (better distributions to sample z from); Gurumurthy and others 2017, "DeLiGAN",
+        whose pieces are learned.
+    """
+
+    size: int = eqx.field(static=True, default=100)
+    pieces: int = eqx.field(static=True, default=10)
+    scale: float = eqx.field(static=True, default=0.25)
+
+    def __check_init__(self) -> None:
+        if not 1 <= self.pieces <= self.size:
+            raise ValueError(
+                f"a mixture has from 1 to {self.size} pieces, one for each component of z at most; "
+                f"got {self.pieces} (raise the size)"
+            )
+        if not 0 < self.scale < math.inf:
+            raise ValueError(f"the pieces' scale must be above 0 and finite; got {self.scale}")
+
+    def __call__(self, key: Key[Array, ""], n: int) -> Float[Array, " n size"]:
+        shape, (piece_key, noise_key) = self._shape(n), jax.random.split(key)
+        piece = jax.random.randint(piece_key, (n,), 0, self.pieces)
+        noise = jax.random.normal(noise_key, shape)
+        return jax.nn.one_hot(piece, self.size, dtype=noise.dtype) + self.scale * noise

@@ -7,14 +7,17 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from helpers.players import FOUND, SETTINGS, applied, draws, with_sheet
+from helpers.players import FOUND, SETTINGS, applied, conditional, draws, with_sheet
 from helpers.seams import page_of
 
-from advnets import bench, verify
+import advnets
+from advnets import bench, inpainting, verify
 from advnets.baselines import gsn
 from advnets.bench import pages
 from advnets.bench.pages import chain, layers
 from advnets.bench.pages.explorer import PRECISIONS, explorer
+from advnets.bench.pages.inpainting import painter
+from advnets.bench.systems import inpainting as inpainting_runs
 from advnets.bench.watching import pictured
 from advnets.chains import Chained
 from advnets.verify import report
@@ -95,7 +98,7 @@ def walked(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def written(finished, explored, walked, tmp_path_factory):
+def written(finished, explored, walked, painted, tmp_path_factory):
     """A page of each kind."""
     folder = tmp_path_factory.mktemp("written")
     run = shutil.copytree(finished, folder / "a-run-whose-name-is-longer-than-a-telephone-is-wide")
@@ -111,11 +114,12 @@ def written(finished, explored, walked, tmp_path_factory):
         "claims": folder / "report.html",
         "explorer": explored("convolutional", PRECISIONS[0])[0],
         "chain": walked[0],
+        "painter": painted[0],
     }
 
 
 @pytest.mark.parametrize(
-    "name", ["report", "unfinished", "comparison", "claims", "explorer", "chain"]
+    "name", ["report", "unfinished", "comparison", "claims", "explorer", "chain", "painter"]
 )
 def test_a_page_fits_and_complains_of_nothing(opened, written, name):
     page = opened(written[name], WIDTHS[0], color_scheme="dark")
@@ -248,6 +252,41 @@ def test_the_browser_computes_what_jax_does(opened, explored, kind, precisions):
     np.testing.assert_allclose([d for _, d in neighbours], distances.min(axis=1), rtol=1e-4)
 
 
+@pytest.mark.parametrize("projects", [False, True])
+def test_the_browser_draws_the_class_that_is_chosen(opened, tmp_path, projects):
+    found = conditional(projects)
+    with_sheet(tmp_path, (4, 3))
+    made = explorer(tmp_path, found, SETTINGS["dense"], budget=10**6)
+    (tmp_path / "explore.html").write_text(page_of(made))
+    page = opened(tmp_path / "explore.html")
+    page.evaluate("latent.ready")
+    latents, labels = draws(found)[:6], np.arange(6) % 3
+    examples = applied(found.model.generator, latents, labels)
+    ours = jax.nn.sigmoid(applied(found.discriminator, examples, labels)).ravel()
+    run = """(pairs) => pairs.map(([z, c]) => { const x = latent.generate(z, c);
+        return [[...x], latent.discriminate(x, c)]; })"""
+    pairs = [[z.tolist(), int(c)] for z, c in zip(latents, labels, strict=True)]
+    theirs, verdicts = zip(*page.evaluate(run, pairs), strict=True)
+    np.testing.assert_allclose(np.reshape(theirs, examples.shape), examples, atol=1e-5)
+    np.testing.assert_allclose(verdicts, ours, atol=1e-5)
+    # The buttons: each has its own picture of the same z, and the one that is pressed is shown.
+    buttons = page.locator(".classes button")
+    assert buttons.count() == 3
+    page.evaluate("(z) => latent.show(Float32Array.from(z))", latents[2].tolist())
+    buttons.nth(2).click()
+    assert buttons.nth(2).get_attribute("aria-pressed") == "true"
+    assert buttons.nth(0).get_attribute("aria-pressed") == "false"
+    page.wait_for_timeout(200)
+    expected = 255 * np.asarray(applied(found.model.generator, latents[[2] * 3], np.arange(3)))
+    sample = np.reshape(page.evaluate(PIXELS, ".sample"), (4, 3, 4))[..., 0]
+    assert abs(sample - expected[2]).max() <= 1
+    for label in range(3):
+        place = f".classes button:nth-child({label + 1}) canvas"
+        thumbnail = np.reshape(page.evaluate(PIXELS, place), (4, 3, 4))[..., 0]
+        assert abs(thumbnail - expected[label]).max() <= 1
+    assert not page.said
+
+
 def test_the_browser_steps_as_jax_does(opened, walked):
     path, made, net = walked
     page = opened(path)
@@ -342,3 +381,74 @@ def test_claims_are_filtered(opened, written):
     page.locator("input[value='not run']").uncheck()
     assert shown.evaluate_all("all => all.map((one) => one.id)") == [RUN]
     assert page.locator("#shown").text_content() == "1 shown"
+
+
+@pytest.fixture(scope="module")
+def painted(tmp_path_factory):
+    """A page on which masks are painted: of colour images of 4 × 6 pixels, with weights in int8."""
+    folder, shape = tmp_path_factory.mktemp("painter"), (4, 6, 3)
+    images = np.random.default_rng(0).integers(0, 256, (20, *shape), np.uint8)
+    inpainting_runs.write_test_sheet(folder, images)
+    inner = advnets.networks.mlp_generator(
+        jax.random.key(0), 5 + 2 * 72, shape, hidden_sizes=[7], weight_range=2.0
+    )
+    generator, nothing = inpainting.Filler(inner), inpainting.NothingObserved(shape)
+    model = advnets.Model(generator, advnets.priors.Normal(5), nothing)
+    made = painter(folder, model, "of the last epoch", budget=2500)
+    (folder / "explore.html").write_text(page_of(made))
+    return folder / "explore.html", made, model, images
+
+
+def test_the_browser_fills_in_as_jax_does(opened, painted):
+    path, made, model, images = painted
+    page = opened(path)
+    page.evaluate("painter.ready")
+    rng = np.random.default_rng(1)
+    mask, z = rng.integers(0, 2, (4, 6)), rng.normal(size=5)
+    theirs = page.evaluate(
+        "([mask, z]) => [...painter.fill(painter.images()[3], Float32Array.from(mask), z)]",
+        [mask.ravel().tolist(), z.tolist()],
+    )
+    image = images[3] / np.float32(255)
+    wide = np.broadcast_to(mask[..., None], image.shape).astype(np.float32)
+    generator = layers.rounded(model.generator, "int8")
+    given = (jax.numpy.asarray(part, np.float32) for part in (z, wide * image, wide))
+    made_by_jax = generator(*given)
+    expected = np.where(wide == 1, image, made_by_jax)
+    theirs = np.reshape(theirs, image.shape)
+    np.testing.assert_allclose(theirs, expected, atol=1e-5)
+    np.testing.assert_array_equal(theirs[wide == 1], image[wide == 1])
+    assert (abs(theirs - image)[wide == 0] > 1e-3).all()
+    assert "int8, which moves a pixel" in made.notes[0]
+
+
+def test_masks_are_painted_and_chosen(opened, painted):
+    page = opened(painted[0])
+    page.evaluate("painter.ready")
+    said = page.locator(".missing")
+    assert said.text_content() == "12 of 24 pixels are missing"
+    fillings = page.evaluate(PIXELS, ".fillings")
+    page.locator("[data-region=centre]").click()
+    assert said.text_content() == "6 of 24 pixels are missing"
+    assert soon(page, lambda: page.evaluate(PIXELS, ".fillings") != fillings)
+    page.locator("[data-region=none]").click()
+    image = page.evaluate(PIXELS, ".truth")
+    assert soon(page, lambda: page.evaluate(PIXELS, ".mean") == image)
+    board = page.locator(".board")
+    box = board.bounding_box()
+    for value, missing in (("hide", "some"), ("show", "0")):
+        page.locator(f"input[value={value}]").check()
+        page.mouse.move(box["x"] + 2, box["y"] + box["height"] / 2)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] - 2, box["y"] + box["height"] / 2, steps=12)
+        page.mouse.up()
+        assert said.text_content().startswith("0 ") == (missing == "0")
+    page.locator(".next").click()
+    assert page.evaluate(PIXELS, ".truth") != image
+    page.locator(".before").click()
+    assert page.evaluate(PIXELS, ".truth") == image
+    page.locator("[data-region=all]").click()
+    grid = page.evaluate(PIXELS, ".fillings")
+    page.locator(".draw").click()
+    assert soon(page, lambda: page.evaluate(PIXELS, ".fillings") != grid)
+    assert not page.said

@@ -13,7 +13,7 @@ import jax
 import msgspec
 import numpy as np
 import pytest
-from helpers.players import FOUND, SETTINGS, applied, draws, with_sheet
+from helpers.players import FOUND, SETTINGS, applied, conditional, draws, with_sheet
 from helpers.runs import SMALL
 
 import advnets
@@ -44,6 +44,17 @@ def interpreted(layer, x):
             return arrays["weight"].astype(float) @ x.ravel() + arrays["bias"]
         case "maxout":
             return (arrays["weight"].astype(float) @ x.ravel() + arrays["bias"]).max(axis=0)
+        case "branches":
+            halves = x[: of["split"]], x[of["split"] :]
+            made = [
+                functools.reduce(lambda x, layer: interpreted(layer, x), layers, half).ravel()
+                for layers, half in zip(layer.branches, halves, strict=True)
+            ]
+            return np.concatenate(made)
+        case "projection":
+            features, c = np.split(x, [len(arrays["weight"])])
+            weights = arrays["weight"] + c @ arrays["embedding"].astype(float)
+            return weights @ features + arrays["bias"]
     kernel, x = arrays["kernel"].astype(float), x.reshape(of["in_shape"])
     size = len(kernel)
     if layer.kind == "deconvolution":
@@ -81,6 +92,25 @@ def test_exported_layers_compute_what_the_players_do(kind):
         np.testing.assert_allclose(mine.reshape(examples[n].shape), examples[n], atol=1e-5)
         mine = functools.reduce(lambda x, layer: interpreted(layer, x), of_d, mine)
         np.testing.assert_allclose(mine, logits[n, None], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("projects", [False, True])
+def test_exported_conditional_layers_compute_what_the_players_do(projects):
+    found = conditional(projects)
+    latents, labels = draws(found), np.arange(16) % 3
+    examples = applied(found.model.generator, latents, labels)
+    logits = applied(found.discriminator, examples, labels).ravel()
+    assert min(examples.std(axis=0).max(), logits.std()) > 0.05
+    of_g = layers.export(found.model.generator.player, (5 + 3,), noise=True)
+    of_d = layers.export(found.discriminator.player, (12 + 3,))
+    for n in range(3):
+        c = np.eye(3)[labels[n]]
+        start = np.concatenate([latents[n], c])
+        mine = functools.reduce(lambda x, layer: interpreted(layer, x), of_g, start)
+        np.testing.assert_allclose(mine.reshape(4, 3), examples[n], atol=1e-5)
+        pair = np.concatenate([mine.ravel(), c])
+        mine = functools.reduce(lambda x, layer: interpreted(layer, x), of_d, pair)
+        np.testing.assert_allclose(np.ravel(mine), logits[n, None], rtol=1e-4, atol=1e-5)
 
 
 def test_precisions_round_by_as_much_as_they_say():
@@ -124,7 +154,7 @@ NOISY = eqx.nn.Sequential([advnets.layers.Dropout(0.5), advnets.networks.Reshape
         (advnets.Model(Own(), advnets.priors.Normal(6)), "can't compute its Own"),
         (advnets.Model(eqx.nn.Lambda(abs), advnets.priors.Normal(6)), "its function abs"),
         (advnets.Model(NOISY, advnets.priors.Normal(6)), "Dropout draws noise for each sample"),
-        (advnets.Model(advnets.layers.Labelled(Own(), 3)), "takes a condition beside z"),
+        (advnets.Model(advnets.layers.Conditioned(Own(), 3)), "takes a condition beside z"),
     ],
 )
 def test_what_a_page_cannot_compute_is_said(tmp_path, model, why):
@@ -154,7 +184,8 @@ def test_the_players_of_a_checkpoint_are_those_that_were_trained(finished):
 def test_a_report_has_all_sections_and_asks_for_nothing_else(finished):
     page = (finished / "report.html").read_text()
     # What other kinds of systems show has tests with them.
-    shown = [one.name for one in SECTIONS if one.name not in ("chains", "filters")]
+    elsewhere = ("chains", "classes", "equilibrium", "filters")
+    shown = [one.name for one in SECTIONS if one.name not in elsewhere]
     assert re.findall(r'<section id="(\w+)">', page) == shown
     assert not re.search(r'(src|href)="(?!#|data:)', page)
     assert "default-src 'none'" in page

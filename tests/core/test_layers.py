@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from advnets import game, layers, networks, priors, updates
+from advnets import game, layers, networks, players, priors, updates
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -221,3 +221,17 @@ def test_a_labelled_player_passes_its_key_on(key):
     without = noisy(jnp.zeros(3), jnp.array(1))
     assert without.tolist() == [0, 0, 0, 0, 1]
     assert (noisy(jnp.zeros(3), jnp.array(1), key=key) != without).all()
+
+
+def test_minibatch_deviation_is_that_of_numpy_and_has_a_slope_where_there_is_none():
+    x = np.random.default_rng(0).normal(2, 3, (7, 4)).astype(np.float32)
+
+    @jax.jit
+    def seen(x):
+        return players.apply(layers.MinibatchDeviation(), None, x)[0]
+
+    found = np.asarray(seen(jnp.asarray(x)))
+    np.testing.assert_array_equal(found[:, :-1], x)
+    np.testing.assert_allclose(found[:, -1], x.astype(np.float64).std(axis=0).mean(), rtol=1e-5)
+    slopes = jax.grad(lambda x: seen(x)[0, -1])(jnp.ones((7, 4)))  # all examples alike
+    assert not slopes.any()

@@ -15,6 +15,7 @@ from advnets import priors
         (priors.Normal(4), scipy.stats.norm()),
         # One coordinate of a point on the sphere in four dimensions: (t + 1) / 2 ~ Beta(3/2, 3/2).
         (priors.Spherical(4), scipy.stats.beta(1.5, 1.5, loc=-1, scale=2)),
+        (priors.UnitCube(4), scipy.stats.uniform(0, 1)),
     ],
 )
 def test_priors_have_their_marginals_and_independent_rows(key, prior, marginal):
@@ -33,7 +34,9 @@ def test_spherical_latents_have_unit_length(key):
     np.testing.assert_allclose(jnp.linalg.norm(z, axis=1), 1, rtol=1e-6)
 
 
-@pytest.mark.parametrize("prior", [priors.Uniform, priors.Normal, priors.Spherical])
+@pytest.mark.parametrize(
+    "prior", [priors.Uniform, priors.Normal, priors.Spherical, priors.UnitCube]
+)
 def test_a_latent_vector_has_a_component(key, prior):
     assert prior().size == 100  # as in the released recipes
     prior(1)
@@ -41,3 +44,31 @@ def test_a_latent_vector_has_a_component(key, prior):
         prior(0)
     with pytest.raises(ValueError, match=r"from 0 to 2\*\*31; got -1"):
         prior(3)(key, -1)
+
+
+def test_a_mixture_is_in_equally_likely_normal_pieces(key):
+    n = 20_000
+    z = np.asarray(priors.Mixture(5, pieces=3, scale=0.1)(key, n), np.float64)
+    piece = z.argmax(axis=1)
+    counts = np.bincount(piece, minlength=5)
+    assert not counts[3:].any()
+    assert scipy.stats.chisquare(counts[:3]).pvalue > 0.001
+    noise = (z - np.eye(5)[piece]) / 0.1
+    for column in noise.T:
+        assert scipy.stats.kstest(column, scipy.stats.norm().cdf).pvalue > 0.001
+    correlations = np.corrcoef(noise.T)[np.triu_indices(5, 1)]
+    assert abs(correlations).max() < 4 / np.sqrt(n)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"pieces": 0}, "from 1 to 4 pieces.* got 0"),
+        ({"pieces": 5}, "from 1 to 4 pieces.* got 5"),
+        ({"pieces": 2, "scale": 0.0}, "above 0 and finite; got 0"),
+        ({"pieces": 2, "scale": float("nan")}, "above 0 and finite; got nan"),
+    ],
+)
+def test_a_mixture_out_of_range_is_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        priors.Mixture(4, **given)

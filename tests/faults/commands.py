@@ -249,6 +249,15 @@ GSN = [
     *("--preset", "quick", "--dataset", "digits", "--epochs", "1", "--out", "run"),
     *("--num-samples", "40", "--num-chains", "4", "--hidden-sizes", "6", "5"),
 ]
+INPAINTING = [
+    *("--preset", "quick", "--dataset", "digits", "--epochs", "1", "--out", "run"),
+    *("--num-samples", "40", "--generator.hidden-sizes", "6", "--discriminator.units", "4"),
+    *("--reconstruction", "0.5", "--energy", "0.5"),
+]
+CONDITIONAL = [
+    *("--preset", "quick", "--dataset", "digits", "--epochs", "1", "--out", "run"),
+    *("--num-samples", "40", "--generator.hidden-sizes", "6", "--discriminator.units", "5", "4"),
+]
 VAE = [
     *("--preset", "quick", "--dataset", "digits", "--epochs", "1", "--out", "run"),
     *("--num-samples", "40", "--hidden-size", "6", "--latent-size", "3"),
@@ -263,7 +272,7 @@ STARTS = {
     **{"accept": 4, "two stages": 3, "one stage": 1, "given stage": 2, "gcn": 3, "folder": 2},
     **{"mirror": 2, "convolutions": 2, "grey convolutions": 2, "no data": 2, "resume seeds": 2},
     **{"check": 4, "parzen": 6, "references": 5, "table1": 2, "words": 4, "processes": 0.5},
-    **{"cae": 6, "vae": 4, "few labels": 4},
+    **{"cae": 6, "vae": 4, "conditional": 6, "few labels": 4, "inpainting": 4},
     "gsn": 4,
     "dbn": 6,
 }
@@ -297,6 +306,8 @@ STARTED = {
     "no data": on("mnist", []),
     "cae": lambda _: Line("cae", as_options(GSN)),
     "vae": lambda _: Line("vae", as_options(VAE)),
+    "inpainting": lambda _: Line("mnist-inpainting", as_options(INPAINTING)),
+    "conditional": lambda _: Line("mnist-conditional", as_options(CONDITIONAL)),
     "few labels": lambda _: Line("mnist-few-labels", as_options(FEW_LABELS)),
     "gsn": lambda _: Line("gsn", as_options(GSN)),
     "dbn": lambda _: Line("dbn", as_options([*GSN, "--lower-epochs", "1"])),

@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import copy
+import dataclasses
 import doctest
 import enum
 import inspect
@@ -18,7 +19,7 @@ from helpers import games, synthetic
 from helpers.interface import documented_callables, public_modules, resolve
 
 import advnets
-from advnets import bench, draws
+from advnets import bench, draws, objectives
 from advnets.baselines import cae, rbm
 from advnets.bench import cli, pages, reference_rows, systems
 from advnets.bench.cells import found, inference
@@ -39,6 +40,7 @@ OTHERS = {
     "dbn": ["--hidden-sizes", "12", "10", "--lower-epochs", "1", *CHAINS],
     "cae": ["--hidden-sizes", "12", "10", *CHAINS],
     "vae": ["--hidden-size", "12", "--latent-size", "3"],
+    "mnist-inpainting": ["--generator.hidden-sizes", "12", "--discriminator.units", "6"],
 }
 # As many different calls are kept of each function.
 KEPT = 4
@@ -90,9 +92,12 @@ def code_of(value):
 def gathering(into):
     """Keeps the arguments of calls meanwhile, but of those that are traced."""
     by_code = collections.defaultdict(list)  # a construction that is inherited has many names
+    codes = []  # of which some are equal, as those of classes without fields are
     for name, value in functions().items():
-        by_code[code_of(value)].append(name)
-    by_code.pop(None, None)
+        code = code_of(value)
+        if code is not None:
+            by_code[code].append(name)
+            codes.append(code)
     tool = sys.monitoring.PROFILER_ID
 
     def started(code, _):
@@ -113,13 +118,13 @@ def gathering(into):
     every = functions()
     sys.monitoring.use_tool_id(tool, "harvest")
     sys.monitoring.register_callback(tool, sys.monitoring.events.PY_START, started)
-    for code in by_code:
+    for code in codes:
         sys.monitoring.set_local_events(tool, code, sys.monitoring.events.PY_START)
     try:
         yield
     finally:
         # Freeing the tool leaves its events on: what is called later would be gathered too.
-        for code in by_code:
+        for code in codes:
             sys.monitoring.set_local_events(tool, code, sys.monitoring.events.NO_EVENTS)
         sys.monitoring.register_callback(tool, sys.monitoring.events.PY_START, None)
         sys.monitoring.free_tool_id(tool)
@@ -233,6 +238,22 @@ def squared_distance(key, model, memory, batch):
     return jnp.mean((batch - model[None]) ** 2), memory, {}
 
 
+def since_2014():
+    """The objectives that come ready, and the penalties."""
+    kinds = objectives.divergences.Divergence.__subclasses__()
+    ours = [kind for kind in kinds if kind.__module__ == objectives.divergences.__name__]
+    penalties = objectives.R1(0.1), objectives.R2(0.1), objectives.GradientPenalty(1.0)
+    return (
+        objectives.LeastSquares(),
+        objectives.Hinge(),
+        objectives.Wasserstein(),
+        objectives.Relativistic(),
+        *(objectives.FGAN(kind()) for kind in ours),
+        objectives.Penalised(objectives.GAN(), *penalties),
+        objectives.InstanceNoise(objectives.GAN(), 0.1, 10),
+    )
+
+
 def run_others(into, folder):
     """Calls what neither examples nor runs call with concrete arguments."""
     key, images = jax.random.key(0), games.images(6)
@@ -258,8 +279,9 @@ def run_others(into, folder):
     critic = advnets.objectives.OnLogits(
         lambda real, fake: jnp.mean(fake) - jnp.mean(real), lambda fake: -jnp.mean(fake)
     )
-    batch, drawn = jnp.ones((3, 2)), draws.discriminator_draws(key)
-    for objective in (critic, advnets.objectives.GAN()):
+    batch = jnp.ones((3, 2))
+    drawn = dataclasses.replace(draws.discriminator_draws(key), iteration=jnp.array(0))
+    for objective in (critic, objectives.GAN(), *since_2014()):
         objective.costs(drawn, lambda key, x: jnp.sum(x, axis=-1), batch, -batch)
     advnets.objectives.Costs(jnp.array(1.0), jnp.array(0.5))
     advnets.players.Frozen(eqx.nn.Linear(2, 3, key=key))(jnp.ones(2))

@@ -78,6 +78,28 @@ def convolutional():
     )
 
 
+@functools.cache
+def conditional(projects):
+    """Grey, of three classes: branches in G, and branches or a projection in D."""
+    shared = {"classes": 3, "weight_range": 1.5}
+    generator = advnets.conditional.mirza_osindero_generator(
+        KEYS[5], 5, (4, 3), latent_units=6, condition_units=4, hidden_sizes=[7], keep=1.0, **shared
+    )
+    if projects:
+        build, own = advnets.conditional.projection_discriminator, {"units": [6, 5]}
+    else:
+        build = advnets.conditional.mirza_osindero_discriminator
+        own = {"units": 6, "condition_units": 3, "joint_units": [5], "joint_pieces": 2}
+    return Found(
+        advnets.Model(
+            generator, advnets.priors.UnitCube(5), advnets.conditions.Labels((0.2, 0.3, 0.5))
+        ),
+        build(KEYS[2], (4, 3), pieces=3, **own, **shared),
+        "of the last epoch",
+        "after 3 epochs",
+    )
+
+
 SETTINGS = {"dense": Settings(), "convolutional": Settings(preprocessing="gcn")}
 FOUND = {"dense": dense, "convolutional": convolutional}
 
@@ -88,9 +110,9 @@ def draws(found):
 
 
 @eqx.filter_jit
-def applied(player, inputs):
+def applied(player, *inputs):
     """What a player gives, without noise."""
-    return jax.vmap(player)(inputs)
+    return jax.vmap(player)(*inputs)
 
 
 def with_sheet(folder, shape):

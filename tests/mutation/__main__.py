@@ -44,7 +44,10 @@ ROOT = Path(__file__).resolve().parents[2]
 OWN = {
     "game": ["core/test_game.py"],
     "algorithms": ["core/test_algorithms.py", "core/test_average.py"],
-    "objectives": ["core/test_objectives.py"],
+    "objectives/gan": ["core/test_objectives.py"],
+    "objectives/of_logits": ["core/test_objectives.py", "core/test_ready_objectives.py"],
+    "objectives/penalties": ["core/test_ready_objectives.py"],
+    "objectives/penalised": ["core/test_ready_objectives.py"],
     "layers": ["core/test_layers.py"],
     "updates": ["core/test_updates.py"],
     "parzen": ["evaluation/test_parzen_protocol.py", "evaluation/test_parzen.py"],

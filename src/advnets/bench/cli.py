@@ -12,9 +12,20 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
+import msgspec
+
 from advnets import _documents, _options, _provenance, _signals, _terminal
 from advnets._extras import needed_for
-from advnets.bench import features, inference, pages, report, rescoring, table1, table2
+from advnets.bench import (
+    features,
+    inference,
+    pages,
+    report,
+    rescoring,
+    stabilisers,
+    table1,
+    table2,
+)
 from advnets.bench.benchmark import Benchmark
 from advnets.bench.catalogue import BENCHMARKS
 from advnets.bench.checking import check_run
@@ -70,6 +81,9 @@ class Options(Generic[Recipe]):
     watch: bool = False
     """Write report.html after each evaluation too, to be watched in a browser while the run goes
     on."""
+    monitor: bool = False
+    """Adversarial recipes: at each evaluation train a copy of D alone, to see how far the game is
+    from its equilibrium, and warn when samples are alike; MNIST: some 10 s each on 2 cores."""
     tensorboard: bool = False
     """Log what TensorBoard shows to tensorboard/ in each run's folder."""
     verify_replay: bool = False
@@ -124,6 +138,19 @@ class Table2Options:
     """The most samples of the likelihoods; 100,000 unless given."""
     data_dir: Path | None = None
     """Local mirror of the Hub's repositories, or a folder of images (or ADVNETS_DATA)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StabilisersOptions:
+    """How much of the comparison of stabilisers is played."""
+
+    out: Path = Path("results/stabilisers")
+    """Folder of stabilisers.md, stabilisers.json and the pictures; a setting that is finished there
+    is not played again."""
+    preset: Literal["full", "quick"] = "full"
+    """quick: the ring alone, few seeds and updates, to see all of it in a minute or two."""
+    seeds: int | None = None
+    """Games of each setting; 20 unless given."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,6 +240,7 @@ TABLE1 = "Table 1 from recorded runs: the published rows, ours, and the referenc
 INFERENCE = "which z a real image has: a network fitted to the run's generator, beside a search"
 FEATURES = "few labels: D's layers under a linear classifier, beside pixels and an untrained D"
 TABLE2 = "Table 2 measured on finished runs: a number for each of its claims, and what they cost"
+STABILISERS = "stabilisers compared: how many modes of a ring and a grid each finds, over 20 seeds"
 SPEED = "speed side by side: PyTorch, an Equinox loop, the products alone; cost curves; start-up"
 SPEED_FOLDER = Path("bench/speed")
 # On fewer images the released recipes collapse.
@@ -224,7 +252,7 @@ COMMON = {
     "Data": ("--dataset", "--data-dir", "--image-size"),
     "Training": ("--preset", "--epochs", "--batch-size", "--learning-rate", "--order"),
     "The run": ("--out", "--resume", "--watch", "--seed", "--seeds", "--devices"),
-    "Scores": ("--evaluate-every", "--num-samples"),
+    "Scores": ("--evaluate-every", "--num-samples", "--monitor"),
 }
 
 
@@ -244,6 +272,7 @@ def listing() -> str:
         "parzen": (PARZEN, "needs the run's folder and its data"),
         "table1": (TABLE1, "needs nothing: the recorded runs come with the package"),
         "table2": (TABLE2, "needs the folders of the runs and their data"),
+        "stabilisers": (STABILISERS, "needs nothing: it makes its data"),
         "speed": (SPEED, "needs a clone of the repository, and some minutes"),
     }
     lines = [
@@ -430,6 +459,7 @@ def _request(options: Options[Any], defaults: Options[Any]) -> Request:
         devices=options.devices,
         shard_layers=options.shard_layers,
         accept_changes=options.accept_changes,
+        monitor=options.monitor,
         callbacks=(tensorboard(),) if options.tensorboard else (),
     )
 
@@ -536,6 +566,23 @@ def _table2(arguments: list[str], again: Again) -> int:
     return ExitCode.DONE if table.measured else ExitCode.DAMAGED
 
 
+def _stabilisers(arguments: list[str], again: Again) -> int:
+    options = _read(
+        StabilisersOptions, arguments, "stabilisers", STABILISERS, example="--preset quick"
+    )
+    again.sentence = "the same command continues it"
+    with before_work():
+        effort = stabilisers.QUICK if options.preset == "quick" else stabilisers.FULL
+        if options.seeds is not None:
+            effort = msgspec.structs.replace(effort, seeds=options.seeds)
+        play = stabilisers.prepare(options.out, effort=effort)
+    made = play(True)
+    _show(stabilisers.summary(made))
+    said = f"stabilisers.md, stabilisers.json and the pictures are in {options.out}"
+    print(_documents.printable(said), file=sys.stderr)
+    return ExitCode.DONE
+
+
 def _report(arguments: list[str], _: Again) -> int:
     options = _read(ReportOptions, arguments, "report", REPORT, example="runs/digits runs/digits-2")
     with before_work():
@@ -620,5 +667,6 @@ COMMANDS: dict[str, Callable[[list[str], Again], int]] = {
     "references": _references,
     "table1": _table1,
     "table2": _table2,
+    "stabilisers": _stabilisers,
     "speed": _speed,
 }

@@ -86,6 +86,7 @@ class Request:
         devices: how many devices to spread it over, see [`advnets.train`][].
         shard_layers: shard large layers over the devices too, likewise.
         accept_changes: resume with other settings than the run began with, where that is possible.
+        monitor: monitor the game at every evaluation, see [`advnets.monitor.Monitor`][].
         callbacks: what is called after every evaluation, see [`advnets.train`][].
     """
 
@@ -99,6 +100,7 @@ class Request:
     devices: int | None = None
     shard_layers: bool = False
     accept_changes: bool = False
+    monitor: bool = False
     callbacks: tuple[advnets.training.Callback, ...] = ()
 
 
@@ -222,6 +224,7 @@ def _checked(
             shard_layers=request.shard_layers,
             published=benchmark.published,
             changes=changes.get(own, ()),
+            monitor=request.monitor,
             callbacks=request.callbacks,
             called=called,
         )
@@ -245,6 +248,8 @@ def _write_config(config: Config, run: Run, folder: Path, changes: tuple[Change,
 
 def _check(benchmark: Benchmark, request: Request) -> None:
     seed, seeds, rates = request.seed, request.seeds, request.learning_rates
+    if request.monitor and not benchmark.system.monitored:
+        raise ValueError(f"{benchmark.name} is no game that can be monitored; leave out --monitor")
     if seeds is None:
         if not 0 <= seed < 2**32:
             raise ValueError(f"the seed must be at least 0 and below 2**32; got {seed}")
@@ -325,6 +330,7 @@ def run(
     accept_changes: bool = False,
     devices: int | None = None,
     shard_layers: bool = False,
+    monitor: bool = False,
     progress: bool = True,
 ) -> Result:
     """Fits, evaluates and draws a benchmark, as the command line does.
@@ -347,6 +353,8 @@ def run(
             the run began with; what was changed, and when, is in the result.
         devices: how many devices to shard each minibatch over, see [`advnets.train`][].
         shard_layers: shard large layers over the devices too, likewise.
+        monitor: monitor the game at every evaluation, see [`advnets.monitor.Monitor`][]; the folder
+            then holds `monitor.png` too.
         progress: show progress.
 
     Returns:
@@ -383,6 +391,7 @@ def run(
         accept_changes=accept_changes,
         devices=devices,
         shard_layers=shard_layers,
+        monitor=monitor,
     )
     result = execute(prepare(benchmark, request), progress=progress)
     assert isinstance(result, Result)
@@ -399,6 +408,7 @@ def run_grid(
     data_dir: str | os.PathLike[str] | None = None,
     resume: bool = False,
     devices: int | None = None,
+    monitor: bool = False,
     progress: bool = True,
 ) -> SeedsResult | SweepResult:
     """Fits, evaluates and draws many seeds of a benchmark, perhaps at several learning rates.
@@ -421,6 +431,7 @@ def run_grid(
         data_dir: where the data are, see [`advnets.data.load`][].
         resume: continue the runs in the folder.
         devices: how many devices to spread the runs over, see [`advnets.train_many`][].
+        monitor: monitor each game at every evaluation, see [`advnets.monitor.Monitor`][].
         progress: show progress.
 
     Returns:
@@ -456,6 +467,7 @@ def run_grid(
         data_dir=data_dir,
         resume=resume,
         devices=devices,
+        monitor=monitor,
     )
     result = execute(prepare(benchmark, request), progress=progress)
     assert not isinstance(result, Result)
@@ -666,6 +678,8 @@ def _draw(run: Run, watch: Watch, fitted: Fitted) -> None:
     advnets.save_model(run.folder / LAST, model)
     title = f"{run.called}, {run.system.title()}, seed {run.seed}"
     advnets.figures.curves(run.folder / "curves.png", fitted.metrics, title=title)
+    if any(row.get("monitor") for row in fitted.metrics):
+        advnets.monitor.figure(run.folder / "monitor.png", fitted.metrics, title=title)
 
 
 def _published(run: Run) -> Published | None:

@@ -30,11 +30,10 @@ from advnets.bench import inference, results
 from advnets.bench.folders import LAST, check_writable, newest_manifest
 from advnets.bench.pages.players import players
 from advnets.bench.protocol import on_host
-from advnets.bench.recipes import build_players
 from advnets.bench.rescoring import data_of, open_run
 from advnets.bench.results import Config, Provenance
-from advnets.bench.systems import Adversarial
-from advnets.bench.systems.adversarial import stage_keys
+from advnets.bench.systems import Adversarial, Conditional, Inpainting
+from advnets.bench.systems.games import stage_keys
 from advnets.few_labels import draw_labelled
 from advnets.players import apply
 
@@ -216,10 +215,10 @@ def prepare(
     """
     origin, folder = Provenance.here(), Path(run)
     _, config, system, result = open_run(folder)
-    if not isinstance(system, Adversarial):
+    if not isinstance(system, Adversarial) or isinstance(system, Conditional | Inpainting):
         raise ValueError(
-            f"{folder} is a run of {config.benchmark}, which has no discriminator; name the run of "
-            "an adversarial recipe"
+            f"{folder} is a run of {config.benchmark}, which has no discriminator of images alone; "
+            "name the run of an adversarial recipe"
         )
     data = system.adapted(data_of(folder, system, result, data_dir))
     told, fold = data.train_labels, data.folds[0]
@@ -327,7 +326,7 @@ def _kinds(
     yield _Kind(f"PCA {COMPONENTS}", "raw", principal, proportioned=True)
     opened = players(folder, config, system, finished=True)
     key = stage_keys(config.seed, second=system.two_stages)[0]
-    fresh = build_players(key, system.recipe, data.train).discriminator
+    fresh = system.build(key, data.train).discriminator
     for group, name, player in (
         ("trained", "D", opened.discriminator),
         ("untrained", "untrained D", fresh),

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Literal, get_args
 
@@ -14,14 +15,23 @@ from jaxtyping import Array, Float, Key, UInt8
 import advnets
 from advnets.algorithms import Algorithm
 from advnets.algorithms import UpdateRule as Rule
-from advnets.bench.settings import Settings, check_choice, check_counts
+from advnets.bench.settings import GameSettings, check_choice, check_counts
 from advnets.networks import Activation
-from advnets.objectives import GAN, GeneratorCost
+from advnets.objectives import (
+    GAN,
+    R1,
+    R2,
+    GeneratorCost,
+    Objective,
+    Penalised,
+    negative_value,
+)
 
 PRIORS: dict[str, Callable[[int], advnets.priors.Prior]] = {
     "uniform": advnets.priors.Uniform,
     "normal": advnets.priors.Normal,
     "spherical": advnets.priors.Spherical,
+    "unit-cube": advnets.priors.UnitCube,
 }
 OBJECTIVES: dict[str, GeneratorCost] = {
     "non-saturating": advnets.game.non_saturating_cost,
@@ -36,6 +46,7 @@ PRECISIONS: dict[str, str] = {
 }
 Order = Literal["alternating", "simultaneous"]
 Output = Literal["sigmoid", "linear", "deconvolution"]
+DLayers = Literal["maxout", "leaky-relu"]
 UpdateRule = Literal["momentum", "adam"]
 # Of Adam, as is usual for adversarial games since: no momentum, a short memory of squares.
 ADAM = {"b1": 0.0, "b2": 0.99}
@@ -77,12 +88,15 @@ class GeneratorSpec:
 
 @dataclasses.dataclass(frozen=True)
 class DiscriminatorSpec:
-    """Maxout layers with dropout, convolutional ones first, then one logit."""
+    """Maxout or leaky rectified linear layers with dropout, convolutions first, then one logit."""
 
     convolutions: tuple[advnets.convolutions.ConvolutionSpec, ...] = ()
     """Maxout convolutions before the fully connected layers."""
+    layers: DLayers = "maxout"
+    """Kind of the fully connected layers; leaky-relu: their weights start by their number of
+    inputs, so neither pieces nor weight range mean anything for them."""
     units: tuple[int, ...] = (240, 240)
-    """Units of each fully connected maxout layer."""
+    """Units of each fully connected layer."""
     pieces: int = 5
     """Linear pieces of each of their units."""
     weight_range: float = 0.005
@@ -106,7 +120,7 @@ class SecondStage:
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe(Settings):
+class Recipe(GameSettings):
     """What an adversarial experiment fixes. The defaults are the released `mnist.yaml`.
 
     Raises:
@@ -121,20 +135,23 @@ class Recipe(Settings):
     """What the generator descends; blend is of the other two in equal parts."""
     k: int = 1
     """Discriminator steps for each generator step (alternating order)."""
-    batch_size: int = 100
-    """Examples in a minibatch."""
-    prior: Literal["uniform", "normal", "spherical"] = "uniform"
+    prior: Literal["uniform", "normal", "spherical", "unit-cube"] = "uniform"
     """The distribution of the latent vectors."""
     latent_size: int = 100
     """Components of a latent vector."""
     update_rule: UpdateRule = "momentum"
-    """momentum: as the released code; adam: β₁ = 0, β₂ = 0.99, at a constant learning rate, for
-    which the divisor, the floor and the three settings of momentum mean nothing."""
+    """momentum: as the released code; adam: β₁ = 0, β₂ = 0.99, for which the divisor, the floor and
+    the three settings of momentum mean nothing."""
     average: float | None = None
     """Decay of an exponential moving average of the generator's parameters over its updates, which
     is then what is scored, drawn and saved; the paper and the released code have none."""
+    penalty: float = 0.0
+    """The weight γ of R1 and of R2 in the discriminator's cost, which the paper has not."""
     learning_rate: float = 0.1
     """The initial learning rate of both players."""
+    final_rate: float = 1.0
+    """adam: the share of the learning rate that is left at the end of the last epoch, along half a
+    cosine; 1 for a constant rate."""
     learning_rate_divisor: float = 1.000004
     """What it is divided by after every discriminator update."""
     learning_rate_floor: float = 1e-6
@@ -155,13 +172,12 @@ class Recipe(Settings):
     second_stage: SecondStage = SecondStage()
 
     def __post_init__(self) -> None:
-        Settings.__post_init__(self)
+        GameSettings.__post_init__(self)
         generator, discriminator = self.generator, self.discriminator
         units = (*generator.hidden_sizes, *discriminator.units, self.second_stage.hidden_size)
         check_counts(
             {
                 "k": self.k,
-                "the batch size": self.batch_size,
                 "the latent size": self.latent_size,
                 "the number of pieces": discriminator.pieces,
                 "the number of units": min((1, *units)),
@@ -183,9 +199,18 @@ class Recipe(Settings):
             raise ValueError(
                 f"a norm limit goes with momentum; leave it out for adam, got {self.norm_limit}"
             )
+        if self.penalty < 0:
+            raise ValueError(f"the penalty's weight must be at least 0; got {self.penalty}")
         check_choice("the precision", self.precision, PRECISIONS)
         check_choice("the generator's output", generator.output, get_args(Output))
         check_choice("its last hidden layer", generator.last_hidden, get_args(Activation))
+        check_choice("the discriminator's layers", discriminator.layers, get_args(DLayers))
+        if not 0 <= self.final_rate <= 1:
+            raise ValueError(f"the final rate must be a share, from 0 to 1; got {self.final_rate}")
+        if self.update_rule == "momentum" and self.final_rate != 1:
+            raise ValueError(
+                f"a final rate goes with adam; leave it at 1 for momentum, got {self.final_rate}"
+            )
         for name, value in (
             ("the second stage's epochs", self.second_stage.epochs),
             ("the number of nonzero weights", generator.output_nonzero),
@@ -273,21 +298,33 @@ def build_players(
     if 0 in images.shape:
         raise ValueError(f"players are built for images; got none, of shape {images.shape}")
     generator_key, discriminator_key = jax.random.split(key)
-    spec = recipe.discriminator
-    discriminator = advnets.networks.maxout_discriminator(
-        discriminator_key,
-        images.shape[1:],
+    return advnets.Players(
+        _build_generator(generator_key, recipe, images),
+        _build_discriminator(discriminator_key, recipe.discriminator, images.shape[1:]),
+        prior=PRIORS[recipe.prior](recipe.latent_size),
+    )
+
+
+def _build_discriminator(
+    key: Key[Array, ""], spec: DiscriminatorSpec, shape: tuple[int, ...]
+) -> eqx.nn.Sequential:
+    if spec.layers == "leaky-relu":
+        return advnets.networks.leaky_discriminator(
+            key,
+            shape,
+            units=spec.units,
+            input_keep=spec.input_keep,
+            hidden_keep=spec.hidden_keep,
+        )
+    return advnets.networks.maxout_discriminator(
+        key,
+        shape,
         convolutions=spec.convolutions,
         units=spec.units,
         pieces=spec.pieces,
         weight_range=spec.weight_range,
         input_keep=spec.input_keep,
         hidden_keep=spec.hidden_keep,
-    )
-    return advnets.Players(
-        _build_generator(generator_key, recipe, images),
-        discriminator,
-        prior=PRIORS[recipe.prior](recipe.latent_size),
     )
 
 
@@ -357,6 +394,8 @@ def algorithm_of(
     """
     rate = recipe.learning_rate if learning_rate is None else learning_rate
     rule: Rule = optax.adam(rate, **ADAM)
+    if recipe.final_rate != 1:
+        rule = functools.partial(_annealed, rate, recipe.final_rate, recipe.epochs)
     if recipe.update_rule == "momentum":
         rule = advnets.updates.Released(
             rate,
@@ -367,19 +406,29 @@ def algorithm_of(
             saturate=recipe.momentum_saturates,
             norm_limit=recipe.norm_limit,
         )
-    cost = OBJECTIVES[recipe.objective]
-    if recipe.order == "simultaneous":
-        halved = GAN(advnets.game.discriminator_cost, cost)
+    simultaneous = recipe.order == "simultaneous"
+    of_d = advnets.game.discriminator_cost if simultaneous else negative_value
+    objective: Objective = GAN(of_d, OBJECTIVES[recipe.objective])
+    if recipe.penalty:
+        objective = Penalised(objective, R1(recipe.penalty), R2(recipe.penalty))
+    if simultaneous:
         return advnets.Simultaneous(
-            objective=halved,
+            objective=objective,
             generator_updates=rule,
             discriminator_updates=rule,
             average=recipe.average,
         )
     return advnets.Algorithm1(
-        objective=GAN(generator_cost=cost),
+        objective=objective,
         generator_updates=rule,
         discriminator_updates=rule,
         average=recipe.average,
         k=recipe.k,
     )
+
+
+def _annealed(
+    rate: float | Float[Array, ""], final: float, epochs: int, updates_per_epoch: int
+) -> optax.GradientTransformation:
+    schedule = optax.cosine_decay_schedule(rate, epochs * updates_per_epoch, alpha=final)
+    return optax.adam(schedule, **ADAM)

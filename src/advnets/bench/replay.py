@@ -89,7 +89,9 @@ def _train(
     with before_work():
         grid = prepare(
             dataclasses.replace(benchmark, recipe=recipe),
-            dataclasses.replace(request, seeds=None, learning_rates=(), out=folder, resume=resume),
+            dataclasses.replace(
+                request, seeds=None, learning_rates=(), out=folder, resume=resume, monitor=False
+            ),
         )
     (run,) = grid.runs
     key = run.system.sample_key(run.seed)

@@ -54,6 +54,22 @@ class Settings:
         check_choice("the preprocessing", self.preprocessing, PREPROCESSING)
 
 
+@dataclasses.dataclass(frozen=True)
+class GameSettings(Settings):
+    """What every game is told beside its players.
+
+    Raises:
+        ValueError: for a setting out of range.
+    """
+
+    batch_size: int = 100
+    """Examples in a minibatch."""
+
+    def __post_init__(self) -> None:
+        Settings.__post_init__(self)
+        check_counts({"the batch size": self.batch_size})
+
+
 def check_counts(counts: dict[str, int]) -> None:
     """Refuses counts below 1, by name."""
     for name, value in counts.items():

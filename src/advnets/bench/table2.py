@@ -30,7 +30,13 @@ from advnets.bench.cells.found import (
 from advnets.bench.folders import LAST, RESULTS, check_writable, newest_manifest
 from advnets.bench.rescoring import data_of, open_run
 from advnets.bench.results import Provenance
-from advnets.bench.systems import Adversarial, StackedCAE, VariationalAutoencoder
+from advnets.bench.systems import (
+    Adversarial,
+    Conditional,
+    Inpainting,
+    StackedCAE,
+    VariationalAutoencoder,
+)
 from advnets.bench.systems.dbn import DeepBeliefNetwork
 from advnets.bench.systems.gsn import DeepGSN
 
@@ -238,7 +244,7 @@ def _opened(folders: Sequence[Path], data_dir: str | os.PathLike[str] | None) ->
     opened = [(folder, *open_run(folder)) for folder in folders]
     first, _, _, of_first, as_first = opened[0]
     for number, (folder, _, config, system, result) in enumerate(opened):
-        if not isinstance(system, KNOWN):
+        if not isinstance(system, KNOWN) or isinstance(system, Conditional | Inpainting):
             raise ValueError(
                 f"{folder} is a run of {config.benchmark}, which Table 2 has no column for"
             )

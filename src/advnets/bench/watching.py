@@ -23,6 +23,8 @@ from advnets.training.journal import Metrics
 
 # Figure 2 has 4 rows of 5 samples; a run shows more.
 ROWS, COLUMNS = 8, 10
+# A picture has a row for each class, but not for more than these.
+MOST_CLASSES = 20
 
 
 def pictured(settings: Settings, samples: int) -> Any:
@@ -35,6 +37,48 @@ def pictured(settings: Settings, samples: int) -> Any:
         return advnets.preprocessing.gcn_picture(shown, float(abs(shown[:samples]).max()) or None)
 
     return picture
+
+
+@dataclasses.dataclass(frozen=True)
+class ByClass:
+    """A conditional model's samples class by class, in the place of those of classes at random.
+
+    Attributes:
+        model: the model; its generator takes labels.
+        classes: how many classes.
+    """
+
+    model: advnets.Model
+    classes: int
+
+    def sample(self, key: Key[Array, ""], n: int) -> Float[np.ndarray, " n *shape"]:
+        """The same number of samples of each class: those of class 0 first.
+
+        Raises a ValueError if n is no multiple of the number of classes.
+        """
+        if n % self.classes:
+            raise ValueError(f"{n} samples can't be shared by {self.classes} classes")
+        labels = np.repeat(np.arange(self.classes), n // self.classes)
+        return self.model.sample(key, n, condition=labels)
+
+
+def in_rows(model: Sampler) -> tuple[Sampler, int]:
+    """What pictures of a model are drawn from, and their rows of samples.
+
+    Args:
+        model: the model.
+
+    Returns:
+        A conditional model's samples class by class, a row for each class, or for each of the
+        first 20; of any other model itself, and 8 rows.
+    """
+    if not isinstance(model, advnets.Model):
+        return model, ROWS
+    classes = advnets.players.classes_taken(model.generator)
+    if classes is None:
+        return model, ROWS
+    rows = min(classes, MOST_CLASSES)
+    return ByClass(model, rows), rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,17 +180,18 @@ class Watch:
 
     def draw(self, model: Any, epoch: int) -> None:
         """Figure 2 of the model as it is, and the same samples for the report's slider."""
-        picture = pictured(self.settings, ROWS * COLUMNS)
+        drawn, rows = in_rows(model)
+        picture = pictured(self.settings, rows * COLUMNS)
         advnets.paper_figures.figure_2(
             self.folder / "samples.png",
             self.key,
-            model,
+            drawn,
             self.data.train,
-            rows=ROWS,
+            rows=rows,
             columns=COLUMNS,
             preprocess=PREPROCESSING[self.settings.preprocessing],
             picture=picture,
         )
-        samples = picture(jnp.asarray(model.sample(self.key, ROWS * COLUMNS)))
+        samples = picture(jnp.asarray(drawn.sample(self.key, rows * COLUMNS)))
         frames.write_frame(self.folder, epoch, self.settings.evaluate_every, samples, COLUMNS)
         frames.write_sheet(self.folder, self.data.train)

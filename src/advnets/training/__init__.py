@@ -1,6 +1,7 @@
 """The training driver: compiled programs over resident or streamed data, resumable bit for bit."""
 
 from advnets.training.callbacks import Callback as Callback
+from advnets.training.callbacks import Measuring as Measuring
 from advnets.training.callbacks import Snapshot as Snapshot
 from advnets.training.callbacks import StopTraining as StopTraining
 from advnets.training.checkpoints import CheckpointError as CheckpointError

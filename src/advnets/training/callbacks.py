@@ -1,7 +1,8 @@
 """What is called while training goes on, and what it is told."""
 
+import abc
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -106,5 +107,50 @@ class Snapshot(Told):
         return model_of(self.players)
 
 
-# Of a game it is given a Snapshot. What it returns is not looked at.
+# Of a game it is given a Snapshot. What it returns is not looked at, but for a Measuring one.
 Callback: TypeAlias = Callable[[Any], Any]
+
+
+class Measuring(abc.ABC):
+    """A callback that measures: its numbers join the epoch's row of metrics; subclass it.
+
+    Beside `evaluate`, which is given a model, it is given all that a callback is: players and
+    state. It is asked before the row is written, and called as any other callback afterwards.
+
+    Example:
+        >>> import jax
+        >>> import advnets
+        >>> class Weights(advnets.training.Measuring):
+        ...     def measure(self, snapshot, earlier):
+        ...         arrays = jax.tree.leaves(snapshot.state.discriminator)
+        ...         return {"largest weight of D": max(float(abs(x).max()) for x in arrays)}
+        >>> images = advnets.data.load("digits").train
+        >>> key, g_key, d_key = jax.random.split(jax.random.key(0), 3)
+        >>> players = advnets.Players(
+        ...     advnets.networks.mlp_generator(g_key, 100, (8, 8), hidden_sizes=[32]),
+        ...     advnets.networks.maxout_discriminator(d_key, (8, 8), units=[16]),
+        ... )
+        >>> trained = advnets.train(
+        ...     key, players, images, epochs=2, callbacks=[Weights()], progress=False
+        ... )
+        >>> trained.metrics[-1]["largest weight of D"] > 0
+        True
+    """
+
+    @abc.abstractmethod
+    def measure(self, snapshot: Any, earlier: Sequence[Metrics]) -> Mapping[str, Any]:
+        """Numbers for the row of an epoch.
+
+        Of several processes, each asks for them, and they must be the same in all.
+
+        Args:
+            snapshot: the run; its `metrics` are what the row holds so far, and are not on disk yet.
+            earlier: the rows of the epochs before, which are not to be changed. What is needed of
+                the past is to be taken from them, as it is there when a run is resumed too.
+
+        Returns:
+            Numbers by names that no row has, or text, or containers of them.
+        """
+
+    def __call__(self, snapshot: Any) -> None:  # noqa: B027
+        """Called once the row is on disk; does nothing unless told otherwise."""

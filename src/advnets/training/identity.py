@@ -28,6 +28,8 @@ LIBRARIES = (
 )
 # Arrays up to this many bytes that a function finds in its module are part of its description.
 BYTES_OF_GLOBALS = 2**26
+# Modules that were parts of another when older runs described what is in them.
+WAS_IN = {f"advnets.objectives.{part}": "advnets.objectives" for part in ("gan", "of_logits")}
 
 
 # What may be changed when a run is resumed, as it says nothing of the state's structure.
@@ -139,7 +141,7 @@ def _describe(value: Any, within: tuple[int, ...]) -> str:
     fields = ", ".join(f"{name}={inner(part)}" for name, part in parts.items())
     named = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
     if named:
-        return f"{type(value).__module__}.{named}({fields})"
+        return f"{_module(type(value))}.{named}({fields})"
     return f"{_of_class(type(value), inner)}({fields})"
 
 
@@ -165,8 +167,13 @@ def _in_library(value: Any) -> bool:
     return module.split(".")[0] in LIBRARIES
 
 
+def _module(value: type | types.FunctionType) -> str:
+    """The module of a class or function, by the name that runs know it by."""
+    return WAS_IN.get(value.__module__, value.__module__)
+
+
 def _of_class(value: type, inner: Any) -> str:
-    name = f"{value.__module__}.{value.__qualname__}"
+    name = f"{_module(value)}.{value.__qualname__}"
     if _in_library(value):
         return name
     functions = inspect.getmembers(value, inspect.isfunction)
@@ -200,7 +207,7 @@ def _of_function(value: types.FunctionType, inner: Any) -> str:
     if not _in_library(value):
         parts += [f"{name}={inner(used)}" for name, used in _used(value).items()]
         parts.append(f"source {_digest(_source(value).encode())}")
-    return f"{value.__module__}.{value.__qualname__}({', '.join(parts)})"
+    return f"{_module(value)}.{value.__qualname__}({', '.join(parts)})"
 
 
 def _used(value: types.FunctionType) -> dict[str, Any]:

@@ -136,12 +136,13 @@ def _json_line(row: Mapping[str, Any]) -> str:
     return json.dumps(row, allow_nan=False) + "\n"
 
 
-def with_evaluation(row: Metrics, found: Mapping[str, Any]) -> Metrics:
+def with_evaluation(row: Metrics, found: Mapping[str, Any], *, who: str = "evaluate") -> Metrics:
     """A row of metrics with what an evaluation found, as JSON holds it.
 
     Args:
         row: the row.
         found: numbers by name; NumPy's and JAX's become Python's.
+        who: what found them, for messages.
 
     Returns:
         Both. A number that is not finite becomes None, and a `RuntimeWarning` names it.
@@ -152,29 +153,29 @@ def with_evaluation(row: Metrics, found: Mapping[str, Any]) -> Metrics:
     taken = sorted(row.keys() & found.keys())
     if taken:
         raise ValueError(
-            f"evaluate returned {taken[0]!r}, which each row of metrics has already; choose "
-            "another name"
+            f"{who} returned {taken[0]!r}, which each row of metrics has already; choose another "
+            "name"
         )
-    return row | {f"{name}": _plain(value, f"{name}") for name, value in found.items()}
+    return row | {f"{name}": _plain(value, f"{name}", who) for name, value in found.items()}
 
 
-def _plain(value: Any, name: str) -> Any:
+def _plain(value: Any, name: str, who: str) -> Any:
     if isinstance(value, Mapping):
-        return {f"{key}": _plain(part, f"{name}.{key}") for key, part in value.items()}
+        return {f"{key}": _plain(part, f"{name}.{key}", who) for key, part in value.items()}
     if hasattr(value, "__array__"):
         value = np.asarray(value).tolist()
     if isinstance(value, list | tuple):
-        return [_plain(part, f"{name}[{number}]") for number, part in enumerate(value)]
+        return [_plain(part, f"{name}[{number}]", who) for number, part in enumerate(value)]
     if isinstance(value, float) and not math.isfinite(value):
         _warnings.warn(
-            f"evaluate returned {name} = {value}, which is not finite; it is recorded as null"
+            f"{who} returned {name} = {value}, which is not finite; it is recorded as null"
         )
         return None
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise ValueError(
-        f"evaluate returned {name} of type {type(value).__name__}, which metrics can't hold; "
-        "return numbers and text"
+        f"{who} returned {name} of type {type(value).__name__}, which metrics can't hold; return "
+        "numbers and text"
     )
 
 

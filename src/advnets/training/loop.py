@@ -10,9 +10,9 @@ import numpy as np
 
 from advnets import _signals
 from advnets.algorithms import State
-from advnets.training.callbacks import Callback, StopTraining, Told
+from advnets.training.callbacks import Callback, Measuring, StopTraining, Told
 from advnets.training.devices import agree, is_main_process
-from advnets.training.journal import Journal, with_evaluation
+from advnets.training.journal import Journal, Metrics, with_evaluation
 from advnets.training.plan import Plan
 from advnets.training.program import Program
 from advnets.training.watch import (
@@ -125,6 +125,8 @@ def loop(
                     rows[-1] = with_evaluation(rows[-1], found)
                 except StopTraining:
                     stopped = True
+            if evaluated:
+                stopped |= _measure(program, state, journal, game, callbacks, rows)
             record.write(rows)
         if evaluated:
             progress.evaluated(record.metrics for record in journal.records)
@@ -144,6 +146,35 @@ def loop(
     return state, rates
 
 
+def _measure(
+    program: Program,
+    state: State,
+    journal: Journal,
+    game: int,
+    callbacks: Sequence[Callback],
+    rows: list[Metrics],
+) -> bool:
+    """Adds to the last of new rows what callbacks measure of a game; says whether to stop."""
+    stopped = False
+    for callback in callbacks:
+        if not isinstance(callback, Measuring):
+            continue
+        snapshot = _snapshot(program, state, journal, game, rows[-1])
+        try:
+            found = callback.measure(snapshot, [*journal.records[game].metrics, *rows[:-1]])
+            rows[-1] = with_evaluation(rows[-1], found, who=type(callback).__name__)
+        except StopTraining:
+            stopped = True
+    return stopped
+
+
+def _snapshot(program: Program, state: State, journal: Journal, game: int, row: Metrics) -> Any:
+    row = copy.deepcopy(row)
+    folder = journal.records[game].folder
+    told = Told(game, journal.names[game], row["epoch"], row["updates"], row, folder)
+    return program.snapshot(state, told)
+
+
 def _call_back(
     program: Program,
     state: State,
@@ -156,10 +187,7 @@ def _call_back(
 
     Either is after a checkpoint.
     """
-    record = journal.records[game]
-    row = copy.deepcopy(record.metrics[-1])
-    told = Told(game, journal.names[game], row["epoch"], row["updates"], row, record.folder)
-    snapshot = program.snapshot(state, told)
+    snapshot = _snapshot(program, state, journal, game, journal.records[game].metrics[-1])
     failed: BaseException | None = None
     stopped = False
     for callback in callbacks if is_main_process() else ():

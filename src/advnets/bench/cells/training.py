@@ -35,9 +35,9 @@ from advnets.bench.folders import newest_manifest
 from advnets.bench.recipes import algorithm_of, build_players
 from advnets.bench.settings import PREPROCESSING
 from advnets.bench.systems import Adversarial
-from advnets.bench.systems.adversarial import stage_keys
 from advnets.bench.systems.chained import classified
 from advnets.bench.systems.dbn import DBNSettings
+from advnets.bench.systems.games import stage_keys
 from advnets.bench.systems.vae import VAESettings
 from advnets.chains import Chain
 from advnets.draws import discriminator_draws

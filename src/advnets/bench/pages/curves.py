@@ -33,7 +33,7 @@ GAME = (
         None,
     ),
 )
-NOT_CURVES = ("validation", "average")
+NOT_CURVES = ("validation", "average", "monitor")
 
 
 def panels(rows: Sequence[Row]) -> list[dict[str, Any]]:

@@ -8,117 +8,21 @@
   const { decoded } = explorers;
   const { paint, canvas, readImages, nearest } = explorers.of(root, data);
 
-  // --- Layers: functions from an array of numbers to another; images have channels last.
-  const activations = {
-    relu: (x) => x > 0 ? x : 0,
-    sigmoid: (x) => 1 / (1 + Math.exp(-x)),
-    tanh: Math.tanh,
-    leaky_relu: (x) => x > 0 ? x : 0.01 * x,
-    softplus: (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x))),
-  };
-  const kinds = {
-    activation({ function: name }) {
-      return (x) => x.map(activations[name]);
-    },
-    dense({ weight, bias }) {
-      const [w, b] = [decoded(weight), decoded(bias)];
-      return (x) => affine(w, b, x);
-    },
-    maxout({ weight, bias }) {
-      const [w, b] = [decoded(weight), decoded(bias)];
-      const [pieces, units] = bias.shape;
-      return (x) => largest(affine(w, b, x), pieces, units);
-    },
-    deconvolution({ kernel, bias, in_shape, out_shape, stride }) {
-      const [w, b] = [decoded(kernel), decoded(bias)];
-      const [size, , channels, inputs] = kernel.shape;
-      const [rows, columns] = in_shape;
-      const width = out_shape[1];
-      return (x) => {
-        const out = new Float32Array(out_shape[0] * width * channels);
-        for (let p = 0; p < rows; p++) for (let q = 0; q < columns; q++) {
-          const from = (p * columns + q) * inputs;
-          for (let a = 0; a < size; a++) for (let c = 0; c < size; c++) {
-            const to = ((p * stride + a) * width + q * stride + c) * channels;
-            for (let o = 0; o < channels; o++) {
-              const at = ((a * size + c) * channels + o) * inputs;
-              let sum = 0;
-              for (let i = 0; i < inputs; i++) sum += w[at + i] * x[from + i];
-              out[to + o] += sum;
-            }
-          }
-        }
-        for (let i = 0; i < out.length; i++) out[i] += b[i % b.length];
-        return out;
-      };
-    },
-    maxout_convolution({ kernel, bias, in_shape, out_shape, pieces, padding, pool_size, pool_stride }) {
-      const [w, b] = [decoded(kernel), decoded(bias)];
-      const [size, , inputs, filters] = kernel.shape;
-      const [height, width] = in_shape;
-      const [rows, columns] = [height, width].map((n) => n + 2 * padding - size + 1);
-      const channels = filters / pieces;
-      return (x) => {
-        const units = new Float32Array(rows * columns * channels);
-        const sums = new Float64Array(filters);
-        for (let p = 0; p < rows; p++) for (let q = 0; q < columns; q++) {
-          const biases = b.length === filters ? 0 : (p * columns + q) * filters;
-          for (let f = 0; f < filters; f++) sums[f] = b[biases + f];
-          for (let a = 0; a < size; a++) for (let c = 0; c < size; c++) {
-            const [y, z] = [p + a - padding, q + c - padding];
-            if (y < 0 || y >= height || z < 0 || z >= width) continue;
-            for (let i = 0; i < inputs; i++) {
-              const value = x[(y * width + z) * inputs + i];
-              if (value === 0) continue;
-              const at = ((a * size + c) * inputs + i) * filters;
-              for (let f = 0; f < filters; f++) sums[f] += value * w[at + f];
-            }
-          }
-          units.set(largest(sums, pieces, channels), (p * columns + q) * channels);
-        }
-        const [high, wide] = out_shape;
-        const out = new Float32Array(high * wide * channels).fill(-Infinity);
-        for (let p = 0; p < high; p++) for (let q = 0; q < wide; q++) {
-          const to = (p * wide + q) * channels;
-          const [bottom, right] = [Math.min(rows, p * pool_stride + pool_size),
-            Math.min(columns, q * pool_stride + pool_size)];
-          for (let y = p * pool_stride; y < bottom; y++) for (let z = q * pool_stride; z < right; z++) {
-            const from = (y * columns + z) * channels;
-            for (let c = 0; c < channels; c++) {
-              if (units[from + c] > out[to + c]) out[to + c] = units[from + c];
-            }
-          }
-        }
-        return out;
-      };
-    },
-  };
-  function affine(w, b, x) {
-    const [outputs, inputs] = [b.length, x.length];
-    const out = new Float32Array(outputs);
-    for (let o = 0; o < outputs; o++) {
-      const at = o * inputs;
-      let sum = b[o];
-      for (let i = 0; i < inputs; i++) sum += w[at + i] * x[i];
-      out[o] = sum;
-    }
-    return out;
+  const { activations, player } = layers;
+  const flat = (layers) => layers.flatMap((layer) => [layer, ...(layer.branches || []).flatMap(flat)]);
+  // Of a conditional model the class follows z, or the pixels, one number for each: 1 for its own.
+  let chosen = 0;
+  function joined(x, c) {
+    if (!data.classes) return x;
+    const whole = new Float32Array(x.length + data.classes);
+    whole.set(x);
+    whole[x.length + c] = 1;
+    return whole;
   }
-  function largest(values, pieces, units) {
-    const out = values.slice(0, units);
-    for (let p = 1; p < pieces; p++) for (let u = 0; u < units; u++) {
-      const value = values[p * units + u];
-      if (value > out[u]) out[u] = value;
-    }
-    return out;
-  }
-  function player(layers) {
-    const functions = layers.map((layer) => kinds[layer.kind](layer));
-    return (x) => functions.reduce((value, layer) => layer(value), Float32Array.from(x));
-  }
-  const generate = player(data.generator);
-  const discriminate = data.discriminator
-    ? ((judge) => (x) => activations.sigmoid(judge(x)[0]))(player(data.discriminator)) : null;
+  const G = player(data.generator);
+  const D = data.discriminator && player(data.discriminator);
+  const generate = (z, c = chosen) => G(joined(z, c));
+  const discriminate = D && ((x, c = chosen) => activations.sigmoid(D(joined(x, c))[0]));
 
   // --- What an example is shown on.
   const [height, width] = data.shape;
@@ -132,14 +36,17 @@
   const vector = (component) => Float32Array.from({ length: size }, component);
   const norm = (v) => Math.sqrt(v.reduce((sum, x) => sum + x * x, 0));
   const most = kind === "uniform" ? Math.sqrt(3) : kind === "normal" ? 3 : 1;
+  const least = kind === "unit-cube" ? 0 : -most;
+  const bounded = kind === "uniform" || kind === "unit-cube";
   function inSupport(z) {
-    if (kind === "uniform") return z.map((x) => Math.min(most, Math.max(-most, x)));
+    if (bounded) return z.map((x) => Math.min(most, Math.max(least, x)));
     if (kind === "spherical") { const length = norm(z) || 1; return z.map((x) => x / length); }
     return z;
   }
-  const draw = () => kind === "uniform" ? vector(() => most * (2 * Math.random() - 1))
+  const draw = () => bounded ? vector(() => least + (most - least) * Math.random())
     : inSupport(vector(normal));
-  const reach = 0.9 * (kind === "spherical" ? 1 : Math.sqrt(size));
+  const deviation = kind === "unit-cube" ? Math.sqrt(1 / 12) : 1;
+  const reach = 0.9 * deviation * (kind === "spherical" ? 1 : Math.sqrt(size));
   function directions() {
     const first = vector(normal);
     const second = vector(normal);
@@ -157,7 +64,7 @@
     const example = generate(z);
     sample.putImageData(paint(sample.createImageData(width, height), example), 0, 0);
     clearTimeout(verdictTimer);
-    verdictTimer = setTimeout(() => judge(example), 30);
+    verdictTimer = setTimeout(() => { judge(example); drawClasses(); }, 30);
     for (const { input, output, component } of sliders) {
       input.value = z[component];
       output.textContent = z[component].toFixed(2);
@@ -176,8 +83,23 @@
     }
   }
 
+  // A button for each class, with what G makes of the same z for it.
+  const buttons = [...root.querySelectorAll(".classes button")];
+  const thumbnails = buttons.map((_, c) => canvas(`.classes button:nth-child(${c + 1}) canvas`));
+  function drawClasses() {
+    thumbnails.forEach((place, c) => {
+      place.putImageData(paint(place.createImageData(width, height), generate(z, c)), 0, 0);
+    });
+  }
+  function choose(c) {
+    chosen = c;
+    buttons.forEach((button, own) => button.setAttribute("aria-pressed", own === c));
+  }
+  buttons.forEach((button, c) => button.addEventListener("click", () => { choose(c); move(a, b); drawPlane(); }));
+  if (buttons.length) choose(0);
+
   // The plane: samples at its points, drawn a row at a time; the one in the middle is the draw.
-  const weights = data.generator.reduce((sum, { weight, kernel }) =>
+  const weights = flat(data.generator).reduce((sum, { weight, kernel }) =>
     sum + (weight || kernel ? (weight || kernel).shape.reduce((n, m) => n * m, 1) : 0), 0);
   const cells = weights > 5e6 ? 5 : 7;
   const plane = find(".plane");
@@ -233,7 +155,7 @@
   function slider(component, place) {
     const label = document.createElement("label");
     const [input, output] = [document.createElement("input"), document.createElement("output")];
-    Object.assign(input, { type: "range", min: -most, max: most, step: 0.01 });
+    Object.assign(input, { type: "range", min: least, max: most, step: 0.01 });
     label.append(`z${component + 1}`, input, output);
     place.append(label);
     input.addEventListener("input", () => {
@@ -244,9 +166,10 @@
     sliders.push({ input, output, component });
   }
   function byWeight() {
-    const first = data.generator.find(({ kind }) => kind === "dense");
+    const first = flat(data.generator).find(({ kind }) => kind === "dense");
     const sums = new Float64Array(size);
-    if (first) decoded(first.weight).forEach((w, i) => { sums[i % size] += w * w; });
+    const inputs = first && first.weight.shape[1];  // those of z, then perhaps a class
+    if (first) decoded(first.weight).forEach((w, i) => { if (i % inputs < size) sums[i % inputs] += w * w; });
     return [...sums.keys()].sort((i, j) => sums[j] - sums[i]);
   }
   byWeight().slice(0, 8).forEach((component) => slider(component, find(".components")));
@@ -264,9 +187,10 @@
       if (stored && stored.base.length === size) {
         [base, along] = [Float32Array.from(stored.base), stored.along.map((v) => Float32Array.from(v))];
         [a, b] = [stored.a, stored.b];
+        if (stored.chosen < buttons.length) choose(stored.chosen);
       }
       window.addEventListener("pagehide", () => sessionStorage.setItem(kept, JSON.stringify(
-        { base: [...base], along: along.map((v) => [...v]), a, b })));
+        { base: [...base], along: along.map((v) => [...v]), a, b, chosen })));
     } catch { /* the browser keeps nothing of pages from files */ }
   }
   move(a, b);

@@ -1,6 +1,7 @@
 """The latent explorer: what a page needs to compute G and D in a browser."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from advnets.bench.pages.layers import Layer, NotExported, Precision
 from advnets.bench.pages.players import Found
 from advnets.bench.settings import Settings
 from advnets.bench.watching import pictured
+from advnets.layers import Labelled
 from advnets.players import inputs_taken, thaw
-from advnets.priors import Normal, Prior, Spherical, Uniform
+from advnets.priors import Normal, Prior, Spherical, Uniform, UnitCube
 
 # A page is at most so large, in characters, unless it is asked for.
 LARGEST_PAGE = 10_000_000
@@ -34,7 +36,14 @@ PRECISIONS: tuple[tuple[Precision, Precision], ...] = (
     ("float16", "int8"),
     ("int8", "int8"),
 )
-PRIORS: dict[type[Prior], str] = {Uniform: "uniform", Normal: "normal", Spherical: "spherical"}
+PRIORS: dict[type[Prior], str] = {
+    Uniform: "uniform",
+    Normal: "normal",
+    Spherical: "spherical",
+    UnitCube: "unit-cube",
+}
+# A page has a button for each class.
+MOST_CLASSES = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,19 +75,22 @@ def explorer(folder: Path, found: Found, settings: Settings, *, budget: int) -> 
         NotExported: if a page can't compute the generator, or has no room for it.
     """
     model = found.model
-    _check(model)
+    classes = _check(model)
     generator, discriminator = thaw(model.generator), thaw(found.discriminator)
     latents = _draws(model.prior)
-    of_g = layers.export(generator, (model.prior.size,), noise=True)
-    shape = jax.eval_shape(generator, latents[0]).shape
-    of_d = [] if discriminator is None else layers.export(discriminator, shape)
+    # Of a conditional model each draw has a class, and the networks see both as one vector.
+    labels = () if classes is None else (np.arange(DRAWS) % classes,)
+    network = generator if classes is None else generator.player
+    of_g = layers.export(network, (model.prior.size + (classes or 0),), noise=True)
+    shape = jax.eval_shape(generator, latents[0], *(each[0] for each in labels)).shape
+    of_d = [] if discriminator is None else _of_discriminator(discriminator, shape, classes)
     in_g, in_d = _precisions(folder, of_g, of_d, budget)
     whole, gcn = in_g == in_d == "float32", settings.preprocessing == "gcn"
-    examples = latents if whole and not gcn else _apply(generator, latents)
+    examples = latents if whole and not gcn else _apply(generator, latents, *labels)
     g_note = f"G is that {found.of_model}, its weights in {in_g}"
     if in_g != "float32":
         show = pictured(settings, DRAWS)
-        computed = _apply(layers.rounded(generator, in_g), latents)
+        computed = _apply(layers.rounded(generator, in_g), latents, *labels)
         moved = float(abs(show(computed) - show(examples)).max())
         g_note += (
             f", which moves a pixel by {255 * moved:.2g} of 255 grey levels at most ({DRAWS} "
@@ -89,7 +101,7 @@ def explorer(folder: Path, found: Found, settings: Settings, *, budget: int) -> 
         d_note = f"D is that {found.of_discriminator}, without dropout, its weights in {in_d}"
         if in_d != "float32":
             both = (discriminator, layers.rounded(discriminator, in_d))
-            of_both = (_apply(d, examples) for d in both)
+            of_both = (_apply(d, examples, *labels) for d in both)
             before, after = map(jax.nn.sigmoid, of_both)
             moved = float(abs(after - before).max())
             d_note += f", which moves D(x) by {max(moved, 1e-5):.2g} at most"
@@ -97,6 +109,7 @@ def explorer(folder: Path, found: Found, settings: Settings, *, budget: int) -> 
         "generator": layers.as_json(of_g, in_g),
         "discriminator": layers.as_json(of_d, in_d) or None,
         "shape": list(shape),
+        "classes": classes,
         "prior": {"kind": PRIORS[type(model.prior)], "size": model.prior.size},
         "gcn": gcn,
         "largest": (float(abs(examples).max()) or 1.0) if gcn else None,
@@ -129,16 +142,32 @@ def training_images(
     return {"picture": sheet, "count": count}, (note,)
 
 
-def _check(model: Any) -> None:
-    """Refuses what is no generator of z alone."""
+def _check(model: Any) -> int | None:
+    """How many classes a generator takes, None of z alone; refuses what is neither."""
     if model is None:
         raise NotExported("there is no model yet")
     if not isinstance(model, advnets.Model):
         raise NotExported(f"its model is a {type(model).__name__}, not a generator with a prior")
-    if model.condition is not None or inputs_taken(model.generator)[0] > 1:
-        raise NotExported("its generator takes a condition beside z")
     if type(model.prior) not in PRIORS:
         raise NotExported(f"a page can't draw from its prior, {type(model.prior).__name__}")
+    if isinstance(model.generator, Labelled):
+        if model.generator.classes > MOST_CLASSES:
+            raise NotExported(f"it has {model.generator.classes} classes, too many for buttons")
+        return model.generator.classes
+    if model.condition is not None or inputs_taken(model.generator)[0] > 1:
+        raise NotExported("its generator takes a condition beside z, and no label")
+    return None
+
+
+def _of_discriminator(
+    discriminator: Any, shape: tuple[int, ...], classes: int | None
+) -> list[Layer]:
+    """The layers of D, which is given the class after the pixels."""
+    if classes is None:
+        return layers.export(discriminator, shape)
+    if not isinstance(discriminator, Labelled) or discriminator.classes != classes:
+        raise NotExported("its discriminator takes no label as its generator does")
+    return layers.export(discriminator.player, (math.prod(shape) + classes,))
 
 
 def _precisions(
@@ -160,6 +189,8 @@ def _draws(prior: Prior) -> Float[np.ndarray, " draws size"]:
     rng, shape = np.random.default_rng(0), (DRAWS, prior.size)
     if isinstance(prior, Uniform):
         return rng.uniform(-(3**0.5), 3**0.5, shape).astype(np.float32)
+    if isinstance(prior, UnitCube):
+        return rng.random(shape, np.float32)
     normal = rng.standard_normal(shape).astype(np.float32)
     if isinstance(prior, Spherical):
         normal /= np.linalg.norm(normal, axis=1, keepdims=True)
@@ -167,5 +198,5 @@ def _draws(prior: Prior) -> Float[np.ndarray, " draws size"]:
 
 
 @eqx.filter_jit
-def _apply(player: Any, inputs: Any) -> Any:
-    return jax.vmap(player)(inputs)
+def _apply(player: Any, *inputs: Any) -> Any:
+    return jax.vmap(player)(*inputs)

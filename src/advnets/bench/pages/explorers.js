@@ -25,7 +25,8 @@ const explorers = (() => {
     return Float32Array.from(numbers, (number, i) => number * rows[Math.floor(i / length)]);
   }
 
-  // Of the explorer in an element: `shape`, `gcn`, `largest` and `training` of its data.
+  // Of the explorer in an element: `shape`, `gcn`, `largest` and `training` of its data; a sheet of
+  // other images is like that of the training images.
   function of(root, data) {
     // --- Examples as pixels.
     const [height, width, channels = 1] = data.shape;
@@ -57,9 +58,9 @@ const explorers = (() => {
       const norm = Math.sqrt(centred.reduce((sum, v) => sum + v * v, 0));
       return centred.map((v) => 55 * v / (norm < 1e-8 ? 1 : norm));
     }
-    async function readImages() {
+    async function readImages(from = data.training) {
       const picture = new Image();
-      picture.src = data.training.picture;
+      picture.src = from.picture;
       await picture.decode();
       const sheet = document.createElement("canvas");
       [sheet.width, sheet.height] = [picture.width, picture.height];
@@ -67,7 +68,7 @@ const explorers = (() => {
       context.drawImage(picture, 0, 0);
       const pixels = context.getImageData(0, 0, sheet.width, sheet.height).data;
       const columns = sheet.width / width;
-      return Array.from({ length: data.training.count }, (_, n) => {
+      return Array.from({ length: from.count }, (_, n) => {
         const image = new Float32Array(height * width * channels);
         const [top, left] = [Math.floor(n / columns) * height, n % columns * width];
         for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) for (let c = 0; c < channels; c++) {

@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -11,11 +12,19 @@ import numpy as np
 from jaxtyping import Float, PyTree
 
 from advnets.convolutions import Deconvolution, MaxoutConv2d
-from advnets.layers import Dropout, GaussianNoise, GradientFloor, Maxout
+from advnets.layers import Branches, Dropout, GaussianNoise, GradientFloor, Maxout, Projection
 from advnets.networks import Reshape
 from advnets.players import thaw
 
-Kind = Literal["dense", "maxout", "maxout_convolution", "deconvolution", "activation"]
+Kind = Literal[
+    "dense",
+    "maxout",
+    "maxout_convolution",
+    "deconvolution",
+    "activation",
+    "branches",
+    "projection",
+]
 Precision = Literal["float32", "float16", "int8"]
 # Functions of an `eqx.nn.Lambda` by their names in `layers.js`.
 ACTIVATIONS: dict[Callable[..., Any], str] = {
@@ -42,11 +51,13 @@ class Layer:
         kind: what it computes.
         arrays: its weights and biases, by name, float32.
         settings: its sizes, by name; of an activation, its `function`.
+        branches: of branches, the layers of each.
     """
 
     kind: Kind
     arrays: Mapping[str, Float[np.ndarray, "..."]] = dataclasses.field(default_factory=dict)
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    branches: "tuple[Sequence[Layer], ...]" = ()
 
 
 def export(player: Callable[..., Any], in_shape: Shape, *, noise: bool = False) -> list[Layer]:
@@ -75,13 +86,17 @@ def export(player: Callable[..., Any], in_shape: Shape, *, noise: bool = False) 
         >>> [layer.kind for layer in layers.export(generator, (2,))]
         ['dense', 'activation', 'dense', 'activation']
     """
+    return _layers(player, in_shape, noise)[0]
+
+
+def _layers(player: Any, shape: Shape, noise: bool) -> tuple[list[Layer], Shape]:
+    """Its layers, and the shape of what it gives."""
     found: list[Layer] = []
-    shape = in_shape
     for module in _flat(thaw(player)):
         layer, shape = _exported(module, shape, noise)
         if layer is not None:
             found.append(layer)
-    return found
+    return found, shape
 
 
 def _flat(player: Any) -> Iterator[Any]:
@@ -108,6 +123,12 @@ def _exported(module: Any, shape: Shape, noise: bool) -> tuple[Layer | None, Sha
             return _convolution(module, shape), module.out_shape
         case eqx.nn.Lambda() if _activation(module.fn) is not None:
             return Layer("activation", settings={"function": _activation(module.fn)}), shape
+        case Projection():
+            arrays = {n: _float32(getattr(module, n)) for n in ("weight", "embedding")}
+            arrays["bias"] = np.atleast_1d(_float32(module.bias))
+            return Layer("projection", arrays), ()
+        case Branches():
+            return _branches(module, shape, noise)
         case Reshape():
             return None, module.shape
         case eqx.nn.Identity() | GradientFloor():
@@ -138,6 +159,20 @@ def _convolution(module: MaxoutConv2d | Deconvolution, shape: Shape) -> Layer:
     names = ("pieces", "padding", "pool_size", "pool_stride")
     sizes |= {name: getattr(module, name) for name in names}
     return Layer("maxout_convolution", arrays, sizes)
+
+
+def _branches(module: Branches, shape: Shape, noise: bool) -> tuple[Layer, Shape]:
+    sizes = (module.split, math.prod(shape) - module.split)
+    halves = [
+        _layers(half, (size,), noise)
+        for half, size in zip((module.first, module.second), sizes, strict=True)
+    ]
+    layer = Layer(
+        "branches",
+        settings={"split": module.split},
+        branches=tuple(layers for layers, _ in halves),
+    )
+    return layer, (sum(math.prod(made) for _, made in halves),)
 
 
 def _float32(array: Any) -> Float[np.ndarray, "..."]:
@@ -203,7 +238,8 @@ def as_json(layers: Sequence[Layer], precision: Precision) -> list[dict[str, Any
         precision: of the weights.
 
     Returns:
-        A dictionary for each, with its `kind`, its settings, and its arrays encoded.
+        A dictionary for each, with its `kind`, its settings, its arrays encoded, and its branches
+        if it has any.
     """
     return [
         {
@@ -213,6 +249,11 @@ def as_json(layers: Sequence[Layer], precision: Precision) -> list[dict[str, Any
                 name: encode(array, "float32" if name == "bias" else precision)
                 for name, array in layer.arrays.items()
             },
+            **(
+                {"branches": [as_json(one, precision) for one in layer.branches]}
+                if layer.branches
+                else {}
+            ),
         }
         for layer in layers
     ]
@@ -228,12 +269,17 @@ def size(layers: Sequence[Layer], precision: Precision) -> int:
     Returns:
         The length of their base64.
     """
+    return _bytes(layers, precision) * 4 // 3
+
+
+def _bytes(layers: Sequence[Layer], precision: Precision) -> int:
     numbers = (
         array.size * BYTES["float32" if name == "bias" else precision]
         for layer in layers
         for name, array in layer.arrays.items()
     )
-    return sum(numbers) * 4 // 3
+    inside = (_bytes(one, precision) for layer in layers for one in layer.branches)
+    return sum(numbers) + sum(inside)
 
 
 def rounded(player: PyTree, precision: Precision) -> PyTree:

@@ -67,6 +67,7 @@
       return [y - error, y + error];
     }));
     const [x0, x1] = [Math.min(...xs), Math.max(...xs)];
+    ends.push(...(panel.range || []));
     let [y0, y1] = [Math.min(...ends), Math.max(...ends)];
     if (panel.guide && panel.guide[0] > y0 - (y1 - y0) && panel.guide[0] < y1 + (y1 - y0)) {
       [y0, y1] = [Math.min(y0, panel.guide[0]), Math.max(y1, panel.guide[0])];
@@ -86,7 +87,7 @@
             if (Math.abs(x - epoch) < Math.abs(one.x[nearest] - epoch)) nearest = i;
           });
           const value = one.y[nearest];
-          text += `: ${value === null ? "–" : number(value)} (epoch ${one.x[nearest]})`;
+          text += `: ${value === null ? "–" : number(value)} (${panel.of || "epoch"} ${one.x[nearest]})`;
         }
         entry.append(text);
         return entry;
@@ -116,6 +117,10 @@
         const y = Y(panel.guide[0]);
         made.append(svg("line", { class: "guide", x1: left, x2: width - right, y1: y, y2: y }));
         made.append(svg("text", { x: width - right, y: y - 4, "text-anchor": "end" }, panel.guide[1]));
+      }
+      for (const x of panel.marks || []) {
+        made.append(svg("line", { class: "mark", x1: X(x), x2: X(x), y1: height - bottom - 9,
+          y2: height - bottom }));
       }
       series.forEach((one, n) => {
         const points = one.x.map((x, i) => [x, one.y[i], one.error && one.error[i] || 0])

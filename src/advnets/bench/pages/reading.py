@@ -277,6 +277,7 @@ def command_of(seen: Seen) -> str | None:
     if seen.config.recipe.get("dataset") == "imagefolder":
         words += ["--data-dir FOLDER"]
     words += [f"--seed {seen.config.seed}"] if seen.config.seed else []
+    words += ["--monitor"] if any(row.get("monitor") for row in seen.rows) else []
     for setting in settings:
         if not setting.differs:
             continue

@@ -270,7 +270,8 @@ def _template(text: str) -> jinja2.Template:
 
 def _page(title: str, lead: str, state: str, sections: Sequence[Any], *, live: bool = False) -> str:
     explores = any(section["name"] == "explorer" for section in sections)
-    scripts = ["page.js", *(["explorers.js", "explorer.js", "chain.js"] if explores else [])]
+    own = ["explorers.js", "layers.js", "explorer.js", "chain.js", "inpainting.js"]
+    scripts = ["page.js", *(own if explores else [])]
     return (
         _environment()
         .get_template("report.html")

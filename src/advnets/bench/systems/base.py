@@ -42,6 +42,7 @@ class Run:
         data_sha256: of the data, all splits.
         changes: which settings were changed when it was resumed.
         callbacks: what a system that is trained calls after every evaluation.
+        monitor: whether a game is monitored at every evaluation.
         called: what people call it, see [`advnets.bench.folders.called`][]; its name unless given.
     """
 
@@ -59,6 +60,7 @@ class Run:
     data_sha256: str | None = None
     changes: tuple[Change, ...] = ()
     callbacks: tuple[Callback, ...] = ()
+    monitor: bool = False
     called: str = ""
 
     def __post_init__(self) -> None:
@@ -119,12 +121,14 @@ class System(abc.ABC):
             [`advnets.load_model`][] opens that again.
         changeable: the names of settings that may be changed when a run is resumed.
         evaluations: what is measured of this kind of system beside what is of all, by name.
+        monitored: whether it is a game that can be monitored, as its runs are told by `monitor`.
     """
 
     settings_type: ClassVar[type[Settings]] = Settings
     model_types: ClassVar[tuple[Callable[..., Any], ...]] = ()
     changeable: ClassVar[tuple[str, ...]] = ()
     evaluations: ClassVar[Mapping[str, Evaluation]] = {}
+    monitored: ClassVar[bool] = False
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings

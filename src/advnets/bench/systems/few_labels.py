@@ -17,8 +17,8 @@ from advnets.bench.evaluations import Evaluation, Subject
 from advnets.bench.folders import newest_manifest
 from advnets.bench.results import FirstStage, Json
 from advnets.bench.settings import PREPROCESSING, Settings, check_counts
-from advnets.bench.systems.adversarial import stage_keys
 from advnets.bench.systems.base import Fitted, Run, System
+from advnets.bench.systems.games import stage_keys
 from advnets.bench.systems.learned import check_batch, check_model, check_pixels
 from advnets.bench.systems.rows import mean_of
 from advnets.bench.watching import Watch

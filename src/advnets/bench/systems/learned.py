@@ -11,8 +11,8 @@ import advnets
 from advnets import training
 from advnets.bench.folders import FIRST_STAGE
 from advnets.bench.settings import PREPROCESSING
-from advnets.bench.systems.adversarial import check_memory
 from advnets.bench.systems.base import Run
+from advnets.bench.systems.games import check_memory
 from advnets.bench.watching import Watch
 from advnets.paper_figures import Sampler
 from advnets.training.devices import is_main_process

@@ -6,8 +6,11 @@ where it has nothing to say.
 
 from advnets.bench.pages.sections import (
     chains,
+    classes,
     curves,
+    equilibrium,
     explorer,
+    fillings,
     filters,
     interpolations,
     likelihood,
@@ -20,11 +23,14 @@ from advnets.bench.pages.sections import (
 from advnets.bench.pages.sections.base import Section
 
 SECTIONS: list[Section] = [
+    fillings.SECTION,
     samples.SECTION,
     chains.SECTION,
     explorer.SECTION,
+    classes.SECTION,
     likelihood.SECTION,
     curves.SECTION,
+    equilibrium.SECTION,
     nearest.SECTION,
     interpolations.SECTION,
     filters.SECTION,

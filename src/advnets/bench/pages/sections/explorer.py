@@ -1,4 +1,4 @@
-"""The model itself, in the browser: z by sliders and on a plane, or a Markov chain's steps."""
+"""The model itself, in the browser: z by sliders and on a plane, masks, a Markov chain's steps."""
 
 from typing import Any
 
@@ -6,11 +6,13 @@ from advnets.bench.catalogue import system_of
 from advnets.bench.frames import SHEET
 from advnets.bench.pages.chain import chain
 from advnets.bench.pages.explorer import LARGEST_OF_ALL, LARGEST_PAGE, Explorer, explorer
+from advnets.bench.pages.inpainting import fills, painter
 from advnets.bench.pages.layers import NotExported
 from advnets.bench.pages.players import players
 from advnets.bench.pages.reading import Seen
 from advnets.bench.pages.sections.base import Section
 from advnets.bench.pages.sections.samples import MOST_BYTES
+from advnets.bench.systems.inpainting import PICTURE, TEST_SHEET
 from advnets.chains import Chained
 
 # What a page has beside weights and pictures, in characters.
@@ -18,7 +20,8 @@ TEXT = 200_000
 
 TEMPLATE = """
 {% if data %}
-{% include "explorer.html" if data.generator is defined else "chain.html" %}
+{% include "explorer.html" if data.generator is defined else
+"inpainting.html" if data.filler is defined else "chain.html" %}
 <p class="soft">{{ notes | join(". ") }}.</p>
 {% else %}
 <p class="soft">No explorer: {{ why_not }}.</p>
@@ -27,7 +30,7 @@ TEMPLATE = """
 
 
 def of_run(seen: Seen, *, alone: bool = False) -> Explorer:
-    """The explorer of a run: of a generator, or of a deep GSN's Markov chain.
+    """The explorer of a run: of a generator, of one that fills in, or of a deep GSN's Markov chain.
 
     Args:
         seen: the run.
@@ -46,6 +49,8 @@ def of_run(seen: Seen, *, alone: bool = False) -> Explorer:
     def explored(budget: int) -> Explorer:
         if isinstance(found.model, Chained):
             return chain(seen.folder, found.model, budget=budget)
+        if fills(found.model):
+            return painter(seen.folder, found.model, found.of_model, budget=budget)
         return explorer(seen.folder, found, system.settings, budget=budget)
 
     try:
@@ -58,7 +63,7 @@ def of_run(seen: Seen, *, alone: bool = False) -> Explorer:
 
 def _bytes_of_pictures(seen: Seen) -> int:
     """About as many bytes as the page's pictures have."""
-    names = (SHEET, "samples.png", "interpolations.png", "memorisation.png")
+    names = (SHEET, "samples.png", "interpolations.png", "memorisation.png", PICTURE, TEST_SHEET)
     paths = [path for name in names if (path := seen.folder / name).is_file()]
     of_frames = sum(path.stat().st_size for path in seen.frames.values())
     return sum(path.stat().st_size for path in paths) + min(MOST_BYTES, of_frames)

@@ -10,7 +10,8 @@ from advnets.bench.pages.sections.base import Section
 MOST_BYTES = 1_000_000
 
 TEMPLATE = """
-<p class="lead">Fair draws, not chosen, from the same random numbers at every epoch.</p>
+<p class="lead">Fair draws, not chosen, from the same random numbers at every epoch{{
+", a row for each class" if by_class else "" }}.</p>
 {{ parts.slider(frames, "samples after") }}
 """
 
@@ -38,7 +39,9 @@ def frames_of(seen: Seen, most: int = MOST_BYTES) -> list[dict[str, str]]:
 
 
 def _gather(seen: Seen) -> dict[str, Any] | None:
-    return {"frames": frames_of(seen)} if seen.frames else None
+    if not seen.frames:
+        return None
+    return {"frames": frames_of(seen), "by_class": "classes" in seen.config.recipe}
 
 
 SECTION = Section("samples", "Samples over training", TEMPLATE, _gather)

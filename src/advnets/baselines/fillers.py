@@ -1,0 +1,196 @@
+"""What fills in an image without a net: a conditional normal distribution, and nearest neighbours.
+
+They are what a model of all conditionals p(x_S | x_∉S) is held against. Every filler gives several
+fillings of each image, in which what is observed is left as it is.
+"""
+
+import abc
+
+import numpy as np
+import scipy.linalg
+from jaxtyping import Bool, Float
+
+from advnets import _progress
+from advnets._counts import check_count
+
+# Images whose distances to all training images are computed at a time.
+BLOCK = 100
+
+
+class BaselineFiller(abc.ABC):
+    """Something that fills in; subclass it to compare with more."""
+
+    @abc.abstractmethod
+    def fill(
+        self,
+        rng: np.random.Generator,
+        images: Float[np.ndarray, " rows *data"],
+        masks: Bool[np.ndarray, " rows *data"],
+        n: int,
+        *,
+        progress: str = "",
+    ) -> Float[np.ndarray, " rows {n} *data"]:
+        """Fills in images.
+
+        Args:
+            rng: draws what is random.
+            images: the images; what they hold where something is missing is not looked at.
+            masks: true where an image is observed.
+            n: how many fillings of each.
+            progress: what a progress line says; none unless given.
+
+        Returns:
+            The fillings.
+
+        Raises:
+            ValueError: if n is below 1, or more than there are to choose from.
+        """
+
+
+class RandomImages(BaselineFiller):
+    """Training images drawn at random, whatever is observed.
+
+    Attributes:
+        train: the training images, preprocessed.
+
+    Example:
+        >>> import numpy as np
+        >>> from advnets.baselines.fillers import RandomImages
+        >>> filler = RandomImages(np.zeros((20, 2, 2)))
+        >>> rng, masks = np.random.default_rng(0), np.ones((3, 2, 2), bool)
+        >>> filler.fill(rng, np.ones((3, 2, 2)), masks, 5).shape
+        (3, 5, 2, 2)
+    """
+
+    def __init__(self, train: Float[np.ndarray, " train *data"]) -> None:
+        self.train = train
+
+    def fill(
+        self,
+        rng: np.random.Generator,
+        images: Float[np.ndarray, " rows *data"],
+        masks: Bool[np.ndarray, " rows *data"],
+        n: int,
+        *,
+        progress: str = "",
+    ) -> Float[np.ndarray, " rows {n} *data"]:
+        check_count("the number of fillings", n)
+        chosen = rng.integers(len(self.train), size=(len(images), n))
+        return np.where(masks[:, None], images[:, None], self.train[chosen])
+
+
+class NearestImages(BaselineFiller):
+    """The training images that are nearest on what is observed, in Euclidean distance.
+
+    Attributes:
+        train: the training images, preprocessed.
+
+    Example:
+        >>> import numpy as np
+        >>> from advnets.baselines.fillers import NearestImages
+        >>> filler = NearestImages(np.array([[0.0, 5.0], [0.9, 7.0], [3.0, 9.0]]))
+        >>> rng, mask = np.random.default_rng(0), np.array([[True, False]])
+        >>> filler.fill(rng, np.array([[1.0, 0.0]]), mask, 2).tolist()
+        [[[1.0, 7.0], [1.0, 5.0]]]
+    """
+
+    def __init__(self, train: Float[np.ndarray, " train *data"]) -> None:
+        self.train = train
+
+    def fill(
+        self,
+        rng: np.random.Generator,
+        images: Float[np.ndarray, " rows *data"],
+        masks: Bool[np.ndarray, " rows *data"],
+        n: int,
+        *,
+        progress: str = "",
+    ) -> Float[np.ndarray, " rows {n} *data"]:
+        """The n nearest, the nearest first. The generator is not used.
+
+        Raises a ValueError if n is below 1 or beyond the number of training images.
+        """
+        check_count("the number of fillings", n)
+        if n > len(self.train):
+            raise ValueError(f"there are {len(self.train)} training images; got {n} fillings")
+        train = self.train.reshape(len(self.train), -1)
+        squares = train**2
+        chosen = np.zeros((len(images), n), int)
+        with _progress.bar(len(images), progress, unit="image", enabled=bool(progress)) as bar:
+            for start in range(0, len(images), BLOCK):
+                stop = min(start + BLOCK, len(images))
+                observed = masks[start:stop].reshape(stop - start, -1).astype(train.dtype)
+                seen = images[start:stop].reshape(stop - start, -1) * observed
+                # Squared distances, but for what all training images share.
+                far = observed @ squares.T - 2 * seen @ train.T
+                near = np.sort(np.argpartition(far, n - 1, axis=1)[:, :n], axis=1)
+                order = np.argsort(np.take_along_axis(far, near, axis=1), axis=1, kind="stable")
+                chosen[start:stop] = np.take_along_axis(near, order, axis=1)
+                bar.update(stop - start)
+        return np.where(masks[:, None], images[:, None], self.train[chosen])
+
+
+class NormalConditional(BaselineFiller):
+    """Draws from the conditionals of one normal distribution, fitted to training images.
+
+    Its covariance is that of the training images, plus a ridge on the diagonal. Draws are not
+    clipped.
+
+    Attributes:
+        mean: that of the training images, flattened.
+        precision: the inverse of the covariance.
+
+    Raises:
+        ValueError: for a ridge that is not above 0.
+
+    Example:
+        >>> import numpy as np
+        >>> from advnets.baselines.fillers import NormalConditional
+        >>> rng = np.random.default_rng(0)
+        >>> train = rng.multivariate_normal([0, 0], [[1, 0.8], [0.8, 1]], 100_000)
+        >>> filler, mask = NormalConditional(train, 1e-6), np.array([[True, False]])
+        >>> fillings = filler.fill(rng, np.array([[1.0, 0.0]]), mask, 100_000)[0, :, 1]
+        >>> print(f"{fillings.mean():.2f} {fillings.var():.2f}")
+        0.80 0.36
+    """
+
+    def __init__(self, train: Float[np.ndarray, " train *data"], ridge: float = 0.01) -> None:
+        if not ridge > 0:
+            raise ValueError(f"the ridge must be above 0; got {ridge}")
+        rows = train.reshape(len(train), -1)
+        self.mean = rows.mean(axis=0, dtype=np.float64)
+        centred = rows - self.mean
+        covariance = centred.T @ centred / len(rows)
+        covariance[np.diag_indices_from(covariance)] += ridge
+        self.precision = scipy.linalg.inv(covariance)
+
+    def fill(
+        self,
+        rng: np.random.Generator,
+        images: Float[np.ndarray, " rows *data"],
+        masks: Bool[np.ndarray, " rows *data"],
+        n: int,
+        *,
+        progress: str = "",
+    ) -> Float[np.ndarray, " rows {n} *data"]:
+        check_count("the number of fillings", n)
+        observed = masks.reshape(len(images), -1)
+        off = np.where(observed, images.reshape(len(images), -1) - self.mean, 0)
+        pulls = off @ self.precision
+        filled = np.repeat(images.reshape(len(images), 1, -1), n, axis=1)
+        patterns, which = np.unique(observed, axis=0, return_inverse=True)
+        with _progress.bar(len(patterns), progress, unit="mask", enabled=bool(progress)) as bar:
+            for number, pattern in enumerate(patterns):
+                rows, missing = np.flatnonzero(which.ravel() == number), np.flatnonzero(~pattern)
+                bar.update()
+                if len(missing) == 0:
+                    continue
+                # In terms of the precision P: covariance P_SS⁻¹, mean μ_S - P_SS⁻¹ P_SO (x - μ)_O.
+                lower = scipy.linalg.cholesky(self.precision[np.ix_(missing, missing)], lower=True)
+                pull = pulls[np.ix_(rows, missing)]
+                mean = self.mean[missing] - scipy.linalg.cho_solve((lower, True), pull.T).T
+                noise = rng.standard_normal((len(missing), len(rows) * n))
+                moved = scipy.linalg.solve_triangular(lower, noise, trans="T", lower=True)
+                drawn = mean[:, None] + moved.T.reshape(len(rows), n, len(missing))
+                filled[np.ix_(rows, range(n), missing)] = drawn
+        return filled.reshape(len(images), n, *images.shape[1:])

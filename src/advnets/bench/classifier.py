@@ -1,0 +1,253 @@
+"""A small classifier of a benchmark's images, by which samples are told apart.
+
+It is fitted to training rows alone, by [`advnets.training.fit`][], and its error on test rows goes
+beside whatever it is used for.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int, Integer, Key, PyTree, Real
+
+import advnets
+from advnets import _files, _progress
+from advnets.bench.evaluations import Subject
+from advnets.conditions import check_labels
+from advnets.layers import Dropout
+from advnets.networks import Reshape
+from advnets.preprocessing import to_unit_interval
+from advnets.training import Learner, fit
+from advnets.training.devices import is_main_process
+
+# The classifier of a run, in its folder.
+CLASSIFIER = "classifier.safetensors"
+# Images that are classified at a time.
+BLOCK = 10_000
+# Of data as few as the digits', an epoch has few updates: at least so many in all.
+EPOCHS, LEAST_UPDATES, BATCH = 8, 2_000, 100
+
+
+def new_classifier(
+    key: Key[Array, ""],
+    shape: tuple[int, ...],
+    classes: int,
+    *,
+    hidden_sizes: Sequence[int] = (500,),
+    input_keep: float = 0.9,
+    hidden_keep: float = 0.5,
+) -> eqx.nn.Sequential:
+    """A classifier before it is fitted: rectified linear layers with dropout, then logits.
+
+    Args:
+        key: a typed random key.
+        shape: that of an image.
+        classes: how many classes.
+        hidden_sizes: the number of units of each hidden layer.
+        input_keep: the probability that a pixel is kept in training.
+        hidden_keep: the same for the inputs of every later layer.
+
+    Returns:
+        A module that maps an image to a logit for each class. Weights start uniform in ±√(6 /
+        inputs), those of the logits at 0.
+
+    Raises:
+        ValueError: for a size or a keep rate out of range.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from advnets.bench.classifier import new_classifier
+        >>> new_classifier(jax.random.key(0), (8, 8), 10)(jnp.zeros((8, 8))).tolist() == [0.0] * 10
+        True
+    """
+    sizes = [int(np.prod(shape)), *hidden_sizes]
+    keys = jax.random.split(key, len(sizes))
+    layers: list[Any] = [Reshape((sizes[0],))]
+    keep = input_keep
+    for own, inputs, units in zip(keys, sizes, sizes[1:], strict=False):
+        dense = advnets.layers.linear(own, inputs, units, (6 / inputs) ** 0.5)
+        layers += [Dropout(keep), dense, eqx.nn.Lambda(jax.nn.relu)]
+        keep = hidden_keep
+    layers += [Dropout(keep), advnets.layers.linear(keys[-1], sizes[-1], classes, 0.0)]
+    return eqx.nn.Sequential(layers)
+
+
+def cross_entropy(
+    key: Key[Array, ""], model: eqx.nn.Sequential, memory: PyTree, batch: tuple[Array, Array]
+) -> tuple[Float[Array, ""], PyTree, dict[str, Float[Array, ""]]]:
+    """What a classifier descends, as [`advnets.training.fit`][] calls it.
+
+    Args:
+        key: that of dropout.
+        model: the classifier.
+        memory: nothing; it is handed on.
+        batch: images and their labels.
+
+    Returns:
+        The mean negative log probability of the labels, in nats; the memory; nothing else.
+    """
+    images, labels = batch
+    keys = jax.random.split(key, len(images))
+    logits = jax.vmap(lambda image, key: model(image, key=key))(images, keys)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    return jnp.mean(losses), memory, {}
+
+
+def fit_classifier(
+    key: Key[Array, ""],
+    images: Real[np.ndarray, " n *shape"],
+    labels: Integer[np.ndarray, " labels"],
+    *,
+    classes: int | None = None,
+    hidden_sizes: Sequence[int] = (500,),
+    epochs: int | None = None,
+    learning_rate: float = 3e-3,
+    progress: bool = False,
+) -> eqx.nn.Sequential:
+    """Fits a classifier to images: Adam, minibatches of 100, a rate that falls to 0 by a cosine.
+
+    Args:
+        key: a typed random key; the same one gives the same classifier.
+        images: training images, uint8 or preprocessed floats.
+        labels: their classes, from 0 on.
+        classes: how many classes; one more than the largest label unless given.
+        hidden_sizes: the number of units of each hidden layer.
+        epochs: how many; 8 unless given, or as many as make 2,000 updates.
+        learning_rate: the first one.
+        progress: show a progress bar.
+
+    Returns:
+        The classifier.
+
+    Raises:
+        ValueError: for labels of another length or out of range, fewer than 100 images, or a
+            setting out of range.
+        TrainingDiverged: if a number stops being finite.
+
+    Example:
+        >>> import jax
+        >>> import numpy as np
+        >>> from advnets.bench.classifier import fit_classifier, predict
+        >>> labels = np.arange(400) % 2
+        >>> images = np.zeros((400, 3, 3), np.float32) + labels[:, None, None]
+        >>> model = fit_classifier(jax.random.key(0), images, labels, epochs=5)
+        >>> bool((predict(model, images) == labels).all())
+        True
+    """
+    if len(images) != len(labels):
+        raise ValueError(
+            f"each image needs a label; got {len(images)} images, {len(labels)} labels"
+        )
+    count = int(labels.max(initial=0)) + 1 if classes is None else classes
+    check_labels(labels, count)
+    iterations = max(1, len(images) // BATCH)
+    if epochs is None:
+        epochs = max(EPOCHS, -(-LEAST_UPDATES // iterations))
+    build_key, fit_key = jax.random.split(key)
+    model = eqx.filter_jit(new_classifier)(
+        build_key, images.shape[1:], count, hidden_sizes=tuple(hidden_sizes)
+    )
+    schedule = optax.cosine_decay_schedule(learning_rate, epochs * iterations)
+    learned = fit(
+        fit_key,
+        model,
+        (images, np.asarray(labels, np.int32)),
+        learner=Learner(cost=cross_entropy, updates=optax.adam(schedule)),
+        epochs=epochs,
+        batch_size=BATCH,
+        evaluate_every=epochs,
+        progress=progress,
+    )
+    return learned.model
+
+
+@eqx.filter_jit
+def _classes(model: eqx.nn.Sequential, images: Real[Array, " n *shape"]) -> Int[Array, " n"]:
+    return jnp.argmax(jax.vmap(model)(to_unit_interval(images)), axis=1)
+
+
+def predict(
+    model: eqx.nn.Sequential, images: Real[np.ndarray, " n *shape"]
+) -> Int[np.ndarray, " n"]:
+    """The most probable class of each image.
+
+    Args:
+        model: a fitted classifier.
+        images: like those that it was fitted to.
+
+    Returns:
+        The classes.
+    """
+    blocks = [
+        np.asarray(_classes(model, jnp.asarray(images[start : start + BLOCK])))
+        for start in range(0, len(images), BLOCK)
+    ]
+    return np.concatenate(blocks) if blocks else np.zeros(0, np.int32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Judge:
+    """The classifier of a run, and how good it is.
+
+    Attributes:
+        model: the classifier.
+        sha256: of its file in the run's folder; empty where this process writes none.
+        test_accuracy: the share of test rows that it gives their own class, in [0, 1].
+        test_rows: how many they are.
+    """
+
+    model: eqx.nn.Sequential
+    sha256: str
+    test_accuracy: float
+    test_rows: int
+
+
+def judge_of(subject: Subject) -> Judge:
+    """The classifier of a run: of its folder where it is there, or fitted now and left there.
+
+    It is fitted to the training rows as the run's model sees them, by the same key for every run.
+
+    Args:
+        subject: what is evaluated.
+
+    Returns:
+        The classifier, with its accuracy on test rows.
+
+    Raises:
+        ValueError: if the data have no labels, or the file is damaged.
+    """
+    data, path = subject.data, subject.folder / CLASSIFIER
+    fold = data.folds[0]
+    if data.train_labels is None or fold.test_labels is None:
+        raise ValueError(f"{data.name} has no labels to fit a classifier to; choose other data")
+    model = _read(path)
+    if model is None:
+        with _progress.stage("fitting a classifier", enabled=subject.progress):
+            images = subject.preprocess(data.train)
+            model = fit_classifier(jax.random.key(0), images, data.train_labels)
+        if is_main_process():
+            advnets.save_model(path, model)
+    found = predict(model, subject.preprocess(data.test))
+    return Judge(
+        model,
+        _files.sha256(path) if path.exists() else "",
+        float(np.mean(found == fold.test_labels)),
+        len(found),
+    )
+
+
+def _read(path: Path) -> eqx.nn.Sequential | None:
+    """The classifier in a file, if there is one."""
+    if not path.exists():
+        return None
+    model = advnets.load_model(path)
+    if not isinstance(model, eqx.nn.Sequential):
+        raise ValueError(f"{path} holds a {type(model).__name__}, no classifier; remove it")
+    return model

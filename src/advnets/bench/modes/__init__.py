@@ -1,0 +1,6 @@
+"""Toy data in separate modes, the games that are played on them, and how modes are counted."""
+
+from advnets.bench.modes import drawing as drawing
+from advnets.bench.modes import gaussians as gaussians
+from advnets.bench.modes import methods as methods
+from advnets.bench.modes import scores as scores

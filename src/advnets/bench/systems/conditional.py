@@ -1,0 +1,295 @@
+"""Conditional recipes: the game on pairs (image, label), with Mirza and Osindero's players."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal, get_args
+
+import jax
+import numpy as np
+from jaxtyping import Array, Key, UInt8
+
+import advnets
+from advnets import conditional
+from advnets.batches import Batch
+from advnets.bench.evaluations import Evaluation
+from advnets.bench.recipes import PRIORS, GeneratorSpec, Recipe
+from advnets.bench.results import FirstStage
+from advnets.bench.settings import PREPROCESSING, Settings, check_choice, check_counts
+from advnets.bench.systems.adversarial import Adversarial
+from advnets.bench.systems.base import Run
+from advnets.bench.systems.by_class import BY_CLASS, PARZEN, ClassAgreement, ConditionalParzen
+from advnets.conditions import check_labels
+from advnets.layers import Dropout, marginal_bias
+from advnets.paper_figures import Sampler
+from advnets.players import without_dropout
+from advnets.training.sources import scale_pixels
+
+Architecture = Literal["mirza-osindero", "concatenated", "projection"]
+# The generator's joint layer, as printed. Initial ranges are not. From the released ±0.05, z in the
+# unit cube and dropout leave so little variation that D wins before G has a class or a shape.
+JOINT = GeneratorSpec(hidden_sizes=(1200,), weight_range=0.1, output_range=0.1)
+
+
+@dataclasses.dataclass(frozen=True)
+class BranchSpec:
+    """The layers of Mirza and Osindero's players before the joint ones, and what is theirs alone.
+
+    The joint layers of G are `generator.hidden_sizes`. Of `discriminator.units` the first is of the
+    pixels alone, the others are joint.
+    """
+
+    latent_units: int = 200
+    """G: rectified linear units that see z alone."""
+    condition_units: int = 1000
+    """G: those that see the label alone."""
+    generator_keep: float = 0.5
+    """G: the probability that dropout keeps a hidden unit in training; samples have none."""
+    discriminator_units: int = 50
+    """D: maxout units that see the label alone."""
+    joint_pieces: int = 4
+    """D: linear pieces of a joint unit."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ConditionalRecipe(Recipe):
+    """What a conditional experiment fixes. The defaults are as Mirza and Osindero print them.
+
+    Raises:
+        ValueError: for a setting out of range.
+
+    References:
+        Mirza and Osindero 2014, "Conditional generative adversarial nets", section 4.1.
+    """
+
+    # Printed: "uniform distribution within the unit hypercube"; batch 100; rate .1, "exponentially
+    # decreased down to .000001 with decay factor of 1.00004"; momentum .5, "increased up to 0.7";
+    # "Dropout with probability of 0.5 was applied to both the generator and discriminator", here to
+    # hidden units, not to z or the label. Not printed, so the released mnist.yaml's: D's initial
+    # ranges, when momentum stops rising, the order, dropout of the pixels.
+    # How long it ran is not: "best estimate of log-likelihood on the validation set was used as
+    # stopping point". After 100 epochs six sevenths of what all rates add up to are spent.
+    epochs: int = 100
+    """Epochs to train."""
+    prior: Literal["uniform", "normal", "spherical", "unit-cube"] = "unit-cube"
+    """The distribution of the latent vectors."""
+    learning_rate_divisor: float = 1.00004
+    """What it is divided by after every discriminator update."""
+    generator: GeneratorSpec = JOINT
+    classes: int = 10
+    """How many classes there are; labels go from 0 on."""
+    architecture: Architecture = "mirza-osindero"
+    """How the label comes in. mirza-osindero: by hidden units of its own, in both players;
+    concatenated: beside z and beside the pixels; projection: beside z, and in D by an inner product
+    with the last hidden layer (Miyato and Koyama)."""
+    branches: BranchSpec = BranchSpec()
+
+    def __post_init__(self) -> None:
+        Recipe.__post_init__(self)
+        branches, generator = self.branches, self.generator
+        check_counts(
+            {
+                "the number of classes": self.classes,
+                "the number of units of a branch": min(
+                    branches.latent_units, branches.condition_units, branches.discriminator_units
+                ),
+                "the number of pieces of a joint unit": branches.joint_pieces,
+                "the number of hidden layers of the discriminator": len(self.discriminator.units),
+            }
+        )
+        check_choice("the architecture", self.architecture, get_args(Architecture))
+        Dropout(branches.generator_keep)
+        plain = (
+            not self.discriminator.convolutions
+            and generator.output != "deconvolution"
+            and not generator.output_nonzero
+            and generator.last_hidden == "relu"
+            and not self.second_stage.epochs
+        )
+        if not plain:
+            raise ValueError(
+                "conditional players are fully connected, rectified linear and of one stage; leave "
+                "out convolutions, a deconvolution, sigmoid layers, sparse weights and second "
+                "stages"
+            )
+
+
+def build_conditional(
+    key: Key[Array, ""], recipe: ConditionalRecipe, images: UInt8[np.ndarray, " n *shape"]
+) -> advnets.Players:
+    """The recipe's players before training, for images like these.
+
+    Args:
+        key: a typed random key.
+        recipe: the recipe.
+        images: training images: their shape, and the mean of their pixels, are used.
+
+    Returns:
+        The generator with its prior, and the discriminator; both take a label.
+
+    Raises:
+        ValueError: if there is no image.
+
+    Example:
+        >>> import jax
+        >>> import numpy as np
+        >>> from advnets.bench.systems.conditional import ConditionalRecipe, build_conditional
+        >>> images = np.full((5, 28, 28), 100, np.uint8)
+        >>> build_conditional(jax.random.key(0), ConditionalRecipe(), images).prior
+        UnitCube(size=100)
+    """
+    if 0 in images.shape:
+        raise ValueError(f"players are built for images; got none, of shape {images.shape}")
+    g_key, d_key = jax.random.split(key)
+    shape, of_g, of_d, branches = (
+        images.shape[1:],
+        recipe.generator,
+        recipe.discriminator,
+        recipe.branches,
+    )
+    common: dict[str, Any] = {
+        "classes": recipe.classes,
+        "hidden_sizes": of_g.hidden_sizes,
+        "weight_range": of_g.weight_range,
+        "output": of_g.output,
+        "output_range": of_g.output_range,
+        "output_bias": marginal_bias(images) if of_g.output == "sigmoid" else 0.0,
+    }
+    keeps: dict[str, Any] = {
+        "classes": recipe.classes,
+        "weight_range": of_d.weight_range,
+        "input_keep": of_d.input_keep,
+        "hidden_keep": of_d.hidden_keep,
+        "pieces": of_d.pieces,
+    }
+    if recipe.architecture == "mirza-osindero":
+        generator = conditional.mirza_osindero_generator(
+            g_key,
+            recipe.latent_size,
+            shape,
+            latent_units=branches.latent_units,
+            condition_units=branches.condition_units,
+            keep=branches.generator_keep,
+            **common,
+        )
+        discriminator = conditional.mirza_osindero_discriminator(
+            d_key,
+            shape,
+            units=of_d.units[0],
+            condition_units=branches.discriminator_units,
+            joint_units=of_d.units[1:],
+            joint_pieces=branches.joint_pieces,
+            **keeps,
+        )
+    else:
+        projects = recipe.architecture == "projection"
+        build: Callable[..., conditional.ConditionalPlayer] = (
+            conditional.projection_discriminator
+            if projects
+            else conditional.conditional_maxout_discriminator
+        )
+        generator = conditional.conditional_mlp_generator(
+            g_key, recipe.latent_size, shape, **common
+        )
+        discriminator = build(d_key, shape, units=of_d.units, **keeps)
+    return advnets.Players(generator, discriminator, PRIORS[recipe.prior](recipe.latent_size))
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessed:
+    """Preprocesses the images of pairs (images, labels), and leaves the labels as they are.
+
+    Attributes:
+        preprocessing: the name of what images go through.
+    """
+
+    preprocessing: str
+
+    def __call__(self, batch: Batch) -> Batch:
+        """The batch, its images preprocessed."""
+        images, labels = batch
+        return PREPROCESSING[self.preprocessing](images), labels
+
+
+class Conditional(Adversarial):
+    """Conditional players, trained on pairs of an image and its label."""
+
+    settings_type: ClassVar[type[Settings]] = ConditionalRecipe
+    evaluations: ClassVar[Mapping[str, Evaluation]] = {
+        BY_CLASS: ClassAgreement(),
+        PARZEN: ConditionalParzen(),
+    }
+
+    def __init__(self, settings: Settings) -> None:
+        assert isinstance(settings, ConditionalRecipe)
+        Adversarial.__init__(self, settings)
+        self.conditional = settings
+
+    def check(self, data: advnets.data.Dataset, first_stage: FirstStage | None) -> None:
+        check_classes(data, self.conditional.classes)
+        Adversarial.check(self, data, first_stage)
+
+    def title(self) -> str:
+        return f"{self.conditional.architecture}, {Adversarial.title(self)}"
+
+    def build(self, key: Key[Array, ""], images: UInt8[np.ndarray, " n *shape"]) -> advnets.Players:
+        return build_conditional(key, self.conditional, images)
+
+    def source(self, run: Run, *, held_out: bool = False) -> advnets.training.Resident:
+        data, fold = run.data, run.data.folds[0]
+        images, labels = (data.train, data.train_labels)
+        if held_out:
+            images, labels = fold.validation, fold.validation_labels
+        assert labels is not None  # as checked
+        name = self.recipe.preprocessing
+        return advnets.training.Resident(
+            (images, labels.astype(np.int32)),
+            scale_pixels if name == "unit" else Preprocessed(name),
+        )
+
+    def sampled(self, model: advnets.Model) -> advnets.Model:
+        """The model without the generator's dropout, which is there to train by."""
+        return dataclasses.replace(model, generator=without_dropout(model.generator))
+
+    def players(self, image_shape: tuple[int, ...]) -> advnets.Players:
+        players = Adversarial.players(self, image_shape)
+        return dataclasses.replace(players, generator=without_dropout(players.generator))
+
+    def load(self, path: Path, image_shape: tuple[int, ...]) -> Sampler:
+        # With the labels' frequencies, which a structure of its own would have to know.
+        model: Sampler = advnets.load_model(path)
+        return model
+
+
+def check_classes(data: advnets.data.Dataset, classes: int) -> None:
+    """Refuses data whose labels are not those of a number of classes.
+
+    Args:
+        data: the data.
+        classes: how many classes.
+
+    Raises:
+        ValueError: if a part has no labels, one out of range, or fewer than 2 of a class.
+    """
+    fold = data.folds[0]
+    for name, labels in (
+        ("training", data.train_labels),
+        ("validation", fold.validation_labels),
+        ("test", fold.test_labels),
+    ):
+        if labels is None:
+            raise ValueError(
+                f"{data.name} has no labels of its {name} rows, and a conditional game is played "
+                "on pairs of an image and a label; choose a --dataset that has, such as mnist or "
+                "digits"
+            )
+        try:
+            check_labels(labels, classes)
+        except ValueError as error:
+            raise ValueError(f"{data.name}, {name} rows: {error}; change --classes") from None
+        counts = np.bincount(labels, minlength=classes)
+        if counts.min() < 2:
+            raise ValueError(
+                f"{data.name} has {counts.min()} {name} rows of class {counts.argmin()}, and each "
+                f"of the {classes} classes needs 2; lower --classes"
+            )

@@ -1,0 +1,291 @@
+"""What systems share whose players are trained against each other: one run, or many at once."""
+
+import abc
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Key, PyTree, UInt8
+
+import advnets
+from advnets.algorithms import Algorithm
+from advnets.bench.results import FirstStage
+from advnets.bench.settings import PREPROCESSING, GameSettings, Settings
+from advnets.bench.systems.base import Fitted, Run, System
+from advnets.bench.watching import Watch
+from advnets.monitor.frozen import Examples
+from advnets.paper_figures import Sampler
+from advnets.training.devices import is_main_process
+from advnets.training.journal import holds_run
+from advnets.training.plan import check_epochs
+
+# Folded into the key of a game's training, for that of its monitor.
+MONITOR_KEY = 2**32 - 2
+# Held-out rows by which the noise is as strong that a monitor adds.
+NOISE_ROWS = 1000
+
+
+def stage_keys(seed: int, *, second: bool) -> Key[Array, " keys"]:
+    """A stage's keys: for players, training and samples; the second's also for what it adds.
+
+    Args:
+        seed: the run's.
+        second: the stage of the layers on top.
+
+    Returns:
+        Three keys; of the second stage four.
+
+    Raises:
+        OverflowError: for a seed beyond 64 bits.
+    """
+    key = jax.random.key(seed)
+    return jax.random.split(jax.random.fold_in(key, 2), 4) if second else jax.random.split(key, 3)
+
+
+class Game(System):
+    """Players trained against each other; a subclass says which, and how.
+
+    It gives `build` and `algorithm`; `source` if it trains on more than the images.
+    """
+
+    settings_type: ClassVar[type[Settings]] = GameSettings
+    monitored: ClassVar[bool] = True
+
+    def __init__(self, settings: Settings) -> None:
+        assert isinstance(settings, GameSettings)
+        self.settings: GameSettings = settings
+
+    @abc.abstractmethod
+    def build(self, key: Key[Array, ""], images: UInt8[np.ndarray, " n *shape"]) -> advnets.Players:
+        """Players before training.
+
+        Args:
+            key: a typed random key.
+            images: training images, or a blank one of their shape.
+
+        Returns:
+            The players.
+        """
+
+    @abc.abstractmethod
+    def algorithm(self, rows: int) -> Algorithm:
+        """How they are trained.
+
+        Args:
+            rows: how many training images there are, for what goes by the length of an epoch.
+
+        Returns:
+            The algorithm.
+        """
+
+    def source(self, run: Run, *, held_out: bool = False) -> advnets.training.Resident:
+        """What minibatches are drawn from: the images alone unless overridden.
+
+        Args:
+            run: the run.
+            held_out: the validation rows, not those that are trained on.
+
+        Returns:
+            The rows, with their preprocessing.
+        """
+        images = run.data.validation if held_out else run.data.train
+        return advnets.training.Resident(images, PREPROCESSING[self.settings.preprocessing])
+
+    def sampled(self, model: advnets.Model) -> advnets.Model:
+        """What is scored, drawn and saved of a model: the model as it is unless overridden."""
+        return model
+
+    def varied(
+        self, runs: Sequence[Run]
+    ) -> tuple[Algorithm | Callable[[Any], Algorithm], Array | None]:
+        """The algorithm of several runs, and what varies between them, if anything does."""
+        return self.algorithm(len(runs[0].data.train)), None
+
+    def check(self, data: advnets.data.Dataset, first_stage: FirstStage | None) -> None:
+        size, k = self.settings.batch_size, self.algorithm(len(data.train)).minibatches
+        if len(data.train) < size * k:
+            minibatches = f"{k} minibatch{'es' if k > 1 else ''}"
+            lower = "--batch-size" + (" or --k" if k > 1 else "")
+            raise ValueError(
+                f"{self.settings.dataset} has {len(data.train)} training rows, too few for "
+                f"{minibatches} of {size}; lower {lower}"
+            )
+        check_epochs(self.settings.epochs, len(data.train) // (size * k))
+        try:
+            players = self._shapes(data.train.shape[1:])
+        except (TypeError, OverflowError) as error:  # a size that no array can have
+            first = str(error).splitlines()[0]
+            raise ValueError(f"a layer is too large ({first}); make it smaller") from None
+        check_memory(players)
+
+    def check_room(self, data: advnets.data.Dataset, runs: int) -> None:
+        check_memory(self._shapes(data.train.shape[1:]), runs)
+
+    def sample_key(self, seed: int) -> Key[Array, ""]:
+        return stage_keys(seed, second=False)[2]
+
+    def players(self, image_shape: tuple[int, ...]) -> advnets.Players:
+        return self._shapes(image_shape)
+
+    def load(self, path: Path, image_shape: tuple[int, ...]) -> Sampler:
+        return advnets.load_model(path, like=advnets.model.model_of(self.players(image_shape)))
+
+    def _shapes(self, shape: tuple[int, ...]) -> advnets.Players:
+        """The structure of the players, of the first stage where there are two."""
+        blank = np.zeros((1, *shape), np.uint8)
+        players: advnets.Players = eqx.filter_eval_shape(
+            lambda key: self.build(key, blank), jax.random.key(0)
+        )
+        return players
+
+    def fit(self, run: Run, watch: Watch, *, progress: bool) -> Fitted:
+        keys = stage_keys(run.seed, second=False)
+        players = self.build(keys[0], run.data.train)
+        trained = self.train(run, keys[1], players, self.settings.epochs, watch, progress=progress)
+        return Fitted.of(self.sampled(scored(trained)), trained)
+
+    def train(
+        self,
+        run: Run,
+        key: Key[Array, ""],
+        players: advnets.Players,
+        epochs: int,
+        watch: Watch,
+        *,
+        progress: bool,
+    ) -> advnets.Trained:
+        """A stage of a run: trains players in the folder of its watch.
+
+        Args:
+            run: the run.
+            key: the stage's.
+            players: as they are before it.
+            epochs: how many.
+            watch: the stage's.
+            progress: show progress.
+
+        Returns:
+            What came of it.
+
+        Raises:
+            TrainingDiverged: if the players' numbers do not stay finite.
+        """
+        settings, folder = self.settings, watch.folder
+        trained = advnets.train(
+            key,
+            players,
+            self.source(run),
+            epochs=epochs,
+            algorithm=self.algorithm(len(run.data.train)),
+            batch_size=settings.batch_size,
+            evaluate=lambda epoch, model: watch(epoch, self.sampled(model)),
+            evaluate_every=settings.evaluate_every,
+            folder=folder,
+            # A run may have been stopped before its training began.
+            resume=run.resumes(holds_run(folder)),
+            devices=advnets.training.Devices(run.devices, run.shard_layers),
+            callbacks=(*run.callbacks, *self._monitors(run, key, progress=progress)),
+            pictures=False,  # it draws its own
+            progress=progress,
+        )
+        if folder != run.folder and is_main_process():
+            title = f"{run.called}, first stage, {self.title()}, seed {run.seed}"
+            advnets.figures.curves(folder / "curves.png", trained.metrics, title=title)
+        return trained
+
+    def fit_together(
+        self, runs: Sequence[Run], watches: Sequence[Watch], folder: Path, *, progress: bool
+    ) -> list[Fitted | None]:
+        first, settings = runs[0], self.settings
+        keys = jnp.stack([stage_keys(run.seed, second=False) for run in runs])
+        build = eqx.filter_vmap(lambda key: self.build(key, first.data.train))
+        algorithm, vary = self.varied(runs)
+
+        def evaluate(number: int, epoch: int, model: advnets.Model) -> Mapping[str, Any]:
+            return watches[number](epoch, self.sampled(model))
+
+        trained = advnets.train_many(
+            keys[:, 1],
+            build(keys[:, 0]),
+            self.source(first),
+            epochs=settings.epochs,
+            algorithm=algorithm,
+            vary=vary,
+            batch_size=settings.batch_size,
+            evaluate=evaluate,
+            evaluate_every=settings.evaluate_every,
+            folder=folder,
+            names=[run.folder.name for run in runs],
+            # They may have been stopped before their training began.
+            resume=first.resumes(holds_run(folder) or any(holds_run(run.folder) for run in runs)),
+            devices=first.devices,
+            callbacks=(*first.callbacks, *self._monitors(first, keys[:, 1], progress=False)),
+            pictures=False,
+            progress=progress,
+        )
+        return [
+            None if one is None else Fitted.of(self.sampled(scored(one)), one) for one in trained
+        ]
+
+    def _monitors(
+        self, run: Run, keys: Key[Array, "*runs"], *, progress: bool
+    ) -> tuple[advnets.training.Callback, ...]:
+        """What monitors games that are trained with these keys, if a run is to be monitored."""
+        if not run.monitor:
+            return ()
+
+        def own(key: Key[Array, ""]) -> Key[Array, ""]:
+            return jax.random.fold_in(key, MONITOR_KEY)
+
+        held_out = self.source(run, held_out=True)
+        rows = Examples(held_out)[np.arange(min(len(held_out), NOISE_ROWS))]
+        noise_scale = round(float(np.sqrt(rows.var(axis=0).mean())), 2)
+        monitor = advnets.monitor.Monitor(
+            jax.vmap(own)(keys) if keys.ndim else own(keys),
+            self.source(run),
+            held_out,
+            # Of clear images any two players' bound is log 2; under noise as strong as they vary it
+            # tells epochs apart.
+            noise_scales=(noise_scale,) if noise_scale else (),
+            fake=self.algorithm(len(run.data.train)).fake,
+            progress=progress,
+        )
+        return (monitor,)
+
+
+def check_memory(players: PyTree, runs: int = 1, *, what: str = "the players") -> None:
+    """Refuses players that this machine can't hold, before they are made.
+
+    Args:
+        players: their shapes.
+        runs: how many runs are trained at once, each with its own.
+        what: what they are, for the message.
+
+    Raises:
+        ValueError: if parameters, gradients and velocities take more memory than there is.
+    """
+    of_arrays = (x.size * x.dtype.itemsize for x in jax.tree.leaves(players) if hasattr(x, "size"))
+    needed = 3 * runs * sum(of_arrays)
+    device = jax.local_devices()[0]
+    if device.platform == "cpu":
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    else:
+        there = (device.memory_stats() or {}).get("bytes_limit", needed)
+    if needed > there:
+        whose = what if runs == 1 else f"{what} of {runs:,} runs"
+        remedy = "make their layers smaller" if runs == 1 else "train fewer at once"
+        raise ValueError(
+            f"{whose} need {needed / 2**30:,.1f} GiB, with gradients and velocities, and "
+            f"{'this machine' if device.platform == 'cpu' else 'the device'} has "
+            f"{there / 2**30:,.1f}; {remedy}"
+        )
+
+
+def scored(trained: advnets.Trained) -> advnets.Model:
+    """What is scored: with the averaged generator, where there is one."""
+    return trained.model if trained.averaged is None else trained.averaged

@@ -1,0 +1,466 @@
+"""Nets that fill in: the game on pairs (image, mask), and how good fillings are.
+
+The players are those of a recipe, with the observed pixels and the mask as further inputs.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, TypeAlias
+
+import jax
+import numpy as np
+from jaxtyping import Array, Bool, Float, Key, UInt8
+
+import advnets
+from advnets import _files, _progress, energy, inpainting
+from advnets.algorithms import Algorithm
+from advnets.baselines.fillers import (
+    BaselineFiller,
+    NearestImages,
+    NormalConditional,
+    RandomImages,
+)
+from advnets.bench import recipes
+from advnets.bench.evaluations import Evaluation, Subject
+from advnets.bench.folders import SAMPLES
+from advnets.bench.frames import mosaic, png
+from advnets.bench.protocol import on_host
+from advnets.bench.recipes import Recipe, algorithm_of
+from advnets.bench.results import Json
+from advnets.bench.settings import Settings
+from advnets.bench.systems.adversarial import Adversarial
+from advnets.bench.systems.base import Fitted, Run
+from advnets.bench.systems.rows import mean_of
+from advnets.bench.watching import Watch
+from advnets.training.devices import is_main_process
+
+# So many test images are filled in, so many times each; during training, so many validation images.
+ROWS, FILLINGS, VALIDATION_ROWS = 1000, 10, 200
+# The picture: so many images of each region, with so many fillings.
+SHOWN, SHOWN_FILLINGS = 5, 5
+PICTURE = "fillings.png"
+# Test images for the page, on which masks are painted.
+TEST_SHEET, TEST_IMAGES, TEST_COLUMNS = f"{SAMPLES}/test.png", 60, 10
+RIDGE = 0.01
+
+Images: TypeAlias = Float[np.ndarray, " rows *shape"]
+Region: TypeAlias = Callable[[np.random.Generator, int, tuple[int, ...]], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class InpaintingRecipe(Recipe):
+    """A recipe whose players fill in what is missing.
+
+    Raises:
+        ValueError: for a setting out of range.
+    """
+
+    reconstruction: float = 0.0
+    """Weight λ of the mean squared error of the missing pixels in the generator's cost."""
+    energy: float = 0.0
+    """Weight μ of the energy score of two fillings in the generator's cost."""
+
+    def __post_init__(self) -> None:
+        Recipe.__post_init__(self)
+        if self.preprocessing != "unit":
+            raise ValueError(
+                f"fillings are of pixels in [0, 1]; use --preprocessing unit, got "
+                f"{self.preprocessing}"
+            )
+        if self.discriminator.convolutions or self.second_stage.epochs:
+            raise ValueError("a net that fills in has dense layers only, and one stage")
+        inpainting.Inpainting(reconstruction=self.reconstruction, energy=self.energy)
+
+
+def build_players(
+    key: Key[Array, ""], recipe: InpaintingRecipe, images: UInt8[np.ndarray, " n *shape"]
+) -> advnets.Players:
+    """The players before training: a recipe's, with observed pixels and masks as further inputs.
+
+    Args:
+        key: a typed random key.
+        recipe: the recipe.
+        images: training images: their shape, and the mean of their pixels, are used.
+
+    Returns:
+        The players; with nothing said of a mask, samples are of the unconditional model.
+
+    Raises:
+        ValueError: if there is no image.
+
+    Example:
+        >>> import jax
+        >>> import numpy as np
+        >>> from advnets.bench.systems.inpainting import InpaintingRecipe, build_players
+        >>> images = np.full((5, 8, 8), 100, np.uint8)
+        >>> build_players(jax.random.key(0), InpaintingRecipe(latent_size=50), images).prior
+        Uniform(size=50)
+    """
+    generator_key, discriminator_key = jax.random.split(key)
+    shape = images.shape[1:]
+    size = math.prod(shape)
+    # The recipe's generator of a longer latent vector, and its discriminator of a longer example.
+    wide = dataclasses.replace(recipe, latent_size=recipe.latent_size + 2 * size)
+    pairs = np.zeros((1, 2 * size), np.uint8)
+    generator = recipes.build_players(generator_key, wide, images).generator
+    discriminator = recipes.build_players(discriminator_key, recipe, pairs).discriminator
+    return advnets.Players(
+        inpainting.Filler(generator),
+        inpainting.MaskedDiscriminator(discriminator),
+        recipes.PRIORS[recipe.prior](recipe.latent_size),
+        inpainting.NothingObserved(shape),
+    )
+
+
+def on_pairs(algorithm: Algorithm, reconstruction: float, energy: float) -> Algorithm:
+    """An algorithm as it is on pairs of image and mask.
+
+    Args:
+        algorithm: that of images alone.
+        reconstruction: the weight λ in G's cost.
+        energy: the weight μ.
+
+    Returns:
+        The algorithm, with masks drawn in each step.
+
+    Raises:
+        ValueError: if a weight is negative or not finite.
+
+    Example:
+        >>> import advnets
+        >>> from advnets.bench.systems.inpainting import on_pairs
+        >>> on_pairs(advnets.Algorithm1(), 0.0, 1.0).fake.twice
+        True
+    """
+    return dataclasses.replace(
+        algorithm,
+        objective=inpainting.Inpainting(algorithm.objective, reconstruction, energy),
+        fake=inpainting.Filled(twice=energy > 0),
+    )
+
+
+def _right_half(rng: np.random.Generator, n: int, shape: tuple[int, ...]) -> np.ndarray:
+    masks = np.ones((n, *shape), bool)
+    masks[:, :, shape[1] // 2 :] = False
+    return masks
+
+
+def _centre(rng: np.random.Generator, n: int, shape: tuple[int, ...]) -> np.ndarray:
+    masks = np.ones((n, *shape), bool)
+    rows, columns = (slice(length // 4, length // 4 + length // 2) for length in shape[:2])
+    masks[:, rows, columns] = False
+    return masks
+
+
+def _random_half(rng: np.random.Generator, n: int, shape: tuple[int, ...]) -> np.ndarray:
+    pixels = math.prod(shape[:2])
+    order = rng.permuted(np.tile(np.arange(pixels), (n, 1)), axis=1)
+    masks = (order >= pixels // 2).reshape(n, *shape[:2], *[1] * (len(shape) - 2))
+    return np.broadcast_to(masks, (n, *shape))
+
+
+# What is missing, by name: a square of half the image's height and width; half of the pixels, for
+# each image others.
+REGIONS: dict[str, Region] = {
+    "right half": _right_half,
+    "centre": _centre,
+    "random half": _random_half,
+}
+
+
+def masks_of(region: str, n: int, shape: tuple[int, ...]) -> Bool[np.ndarray, " n *shape"]:
+    """Masks of a region, the same in every call.
+
+    Args:
+        region: one of `REGIONS`: `right half`, `centre`, `random half`.
+        n: the number of masks.
+        shape: that of an image.
+
+    Returns:
+        The masks, true where observed.
+
+    Raises:
+        KeyError: for another region.
+
+    Example:
+        >>> from advnets.bench.systems.inpainting import masks_of
+        >>> int((~masks_of("centre", 1, (28, 28))).sum())
+        196
+    """
+    return REGIONS[region](np.random.default_rng(0), n, shape)
+
+
+def scores(
+    fillings: Float[np.ndarray, " rows n *shape"], images: Images
+) -> dict[str, dict[str, Any]]:
+    """How good fillings are: means over images, with standard errors.
+
+    Args:
+        fillings: of each image, at least 2.
+        images: the images as they are.
+
+    Returns:
+        `energy`, the energy score; `squared_error`, of the mean filling; `spread`, the sum of the
+        pixels' variances over fillings.
+
+    Raises:
+        ValueError: for fewer than 2 fillings, or no image.
+
+    Example:
+        >>> import numpy as np
+        >>> from advnets.bench.systems.inpainting import scores
+        >>> found = scores(np.array([[[0.0], [2.0]]]), np.array([[1.0]]))
+        >>> found["energy"]["mean"], found["spread"]["mean"]
+        (0.0, 2.0)
+    """
+    return {
+        "energy": mean_of(energy.energy_score(fillings, images)),
+        "squared_error": mean_of(energy.squared_error_of_mean(fillings, images)),
+        "spread": mean_of(energy.spread(fillings)),
+    }
+
+
+def baselines(train: Float[np.ndarray, " train *shape"]) -> dict[str, BaselineFiller]:
+    """What fillings are compared with, fitted to training images.
+
+    Args:
+        train: the images, preprocessed.
+
+    Returns:
+        `normal`, one normal distribution's conditionals; `nearest`, the training images nearest on
+        what is observed; `random`, any training images.
+    """
+    return {
+        "normal": NormalConditional(train, RIDGE),
+        "nearest": NearestImages(train),
+        "random": RandomImages(train),
+    }
+
+
+def baseline_scores(
+    train: Float[np.ndarray, " train *shape"], images: Images, *, progress: bool = False
+) -> dict[str, Any]:
+    """How good the baselines' fillings are, for each region.
+
+    Args:
+        train: training images, preprocessed.
+        images: other images.
+        progress: show progress.
+
+    Returns:
+        What [`advnets.bench.systems.inpainting.scores`][] gives, by region and baseline.
+
+    Raises:
+        ValueError: if there is no image, or too few training images.
+    """
+    fillers = baselines(train)
+    found: dict[str, Any] = {}
+    for region in REGIONS:
+        masks = masks_of(region, len(images), images.shape[1:])
+        found[region] = {}
+        for name, filler in fillers.items():
+            what = f"{region} missing, {name}" if progress else ""
+            fillings = filler.fill(np.random.default_rng(1), images, masks, FILLINGS, progress=what)
+            found[region][name] = scores(fillings, images)
+    return found
+
+
+class Fillings(Evaluation):
+    """How good fillings are, of three regions of 1,000 test images, beside three baselines."""
+
+    def measure(self, subject: Subject) -> Json:
+        model = subject.model
+        if not isinstance(model, advnets.Model):
+            raise TypeError(f"fillings are of a generator; got {type(model).__name__}")
+        images = subject.preprocess(subject.data.test[:ROWS])
+        # Another epoch's key than any that is scored.
+        key = jax.random.fold_in(subject.key, 0)
+        regions: dict[str, Any] = {}
+        shown = []
+        for number, region in enumerate(REGIONS):
+            masks = masks_of(region, len(images), images.shape[1:])
+            with _progress.stage(f"filling in: {region}", enabled=subject.progress):
+                its_key = jax.random.fold_in(key, number)
+                fillings = inpainting.fill(its_key, model, images, masks, FILLINGS)
+            regions[region] = {"model": scores(fillings, images)}
+            shown.append((images[:SHOWN], masks[:SHOWN], fillings[:SHOWN]))
+        if is_main_process():
+            write_picture(subject.folder, shown)
+        others = baseline_scores(
+            subject.preprocess(subject.data.train), images, progress=subject.progress
+        )
+        for region, found in others.items():
+            regions[region] |= found
+        return {"rows": len(images), "fillings": FILLINGS, "regions": regions}
+
+    def line(self, found: Json) -> str:
+        said = []
+        for region, of_region in read_regions(found).items():
+            best = min(("normal", "nearest"), key=lambda name: of_region[name]["energy"]["mean"])
+            ours, other = (energy_told(of_region[name]) for name in ("model", best))
+            said.append(f"{region} {ours} (best baseline, {NAMES[best]}: {other})")
+        return f"Energy score of fillings, less is better: {'; '.join(said)}"
+
+
+# What is compared, in words.
+NAMES = {
+    "model": "G's fillings",
+    "normal": "normal conditional",
+    "nearest": "nearest training images",
+    "random": "random training images",
+}
+
+
+def energy_told(found: Mapping[str, Any]) -> str:
+    """An energy score in words, such as `2.50 ± 0.02`.
+
+    Args:
+        found: what [`advnets.bench.systems.inpainting.scores`][] gave.
+
+    Returns:
+        It with its standard error.
+    """
+    return _two_digits(found["energy"])
+
+
+def _two_digits(mean: Mapping[str, Any]) -> str:
+    error = mean["standard_error"]
+    return f"{mean['mean']:.2f}" + ("" if error is None else f" ± {error:.2f}")
+
+
+def read_regions(found: Json) -> dict[str, dict[str, dict[str, dict[str, Any]]]]:
+    """What was measured of fillings, from JSON.
+
+    Args:
+        found: what `results.json` has under `fillings`.
+
+    Returns:
+        Scores by region and filler.
+
+    Raises:
+        ValueError: if something is missing in it.
+    """
+    regions: Any = found.get("regions") if isinstance(found, dict) else None
+    try:
+        whole = all(
+            isinstance(regions[region][name][score]["mean"], int | float)
+            and "standard_error" in regions[region][name][score]
+            for region in REGIONS
+            for name in NAMES
+            for score in ("energy", "squared_error", "spread")
+        )
+    except (KeyError, TypeError):
+        whole = False
+    if not whole:
+        raise ValueError(f"fillings have scores for each region and filler; got {found!r:.200}")
+    read: dict[str, dict[str, dict[str, dict[str, Any]]]] = regions
+    return read
+
+
+def write_picture(folder: Path, shown: Sequence[tuple[Images, np.ndarray, np.ndarray]]) -> None:
+    """Writes a picture of fillings: columns observed (grey where missing), fillings, the image.
+
+    Args:
+        folder: where to; the file is `fillings.png`.
+        shown: images, masks and fillings of each region; the regions are side by side.
+
+    Raises:
+        ValueError: as [`advnets.bench.frames.mosaic`][], for what are no images.
+    """
+    parts: list[np.ndarray] = []
+    for images, masks, fillings in shown:
+        observed = np.where(masks, images, 0.5)[:, None]
+        row = np.concatenate([observed, fillings[:, :SHOWN_FILLINGS], images[:, None]], axis=1)
+        gap = max(1, images.shape[1] // 14)
+        part = mosaic(row.reshape(-1, *images.shape[1:]), row.shape[1], gap)
+        parts += [np.full_like(part[:, : 4 * gap], 255)] if parts else []
+        parts.append(part)
+    _files.replace(folder / PICTURE, png(np.concatenate(parts, axis=1)))
+
+
+def write_test_sheet(folder: Path, images: UInt8[np.ndarray, " n *shape"]) -> None:
+    """Writes the first test images for the page: `samples/test.png`.
+
+    Args:
+        folder: the run's.
+        images: test images, at least one.
+
+    Raises:
+        ValueError: as [`advnets.bench.frames.mosaic`][], for what are no images.
+    """
+    count = min(len(images), TEST_IMAGES)
+    columns = max(1, min(count, TEST_COLUMNS))
+    path = folder / TEST_SHEET
+    path.parent.mkdir(exist_ok=True)
+    _files.replace(path, png(mosaic(images[: count - count % columns], columns)))
+
+
+@dataclasses.dataclass(frozen=True)
+class FillingWatch(Watch):
+    """A watch that also has the energy score of validation images' fillings, by region."""
+
+    def __call__(self, epoch: int, model: Any) -> Mapping[str, Any]:
+        """What is measured of a model; a ValueError as [`advnets.bench.watching.Watch`][]'s."""
+        found = Watch.__call__(self, epoch, model)
+        if not self.measures:
+            return found
+        images = on_host(self.settings.preprocessing)(self.data.validation[:VALIDATION_ROWS])
+        key = jax.random.fold_in(jax.random.fold_in(self.key, epoch), 1)
+        energies = {}
+        for number, region in enumerate(REGIONS):
+            masks = masks_of(region, len(images), images.shape[1:])
+            its_key = jax.random.fold_in(key, number)
+            fillings = inpainting.fill(its_key, model, images, masks, FILLINGS)
+            energies[region] = float(energy.energy_score(fillings, images).mean())
+        return {**found, "fillings": energies}
+
+
+class Inpainting(Adversarial):
+    """A net that fills in, trained against a discriminator on pairs of image and mask."""
+
+    settings_type: ClassVar[type[Settings]] = InpaintingRecipe
+    evaluations: ClassVar[Mapping[str, Evaluation]] = {"fillings": Fillings()}
+    monitored: ClassVar[bool] = False  # a monitor's D sees images without masks
+
+    def __init__(self, settings: Settings) -> None:
+        assert isinstance(settings, InpaintingRecipe)
+        self.settings = self.recipe = self.filling = settings
+
+    def build(self, key: Key[Array, ""], images: UInt8[np.ndarray, " n *shape"]) -> advnets.Players:
+        return build_players(key, self.filling, images)
+
+    def algorithm(self, rows: int) -> Algorithm:
+        return on_pairs(algorithm_of(self.recipe), self.filling.reconstruction, self.filling.energy)
+
+    def varied(
+        self, runs: Sequence[Run]
+    ) -> tuple[Algorithm | Callable[[Any], Algorithm], Array | None]:
+        algorithm, vary = Adversarial.varied(self, runs)
+        if isinstance(algorithm, Algorithm):
+            return self.algorithm(len(runs[0].data.train)), vary
+        weights = self.filling.reconstruction, self.filling.energy
+        return functools.partial(_at_rate, algorithm, weights), vary
+
+    def fit(self, run: Run, watch: Watch, *, progress: bool) -> Fitted:
+        return Adversarial.fit(self, run, _prepared(run, watch), progress=progress)
+
+    def fit_together(
+        self, runs: Sequence[Run], watches: Sequence[Watch], folder: Path, *, progress: bool
+    ) -> list[Fitted | None]:
+        filling = [_prepared(run, watch) for run, watch in zip(runs, watches, strict=True)]
+        return Adversarial.fit_together(self, runs, filling, folder, progress=progress)
+
+
+def _at_rate(
+    algorithm: Callable[[Any], Algorithm], weights: tuple[float, float], rate: Any
+) -> Algorithm:
+    return on_pairs(algorithm(rate), *weights)
+
+
+def _prepared(run: Run, watch: Watch) -> FillingWatch:
+    if is_main_process():
+        write_test_sheet(run.folder, run.data.test)
+    return FillingWatch(**vars(watch))

@@ -1,0 +1,286 @@
+"""Coordination of the players: steps that take into account how the other player will move.
+
+Both players' gradients together are a vector field v, and the field of a game turns: near a
+solution simultaneous gradient descent circles outwards. Each algorithm here changes the step such
+that it turns inwards, and keeps the objective.
+
+Players with an `eqx.nn.State` and players with noise are fine in all of them: within an iteration
+every gradient is taken on the same minibatch, with the same draws and from the same memory.
+
+Two more need no algorithm of their own. Optimistic steps are an update rule,
+`optax.optimistic_gradient_descent` or `optax.optimistic_adam_v2` for both players of
+[`advnets.Simultaneous`][]; two time scales are two update rules with different rates.
+"""
+
+import dataclasses
+
+import jax
+import optax
+from jaxtyping import Array, Float, Key, PyTree
+
+from advnets.algorithms import Algorithm, Info, State
+from advnets.batches import Batch
+from advnets.draws import Draws, discriminator_draws
+from advnets.players import Players
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Extragradient(Algorithm):
+    r"""Extragradient: look one step ahead, then step from here by the gradients found there.
+
+    $$w' = w - h\, v(w - h\, v(w))$$
+
+    Here w are all players' parameters and v their gradients, each player's of its own cost. The
+    update rules make both steps. Their states move on once, by the gradients at the looked-ahead
+    parameters; a player's memory does too. An iteration costs two passes.
+
+    Attributes:
+        objective: what the players descend; -V for the discriminator (Eq. 1) and the
+            non-saturating cost for the generator unless given.
+        generator_updates: the generator's update rule.
+        discriminator_updates: the discriminator's.
+        other_updates: those of further players.
+        average: the decay of an average of the generator, see [`advnets.algorithms.Algorithm`][].
+        fake: how generated examples are made.
+        norms_every: how often gradient norms are computed, likewise; they are of the looked-ahead
+            gradients.
+
+    Raises:
+        ValueError: for a setting out of range.
+
+    Example:
+        >>> import optax
+        >>> from advnets.coordination import Extragradient
+        >>> rule = optax.sgd(0.1)
+        >>> algorithm = Extragradient(generator_updates=rule, discriminator_updates=rule)
+        >>> algorithm.minibatches
+        1
+
+    References:
+        Section 7 (coordinating G and D); Korpelevich 1976; Gidel and others 2019, "A variational
+        inequality perspective on generative adversarial networks", section 3.
+    """
+
+    @property
+    def minibatches(self) -> int:
+        return 1
+
+    def step(
+        self, key: Key[Array, ""], players: Players, state: State, real: Batch
+    ) -> tuple[State, Info]:
+        """One iteration.
+
+        Args:
+            key: the run's key, the same at every iteration: the iteration's number is folded in.
+            players: the players; their trained arrays are the state's.
+            state: the state.
+            real: a minibatch of data, for the look ahead and for the step.
+
+        Returns:
+            The state after the iteration, and what it saw of each player at the looked-ahead
+            parameters.
+        """
+        draws = discriminator_draws(jax.random.fold_in(key, state.iteration))
+        names = tuple(players.named)
+        _, gradients, _, _ = self.differentiate(names, draws, players, state, real)
+        ahead = self.descend(state, gradients)
+        values, gradients, seen, ahead = self.differentiate(names, draws, players, ahead, real)
+        state = self.descend(dataclasses.replace(state, memory=ahead.memory), gradients)
+        info = self.info(values, gradients, seen, state)
+        return dataclasses.replace(state, iteration=state.iteration + 1), info
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Consensus(Algorithm):
+    r"""Consensus optimisation: simultaneous descent that also shortens both players' gradients.
+
+    $$w' = w - h \left(v(w) + \gamma\, \nabla \tfrac12 \lVert v(w) \rVert^2\right)$$
+
+    The second term is $\gamma J^\top v$, with J the Jacobian of the gradients v of all players; it
+    is one pullback of v through v itself. (Jv, a pushforward, would turn the field the other way.)
+    An iteration takes some two to three times one of [`advnets.Simultaneous`][].
+
+    Attributes:
+        weight: γ, at least 0. Inside a compiled program an array, which is not checked.
+        objective: what the players descend; -V for the discriminator (Eq. 1) and the
+            non-saturating cost for the generator unless given. It is differentiated twice.
+        generator_updates: the generator's update rule, which gets the sum.
+        discriminator_updates: the discriminator's, likewise.
+        other_updates: those of further players.
+        average: the decay of an average of the generator, see [`advnets.algorithms.Algorithm`][].
+        fake: how generated examples are made.
+        norms_every: how often gradient norms are computed, likewise; they are of v.
+
+    Raises:
+        ValueError: for a setting out of range.
+
+    Example:
+        >>> import optax
+        >>> from advnets.coordination import Consensus
+        >>> rule = optax.sgd(0.1)
+        >>> algorithm = Consensus(weight=1.0, generator_updates=rule, discriminator_updates=rule)
+
+    References:
+        Section 7 (coordinating G and D); Mescheder, Nowozin and Geiger 2017, "The numerics of
+        GANs", Algorithm 2.
+    """
+
+    weight: float | Float[Array, ""]
+
+    def __post_init__(self) -> None:
+        Algorithm.__post_init__(self)
+        weight = 0 if isinstance(self.weight, jax.core.Tracer) else self.weight
+        if not weight >= 0:
+            raise ValueError(
+                f"the weight of consensus must be at least 0; got {self.weight} (0 is "
+                "simultaneous descent)"
+            )
+
+    @property
+    def minibatches(self) -> int:
+        return 1
+
+    def step(
+        self, key: Key[Array, ""], players: Players, state: State, real: Batch
+    ) -> tuple[State, Info]:
+        """One iteration.
+
+        Args:
+            key: the run's key, the same at every iteration: the iteration's number is folded in.
+            players: the players; their trained arrays are the state's.
+            state: the state.
+            real: a minibatch of data.
+
+        Returns:
+            The state after the iteration, and what it saw of each player.
+        """
+        draws = discriminator_draws(jax.random.fold_in(key, state.iteration))
+        names = tuple(players.named)
+
+        def field(moving: dict[str, PyTree]) -> tuple[dict[str, PyTree], tuple]:
+            here = dataclasses.replace(state, players=moving)
+            values, gradients, seen, after = self.differentiate(names, draws, players, here, real)
+            return gradients, (values, seen, after.memory)
+
+        gradients, pull_back, (values, seen, memory) = jax.vjp(field, state.players, has_aux=True)
+        (shorter,) = pull_back(gradients)
+        sums = jax.tree.map(lambda v, pulled: v + self.weight * pulled, gradients, shorter)
+        state = self.descend(dataclasses.replace(state, memory=memory), sums)
+        info = self.info(values, gradients, seen, state)
+        return dataclasses.replace(state, iteration=state.iteration + 1), info
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Unrolled(Algorithm):
+    r"""An unrolled discriminator: G descends its cost against D as D would be some steps later.
+
+    $$\theta' = \theta - h\, \frac{d}{d\theta}\, c_G(\theta, \psi_K(\theta)), \qquad
+      \psi_{k+1} = \psi_k - \eta\, \partial_\psi c_D(\theta, \psi_k)$$
+
+    G's cost is differentiated through the K updates of a copy of D, which is then dropped. D itself
+    makes one step from where it is, and further players likewise, at the same parameters as G. The
+    K updates see the iteration's minibatch and draws. Each costs a pass forward and two backward.
+
+    An update rule that divides by a root, such as Adam, has no derivative there where a gradient
+    is 0: give it `eps_root` above 0.
+
+    Attributes:
+        steps: K, at least 1.
+        rule: how the copy of D moves, from the rule's initial state; the discriminator's own rule,
+            from its present state, unless given.
+        objective: what the players descend; -V for the discriminator (Eq. 1) and the
+            non-saturating cost for the generator unless given. D's cost is differentiated twice.
+        generator_updates: the generator's update rule.
+        discriminator_updates: the discriminator's.
+        other_updates: those of further players.
+        average: the decay of an average of the generator, see [`advnets.algorithms.Algorithm`][].
+        fake: how generated examples are made.
+        norms_every: how often gradient norms are computed, likewise.
+
+    Raises:
+        ValueError: for a setting out of range.
+
+    Example:
+        >>> import optax
+        >>> from advnets.coordination import Unrolled
+        >>> rule = optax.sgd(0.1)
+        >>> algorithm = Unrolled(steps=5, generator_updates=rule, discriminator_updates=rule)
+
+    References:
+        Section 7 (coordinating G and D); Metz and others 2017, "Unrolled generative adversarial
+        networks", section 2.
+    """
+
+    steps: int
+    rule: optax.GradientTransformation | None = None
+
+    def __post_init__(self) -> None:
+        Algorithm.__post_init__(self)
+        if self.steps < 1:
+            raise ValueError(
+                f"the copy of D must be unrolled for at least 1 step; got {self.steps} (for none, "
+                "use advnets.Simultaneous)"
+            )
+
+    @property
+    def minibatches(self) -> int:
+        return 1
+
+    def step(
+        self, key: Key[Array, ""], players: Players, state: State, real: Batch
+    ) -> tuple[State, Info]:
+        """One iteration.
+
+        Args:
+            key: the run's key, the same at every iteration: the iteration's number is folded in.
+            players: the players; their trained arrays are the state's.
+            state: the state.
+            real: a minibatch of data.
+
+        Returns:
+            The state after the iteration, and what it saw: of the discriminator as it was, and the
+            generator's cost against the unrolled one.
+        """
+        draws = discriminator_draws(jax.random.fold_in(key, state.iteration))
+        names = tuple(players.named)
+        values, gradients, seen, after = self.differentiate(names, draws, players, state, real)
+
+        def cost(generator: PyTree) -> Float[Array, ""]:
+            moved = dataclasses.replace(state, players={**state.players, "generator": generator})
+            ahead = self.unrolled(draws, players, moved, real)
+            return self.differentiate(("generator",), draws, players, ahead, real)[0]["generator"]
+
+        values["generator"], gradients["generator"] = jax.value_and_grad(cost)(state.generator)
+        state = self.descend(after, gradients)
+        info = self.info(values, gradients, seen, state)
+        return dataclasses.replace(state, iteration=state.iteration + 1), info
+
+    def unrolled(self, draws: Draws, players: Players, state: State, real: Batch) -> State:
+        """A state in which D has made its steps against a generator that stands still.
+
+        Args:
+            draws: the step's keys.
+            players: the players.
+            state: a state; the generator's parameters may be differentiated in.
+            real: a minibatch of data.
+
+        Returns:
+            The state with another discriminator.
+
+        Raises:
+            ValueError: if a rule needs to know the length of an epoch.
+        """
+        mover: Algorithm = self
+        if self.rule is not None:
+            mover = dataclasses.replace(self, discriminator_updates=self.rule)
+            begun = {**state.updates, "discriminator": self.rule.init(state.discriminator)}
+            state = dataclasses.replace(state, updates=begun)
+
+        def once(state: State, _: None) -> tuple[State, None]:
+            names = ("discriminator",)
+            _values, gradients, _seen, state = self.differentiate(
+                names, draws, players, state, real
+            )
+            return mover.descend(state, gradients), None
+
+        return jax.lax.scan(once, state, length=self.steps)[0]

@@ -1,0 +1,557 @@
+"""Models of every conditional p(x_S | x_∉S) by one net: what is missing is filled in.
+
+A mask has 1 where a component is observed and 0 where it is missing. The generator is given the
+latent vector, the observed components (0 elsewhere) and the mask, and makes a whole example, of
+which the missing part is kept; the discriminator judges that together with the mask. This is the
+conditional game on pairs (example, mask), so at its optimum every conditional whose mask has a
+positive probability is right.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Key, PyTree, Shaped
+
+from advnets._counts import check_count
+from advnets._signatures import accepts_key
+from advnets.batches import Batch
+from advnets.conditions import Condition
+from advnets.draws import Draws
+from advnets.model import Model
+from advnets.objectives import GAN, Applied, Costs, Objective
+from advnets.players import inputs_taken
+from advnets.priors import Prior
+
+Shape: TypeAlias = tuple[int, ...]
+# Draws masks, true where observed: of a key, their number, and the shape of an example.
+Masks: TypeAlias = Callable[[Key[Array, ""], int, Shape], Bool[Array, " n *shape"]]
+# The sides of a missing block, as parts of an image's: 10 to 20 pixels of 28.
+LEAST_SIDE, MOST_SIDE = 10 / 28, 20 / 28
+# How often nothing is observed; the other kinds share the rest equally.
+ALL_MISSING = 0.05
+
+
+def random_components(key: Key[Array, ""], n: int, shape: Shape) -> Bool[Array, " n *shape"]:
+    """Masks in which each component is observed with a probability that is uniform on [0, 1].
+
+    Every mask has a probability of its own. The channels of a pixel are observed together.
+
+    Args:
+        key: a typed random key.
+        n: the number of masks.
+        shape: that of an example; of three axes the last is channels.
+
+    Returns:
+        The masks, true where observed.
+
+    Raises:
+        ValueError: for a number of masks that is negative, or 2**31 or more.
+
+    Example:
+        >>> import jax
+        >>> from advnets import inpainting
+        >>> inpainting.random_components(jax.random.key(0), 5, (28, 28)).shape
+        (5, 28, 28)
+    """
+    check_count("the number of masks", n, 0)
+    odds_key, key = jax.random.split(key)
+    places = _places(shape)
+    observed = jax.random.uniform(odds_key, (n, *[1] * len(places)))
+    return _over_channels(jax.random.uniform(key, (n, *places)) < observed, shape)
+
+
+def random_half(key: Key[Array, ""], n: int, shape: Shape) -> Bool[Array, " n *shape"]:
+    """Masks in which one half of an image is observed: the left, right, upper or lower one.
+
+    Args:
+        key: a typed random key.
+        n: the number of masks.
+        shape: that of an image: (height, width), or (height, width, channels).
+
+    Returns:
+        The masks, true where observed; each half as often as another.
+
+    Raises:
+        ValueError: if the shape has no height and width, or for a number of masks that is negative,
+            or 2**31 or more.
+
+    Example:
+        >>> import jax
+        >>> from advnets import inpainting
+        >>> masks = inpainting.random_half(jax.random.key(0), 5, (28, 28))
+        >>> set(masks.sum(axis=(1, 2)).tolist())
+        {392}
+    """
+    check_count("the number of masks", n, 0)
+    rows, columns = _rows_and_columns(shape)
+    height, width = shape[:2]
+    upper, left = rows < height // 2, columns < width // 2
+    halves = jnp.concatenate(jnp.broadcast_arrays(upper, ~upper, left, ~left))
+    chosen = halves[jax.random.randint(key, (n,), 0, len(halves))]
+    return _over_channels(chosen, shape)
+
+
+def random_block(key: Key[Array, ""], n: int, shape: Shape) -> Bool[Array, " n *shape"]:
+    """Masks in which a block of an image is missing: in its centre, or, as often, anywhere.
+
+    A side of the block is 10 to 20 pixels of 28, each as likely, or the same part of another side.
+
+    Args:
+        key: a typed random key.
+        n: the number of masks.
+        shape: that of an image: (height, width), or (height, width, channels).
+
+    Returns:
+        The masks, true where observed.
+
+    Raises:
+        ValueError: if the shape has no height and width, or for a number of masks that is negative,
+            or 2**31 or more.
+
+    Example:
+        >>> import jax
+        >>> from advnets import inpainting
+        >>> masks = inpainting.random_block(jax.random.key(0), 1000, (28, 28))
+        >>> missing = (~masks).sum(axis=(1, 2))
+        >>> int(missing.min()), int(missing.max())
+        (100, 400)
+    """
+    check_count("the number of masks", n, 0)
+    along = _rows_and_columns(shape)
+    size_key, centred_key, *place_keys = jax.random.split(key, 4)
+    size, centred = jax.random.uniform(size_key, (n,)), jax.random.bernoulli(centred_key, 0.5, (n,))
+    missing = jnp.ones((n, 1, 1), bool)
+    for index, length, place_key in zip(along, shape[:2], place_keys, strict=True):
+        least, most = max(1, round(LEAST_SIDE * length)), max(1, round(MOST_SIDE * length))
+        side = least + jnp.floor(size * (most - least + 1)).astype(int)
+        places = (length - side + 1).astype(float)
+        place = jnp.floor(jax.random.uniform(place_key, (n,)) * places).astype(int)
+        start = jnp.where(centred, (length - side) // 2, place)[:, None, None]
+        missing &= (index >= start) & (index < start + side[:, None, None])
+    return _over_channels(~missing, shape)
+
+
+def mixture(key: Key[Array, ""], n: int, shape: Shape) -> Bool[Array, " n *shape"]:
+    """Masks of every kind: random pixels, halves and blocks in equal parts, and 5 % of none at all.
+
+    Where nothing is observed the game is the unconditional one.
+
+    Args:
+        key: a typed random key.
+        n: the number of masks.
+        shape: that of an image: (height, width), or (height, width, channels).
+
+    Returns:
+        The masks, true where observed.
+
+    Raises:
+        ValueError: if the shape has no height and width, or for a number of masks that is negative,
+            or 2**31 or more.
+
+    Example:
+        >>> import jax
+        >>> from advnets import inpainting
+        >>> masks = inpainting.mixture(jax.random.key(0), 1000, (28, 28))
+        >>> nothing = (~masks).all(axis=(1, 2))
+        >>> 25 < int(nothing.sum()) < 75
+        True
+    """
+    check_count("the number of masks", n, 0)
+    kinds = (random_components, random_half, random_block)
+    key, *keys = jax.random.split(key, 1 + len(kinds))
+    drawn = [kind(its, n, shape) for kind, its in zip(kinds, keys, strict=True)]
+    # In [0, 1) below ALL_MISSING nothing is observed; above it each kind has an equal part.
+    place = (jax.random.uniform(key, (n,)) - ALL_MISSING) / (1 - ALL_MISSING)
+    number = jnp.minimum(jnp.floor(place * len(kinds)), len(kinds) - 1).astype(int)
+    number = number.reshape(n, *[1] * len(shape))
+    chosen = [mask & (number == kind) for kind, mask in enumerate(drawn)]
+    return jnp.stack(chosen).any(axis=0)
+
+
+def _places(shape: Shape) -> Shape:
+    """The shape of what is observed or missing as a whole."""
+    return shape[:2] if len(shape) == 3 else shape
+
+
+def _over_channels(masks: Bool[Array, " n *places"], shape: Shape) -> Bool[Array, " n *shape"]:
+    wide = masks[..., None] if len(shape) == 3 else masks
+    return jnp.broadcast_to(wide, (len(masks), *shape))
+
+
+def _rows_and_columns(shape: Shape) -> tuple[Array, Array]:
+    if len(shape) not in (2, 3) or 0 in shape:
+        raise ValueError(
+            f"halves and blocks are of images, (height, width) or (height, width, channels); got "
+            f"examples of shape {shape} (random_components takes any)"
+        )
+    return jnp.arange(shape[0])[None, :, None], jnp.arange(shape[1])[None, None, :]
+
+
+class Filled(eqx.Module):
+    """How generated examples are made of data: masks are drawn, and what is missing is filled in.
+
+    It is for `fake` of [`advnets.Algorithm1`][] and [`advnets.Simultaneous`][]. Each step draws
+    masks of its own, within the compiled program, so data are examples alone.
+
+    Attributes:
+        masks: draws the masks; [`advnets.inpainting.mixture`][] unless given.
+        twice: whether each example is filled in by a second latent vector too, for the energy score
+            in [`advnets.inpainting.Inpainting`][]. D does not see that one.
+
+    Example:
+        >>> import advnets
+        >>> from advnets import inpainting
+        >>> algorithm = advnets.Algorithm1(
+        ...     objective=inpainting.Inpainting(), fake=inpainting.Filled()
+        ... )
+
+    References:
+        Section 7, item 3.
+    """
+
+    masks: Masks = mixture
+    twice: bool = eqx.field(static=True, default=False)
+
+    def __call__(
+        self, draws: Draws, generator: Applied, prior: Prior, real: Batch
+    ) -> tuple[Float[Array, " batch *data"], ...]:
+        """Filled examples, and the masks, 1 where observed.
+
+        Args:
+            draws: the step's keys.
+            generator: the generator as a function of a key and batches: latent vectors, observed
+                components and masks.
+            prior: the distribution of the latent vectors.
+            real: a batch of data, examples alone.
+
+        Returns:
+            The examples, with the observed components as they are in the data, the masks, and the
+            second fillings, if there are any.
+
+        Raises:
+            ValueError: if data are no single array of floats, or if masks or what the generator
+                makes are not of their shape.
+        """
+        if not (eqx.is_array(real) and jnp.issubdtype(real.dtype, jnp.floating)):
+            raise ValueError(
+                f"a net that fills in is trained on examples alone, an array of floats; got "
+                f"{_said(real)}"
+            )
+        latents_key, masks_key = jax.random.split(draws.latents)
+        observed = self.masks(masks_key, len(real), real.shape[1:])
+        if jnp.shape(observed) != real.shape:
+            raise ValueError(
+                f"masks must have the shape of the data, {real.shape}; got {jnp.shape(observed)}"
+            )
+        mask = observed.astype(real.dtype)
+        inputs = jnp.where(mask == 1, real, 0), mask
+        count = 1 + self.twice
+        repeated = [jnp.concatenate([part] * count) for part in inputs]
+        latents = prior(latents_key, count * len(real))
+        made = generator(draws.generator, latents, *repeated)
+        if jnp.shape(made) != (count * len(real), *real.shape[1:]):
+            raise ValueError(
+                f"the generator must make examples of the data's shape, {real.shape[1:]}; got "
+                f"{_said(made)}"
+            )
+        first, *others = (jnp.where(mask == 1, real, filling) for filling in jnp.split(made, count))
+        return first, mask, *others
+
+
+class Inpainting(Objective):
+    r"""The game on pairs (example, mask): D judges data, and filled examples, beside their masks.
+
+    To the generator's cost a reconstruction error may be added, with d components,
+
+    $$\lambda\, E\left[\frac{1}{d} \lVert (1 - m) \odot (G(z, m \odot x, m) - x) \rVert^2\right]$$
+
+    which trades the diversity of fillings for their error; and the energy score of two fillings,
+
+    $$\mu\, E\left[\tfrac12 \lVert \tilde x - x \rVert + \tfrac12 \lVert \tilde x' - x \rVert
+      - \tfrac12 \lVert \tilde x - \tilde x' \rVert\right]$$
+
+    which does not: of all distributions of fillings the true conditional has the least.
+
+    Attributes:
+        objective: the game; [`advnets.objectives.GAN`][] unless given.
+        reconstruction: λ, at least 0; there is no such term unless given.
+        energy: μ, likewise; it needs `Filled(twice=True)`.
+
+    Raises:
+        ValueError: if a weight is negative or not finite.
+
+    Example:
+        >>> import advnets
+        >>> from advnets import inpainting
+        >>> objective = inpainting.Inpainting(energy=1.0)
+        >>> algorithm = advnets.Algorithm1(objective=objective, fake=inpainting.Filled(twice=True))
+
+    References:
+        Section 7, item 3; for λ Pathak et al. 2016, "Context encoders"; for μ
+        [`advnets.energy.energy_score`][].
+    """
+
+    objective: Objective = GAN()
+    reconstruction: float = eqx.field(static=True, default=0.0)
+    energy: float = eqx.field(static=True, default=0.0)
+
+    def __check_init__(self) -> None:
+        weights = {"reconstruction": self.reconstruction, "energy score": self.energy}
+        for name, weight in weights.items():
+            if not 0 <= weight < math.inf:
+                raise ValueError(
+                    f"the weight of the {name} must be at least 0 and finite; got {weight}"
+                )
+
+    @property
+    def shown(self) -> Mapping[str, str]:  # type: ignore[override]
+        """What a progress line shows: what it does of the game."""
+        return self.objective.shown
+
+    def costs(self, draws: Draws, D: Applied, real: Batch, fake: Batch, **others: Applied) -> Costs:
+        judged = self.judged(real, fake)
+        found = self.objective.costs(draws, D, *judged, **others)
+        terms = {}
+        if self.reconstruction:
+            terms["reconstruction"] = jnp.mean((fake[0] - real) ** 2)  # 0 where observed
+        if self.energy:
+            terms["energy"] = jnp.mean(_energy(*self._both(fake), real))
+        if not terms:
+            return found
+        added = sum(getattr(self, name) * term for name, term in terms.items())
+        seen = {"cost": found.discriminator} if found.seen is None else found.seen
+        return dataclasses.replace(found, generator=found.generator + added, seen={**seen, **terms})
+
+    def judged(self, real: Batch, fake: Batch) -> tuple[Batch, Batch]:
+        if not (isinstance(fake, tuple) and len(fake) in (2, 3)):
+            raise ValueError(
+                "the objective is of examples that advnets.inpainting.Filled makes; give the "
+                "algorithm fake=Filled()"
+            )
+        return (real, fake[1]), fake[:2]
+
+    def _both(self, fake: Batch) -> tuple[Array, Array]:
+        if len(fake) != 3:
+            raise ValueError(
+                "the energy score is of two fillings; give the algorithm fake=Filled(twice=True)"
+            )
+        return fake[0], fake[2]
+
+
+def _energy(
+    one: Float[Array, " batch *data"],
+    other: Float[Array, " batch *data"],
+    real: Float[Array, " batch *data"],
+) -> Float[Array, " batch"]:
+    """The energy score of two fillings of each example."""
+    far = _distance(one, real) + _distance(other, real) - _distance(one, other)
+    return far / 2
+
+
+def _distance(a: Float[Array, " batch *data"], b: Float[Array, " batch *data"]) -> Array:
+    squared = jnp.sum((a - b).reshape(len(a), -1) ** 2, axis=1)
+    apart = squared > 0  # at 0, as where nothing is missing, the root has no derivative
+    return jnp.where(apart, jnp.sqrt(jnp.where(apart, squared, 1)), 0)
+
+
+class Filler(eqx.Module):
+    """A generator that fills in: a player of one vector, given all its inputs flattened and joined.
+
+    Attributes:
+        player: maps a vector (latent, observed components, mask) to an example.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from advnets import inpainting, networks
+        >>> inner = networks.mlp_generator(jax.random.key(0), 10 + 2 * 64, (8, 8))
+        >>> image = jnp.zeros((8, 8))
+        >>> inpainting.Filler(inner)(jnp.zeros(10), image, image).shape
+        (8, 8)
+    """
+
+    player: Callable[..., Any]
+
+    def __call__(
+        self,
+        z: Float[Array, " size"],
+        observed: Float[Array, "*data"],
+        mask: Float[Array, "*data"],
+        *,
+        key: Key[Array, ""] | None = None,
+    ) -> Any:
+        """A whole example, of which the missing part is kept."""
+        return _joined(self.player, key, z, observed, mask)
+
+
+class MaskedDiscriminator(eqx.Module):
+    """A discriminator of filled examples: a player of one vector, given example and mask joined.
+
+    Attributes:
+        player: maps a vector (example, mask) to a logit.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from advnets import inpainting, networks
+        >>> inner = networks.maxout_discriminator(jax.random.key(0), (2 * 64,))
+        >>> image = jnp.zeros((8, 8))
+        >>> inpainting.MaskedDiscriminator(inner)(image, image).shape
+        ()
+    """
+
+    player: Callable[..., Any]
+
+    def __call__(
+        self,
+        x: Float[Array, "*data"],
+        mask: Float[Array, "*data"],
+        *,
+        key: Key[Array, ""] | None = None,
+    ) -> Any:
+        """The logit of an example, filled or of the data, with its mask."""
+        return _joined(self.player, key, x, mask)
+
+
+def _joined(player: Callable[..., Any], key: Key[Array, ""] | None, *inputs: Array) -> Any:
+    joined = jnp.concatenate([part.ravel() for part in inputs])
+    if key is None or not accepts_key(player):
+        return player(joined)
+    return player(joined, key=key)
+
+
+class NothingObserved(Condition):
+    """The condition of a model that fills in where nothing else is said: everything is missing.
+
+    So [`advnets.Model.sample`][] draws whole examples from such a model.
+
+    Attributes:
+        shape: that of an example.
+
+    Example:
+        >>> import jax
+        >>> from advnets import inpainting
+        >>> observed, mask = inpainting.NothingObserved((28, 28))(jax.random.key(0), 5)
+        >>> mask.shape, float(mask.sum())
+        ((5, 28, 28), 0.0)
+    """
+
+    shape: Shape = eqx.field(static=True)
+
+    def __call__(self, key: Key[Array, ""], n: int) -> tuple[PyTree, ...]:
+        """`n` times nothing, and masks of 0; raises a ValueError for a negative number."""
+        check_count("the number of masks", n, 0)
+        nothing = jnp.zeros((n, *self.shape))
+        return nothing, nothing
+
+    def check(self, condition: tuple[PyTree, ...]) -> None:
+        shapes = [np.shape(part)[1:] for part in condition]
+        if shapes != [self.shape] * 2:
+            raise ValueError(
+                f"a condition is observed components and masks, both of shape {self.shape}; got "
+                f"shapes {shapes}"
+            )
+
+
+def fill(
+    key: Key[Array, ""],
+    model: Model,
+    images: Float[np.ndarray | Array, " rows *data"],
+    masks: Shaped[np.ndarray | Array, "..."],
+    n: int,
+) -> Float[np.ndarray, " rows {n} *data"]:
+    """Fills in what is missing of images, several times each, with latent vectors of its own.
+
+    Args:
+        key: a typed random key.
+        model: a model whose generator takes a latent vector, observed components and a mask.
+        images: examples such as the model makes, pixels in [0, 1], say. What they hold where
+            something is missing is not looked at.
+        masks: for each image, true or 1 where it is observed; or one mask for all.
+        n: how many fillings of each image, at least 1.
+
+    Returns:
+        The fillings. What is observed is in all of them as it is in the images, bit for bit.
+
+    Raises:
+        ValueError: for masks of another shape, or that hold anything else than true and false, 1
+            and 0; if there is no image, or n is below 1; or for another kind of generator.
+
+    Example:
+        >>> import jax
+        >>> import numpy as np
+        >>> import advnets
+        >>> from advnets import inpainting
+        >>> inner = advnets.networks.mlp_generator(jax.random.key(0), 10 + 2 * 64, (8, 8))
+        >>> model = advnets.Model(inpainting.Filler(inner), advnets.priors.Uniform(10))
+        >>> images, mask = np.ones((3, 8, 8), np.float32), np.ones((8, 8), bool)
+        >>> mask[:, 4:] = False  # the right half is missing
+        >>> fillings = inpainting.fill(jax.random.key(1), model, images, mask, 5)
+        >>> fillings.shape, bool((fillings[..., :4] == 1).all())
+        ((3, 5, 8, 8), True)
+    """
+    needed, taken = inputs_taken(model.generator)
+    if not needed <= 3 <= taken:
+        raise ValueError(
+            "a generator that fills in takes a latent vector, observed components and a mask "
+            f"(advnets.inpainting.Filler); this one takes {needed} inputs"
+        )
+    check_count("the number of fillings", n)
+    whole = np.asarray(images)
+    check_count("the number of images", len(whole))
+    observed = checked_masks(masks, whole.shape)
+    repeated = [np.repeat(part, n, axis=0) for part in (whole, observed)]
+    given = np.where(repeated[1], repeated[0], 0).astype(np.float32)
+    made = model.sample(key, len(given), condition=(given, repeated[1].astype(np.float32)))
+    filled = np.where(repeated[1], repeated[0], made).astype(whole.dtype)
+    return filled.reshape(len(whole), n, *whole.shape[1:])
+
+
+def checked_masks(
+    masks: Shaped[np.ndarray | Array, "..."], shape: Shape
+) -> Bool[np.ndarray, " rows *data"]:
+    """Masks for images of a shape.
+
+    Args:
+        masks: for each image, true or 1 where it is observed; or one mask for all.
+        shape: that of the images, their number first.
+
+    Returns:
+        A mask for each image.
+
+    Raises:
+        ValueError: for masks of another shape, or that hold anything else than true and false, 1
+            and 0.
+
+    Example:
+        >>> import numpy as np
+        >>> from advnets import inpainting
+        >>> inpainting.checked_masks(np.ones((8, 8)), (3, 8, 8)).shape
+        (3, 8, 8)
+    """
+    found = np.asarray(masks)
+    if found.shape not in (shape, shape[1:]):
+        raise ValueError(
+            f"masks must have the images' shape, {shape}, or that of one image, {shape[1:]}; got "
+            f"{found.shape}"
+        )
+    if found.dtype != bool and not np.isin(found, (0, 1)).all():
+        raise ValueError(
+            "a mask has true or 1 where a component is observed, and false or 0 where it is "
+            f"missing; got {found.dtype} from {found.min()} to {found.max()}"
+        )
+    return np.broadcast_to(found.astype(bool), shape)
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"a tuple of {len(value)} parts"
+    if eqx.is_array(value):
+        return f"{value.dtype} of shape {value.shape}"
+    return f"a {type(value).__name__}"

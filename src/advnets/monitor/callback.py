@@ -1,0 +1,249 @@
+"""A monitor of a run: the best response of D and the samples' variety, at every evaluation."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Key
+
+from advnets import _progress, _warnings
+from advnets.algorithms import Fake, generated
+from advnets.monitor.drawing import NAME
+from advnets.monitor.frozen import Examples, draw
+from advnets.monitor.response import ADAM, BestResponse, Estimate, best_response, check
+from advnets.monitor.samples import SAMPLES, Collapse, RealRows, collapse, real_rows
+from advnets.training.callbacks import Measuring, Snapshot
+from advnets.training.devices import is_main_process
+from advnets.training.journal import Metrics
+from advnets.training.sources import Source, source_of
+
+# What an alarm is about, in words.
+WORDS = {
+    "spread": "they vary {:.2g} times as much as held-out rows",
+    "effective_rank": "their effective rank is {:.2g} of that of held-out rows",
+    "neighbours": "the nearest other one is {:.2g} times as far as among held-out rows",
+    "duplicates": "they repeat, as draws from some {:.0f} would",
+}
+
+
+class Monitor(Measuring):
+    """Measures, at every evaluation, how far a game is from its equilibrium; a callback.
+
+    What it finds joins the epoch's row of metrics under `"monitor"`: the numbers of
+    [`advnets.monitor.BestResponse`][] (`value`, `best_value`, `regret`, `divergence` and
+    `overfitting`, each a `mean` and a `standard_error`; `step` and `curve`) and of
+    [`advnets.monitor.Collapse`][] (`samples`, `spread`, `effective_rank`, `neighbours`, `p_value`,
+    `support`, `below` and `collapsed`, and `least`, what halves of the data have); `noise`, the
+    divergence at each noise scale; and `alarms`: what is collapsed at this evaluation and was at
+    the one before, of which a `RuntimeWarning` tells.
+
+    The run is what it would be without the monitor, bit for bit: it works on copies, with a key of
+    its own. It is resumed with the run, as what it needs of the past is in the rows.
+
+    Args:
+        key: a typed random key, into which the epoch is folded; or one for each run of
+            [`advnets.train_many`][].
+        data: the training rows, as [`advnets.train`][] takes them.
+        held_out: rows of the same kind that are not trained on, at least 4.
+        rule: the update rule of the copy of D; Adam at 1e-3 unless given.
+        steps: how many steps the copy makes.
+        every: steps between two looks at the rows that choose among them.
+        batch_size: rows in a minibatch of them.
+        noise_scales: standard deviations of noise at which the divergence is bounded too; each
+            takes as long as the first.
+        samples: how many samples are compared with held-out rows.
+        features: what samples and rows are compared by, a function of vectors of pixels; pixels
+            unless given.
+        fake: how generated examples are made, if the algorithm has a way of its own.
+        progress: print a line at each evaluation.
+
+    Raises:
+        ValueError: for a setting out of range, or too few rows.
+
+    Example:
+        >>> import jax
+        >>> import advnets
+        >>> digits = advnets.data.load("digits")
+        >>> key, g_key, d_key, monitor_key = jax.random.split(jax.random.key(0), 4)
+        >>> players = advnets.Players(
+        ...     advnets.networks.mlp_generator(g_key, 100, (8, 8), hidden_sizes=[32]),
+        ...     advnets.networks.maxout_discriminator(d_key, (8, 8), units=[16]),
+        ... )
+        >>> monitor = advnets.monitor.Monitor(monitor_key, digits.train, digits.validation)
+        >>> trained = advnets.train(
+        ...     key, players, digits.train, epochs=2, callbacks=[monitor], progress=False
+        ... )
+        >>> found = trained.metrics[-1]["monitor"]
+        >>> found["divergence"]["mean"] > 0.6, found["collapsed"]
+        (True, ['spread', 'neighbours'])
+
+    References:
+        Section 3 (D near its optimum), section 6 (the Helvetica scenario).
+    """
+
+    def __init__(
+        self,
+        key: Key[Array, "*runs"],
+        data: Any,
+        held_out: Any,
+        *,
+        rule: optax.GradientTransformation = ADAM,
+        steps: int = 500,
+        every: int = 25,
+        batch_size: int = 100,
+        noise_scales: Sequence[float] = (),
+        samples: int = SAMPLES,
+        features: Callable[[Any], Any] | None = None,
+        fake: Fake = generated,
+        progress: bool = False,
+    ) -> None:
+        self._key, self._fake, self._progress = key, fake, progress
+        self._data: Source = source_of(data)
+        self._held_out: Source = source_of(held_out)
+        self._settings: dict[str, Any] = {
+            "rule": rule,
+            "steps": steps,
+            "every": every,
+            "batch_size": batch_size,
+            "fake": fake,
+        }
+        self._noise_scales, self._samples = tuple(noise_scales), samples
+        self._features = features
+        for scale in (0.0, *self._noise_scales):
+            check(self._data, self._held_out, steps, every, batch_size, scale)
+        if samples < 2:
+            raise ValueError(f"at least 2 samples must be compared; got {samples}")
+        self._real: RealRows | None = None
+        self._told: dict[int, tuple[str, ...]] = {}
+
+    def measure(self, snapshot: Snapshot, earlier: Sequence[Metrics]) -> Mapping[str, Any]:
+        """What there is to say of a run after an epoch.
+
+        Args:
+            snapshot: the run.
+            earlier: the rows of the epochs before.
+
+        Returns:
+            An entry `"monitor"`.
+
+        Raises:
+            ValueError: if there are keys for other runs than this one.
+        """
+        key = jax.random.fold_in(self._key_of(snapshot.run), snapshot.epoch)
+        play_key, draw_key, compare_key = jax.random.split(key, 3)
+        found = self._best_response(play_key, snapshot, 0.0)
+        row = _row_of(found)
+        noisy = {
+            scale: self._best_response(play_key, snapshot, scale).divergence
+            for scale in self._noise_scales
+        }
+        row["noise"] = [
+            {"scale": scale, "divergence": dataclasses.asdict(bound)}
+            for scale, bound in noisy.items()
+        ]
+        real = self._real_rows()
+        drawn = draw(draw_key, snapshot.players, self._held_out, real.samples, self._fake)
+        compared = collapse(compare_key, self._seen(drawn), real)
+        row |= dataclasses.asdict(compared) | {"least": dict(real.least)}
+        before: Metrics = next((one[NAME] for one in reversed(earlier) if one.get(NAME)), {})
+        alarms = [name for name in compared.collapsed if name in before.get("collapsed", ())]
+        if self._progress and is_main_process():
+            _progress.say(_line(snapshot, found, noisy, compared))
+        return {NAME: row | {"alarms": alarms}}
+
+    def __call__(self, snapshot: Snapshot) -> None:
+        """Warns of alarms that were not there at the evaluation before."""
+        found = snapshot.metrics[NAME]
+        alarms = tuple(found["alarms"])
+        fresh = [name for name in alarms if name not in self._told.get(snapshot.run, ())]
+        self._told[snapshot.run] = alarms
+        if fresh:
+            whose = f"the samples of {snapshot.name}" if snapshot.name else "the samples"
+            said = "; ".join(_worded(name, found) for name in fresh)
+            _warnings.warn(
+                f"{whose} have collapsed, or G has hardly been trained: {said}, at epoch "
+                f'{snapshot.epoch} and at the evaluation before (the page "When a game collapses" '
+                "of the documentation, docs/collapse.md, has remedies)"
+            )
+
+    def _key_of(self, run: int) -> Key[Array, ""]:
+        if self._key.ndim == 0:
+            return self._key
+        if run >= len(self._key):
+            raise ValueError(f"there must be a key for each run, or one; got {len(self._key)}")
+        return self._key[run]
+
+    def _best_response(
+        self, key: Key[Array, ""], snapshot: Snapshot, noise_scale: float
+    ) -> BestResponse:
+        return best_response(
+            key,
+            snapshot.players,
+            self._data,
+            self._held_out,
+            noise_scale=noise_scale,
+            **self._settings,
+        )
+
+    def _real_rows(self) -> RealRows:
+        """What samples are compared with: the same at every evaluation, so made at the first."""
+        if self._real is None:
+            key = self._key if self._key.ndim == 0 else self._key[0]
+            self._real = real_rows(
+                key,
+                _Featured(Examples(self._held_out), self._seen),
+                _Featured(Examples(self._data), self._seen),
+                samples=self._samples,
+            )
+        return self._real
+
+    def _seen(self, rows: Float[np.ndarray, "n columns"]) -> Float[np.ndarray, "n features"]:
+        if self._features is None:
+            return rows
+        found = np.asarray(self._features(jnp.asarray(rows)), np.float32)
+        return found.reshape(len(rows), -1)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Featured:
+    """Rows as they are compared."""
+
+    rows: Examples
+    seen: Callable[[Any], Any]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, numbers: Any) -> Any:
+        return self.seen(self.rows[numbers])
+
+
+def _row_of(found: BestResponse) -> dict[str, Any]:
+    names = ("value", "best_value", "regret", "divergence", "overfitting")
+    row = {name: dataclasses.asdict(getattr(found, name)) for name in names}
+    return row | {"step": found.step, "curve": list(found.curve), "curve_every": found.every}
+
+
+def _worded(name: str, found: Mapping[str, Any]) -> str:
+    return WORDS[name].format(found["support" if name == "duplicates" else name])
+
+
+def _line(
+    snapshot: Snapshot,
+    found: BestResponse,
+    noisy: Mapping[float, Estimate],
+    compared: Collapse,
+) -> str:
+    """What is printed at an evaluation."""
+    who = f"{snapshot.name}, " if snapshot.name else ""
+    under = "".join(f", {bound.mean:.3f} under noise of {s:.2g}" for s, bound in noisy.items())
+    return (
+        f"{who}epoch {snapshot.epoch}: V(D, G) {found.value}, V(D*, G) {found.best_value}, regret "
+        f"of D {found.regret.mean:.3f}, JSD at least {found.divergence.mean:.3f} of "
+        f"0.693{under}; spread of samples {compared.spread:.2f}, effective rank "
+        f"{compared.effective_rank:.2f}, neighbours {compared.neighbours:.2f}"
+    )

@@ -1,0 +1,481 @@
+"""The best response of D: what V becomes if G stands still and D goes on alone.
+
+For any D, and so for any copy of it that was trained, the expected V(D, G) is at most the virtual
+training criterion C(G) = -log 4 + 2 JSD(p_data, p_g). So V on rows that neither trained nor chose
+the copy bounds the Jensen-Shannon divergence from below.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import scipy.optimize
+import scipy.special
+from jaxtyping import Array, Float, Int, Key, PyTree
+
+from advnets import _reprs
+from advnets._counts import check_count
+from advnets.algorithms import Algorithm1, Fake, State, at, generated
+from advnets.batches import Batch, parts
+from advnets.draws import generator_draws
+from advnets.game import value_function
+from advnets.monitor.frozen import as_applied, evenly
+from advnets.players import Player, Players, for_sampling, judge, partition
+from advnets.training.sources import Preprocess, Source, epoch_order, source_of
+
+ADAM = optax.adam(1e-3)
+# The most held-out rows that choose the step, and that report.
+SELECT, REPORT = 1_000, 2_000
+# Generated examples for each row that reports.
+FAKES = 4
+# Rows that D judges at once, beside as many generated examples.
+BLOCK = 500
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A mean over rows.
+
+    Attributes:
+        mean: the mean, in nats.
+        standard_error: its standard error.
+    """
+
+    mean: float
+    standard_error: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f} ± {self.standard_error:.3f}"
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class BestResponse:
+    """What came of training a copy of D alone. All of it, but `curve`, is of rows that report.
+
+    Attributes:
+        value: V(D, G), of D as it was given, without its dropout.
+        best_value: V(D*, G), of the copy D* at its best step, recalibrated.
+        regret: what D could have gained, V(D*, G) - V(D, G): large where D lags behind G.
+        divergence: a lower bound on the Jensen-Shannon divergence of p_g from the data,
+            (V(D*, G) + log 4) / 2 within [0, log 2]; at log 2 some D tells them apart without an
+            error, and the minimax gradient vanishes.
+        overfitting: E log D* on training rows minus that on held-out rows: how much D* knows its
+            training rows by heart.
+        step: the step at which the copy was best, by rows that choose.
+        curve: V(D, G) on those rows after 0, `every`, 2 `every`, ... steps.
+        every: the number of steps between them.
+        calibration: a and b of the recalibrated logit, a·l + b, fitted to rows that choose.
+        discriminator: the copy at its best step, before it is recalibrated.
+    """
+
+    value: Estimate
+    best_value: Estimate
+    regret: Estimate
+    divergence: Estimate
+    overfitting: Estimate
+    step: int
+    curve: tuple[float, ...]
+    every: int
+    calibration: tuple[float, float]
+    discriminator: Player
+
+    def __repr__(self) -> str:
+        said = ", ".join(
+            f"{name}={getattr(self, name)}"
+            for name in ("value", "best_value", "regret", "divergence", "overfitting", "step")
+        )
+        return f"BestResponse({said}, discriminator={_reprs.network(self.discriminator)})"
+
+
+def best_response(
+    key: Key[Array, ""],
+    players: Players,
+    data: Any,
+    held_out: Any,
+    *,
+    rule: optax.GradientTransformation = ADAM,
+    steps: int = 500,
+    every: int = 25,
+    batch_size: int = 100,
+    noise_scale: float = 0.0,
+    fake: Fake = generated,
+) -> BestResponse:
+    r"""Trains a copy of D alone against a frozen G, and says what it gained.
+
+    The copy starts from D and ascends V on training rows, with fresh generated examples and D's own
+    dropout at each step. Held-out rows do the rest, without dropout: every other one chooses the
+    step, and recalibrates the logits there; the ones between report. Training on finite rows to the
+    end would overfit, and V on the rows that D saw says little.
+
+    $$V(D, G) \le V(D^*_G, G) = -\log 4 + 2\, JSD(p_{data}, p_g)$$
+
+    holds for every D, so `best_value` tends to be too low, never too high beyond its error, and
+    `divergence` is a lower bound: a small one may mean that D* was not found. D's logits count as
+    log-odds whatever D was trained by; where they are scores, as those of a Wasserstein critic,
+    `value` and `regret` say little, and the rest holds.
+
+    G is frozen as samples are drawn from it: its stateful layers are in inference mode.
+
+    Args:
+        key: a typed random key.
+        players: G with its prior, and D, as a callback's snapshot or training has them.
+        data: the training rows, as [`advnets.train`][] takes them.
+        held_out: rows of the same kind that D was not trained on, at least 4; at most 3,000 are
+            used, evenly spaced.
+        rule: the copy's update rule; Adam at 1e-3 unless given.
+        steps: how many steps the copy makes, in one compiled program.
+        every: steps between two looks at the rows that choose, which divide `steps`.
+        batch_size: rows in a minibatch; fewer where there are fewer.
+        noise_scale: the standard deviation of normal noise that is added to all that D sees. The
+            divergence of such blurred distributions is at most that of the clear ones, and tells
+            games apart whose clear one is log 2.
+        fake: how generated examples are made, if the algorithm has a way of its own.
+
+    Returns:
+        What there is to say.
+
+    Raises:
+        ValueError: for a setting out of range, or too few rows.
+
+    Example:
+        >>> import equinox as eqx
+        >>> import jax
+        >>> import advnets
+        >>> key, data_key, d_key = jax.random.split(jax.random.key(0), 3)
+        >>> data, held_out = jax.random.normal(data_key, (2, 2000, 1))
+        >>> far = advnets.Players(
+        ...     lambda z: z + 9, eqx.nn.MLP(1, 1, 8, 1, key=d_key), advnets.priors.Normal(1)
+        ... )
+        >>> found = advnets.monitor.best_response(key, far, data, held_out, steps=300)
+        >>> found.divergence.mean > 0.68  # of log 2 = 0.693
+        True
+
+    References:
+        Section 3 and Figure 1b (D in the inner loop), section 4.1; Goodfellow and others 2014 leave
+        open how near D is to it.
+    """
+    source, held = source_of(data), source_of(held_out)
+    check(source, held, steps, every, batch_size, noise_scale)
+    rows_key, play_key = jax.random.split(key)
+    select = 2 * evenly((len(held) + 1) // 2, SELECT)
+    report = 2 * evenly(len(held) // 2, REPORT) + 1
+    known = evenly(len(source), len(report))
+    rows = _orders(rows_key, len(source), steps, min(batch_size, len(source)))
+    made = _play(
+        play_key,
+        players,
+        _raw(source, rows.reshape(steps // every, every, -1)),
+        _raw(source, _in_blocks(known)),
+        _raw(held, _in_blocks(select)),
+        _raw(held, _in_blocks(report)),
+        jnp.asarray(noise_scale, float) if noise_scale else None,
+        _Setup(rule, fake, source.preprocess, held.preprocess),
+    )
+    curve, trained, memory, chosen, reported, on_known = made
+    _, _, rest = partition(players.discriminator)
+    curve, chosen, reported, on_known = jax.tree.map(
+        lambda x: np.asarray(x, np.float64), (curve, chosen, reported, on_known)
+    )
+    return _said(
+        curve,
+        chosen,
+        reported,
+        on_known,
+        every,
+        eqx.combine(trained, memory, rest),
+    )
+
+
+def check(
+    source: Source, held: Source, steps: int, every: int, batch_size: int, noise_scale: float
+) -> None:
+    """Refuses what [`advnets.monitor.best_response`][] can't be asked, before any work.
+
+    Args:
+        source: the training rows.
+        held: the held-out rows.
+        steps: how many steps the copy makes.
+        every: steps between two looks.
+        batch_size: rows in a minibatch.
+        noise_scale: the standard deviation of the noise.
+
+    Raises:
+        ValueError: for a setting out of range, or too few rows.
+    """
+    check_count("the number of steps", steps)
+    check_count("the batch size", batch_size)
+    if every < 1 or steps % every:
+        raise ValueError(f"every must be at least 1 and divide the {steps} steps; got {every}")
+    if not 0 <= noise_scale < math.inf:
+        raise ValueError(f"the noise's scale must be at least 0 and finite; got {noise_scale}")
+    if len(held) < 4 or len(source) < 1:
+        raise ValueError(
+            "a best response needs training rows, and at least 4 held-out rows, of which half "
+            f"choose and half report; got {len(source)} and {len(held)}"
+        )
+
+
+def _orders(
+    key: Key[Array, ""], n: int, steps: int, batch_size: int
+) -> Int[np.ndarray, "steps batch"]:
+    """The rows of each step: as an epoch has them, in as many epochs as it takes."""
+    epochs = -(-steps // (n // batch_size))
+    orders = [epoch_order(key, jnp.asarray(epoch), n, batch_size) for epoch in range(epochs)]
+    return np.concatenate([np.asarray(order) for order in orders])[:steps]
+
+
+def _in_blocks(rows: Int[np.ndarray, " n"]) -> Int[np.ndarray, "blocks block"]:
+    """Rows in as many blocks as it takes, all of one length; the fewest that fill none are left."""
+    blocks = -(-len(rows) // BLOCK)
+    block = len(rows) // blocks
+    return rows[: blocks * block].reshape(blocks, block)
+
+
+def _raw(source: Source, rows: Int[np.ndarray, "*shape"]) -> Batch:
+    return jax.tree.map(jnp.asarray, source.gather(rows))
+
+
+class _Setup(eqx.Module):
+    """What a program is compiled for, beside the players."""
+
+    rule: optax.GradientTransformation
+    fake: Fake
+    of_data: Preprocess
+    of_held_out: Preprocess
+
+
+@eqx.filter_jit
+def _play(
+    key: Key[Array, ""],
+    players: Players,
+    data: Batch,
+    known: Batch,
+    select: Batch,
+    report: Batch,
+    noise_scale: Float[Array, ""] | None,
+    setup: _Setup,
+) -> tuple[Any, ...]:
+    """The copy's curve, its arrays at the best step, and logits of it on three sets of rows."""
+    step_key, select_key, report_key, known_key = jax.random.split(key, 4)
+    algorithm = Algorithm1(
+        generator_updates=optax.set_to_zero(),
+        discriminator_updates=setup.rule,
+        fake=setup.fake,
+    )
+    frozen = Players(
+        for_sampling(players.generator),
+        players.discriminator,
+        players.prior,
+        players.condition,
+    )
+    if noise_scale is not None:
+        algorithm = dataclasses.replace(
+            algorithm,
+            fake=lambda draws, *of: _noisy(draws.objective, setup.fake(draws, *of), noise_scale),
+        )
+
+    def once(state: State, inputs: tuple[Array, Batch]) -> tuple[State, None]:
+        number, raw = inputs
+        now = jax.random.fold_in(step_key, number)
+        real = _noisy(jax.random.fold_in(now, 4), setup.of_data(raw), noise_scale)
+        return algorithm.discriminator_step(now, frozen, state, real)[0], None
+
+    def beside(
+        key: Key[Array, ""], raw: Batch, preprocess: Preprocess, fakes: int
+    ) -> tuple[Batch, Batch]:
+        """A block of real rows, and some generated blocks beside it, as D sees them."""
+        real = preprocess(raw)
+
+        def generate(number: Int[Array, ""]) -> Batch:
+            draws = generator_draws(jax.random.fold_in(key, number))
+            made = setup.fake(draws, as_applied(frozen), frozen.prior, real)
+            return _noisy(draws.objective, made, noise_scale)
+
+        made = jax.lax.map(generate, jnp.arange(fakes))
+        return _noisy(jax.random.fold_in(key, fakes), real, noise_scale), made
+
+    def logits(discriminator: Player, blocks: tuple[Batch, Batch]) -> tuple[Array, Array]:
+        real, fakes = blocks
+        on_fakes = jax.lax.map(lambda fake: judge(None, discriminator, fake), fakes)
+        return judge(None, discriminator, real), on_fakes.T  # of each row its generated examples
+
+    def numbered(blocks: Batch) -> tuple[Array, Batch]:
+        return jnp.arange(len(jax.tree.leaves(blocks)[0])), blocks
+
+    # Those that choose are the same at each look, so they are made once.
+    looked_at = jax.lax.map(
+        lambda block: beside(
+            jax.random.fold_in(select_key, block[0]), block[1], setup.of_held_out, 1
+        ),
+        numbered(select),
+    )
+
+    def look(state: State) -> Float[Array, ""]:
+        now = at(frozen, state).discriminator
+        return value_function(*jax.lax.map(lambda block: logits(now, block), looked_at))
+
+    def segment(
+        carried: tuple[State, Array, PyTree], inputs: tuple[Array, Batch]
+    ) -> tuple[tuple[State, Array, PyTree], Array]:
+        state, most, best = carried
+        state, _ = jax.lax.scan(once, state, inputs)
+        value = look(state)
+        best = jax.tree.map(lambda new, old: jnp.where(value > most, new, old), _of_d(state), best)
+        return (state, jnp.fmax(most, value), best), value
+
+    state = algorithm.init(frozen)
+    first = look(state)
+    shape = jax.tree.leaves(data)[0].shape[:2]
+    numbers = jnp.arange(shape[0] * shape[1]).reshape(shape)
+    (_, _, best), values = jax.lax.scan(segment, (state, first, _of_d(state)), (numbers, data))
+    copy = eqx.combine(*best, partition(frozen.discriminator)[2])
+    chosen = jax.lax.map(lambda block: logits(copy, block), looked_at)
+
+    def reported(block: tuple[Array, Batch]) -> list[tuple[Array, Array]]:
+        now = beside(jax.random.fold_in(report_key, block[0]), block[1], setup.of_held_out, FAKES)
+        return [logits(discriminator, now) for discriminator in (frozen.discriminator, copy)]
+
+    def on_known(block: tuple[Array, Batch]) -> Array:
+        now = jax.random.fold_in(known_key, block[0])
+        return judge(None, copy, _noisy(now, setup.of_data(block[1]), noise_scale))
+
+    return (
+        jnp.concatenate([first[None], values]),
+        *best,
+        chosen,
+        jax.lax.map(reported, numbered(report)),
+        jax.lax.map(on_known, numbered(known)),
+    )
+
+
+def _of_d(state: State) -> tuple[PyTree, PyTree]:
+    return state.players["discriminator"], state.memory["discriminator"]
+
+
+def _noisy(key: Key[Array, ""], batch: Batch, scale: Float[Array, ""] | None) -> Batch:
+    """A batch whose examples have normal noise added; not what they are conditioned on."""
+    if scale is None:
+        return batch
+    example, *condition = parts(batch)
+    leaves, structure = jax.tree.flatten(example)
+    noisy = [
+        x + scale.astype(x.dtype) * jax.random.normal(jax.random.fold_in(key, number), x.shape)
+        if jnp.issubdtype(x.dtype, jnp.floating)
+        else x
+        for number, x in enumerate(leaves)
+    ]
+    made = jax.tree.unflatten(structure, noisy)
+    return (made, *condition) if isinstance(batch, tuple) else made
+
+
+Logits = tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]
+
+
+def _said(
+    curve: Float[np.ndarray, " looks"],
+    chosen: Logits,
+    reported: list[Logits],
+    on_known: Float[np.ndarray, "blocks block"],
+    every: int,
+    discriminator: Player,
+) -> BestResponse:
+    """The numbers, in float64 on the host."""
+    a, b = calibrated(chosen[0].ravel(), chosen[1].ravel())
+    now, best = reported
+    best = a * best[0] + b, a * best[1] + b
+    of_now, of_best = _terms(*now), _terms(*best)
+    value, best_value = _estimate(of_now), _estimate(of_best)
+    on_rows = _estimate(scipy.special.log_expit(best[0]).ravel())
+    on_training = _estimate(scipy.special.log_expit(a * on_known + b).ravel())
+    bound = (best_value.mean + math.log(4)) / 2
+    return BestResponse(
+        value=value,
+        best_value=best_value,
+        regret=_estimate(of_best - of_now),
+        divergence=Estimate(min(max(bound, 0.0), math.log(2)), best_value.standard_error / 2),
+        overfitting=Estimate(
+            on_training.mean - on_rows.mean,
+            math.hypot(on_training.standard_error, on_rows.standard_error),
+        ),
+        step=every * int(np.argmax(np.where(np.isnan(curve), -np.inf, curve))),
+        curve=tuple(curve.tolist()),
+        every=every,
+        calibration=(a, b),
+        discriminator=discriminator,
+    )
+
+
+def _terms(
+    real: Float[np.ndarray, "blocks block"], fakes: Float[np.ndarray, "blocks block fakes"]
+) -> Float[np.ndarray, " rows"]:
+    """Each row's term of V: log D of it, and the mean of log(1 - D) over its generated examples."""
+    each = scipy.special.log_expit(real) + scipy.special.log_expit(-fakes).mean(-1)
+    return each.ravel()
+
+
+def _estimate(rows: Float[np.ndarray, " rows"]) -> Estimate:
+    error = rows.std(ddof=1) / math.sqrt(len(rows)) if len(rows) > 1 else math.nan
+    return Estimate(float(rows.mean()), float(error))
+
+
+def calibrated(
+    real: Float[np.ndarray, " real"], fake: Float[np.ndarray, " fake"]
+) -> tuple[float, float]:
+    """The a and b for which logits a·l + b are the best log-odds on some rows.
+
+    A logistic fit, whose targets are Platt's, so that a is finite where rows can be separated. The
+    logits as they are, and no logits at all (D = 1/2), are taken where they are better, so V there
+    is at least that of D as it is, and at least -log 4.
+
+    Args:
+        real: logits on data.
+        fake: logits on generated examples.
+
+    Returns:
+        a and b.
+
+    Raises:
+        ValueError: if there is no logit of one kind.
+
+    Example:
+        >>> import numpy as np
+        >>> from advnets.monitor.response import calibrated
+        >>> sure = np.array([9.0, 9.0, 9.0, -9.0])  # and wrong about one in four
+        >>> a, b = calibrated(sure, -sure)
+        >>> round(9 * a, 2), round(abs(b), 2)
+        (0.85, 0.0)
+
+    References:
+        Platt 1999, "Probabilistic outputs for support vector machines", section 2.1.
+    """
+    if 0 in (real.size, fake.size):
+        raise ValueError(f"give logits of both kinds; got {real.size} and {fake.size}")
+
+    def value(given: tuple[float, float]) -> float:
+        a, b = given
+        logs = scipy.special.log_expit(a * real + b), scipy.special.log_expit(-(a * fake + b))
+        return float(logs[0].mean() + logs[1].mean())
+
+    def cost(given: Float[np.ndarray, "2"]) -> tuple[float, Float[np.ndarray, "2"]]:
+        total, slope = 0.0, np.zeros(2)
+        for logits, sign in ((real, 1), (fake, -1)):
+            target = (len(logits) + 1) / (len(logits) + 2)
+            odds = sign * (given[0] * logits + given[1])
+            right, wrong = scipy.special.log_expit(odds), scipy.special.log_expit(-odds)
+            total -= float(np.mean(target * right + (1 - target) * wrong))
+            slopes = sign * (scipy.special.expit(odds) - target)
+            slope += np.mean(slopes * logits), np.mean(slopes)
+        return total, slope
+
+    if not (np.isfinite(real).all() and np.isfinite(fake).all()):
+        return 1.0, 0.0
+    fitted = scipy.optimize.minimize(cost, np.array([1.0, 0.0]), jac=True, method="BFGS").x
+    # A fit that is no better than the logits as they are changes nothing.
+    candidates: list[tuple[float, float]] = [(1.0, 0.0), (0.0, 0.0)]
+    candidates.append((float(fitted[0]), float(fitted[1])))
+    return max(candidates, key=value)

@@ -1,0 +1,104 @@
+"""An objective with penalties on D."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from advnets.batches import Batch
+from advnets.draws import Draws
+from advnets.objectives.base import Applied, Costs, Objective
+from advnets.objectives.penalties import Penalty
+
+# What each penalty adds to D's cost, by name.
+Added: TypeAlias = dict[str, Float[Array, ""]]
+
+
+class Penalised(Objective):
+    """Another objective, with penalties added to D's cost.
+
+    It reports what the other reports and, under its name, what each penalty added: beside a `cost`
+    or a `value` that is without it. Where penalties are lazy that is 0 in most iterations, and the
+    mean over an epoch is that of the penalty itself.
+
+    Lazy penalties are computed in one iteration of `every`, with `every` times their weight. They
+    cost that much less where a game runs by itself; of games side by side in one program
+    (`jax.vmap`) each computes them in every iteration, to the same numbers.
+
+    Attributes:
+        objective: the other one. Put [`advnets.objectives.InstanceNoise`][] inside for penalties
+            at examples without noise, outside for penalties at examples with it.
+        penalties: at least one, each under a name of its own.
+        every: in one iteration of how many penalties count, at least 1.
+
+    Raises:
+        ValueError: for a setting out of range.
+
+    Example:
+        >>> import advnets
+        >>> from advnets.objectives import R1, Penalised
+        >>> lazy = Penalised(advnets.objectives.GAN(), R1(0.1), every=16)
+        >>> algorithm = advnets.Algorithm1(objective=lazy)
+
+    References:
+        Karras and others 2020, "Analyzing and improving the image quality of StyleGAN", section
+        3.1 (lazy regularisation).
+    """
+
+    objective: Objective
+    penalties: tuple[Penalty, ...]
+    every: int = eqx.field(static=True)
+
+    def __init__(self, objective: Objective, *penalties: Penalty, every: int = 1) -> None:
+        self.objective = objective
+        self.penalties = penalties
+        self.every = every
+
+    def __check_init__(self) -> None:
+        names = [penalty.name for penalty in self.penalties]
+        if not names:
+            raise ValueError("give at least one penalty, such as R1(0.1)")
+        if len(set(names)) < len(names):
+            raise ValueError(
+                f"each penalty needs a name of its own to report under; got {', '.join(names)}"
+            )
+        if self.every < 1:
+            raise ValueError(f"every must be at least 1; got {self.every}")
+
+    @property
+    def shown(self) -> Mapping[str, str]:  # type: ignore[override]  # that of the class elsewhere
+        """What a progress line shows: what the other objective shows."""
+        return self.objective.shown
+
+    def costs(self, draws: Draws, D: Applied, real: Batch, fake: Batch, **others: Applied) -> Costs:
+        """The other objective's costs; a ValueError if lazy penalties don't know the iteration."""
+        found = self.objective.costs(draws, D, real, fake, **others)
+
+        def values() -> Added:
+            return {p.name: self.every * p(draws, D, real, fake) for p in self.penalties}
+
+        added = values() if self.every == 1 else self._in_turn(draws, values)
+        seen = found.seen if found.seen is not None else {"cost": found.discriminator}
+        return dataclasses.replace(
+            found,
+            discriminator=sum(added.values(), found.discriminator),
+            seen={**seen, **added},
+        )
+
+    def _in_turn(self, draws: Draws, values: Callable[[], Added]) -> Added:
+        """The penalties, or zeros in all iterations but one of `every`."""
+        if draws.iteration is None:
+            raise ValueError(
+                "lazy penalties need the iteration's number; give draws.iteration, as "
+                "Algorithm.differentiate does"
+            )
+        like = jax.eval_shape(values)
+        return jax.lax.cond(
+            draws.iteration % self.every == 0,
+            values,
+            lambda: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like),
+        )

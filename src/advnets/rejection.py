@@ -1,0 +1,165 @@
+r"""Discriminator rejection sampling: of a generator's examples, those that D takes for data.
+
+An example is accepted with a probability proportional to D/(1 − D), the exponential of D's logit.
+That ratio is p_data/p_g where D is at its optimum for G, so what is accepted then follows p_data
+wherever p_g is positive. It amounts to another distribution of z.
+"""
+
+import dataclasses
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from advnets._counts import check_count
+from advnets.model import Model
+from advnets.players import Player, inputs_taken, judge
+
+# Examples that are proposed in one compiled program.
+PROPOSED_PER_CALL = 1000
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Accepted:
+    """What [`advnets.rejection.sample`][] returns.
+
+    Attributes:
+        examples: the accepted examples.
+        proposed: how many examples were proposed until there were enough.
+        rate: the share of them that was accepted, in (0, 1].
+        effective: the effective sample size of the weights w = D/(1 - D), as a share of the
+            proposals, (Σw)² / (n Σw²), in (0, 1]: 1 where D sees no difference. A small share says
+            that a few proposals carry all the weight.
+        capped: the share of proposals with a larger weight than any that the pilot had, which were
+            accepted, as those are, with probability 1, and so too seldom.
+    """
+
+    examples: Float[np.ndarray, " n *data"]
+    proposed: int
+    rate: float
+    effective: float
+    capped: float
+
+    def __repr__(self) -> str:
+        return (
+            f"Accepted({len(self.examples):,} of {self.proposed:,} proposals: "
+            f"rate {self.rate:.3g}, effective sample size {self.effective:.3g} of them, "
+            f"{self.capped:.2g} capped)"
+        )
+
+
+def sample(
+    key: Key[Array, ""],
+    model: Model,
+    discriminator: Player,
+    n: int,
+    *,
+    pilot: int = 10_000,
+    most: int = 1_000_000,
+) -> Accepted:
+    r"""Draws examples of a model that a discriminator accepts.
+
+    $$P(\text{accept } x) = \min\left(1, e^{l(x) - \max l}\right), \qquad
+      e^{l} = \frac{D}{1 - D}$$
+
+    Here l is D's logit, without its noise, and its maximum that of the pilot's examples.
+
+    With D at its optimum for this generator, what is accepted follows p_data where p_g is positive,
+    but for the capped proposals. D as training leaves it is not there: train it on, the generator
+    held as it is, before you trust more than the look of the samples.
+
+    Args:
+        key: a typed random key.
+        model: an unconditional model.
+        discriminator: maps an example to a logit. One of an objective whose logits are scores
+            rather than log-odds has no such meaning.
+        n: the number of examples wanted, at least 1.
+        pilot: the number of examples, none of which is used, by which the largest logit is found;
+            at least 1.
+        most: the largest number of proposals.
+
+    Returns:
+        The examples, with the acceptance rate and the weights' effective sample size.
+
+    Raises:
+        ValueError: for a number out of range; for a model that takes a condition; for a logit that
+            is not a number, or infinite; or if so many proposals are not enough.
+
+    Example:
+        >>> import jax
+        >>> import advnets
+        >>> model = advnets.Model(lambda z: z, advnets.priors.Normal(1))
+        >>> found = advnets.rejection.sample(  # l = log N(x; 1, 1) - log N(x; 0, 1)
+        ...     jax.random.key(0), model, lambda x: x - 0.5, 500
+        ... )
+        >>> bool(abs(found.examples.mean() - 1) < 0.2)
+        True
+
+    References:
+        Section 7 (better distributions to sample z from); Azadi and others 2019, "Discriminator
+        rejection sampling", section 3.
+    """
+    check_count("the number of samples", n)
+    check_count("the pilot's number of examples", pilot)
+    check_count("the largest number of proposals", most)
+    if model.condition is not None or inputs_taken(model.generator)[0] > 1:
+        raise ValueError(
+            "rejection sampling is of unconditional models, as it would change how often each "
+            "condition is drawn; got one whose generator takes a condition"
+        )
+    pilot_key, sample_key, accept_key = jax.random.split(key, 3)
+    blocks = -(-pilot // PROPOSED_PER_CALL)
+    logits = [
+        _proposed(one, model, discriminator)[1] for one in jax.random.split(pilot_key, blocks)
+    ]
+    largest = _checked(np.concatenate(logits)[:pilot]).max()
+    kept: list[np.ndarray] = []
+    weights: list[np.ndarray] = []
+    found = 0
+    for number in range(-(-most // PROPOSED_PER_CALL)):
+        examples, here = _proposed(jax.random.fold_in(sample_key, number), model, discriminator)
+        relative = _checked(here) - largest
+        uniform = jax.random.uniform(jax.random.fold_in(accept_key, number), here.shape)
+        accepted = np.log1p(-np.asarray(uniform, np.float64)) <= relative
+        kept.append(np.asarray(examples)[accepted])
+        weights.append(relative)
+        found += int(accepted.sum())
+        if found >= n:
+            break
+    every = np.concatenate(weights)
+    if found < n:
+        raise ValueError(
+            f"of {len(every):,} proposals {found:,} were accepted, and {n:,} are wanted; raise "
+            "most, or train the discriminator less sure of itself"
+        )
+    scaled = np.exp(every - every.max())
+    return Accepted(
+        examples=np.concatenate(kept)[:n],
+        proposed=len(every),
+        rate=found / len(every),
+        effective=float(scaled.sum() ** 2 / np.sum(scaled**2) / len(every)),
+        capped=float(np.mean(every > 0)),
+    )
+
+
+@eqx.filter_jit
+def _jitted(key: Key[Array, ""], model: Model, discriminator: Player) -> tuple[Any, Array]:
+    examples = model(key, PROPOSED_PER_CALL)
+    return examples, judge(None, discriminator, examples)
+
+
+def _proposed(key: Key[Array, ""], model: Model, discriminator: Player) -> tuple[Any, np.ndarray]:
+    """Examples, and D's logits on them in float64."""
+    examples, logits = _jitted(key, model, discriminator)
+    return examples, np.asarray(logits, np.float64)
+
+
+def _checked(logits: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    if not (logits < np.inf).all():
+        raise ValueError(
+            "a logit of the discriminator is not a number, or infinite, so examples have no "
+            "weights; look at its parameters"
+        )
+    return logits

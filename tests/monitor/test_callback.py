@@ -1,0 +1,189 @@
+"""The monitor of a run: what it leaves in the rows, that it changes nothing else, and alarms."""
+
+import dataclasses
+import json
+import warnings
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from helpers.games import images, plain, same, train
+
+import advnets
+from advnets import monitor
+from advnets.algorithms import State
+from advnets.training import Measuring, Snapshot
+from advnets.training.journal import with_evaluation
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+KEY = jax.random.key(8)
+SETTINGS = {"steps": 2, "every": 1, "batch_size": 5}
+
+
+def monitor_of(key=KEY, **settings):
+    held_out = np.random.default_rng(1).integers(0, 256, (20, 2, 3), np.uint8)
+    return monitor.Monitor(key, images(), held_out, **SETTINGS | settings)
+
+
+def alike():
+    """Players whose generator makes next to the same example of every z."""
+    players = plain(jax.random.key(0))
+    weight = players.generator.linear.weight
+    return eqx.tree_at(lambda p: p.generator.linear.weight, players, 0.03 * weight)
+
+
+SLOW = advnets.Algorithm1(generator_updates=optax.sgd(1e-4), discriminator_updates=optax.sgd(1e-2))
+
+
+def play(epochs, **settings):
+    return train(epochs, alike(), algorithm=SLOW, **settings)
+
+
+class Counting(Measuring):
+    """Counts the epochs before, and may stop at one."""
+
+    def __init__(self, stops_at=0):
+        self.stops_at, self.earlier = stops_at, []
+
+    def measure(self, snapshot, earlier):
+        self.earlier.append([row["epoch"] for row in earlier])
+        assert "count" not in snapshot.metrics
+        if snapshot.epoch == self.stops_at:
+            raise advnets.training.StopTraining
+        return {"count": len(earlier)}
+
+
+@pytest.fixture(scope="module")
+def monitored(tmp_path_factory):
+    """A run, its folder, and what callbacks were told of it."""
+    folder, told, counting = tmp_path_factory.mktemp("monitored"), [], Counting()
+    callbacks = [monitor_of(), counting, lambda snapshot: told.append(snapshot.metrics)]
+    return play(4, folder=folder, callbacks=callbacks), folder, told, counting
+
+
+def test_its_numbers_are_in_the_rows_and_on_disk(monitored):
+    trained, folder, told, _ = monitored
+    rows = [*map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())]
+    assert rows == trained.metrics
+    assert told == [rows[1], rows[3]]
+    assert [row["epoch"] for row in rows if "monitor" in row] == [2, 4]
+    found = rows[3]["monitor"]
+    for name in ("value", "best_value", "regret", "divergence", "overfitting"):
+        assert found[name].keys() == {"mean", "standard_error"}
+    assert len(found["curve"]) == 3
+    assert found["samples"] == 10
+    assert found["least"].keys() == {"spread", "effective_rank", "neighbours"}
+
+
+def test_a_monitored_run_is_the_run_bit_for_bit(monitored):
+    whole = play(4)
+    assert same(whole.players, monitored[0].players)
+    rows = [{name: row[name] for name in whole.metrics[0]} for row in monitored[0].metrics]
+    assert rows == whole.metrics
+
+
+def test_a_measuring_callback_is_told_of_the_epochs_before(monitored):
+    trained, *_, counting = monitored
+    assert counting.earlier == [[1], [1, 2, 3]]
+    assert [row.get("count") for row in trained.metrics] == [None, 1, None, 3]
+
+
+def test_a_run_that_is_stopped_and_resumed_has_the_numbers_and_alarms(tmp_path, monitored):
+    settings = {"folder": tmp_path}
+    stopped = play(9, callbacks=[monitor_of(), Counting(stops_at=2)], **settings)
+    assert len(stopped.metrics) == 2
+    resumed = play(4, callbacks=[monitor_of()], resume=True, **settings)
+    assert same(resumed.players, monitored[0].players)
+    for one, other in zip(resumed.metrics, monitored[0].metrics, strict=True):
+        other.pop("count", None)
+        assert one == other
+    assert resumed.metrics[3]["monitor"]["alarms"]  # which takes the evaluation before
+
+
+def test_a_name_that_is_taken_is_refused_with_who_took_it():
+    with pytest.raises(ValueError, match="Monitor returned 'epoch', which each row"):
+        with_evaluation({"epoch": 1}, {"epoch": 2}, who="Monitor")
+
+
+def test_each_of_many_runs_may_have_a_key():
+    keys = jax.random.split(KEY, 2)
+    assert (monitor_of(keys)._key_of(1) == keys[1]).all()
+    assert (monitor_of(KEY)._key_of(1) == KEY).all()
+    with pytest.raises(ValueError, match="there must be a key for each run, or one; got 2"):
+        monitor_of(keys)._key_of(2)
+
+
+class FromFew(eqx.Module):
+    """A generator that takes one of a few latent vectors in the place of each."""
+
+    inner: eqx.Module
+    few: jax.Array
+
+    def __call__(self, z):
+        number = jnp.floor(1e4 * jnp.abs(z[0])).astype(int) % len(self.few)
+        return self.inner(self.few[number])
+
+
+def collapses():
+    """G's last weights times 0.1, and one of 50 values in the place of z."""
+    players = plain(jax.random.key(0))
+    generator = players.generator
+    grown = eqx.tree_at(lambda g: g.linear.weight, generator, 3 * generator.linear.weight)
+    small = eqx.tree_at(lambda g: g.linear.weight, grown, 0.1 * grown.linear.weight)
+    few = FromFew(grown, players.prior(jax.random.key(1), 50))
+    return {
+        name: dataclasses.replace(players, generator=one)
+        for name, one in (("fair", grown), ("small", small), ("few", few))
+    }
+
+
+@pytest.mark.parametrize(("kind", "expected"), [
+    ("fair", set()), ("small", {"spread", "neighbours"}), ("few", {"neighbours", "duplicates"}),
+])  # fmt: skip
+def test_alarms_are_of_two_evaluations_running_and_warned_of_once(kind, expected, monkeypatch):
+    """Data are the fair generator's."""
+    fair = advnets.model.model_of(collapses()["fair"])
+    data, held_out = np.split(fair.sample(jax.random.key(2), 2400), [2000])
+    nothing = monitor.Estimate(0.0, 0.0)
+    canned = monitor.BestResponse(*[nothing] * 5, 0, (0.0,), 1, (1.0, 0.0), lambda x: x)
+    monkeypatch.setattr(monitor.callback, "best_response", lambda *_, **__: canned)
+    watching, rows = monitor.Monitor(KEY, data, held_out, noise_scales=(0.5,)), []
+    state = State({}, {}, {}, None, jnp.zeros((), int))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for epoch in range(1, 5):
+            row = {"epoch": epoch, "updates": epoch}
+            snapshot = Snapshot(0, "", epoch, epoch, row, None, collapses()[kind], None, state)
+            row |= watching.measure(snapshot, rows)
+            watching(snapshot)
+            rows.append(row)
+    found = [row["monitor"] for row in rows]
+    assert set(found[0]["collapsed"]) >= expected
+    assert found[0]["alarms"] == []
+    assert found[0]["noise"] == [{"scale": 0.5, "divergence": {"mean": 0, "standard_error": 0}}]
+    assert set(found[1]["alarms"]) >= expected
+    messages = [str(one.message) for one in told]
+    if not expected:
+        assert not any(row["alarms"] for row in found)
+        assert not messages
+    else:
+        assert "at epoch 2" in messages[0]
+        assert "docs/collapse.md" in messages[0]
+        assert len(messages) == 1
+
+
+def test_features_take_the_place_of_pixels():
+    watching = monitor_of(features=lambda rows: rows[:, :2])
+    assert watching._real_rows().rows.shape == (20, 2)
+    assert watching._seen(np.zeros((3, 6), np.float32)).shape == (3, 2)
+
+
+def test_a_monitor_that_can_t_work_is_refused_before_training():
+    with pytest.raises(ValueError, match="divide the 2 steps; got 3"):
+        monitor_of(every=3)
+    with pytest.raises(ValueError, match="at least 2 samples must be compared; got 1"):
+        monitor_of(samples=1)

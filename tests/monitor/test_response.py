@@ -1,0 +1,126 @@
+"""The best response of D: against closed forms, one update by hand, and what it must never say."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import scipy.optimize
+import scipy.special
+
+import advnets
+from advnets import monitor
+from advnets.monitor.response import calibrated
+from advnets.priors import Normal, Prior
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+KEY = jax.random.key(3)
+
+
+class Shift(eqx.Module):
+    by: jax.Array
+
+    def __call__(self, z):
+        return z + self.by
+
+
+class Line(eqx.Module):
+    """A linear logit, which D* is for two normal distributions of one variance."""
+
+    w: jax.Array
+    c: jax.Array
+
+    def __call__(self, x):
+        return self.w @ x + self.c
+
+
+def normal_players(mean, w=0.3, c=-0.2):
+    line = Line(jnp.full(1, w), jnp.asarray(c, float))
+    return advnets.Players(Shift(jnp.full(1, float(mean))), line, Normal(1))
+
+
+class InTurn(Prior):
+    """The same latent vectors whatever the key."""
+
+    size: int = eqx.field(static=True, default=1)
+
+    def __call__(self, key, n):
+        return jnp.linspace(-1.0, 2.0, n)[:, None]
+
+
+def sigmoid(x):
+    return scipy.special.expit(x)
+
+
+def test_a_step_and_what_is_said_of_it_against_numpy():
+    data = np.array([[0.5], [-1.0], [2.0], [0.1]], np.float32)
+    held_out = np.arange(8, dtype=np.float32)[:, None] / 4
+    players = advnets.Players(Shift(jnp.full(1, 0.7)), normal_players(0).discriminator, InTurn())
+    found = monitor.best_response(
+        KEY, players, data, held_out, rule=optax.sgd(0.5), steps=1, every=1, batch_size=9
+    )
+    # Ascent of V = E log σ(l) + E log(1 - σ(l)) on all rows, in any order.
+    x, fake = data[:, 0].astype(float), np.linspace(-1, 2, 4) + 0.7
+    w, c = 0.3, -0.2
+    up, down = 1 - sigmoid(w * x + c), -sigmoid(w * fake + c)
+    after = w + 0.5 * (np.mean(up * x) + np.mean(down * fake)), c + 0.5 * (up.mean() + down.mean())
+    curve = []
+    for w_, c_ in ((w, c), after):
+        real = w_ * held_out[::2, 0] + c_
+        made = w_ * fake + c_
+        curve.append(np.mean(np.log(sigmoid(real))) + np.mean(np.log(1 - sigmoid(made))))
+    np.testing.assert_allclose(found.curve, curve, rtol=1e-5)
+    at_best = ((w, c), after)[int(curve[1] > curve[0])]
+    np.testing.assert_allclose(found.discriminator.w[0], at_best[0], rtol=1e-5)
+    a, b = found.calibration
+
+    def terms(w, c, a=1.0, b=0.0):
+        real, made = (a * (w * rows + c) + b for rows in (held_out[1::2, 0].astype(float), fake))
+        each = np.log(sigmoid(real)) + np.log(1 - sigmoid(made))
+        return each, np.log(sigmoid(real)), np.log(sigmoid(a * (w * x + c) + b))
+
+    now, best = terms(w, c), terms(*at_best, a, b)
+    for said, each in ((found.value, now[0]), (found.best_value, best[0]),
+                       (found.regret, best[0] - now[0])):  # fmt: skip
+        assert said.mean == pytest.approx(each.mean(), rel=1e-5)
+        assert said.standard_error == pytest.approx(each.std(ddof=1) / 2, rel=1e-4)
+    assert found.overfitting.mean == pytest.approx(best[2].mean() - best[1].mean(), rel=1e-4)
+
+
+def test_recalibration_is_the_best_and_never_worse():
+    rng = np.random.default_rng(0)
+    for scale, shift in ((3.0, 1.0), (0.2, -2.0), (-1.0, 0.0)):
+        real, fake = rng.normal(1, 1.4, 500), rng.normal(-1, 1.4, 700)
+
+        def value(given, real=real, fake=fake, scale=scale, shift=shift):
+            a, b = given
+            on_real, on_fake = (a * (scale * logits + shift) + b for logits in (real, fake))
+            return np.log(sigmoid(on_real)).mean() + np.log(sigmoid(-on_fake)).mean()
+
+        a, b = calibrated(scale * real + shift, scale * fake + shift)
+        best = scipy.optimize.minimize(lambda given: -value(given), [a, b], method="Nelder-Mead")
+        assert value((a, b)) > -best.fun - 1e-4  # Platt's targets are 1/500 from 0 and 1
+        assert value((a, b)) >= max(value((1, 0)), value((0, 0)))
+    # Useless logits are as good as none, and separable ones stay finite.
+    assert calibrated(np.array([-5.0, 5.0]), np.array([-5.0, 5.0]))[0] == pytest.approx(0, abs=0.1)
+    a, _ = calibrated(np.full(50, 2.0), np.full(50, -2.0))
+    assert 1 < a < 10
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"steps": 0}, "the number of steps must be at least 1"),
+        ({"every": 7}, "divide the 500 steps; got 7"),
+        ({"batch_size": 0}, "the batch size must be at least 1"),
+        ({"noise_scale": -1.0}, "at least 0 and finite; got -1.0"),
+        ({"held_out": np.zeros((3, 1))}, "at least 4 held-out rows"),
+    ],
+)
+def test_what_can_t_be_asked_is_refused_in_a_sentence(settings, said):
+    rows = np.zeros((9, 1))
+    given = {"data": rows, "held_out": rows} | settings
+    with pytest.raises(ValueError, match=said):
+        monitor.best_response(KEY, normal_players(0), **given)
