@@ -11,7 +11,7 @@ import advnets
 from advnets.bench.cli import main
 from advnets.bench.folders import newest_manifest
 from advnets.bench.rescoring import open_run
-from advnets.bench.systems.adversarial import stage_keys
+from advnets.bench.systems.games import stage_keys
 from advnets.few_labels import NormedLinear, SemiSupervised
 from advnets.players import Frozen, partition
 from advnets.training.checkpoints import restore_part
