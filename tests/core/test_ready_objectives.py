@@ -294,6 +294,12 @@ def test_penalties_that_always_count_need_no_schedule():
     assert "cond" not in str(program)
 
 
+def test_weights_may_be_those_of_a_sweep():
+    D, x = (lambda key, x: jnp.sum(x, axis=1)), jnp.asarray(REAL)
+    sweep = jax.jit(lambda w: Penalised(GAN(), R1(w)).costs(at(None), D, x, x).seen["r1"])
+    assert [float(sweep(w)) for w in (0.0, 0.5)] == [0, 0.5]
+
+
 def test_penalties_look_at_all_pixels_and_at_no_condition():
     images, labels = jnp.ones((4, 2, 3)), jnp.arange(4.0)
 
