@@ -184,7 +184,7 @@ def test_the_players_of_a_checkpoint_are_those_that_were_trained(finished):
 def test_a_report_has_all_sections_and_asks_for_nothing_else(finished):
     page = (finished / "report.html").read_text()
     # What other kinds of systems show has tests with them.
-    elsewhere = ("chains", "classes", "equilibrium", "filters")
+    elsewhere = ("chains", "classes", "equilibrium", "fillings", "filters")
     shown = [one.name for one in SECTIONS if one.name not in elsewhere]
     assert re.findall(r'<section id="(\w+)">', page) == shown
     assert not re.search(r'(src|href)="(?!#|data:)', page)

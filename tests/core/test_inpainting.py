@@ -190,6 +190,22 @@ def log_d(x):
     return scipy.special.log_expit(x).mean()
 
 
+def test_the_energy_score_has_a_gradient_where_fillings_are_alike():
+    """As those of a saturated sigmoid are; or where they are right."""
+    real = jnp.zeros((2, 3))
+
+    def cost(x):
+        fake = x, jnp.zeros((2, 3)), x
+        return (
+            Inpainting(OnNothing(), energy=1.0)
+            .costs(discriminator_draws(KEY), len, real, fake)
+            .generator
+        )
+
+    slopes = jax.grad(cost)(jnp.array([[0.0, 0.0, 0.0], [0.0, 3.0, 4.0]]))
+    np.testing.assert_allclose(slopes, [[0, 0, 0], [0, 0.3, 0.4]], rtol=1e-6)
+
+
 def test_a_discriminator_that_keeps_a_state_moves_on_by_pairs():
     class Normalised(eqx.Module):
         norm: eqx.nn.BatchNorm

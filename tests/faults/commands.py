@@ -272,7 +272,7 @@ STARTS = {
     **{"accept": 4, "two stages": 3, "one stage": 1, "given stage": 2, "gcn": 3, "folder": 2},
     **{"mirror": 2, "convolutions": 2, "grey convolutions": 2, "no data": 2, "resume seeds": 2},
     **{"check": 4, "parzen": 6, "references": 5, "table1": 2, "words": 4, "processes": 0.5},
-    **{"cae": 6, "vae": 4, "conditional": 6, "few labels": 4, "inpainting": 4},
+    **{"cae": 6, "vae": 4, "conditional": 12, "few labels": 4, "inpainting": 4},
     "gsn": 4,
     "dbn": 6,
 }
