@@ -132,7 +132,7 @@ def best_response(
         noise_scale: the standard deviation of normal noise that is added to all that D sees. The
             divergence of such blurred distributions is at most that of the clear ones, and tells
             games apart whose clear one is log 2.
-        fake: how generated examples are made, if the algorithm has a way of its own.
+        fake: how generated examples are made, if not by G(z) or G(z, c): what D judges.
 
     Returns:
         What there is to say.
