@@ -30,7 +30,6 @@ SEARCHES = {
     "equilibrium": "equilibrium",
     "best response": "equilibrium",
     "monitor": "howto/monitor",
-    "encoder": "inference",
     "export": "howto/export",
     "few labels": "few-labels",
     "extragradient": "coordination",

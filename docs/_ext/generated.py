@@ -168,6 +168,25 @@ def score(found):
     return f"{test['mean']:.1f} ± {test['standard_error']:.1f}"
 
 
+def stabilisers():
+    """The recorded comparison of stabilisers: its pictures, then its table."""
+    folder = RESULTS / "stabilisers"
+    table = folder / "stabilisers.md"
+    if not table.exists():
+        return "None is recorded yet; the command above makes one.\n"
+    lines = []
+    for name, said in {
+        "shares": "Modes covered and the share of samples near a mode, a dot for each seed",
+        "ring": "The ring: samples of the seed with the median share",
+        "grid": "The grid: samples of the seed with the median share",
+    }.items():
+        if (folder / f"{name}.png").exists():
+            shown = os.path.relpath(folder / f"{name}.png", DOCS)
+            lines += [f":::{{figure}} {shown}", f":alt: {said}", "", f"{said}.", ":::", ""]
+    below = table.read_text("utf-8").replace("## ", "### ")  # this page's sections
+    return "\n".join([*lines, below])
+
+
 def write(app):
     from advnets.bench import recorded
     from advnets.bench.catalogue import BENCHMARKS
@@ -180,6 +199,7 @@ def write(app):
     pages = {f"theory-{page}": text for page, text in theory(CLAIMS).items()}
     pages["theory-table"] = markdown_table()
     pages["experiments"] = experiments(BENCHMARKS, entries)
+    pages["stabilisers"] = stabilisers()
     for name, text in pages.items():
         path = FOLDER / f"{name}.md"
         if not path.exists() or path.read_text("utf-8") != text:  # Sphinx looks at times

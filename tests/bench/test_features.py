@@ -20,7 +20,7 @@ from advnets.bench.inference import Effort
 from advnets.bench.pages.players import players
 from advnets.bench.recipes import build_players
 from advnets.bench.rescoring import open_run
-from advnets.bench.systems.adversarial import stage_keys
+from advnets.bench.systems.games import stage_keys
 
 EFFORT = Effort(steps=20, batch_size=20, units=8, rows=12, search=3, neighbours=50)
 

@@ -9,14 +9,16 @@ from helpers.runs import result_of
 
 import advnets
 from advnets.bench.cli import main
+from advnets.bench.folders import newest_manifest
 from advnets.bench.rescoring import open_run
-from advnets.bench.systems.adversarial import stage_keys
+from advnets.bench.systems.games import stage_keys
 from advnets.few_labels import NormedLinear, SemiSupervised
-from advnets.players import Frozen
+from advnets.players import Frozen, partition
+from advnets.training.checkpoints import restore_part
 
 SMALL = [
-    "mnist-few-labels", "--dataset", "digits", "--epochs", "4", "--evaluate-every", "2",
-    "--num-samples", "100", "--labels", "100", "--hidden-sizes", "32", "16",
+    "mnist-few-labels", "--dataset", "digits", "--epochs", "4", "--evaluate-every", "4",
+    "--num-samples", "100", "--labels", "100", "--hidden-sizes", "32",
     "--generator-sizes", "16", "--latent-size", "5", "--decay", "0.9",
 ]  # fmt: skip
 
@@ -43,6 +45,17 @@ def test_errors_are_the_averaged_classifiers(run):
     assert found["test"]["mean"] < 0.5  # chance is 0.9
     assert "of 256 test rows wrong" in (run / "report.html").read_text()
     assert model.sample(jax.random.key(0), 3).shape == (3, 8, 8)
+
+
+def test_the_average_lags_behind_the_last_weights(run):
+    model, *_ = open_run(run)
+    place, name, manifest = newest_manifest(run)
+    trained, *_ = partition(model.classifier)
+    last = restore_part(place, manifest, name, "players['discriminator']", trained)
+    leaves = [jax.tree.leaves(one) for one in (trained, last)]
+    ours, theirs = (np.concatenate([np.ravel(x) for x in one]) for one in leaves)
+    apart = np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)
+    assert 1e-4 < apart < 0.2
 
 
 def test_scales_of_hidden_layers_stay(run):

@@ -4,6 +4,7 @@ import dataclasses
 import re
 import shlex
 
+import jax
 import jax.numpy as jnp
 import pytest
 from helpers.runs import rows_of
@@ -87,12 +88,12 @@ def test_a_system_without_a_game_has_no_monitor(capsys, tmp_path):
 def test_many_seeds_have_the_monitors_of_their_own_runs(tmp_path):
     seeds = prepare(BENCHMARKS["digits"], Request(seeds=2, out=tmp_path / "a", monitor=True))
     alone = prepare(BENCHMARKS["digits"], Request(seed=1, out=tmp_path / "b", monitor=True))
-    keys = [stage_keys(run.seed, second=False)[1] for run in seeds.runs]
-    source = Resident(seeds.runs[0].data.train)
-    (together,) = _monitors(seeds.runs[0], jnp.stack(keys), source, progress=False)
-    (own,) = _monitors(alone.runs[0], keys[1], source, progress=False)
-    assert (together._key_of(1) == own._key_of(0)).all()
-    assert not (own._key_of(0) == keys[1]).all()
+    with seeds.locks, alone.locks:
+        keys = [stage_keys(run.seed, second=False)[1] for run in seeds.runs]
+        source = Resident(seeds.runs[0].data.train)
+        (together,) = _monitors(seeds.runs[0], jnp.stack(keys), source, progress=False)
+        (own,) = _monitors(alone.runs[0], keys[1], source, progress=False)
+    of_own, of_both = (jax.random.key_data(one._key).tolist() for one in (own, together))
+    assert of_both[1] == of_own
+    assert of_own != jax.random.key_data(keys[1]).tolist()
     assert own._noise_scales == together._noise_scales == (0.27,)
-    for grid in (seeds, alone):
-        grid.locks.close()

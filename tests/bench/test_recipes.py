@@ -9,7 +9,8 @@ import numpy as np
 import optax
 import pytest
 
-from advnets import Algorithm1, bench
+import advnets
+from advnets import Algorithm1, bench, objectives
 from advnets.bench.recipes import algorithm_of, build_players
 from advnets.bench.systems import Adversarial
 from advnets.data.dataset import Dataset, Fold
@@ -20,7 +21,7 @@ SHARED = {
     "latent_size": 100, "learning_rate_divisor": 1.000004,
     "learning_rate_floor": 1e-6, "initial_momentum": 0.5, "final_momentum": 0.7,
     "momentum_saturates": 250, "evaluate_every": 10, "num_samples": 10_000,
-    "precision": "float32",
+    "precision": "float32", "penalty": 0.0, "final_rate": 1.0,
 }  # fmt: skip
 DECONVOLUTION = {"channels": 80, "kernel_size": 5, "stride": 3}
 RELEASED = {
@@ -79,7 +80,8 @@ def test_the_recipe_is_the_released_one(name):
     expected = SHARED | RELEASED[name]
     expected["generator"] = expected["generator"] | {"deconvolution": DECONVOLUTION}
     expected["discriminator"] = {
-        "pieces": 5, "weight_range": 0.005, "input_keep": 0.8, "hidden_keep": 0.5,
+        "layers": "maxout", "pieces": 5, "weight_range": 0.005, "input_keep": 0.8,
+        "hidden_keep": 0.5,
     } | expected["discriminator"]  # fmt: skip
     second = {"epochs": expected["second_stage"], "hidden_size": 8000, "sigmoid_bias": -2.0}
     assert recipe == expected | {"second_stage": second}
@@ -156,9 +158,55 @@ def test_k_steps_ramp_and_decay_by_discriminator_updates():
     )
 
 
+LEAKY_CONVOLUTIONS = dataclasses.replace(
+    bench.BENCHMARKS["cifar10-conv"].recipe.discriminator, layers="leaky-relu"
+)
+ANNEALED = bench.Recipe(
+    **{"epochs": 2, "order": "alternating", "k": 3, "update_rule": "adam", "penalty": 0.3},
+    **{"learning_rate": 0.01, "final_rate": 0.1},
+)
+
+
+def test_a_rate_that_falls_does_so_by_each_player_s_updates():
+    algorithm = algorithm_of(ANNEALED).for_epochs_of(4)
+    for name, total in (("generator", 8), ("discriminator", 24)):
+        rule = algorithm.rules[name]
+        state, changes = rule.init(jax.numpy.zeros(1)), []
+        for _ in range(total + 2):
+            with jax.numpy_dtype_promotion("standard"):  # as in a step
+                change, state = rule.update(jax.numpy.ones(1), state)
+            changes.append(float(change[0]))
+        # With Adam's β₁ = 0 a constant gradient of 1 moves by the rate.
+        half_cosine = (1 + np.cos(np.pi * np.minimum(np.arange(total + 2) / total, 1))) / 2
+        np.testing.assert_allclose(changes, -0.01 * (0.1 + 0.9 * half_cosine), rtol=1e-5)
+
+
+def test_a_penalty_is_of_both_kinds_beside_the_order_s_own_cost():
+    for order, cost in (
+        ("alternating", objectives.negative_value),
+        ("simultaneous", advnets.game.discriminator_cost),
+    ):
+        recipe = dataclasses.replace(ANNEALED, order=order, k=1)
+        penalised = algorithm_of(recipe).objective
+        assert penalised.penalties == (objectives.R1(0.3), objectives.R2(0.3))
+        assert penalised.every == 1
+        assert penalised.objective.discriminator_cost is cost
+        plain = algorithm_of(dataclasses.replace(recipe, penalty=0.0)).objective
+        assert type(plain) is objectives.GAN
+
+
 @pytest.mark.parametrize(
     ("kind", "wrong", "message"),
     [
+        (bench.Recipe, {"penalty": -0.1}, "penalty's weight must be at least 0; got -0.1"),
+        (bench.Recipe, {"final_rate": 0.1}, "goes with adam; .*got 0.1"),
+        (bench.Recipe, {"final_rate": 2.0, "update_rule": "adam"}, "from 0 to 1; got 2.0"),
+        (bench.DiscriminatorSpec, {"layers": "relu"}, "got 'relu'"),
+        (
+            bench.Recipe,
+            {"discriminator": LEAKY_CONVOLUTIONS},
+            "no convolutions; leave out either, got 3",
+        ),
         (bench.Recipe, {"preprocessing": "zca"}, "one of 'unit', 'gcn'; got 'zca'"),
         (bench.Recipe, {"objective": "wgan"}, "got 'wgan'"),
         (bench.Recipe, {"prior": "gauss"}, "got 'gauss'"),
@@ -210,7 +258,7 @@ def with_number(value, path, number):
 
 # Of convolutional players, so that all the numbers of a recipe are used.
 CONVOLUTIONAL = dataclasses.replace(bench.BENCHMARKS["cifar10-conv"].quick, norm_limit=2.0)
-MAY_BE_0 = {"output_nonzero", "padding", "sigmoid_bias", "weight_range", "output_range"}
+MAY_BE_0 = {"penalty", "output_nonzero", "padding", "sigmoid_bias", "weight_range", "output_range"}
 MAY_BE_0 |= {"initial_momentum", "final_momentum", "learning_rate_floor", "average"}
 
 

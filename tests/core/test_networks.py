@@ -139,6 +139,22 @@ def test_the_second_stage_puts_layers_below_which_train_with_all_others(key):
     assert all(leaf.any() for leaf in leaves)
 
 
+def test_a_leaky_discriminator_is_its_layers_in_turn(key):
+    player = networks.leaky_discriminator(key, (2, 3), units=[5, 4])
+    first, second, last = (one for one in player.layers if isinstance(one, eqx.nn.Linear))
+    for one, inputs in ((first, 6), (second, 5), (last, 4)):
+        assert 0 < abs(one.weight).max() <= (6 / inputs) ** 0.5
+        assert not one.bias.any()
+    x = np.linspace(-1, 1, 6).reshape(2, 3)
+    hidden = dense(first, x.ravel())
+    hidden = dense(second, np.where(hidden > 0, hidden, 0.01 * hidden))
+    expected = dense(last, np.where(hidden > 0, hidden, 0.01 * hidden))
+    np.testing.assert_allclose(player(jnp.asarray(x, jnp.float32)), expected[0], rtol=1e-5)
+    dropping = networks.leaky_discriminator(key, (6,), units=[5], input_keep=0.9, hidden_keep=0.7)
+    keeps = [one.keep for one in dropping.layers if isinstance(one, layers.Dropout)]
+    assert keeps == [0.9, 0.7]
+
+
 def test_dropout_is_milder_at_the_input_than_later(key):
     def keeps(**settings_):
         player = eqx.filter_eval_shape(

@@ -88,7 +88,8 @@ def test_data_with_repeats_of_their_own_give_no_alarm():
     rows = np.repeat(normal(500), 2, axis=0)
     real = monitor.real_rows(KEY, rows, rows)
     assert real.closest.min() < 1e-5
-    found = monitor.collapse(KEY, rows[np.random.default_rng(0).permutation(1000)], real)
+    found = monitor.collapse(KEY, rows, real)
+    assert found.p_value > 0.01  # some batches of data have a repeat too
     assert "duplicates" not in found.collapsed
 
 

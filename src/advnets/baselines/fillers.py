@@ -192,5 +192,5 @@ class NormalConditional(BaselineFiller):
                 noise = rng.standard_normal((len(missing), len(rows) * n))
                 moved = scipy.linalg.solve_triangular(lower, noise, trans="T", lower=True)
                 drawn = mean[:, None] + moved.T.reshape(len(rows), n, len(missing))
-                filled[np.ix_(rows, range(n), missing)] = drawn
+                filled[np.ix_(rows, np.arange(n), missing)] = drawn
         return filled.reshape(len(images), n, *images.shape[1:])

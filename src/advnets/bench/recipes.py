@@ -205,6 +205,11 @@ class Recipe(GameSettings):
         check_choice("the generator's output", generator.output, get_args(Output))
         check_choice("its last hidden layer", generator.last_hidden, get_args(Activation))
         check_choice("the discriminator's layers", discriminator.layers, get_args(DLayers))
+        if discriminator.layers == "leaky-relu" and discriminator.convolutions:
+            raise ValueError(
+                "a leaky rectified linear discriminator has no convolutions; leave out either, got "
+                f"{len(discriminator.convolutions)} of them"
+            )
         if not 0 <= self.final_rate <= 1:
             raise ValueError(f"the final rate must be a share, from 0 to 1; got {self.final_rate}")
         if self.update_rule == "momentum" and self.final_rate != 1:

@@ -79,7 +79,7 @@ class Monitor(Measuring):
         ... )
         >>> found = trained.metrics[-1]["monitor"]
         >>> found["divergence"]["mean"] > 0.6, found["collapsed"]
-        (True, ['spread', 'neighbours'])
+        (True, ['spread', 'neighbours', 'duplicates'])
 
     References:
         Section 3 (D near its optimum), section 6 (the Helvetica scenario).

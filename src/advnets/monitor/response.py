@@ -445,10 +445,10 @@ def calibrated(
     Example:
         >>> import numpy as np
         >>> from advnets.monitor.response import calibrated
-        >>> sure = np.array([9.0, 9.0, 9.0, -9.0])  # and wrong about one in four
+        >>> sure = np.repeat([9.0, -9.0], [75, 25])  # and wrong about one in four
         >>> a, b = calibrated(sure, -sure)
-        >>> round(9 * a, 2), round(abs(b), 2)
-        (0.85, 0.0)
+        >>> round(9 * a, 1), round(abs(b), 1)  # log 3 = 1.1
+        (1.1, 0.0)
 
     References:
         Platt 1999, "Probabilistic outputs for support vector machines", section 2.1.

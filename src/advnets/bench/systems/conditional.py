@@ -135,8 +135,9 @@ def build_conditional(
         >>> import numpy as np
         >>> from advnets.bench.systems.conditional import ConditionalRecipe, build_conditional
         >>> images = np.full((5, 28, 28), 100, np.uint8)
-        >>> build_conditional(jax.random.key(0), ConditionalRecipe(), images).prior
-        UnitCube(size=100)
+        >>> recipe = ConditionalRecipe(latent_size=50)
+        >>> build_conditional(jax.random.key(0), recipe, images).prior
+        UnitCube(size=50)
     """
     if 0 in images.shape:
         raise ValueError(f"players are built for images; got none, of shape {images.shape}")

@@ -215,7 +215,7 @@ class FewLabelsGame(System):
         keys = stage_keys(run.seed, second=False)
         preprocess = PREPROCESSING[recipe.preprocessing]
         first = preprocess(jnp.asarray(data.train[:FIRST]))
-        players = self._built(keys[0], first)
+        players = eqx.filter_jit(self._built)(keys[0], first)
         draw = run.seed if recipe.draw is None else recipe.draw
         rows = few_labels.draw_labelled(data.train_labels, recipe.labels, draw)
         algorithm = few_labels.few_labels_algorithm(

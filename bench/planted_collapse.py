@@ -1,0 +1,74 @@
+"""Whether a monitor's alarms find collapses that are planted in a finished run's generator.
+
+    python bench/planted_collapse.py runs/mnist
+
+At two evaluations each, of the generator as it is, with the weights of its last layer times 0.1,
+and with one of 50 latent vectors in the place of each: what counts as collapsed, and the alarms,
+which are of what does at both. (The generator is the run's last, an average of it if it keeps one.)
+"""
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import advnets
+from advnets import bench, monitor
+from advnets.bench.catalogue import system_of
+from advnets.bench.folders import read_config
+from advnets.bench.protocol import on_host
+
+
+class OneOfFew(eqx.Module):
+    """A generator that takes one of a few latent vectors in the place of each."""
+
+    inner: eqx.Module
+    few: jax.Array
+
+    def __call__(self, z):
+        number = jnp.floor(1e4 * jnp.abs(z[0])).astype(int) % len(self.few)
+        return self.inner(self.few[number])
+
+
+def planted(model):
+    """The generators, by name."""
+    linear = [layer for layer in jax.tree.leaves(
+        model.generator, is_leaf=lambda x: isinstance(x, eqx.nn.Linear)
+    ) if isinstance(layer, eqx.nn.Linear)]  # fmt: skip
+    last = linear[-1].weight
+    small = jax.tree.map(lambda x: 0.1 * x if x is last else x, model.generator)
+    few = OneOfFew(model.generator, model.prior(jax.random.key(1), 50))
+    kinds = {"as it is": model.generator, "last layer times 0.1": small, "50 latent vectors": few}
+    return {name: dataclasses.replace(model, generator=one) for name, one in kinds.items()}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    options = parser.parse_args()
+    settings = system_of(read_config(options.run)).settings
+    data = advnets.data.load(settings.dataset)
+    preprocess = on_host(settings.preprocessing)
+    train, held_out = (
+        np.asarray(preprocess(part)).reshape(len(part), -1)
+        for part in (data.train, data.validation)
+    )
+    real = monitor.real_rows(jax.random.key(0), held_out, train)
+    print(real)
+    for name, model in planted(bench.load_model(options.run)).items():
+        found = []
+        for key in jax.random.split(jax.random.key(2), 2):
+            draw_key, compare_key = jax.random.split(key)
+            samples = model.sample(draw_key, real.samples).reshape(real.samples, -1)
+            found.append(monitor.collapse(compare_key, samples, real))
+            print(f"{name}: {found[-1]}")
+        alarms = [one for one in found[1].collapsed if one in found[0].collapsed]
+        print(f"{name}: alarms {alarms or 'none'}")
+
+
+if __name__ == "__main__":
+    main()
