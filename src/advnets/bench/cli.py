@@ -82,8 +82,7 @@ class Options(Generic[Recipe]):
     """Write report.html after each evaluation too, to be watched in a browser while the run goes
     on."""
     monitor: bool = False
-    """Measure at each evaluation how far a game is from its equilibrium (a copy of D trains alone),
-    and warn if samples collapse."""
+    """Measure the distance from equilibrium, warn of collapse."""
     tensorboard: bool = False
     """Log what TensorBoard shows to tensorboard/ in each run's folder."""
     verify_replay: bool = False
