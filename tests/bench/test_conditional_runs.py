@@ -105,7 +105,7 @@ def test_pictures_have_a_row_for_each_class(whole):
     assert abs(third - 255 * samples[30]).max() <= 1
 
 
-def test_the_report_shows_the_classes_and_its_explorer_has_a_button_for_each(whole):
+def test_the_report_shows_the_classes_and_its_explorer_has_a_button_for_each(whole, capsys):
     page = (whole[0] / "report.html").read_text("utf-8")
     assert "a row for each class" in page
     assert "No explorer" not in page
@@ -117,6 +117,8 @@ def test_the_report_shows_the_classes_and_its_explorer_has_a_button_for_each(who
     ]
     np.testing.assert_allclose(shown, 100 * np.array(agreement), atol=0.06)
     assert main(["check", str(whole[0])]) == 0
+    assert main(["table2", str(whole[0]), "--out", str(whole[0] / "table2")]) == 2
+    assert "which Table 2 has no column for" in capsys.readouterr().err
 
 
 class Table(eqx.Module):

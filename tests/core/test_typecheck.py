@@ -155,7 +155,8 @@ def players():
         ),
         (
             lambda: advnets.Algorithm1(generator_updates=optax.MultiSteps(optax.sgd(0.1), 2)),
-            "Algorithm1: generator_updates must be GradientTransformation or Released; "
+            "Algorithm1: generator_updates must be GradientTransformation or Released or "
+            "Callable[[int], GradientTransformation]; "
             "got a MultiSteps (pass generator_updates.gradient_transformation())",
         ),
         (

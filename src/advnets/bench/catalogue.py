@@ -261,7 +261,7 @@ BENCHMARKS = {
             system=Conditional,
             recipe=MNIST_CONDITIONAL,
             summary="digits given their class, with the players of Mirza and Osindero (2014)",
-            cost="an estimated quarter of an hour on 2 CPU cores",
+            cost="an estimated ten minutes on 2 CPU cores",
             expected="132 ± 1.8 nats by 1,000 samples of each class (their Table 1), a proof of "
             "concept",
             needs=f"ylecun/mnist {HUB}, or nothing: --dataset digits",
@@ -282,7 +282,7 @@ BENCHMARKS = {
             system=StackedCAE,
             recipe=CAE,
             summary="the paper's comparison: a stacked contractive autoencoder and its walk",
-            cost="an estimated quarter of an hour on 2 CPU cores",
+            cost="an estimated ten minutes on 2 CPU cores",
             expected="121 ± 1.6 nats (Table 1), by settings that were not published",
             needs=f"ylecun/mnist {HUB}",
             quick=dataclasses.replace(

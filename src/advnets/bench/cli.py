@@ -82,8 +82,7 @@ class Options(Generic[Recipe]):
     """Write report.html after each evaluation too, to be watched in a browser while the run goes
     on."""
     monitor: bool = False
-    """Adversarial recipes: at each evaluation train a copy of D alone, to see how far the game is
-    from its equilibrium, and warn when samples are alike; MNIST: some 10 s each on 2 cores."""
+    """Measure the distance from equilibrium, warn of collapse."""
     tensorboard: bool = False
     """Log what TensorBoard shows to tensorboard/ in each run's folder."""
     verify_replay: bool = False

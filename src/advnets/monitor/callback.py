@@ -58,7 +58,7 @@ class Monitor(Measuring):
         samples: how many samples are compared with held-out rows.
         features: what samples and rows are compared by, a function of vectors of pixels; pixels
             unless given.
-        fake: how generated examples are made, if the algorithm has a way of its own.
+        fake: how generated examples are made, if not by G(z) or G(z, c): what D judges.
         progress: print a line at each evaluation.
 
     Raises:

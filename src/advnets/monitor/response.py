@@ -14,8 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import scipy.optimize
-import scipy.special
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from advnets import _reprs
@@ -134,7 +132,7 @@ def best_response(
         noise_scale: the standard deviation of normal noise that is added to all that D sees. The
             divergence of such blurred distributions is at most that of the clear ones, and tells
             games apart whose clear one is log 2.
-        fake: how generated examples are made, if the algorithm has a way of its own.
+        fake: how generated examples are made, if not by G(z) or G(z, c): what D judges.
 
     Returns:
         What there is to say.
@@ -390,8 +388,8 @@ def _said(
     best = a * best[0] + b, a * best[1] + b
     of_now, of_best = _terms(*now), _terms(*best)
     value, best_value = _estimate(of_now), _estimate(of_best)
-    on_rows = _estimate(scipy.special.log_expit(best[0]).ravel())
-    on_training = _estimate(scipy.special.log_expit(a * on_known + b).ravel())
+    on_rows = _estimate(_log_sigmoid(best[0]).ravel())
+    on_training = _estimate(_log_sigmoid(a * on_known + b).ravel())
     bound = (best_value.mean + math.log(4)) / 2
     return BestResponse(
         value=value,
@@ -414,8 +412,12 @@ def _terms(
     real: Float[np.ndarray, "blocks block"], fakes: Float[np.ndarray, "blocks block fakes"]
 ) -> Float[np.ndarray, " rows"]:
     """Each row's term of V: log D of it, and the mean of log(1 - D) over its generated examples."""
-    each = scipy.special.log_expit(real) + scipy.special.log_expit(-fakes).mean(-1)
+    each = _log_sigmoid(real) + _log_sigmoid(-fakes).mean(-1)
     return each.ravel()
+
+
+def _log_sigmoid(logits: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+    return -np.logaddexp(0, -logits)
 
 
 def _estimate(rows: Float[np.ndarray, " rows"]) -> Estimate:
@@ -458,7 +460,7 @@ def calibrated(
 
     def value(given: tuple[float, float]) -> float:
         a, b = given
-        logs = scipy.special.log_expit(a * real + b), scipy.special.log_expit(-(a * fake + b))
+        logs = _log_sigmoid(a * real + b), _log_sigmoid(-(a * fake + b))
         return float(logs[0].mean() + logs[1].mean())
 
     def cost(given: Float[np.ndarray, "2"]) -> tuple[float, Float[np.ndarray, "2"]]:
@@ -466,14 +468,16 @@ def calibrated(
         for logits, sign in ((real, 1), (fake, -1)):
             target = (len(logits) + 1) / (len(logits) + 2)
             odds = sign * (given[0] * logits + given[1])
-            right, wrong = scipy.special.log_expit(odds), scipy.special.log_expit(-odds)
+            right, wrong = _log_sigmoid(odds), _log_sigmoid(-odds)
             total -= float(np.mean(target * right + (1 - target) * wrong))
-            slopes = sign * (scipy.special.expit(odds) - target)
+            slopes = sign * (np.exp(right) - target)
             slope += np.mean(slopes * logits), np.mean(slopes)
         return total, slope
 
     if not (np.isfinite(real).all() and np.isfinite(fake).all()):
         return 1.0, 0.0
+    import scipy.optimize  # takes a second, and most programs need none
+
     fitted = scipy.optimize.minimize(cost, np.array([1.0, 0.0]), jac=True, method="BFGS").x
     # A fit that is no better than the logits as they are changes nothing.
     candidates: list[tuple[float, float]] = [(1.0, 0.0), (0.0, 0.0)]

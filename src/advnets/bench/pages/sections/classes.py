@@ -9,7 +9,7 @@ from advnets.bench.systems.by_class import BY_CLASS, PARZEN, classes_found, parz
 
 TEMPLATE = """
 <p class="lead">{{ lead }}</p>
-<div class="scroll"><table>
+<div class="scroll by-class"><table>
 <tr><th>class</th><th class="number">agrees, %</th><th class="number">spread</th>
 <th class="number">nearest</th>{% if nats %}<th class="number">log p</th>{% endif %}</tr>
 {% for one in rows %}<tr><td>{{ one.name }}</td>
