@@ -17,6 +17,7 @@ PACKAGES = {
     "PIL": "pillow",
     "pyarrow": "pyarrow",
     "sklearn": "scikit-learn",
+    "threadpoolctl": "scikit-learn",
     "tensorboardX": "tensorboardX",
     "tyro": "tyro",
     "yaml": "PyYAML",

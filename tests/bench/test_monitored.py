@@ -16,9 +16,8 @@ from advnets.bench.cli import main
 from advnets.bench.experiment import Request, prepare
 from advnets.bench.pages import reading
 from advnets.bench.pages.sections.equilibrium import SECTION
-from advnets.bench.systems.adversarial import _monitors, stage_keys
+from advnets.bench.systems.games import stage_keys
 from advnets.bench.watching import Watch
-from advnets.training import Resident
 
 
 def canned(key, players, data, held_out, *, noise_scale, **settings):
@@ -90,9 +89,10 @@ def test_many_seeds_have_the_monitors_of_their_own_runs(tmp_path):
     alone = prepare(BENCHMARKS["digits"], Request(seed=1, out=tmp_path / "b", monitor=True))
     with seeds.locks, alone.locks:
         keys = [stage_keys(run.seed, second=False)[1] for run in seeds.runs]
-        source = Resident(seeds.runs[0].data.train)
-        (together,) = _monitors(seeds.runs[0], jnp.stack(keys), source, progress=False)
-        (own,) = _monitors(alone.runs[0], keys[1], source, progress=False)
+        (together, own) = (
+            run.system.monitors(run, key, progress=False)[0]
+            for run, key in ((seeds.runs[0], jnp.stack(keys)), (alone.runs[0], keys[1]))
+        )
     of_own, of_both = (jax.random.key_data(one._key).tolist() for one in (own, together))
     assert of_both[1] == of_own
     assert of_own != jax.random.key_data(keys[1]).tolist()

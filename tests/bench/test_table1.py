@@ -113,7 +113,8 @@ def test_recorded_runs_say_where_they_come_from():
         if "benchmark" in content:
             known = bench.BENCHMARKS[content["benchmark"]].recipe
             fields = {field.name for field in dataclasses.fields(known)}
-            assert fields - set(content["recipe"]) <= {"update_rule", "average"}  # new since then
+            since = {"update_rule", "average", "penalty", "final_rate"}
+            assert fields - set(content["recipe"]) <= since
             assert set(content["recipe"]) <= fields
 
 

@@ -189,7 +189,7 @@ class Game(System):
             # A run may have been stopped before its training began.
             resume=run.resumes(holds_run(folder)),
             devices=advnets.training.Devices(run.devices, run.shard_layers),
-            callbacks=(*run.callbacks, *self._monitors(run, key, progress=progress)),
+            callbacks=(*run.callbacks, *self.monitors(run, key, progress=progress)),
             pictures=False,  # it draws its own
             progress=progress,
         )
@@ -224,7 +224,7 @@ class Game(System):
             # They may have been stopped before their training began.
             resume=first.resumes(holds_run(folder) or any(holds_run(run.folder) for run in runs)),
             devices=first.devices,
-            callbacks=(*first.callbacks, *self._monitors(first, keys[:, 1], progress=False)),
+            callbacks=(*first.callbacks, *self.monitors(first, keys[:, 1], progress=False)),
             pictures=False,
             progress=progress,
         )
@@ -232,10 +232,19 @@ class Game(System):
             None if one is None else Fitted.of(self.sampled(scored(one)), one) for one in trained
         ]
 
-    def _monitors(
+    def monitors(
         self, run: Run, keys: Key[Array, "*runs"], *, progress: bool
     ) -> tuple[advnets.training.Callback, ...]:
-        """What monitors games that are trained with these keys, if a run is to be monitored."""
+        """What monitors a run, or several, if they are to be monitored.
+
+        Args:
+            run: the run, or the first of several.
+            keys: the keys that games are trained with: one, or one for each run.
+            progress: whether to print a line at each evaluation.
+
+        Returns:
+            The callback, or none.
+        """
         if not run.monitor:
             return ()
 
