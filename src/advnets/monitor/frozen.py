@@ -27,7 +27,7 @@ def as_applied(players: Players) -> Applied:
         players: the players.
 
     Returns:
-        The function, for [`advnets.algorithms.Fake`][].
+        The function, as an algorithm's `fake` takes it.
     """
     generator = for_sampling(players.generator)
 
