@@ -48,7 +48,7 @@ class Adversarial(Game):
     def build(self, key: Key[Array, ""], images: UInt8[np.ndarray, " n *shape"]) -> advnets.Players:
         return build_players(key, self.recipe, images)
 
-    def algorithm(self, rows: int) -> Algorithm:
+    def algorithm(self) -> Algorithm:
         return algorithm_of(self.recipe)
 
     @property
@@ -136,7 +136,7 @@ class Adversarial(Game):
     ) -> tuple[Algorithm | Callable[[Any], Algorithm], Array | None]:
         rates = [_recipe_of(run).learning_rate for run in runs]
         if len(set(rates)) == 1:
-            return algorithm_of(self.recipe), None
+            return self.algorithm(), None
         # What tells runs apart describes this function, and a run of more epochs is no other run
         # unless its rate goes by them.
         constant = self.recipe.final_rate == 1

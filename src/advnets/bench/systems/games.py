@@ -73,15 +73,8 @@ class Game(System):
         """
 
     @abc.abstractmethod
-    def algorithm(self, rows: int) -> Algorithm:
-        """How they are trained.
-
-        Args:
-            rows: how many training images there are, for what goes by the length of an epoch.
-
-        Returns:
-            The algorithm.
-        """
+    def algorithm(self) -> Algorithm:
+        """How they are trained, for epochs of any length."""
 
     def source(self, run: Run, *, held_out: bool = False) -> advnets.training.Resident:
         """What minibatches are drawn from: the images alone unless overridden.
@@ -104,10 +97,10 @@ class Game(System):
         self, runs: Sequence[Run]
     ) -> tuple[Algorithm | Callable[[Any], Algorithm], Array | None]:
         """The algorithm of several runs, and what varies between them, if anything does."""
-        return self.algorithm(len(runs[0].data.train)), None
+        return self.algorithm(), None
 
     def check(self, data: advnets.data.Dataset, first_stage: FirstStage | None) -> None:
-        size, k = self.settings.batch_size, self.algorithm(len(data.train)).minibatches
+        size, k = self.settings.batch_size, self.algorithm().minibatches
         if len(data.train) < size * k:
             minibatches = f"{k} minibatch{'es' if k > 1 else ''}"
             lower = "--batch-size" + (" or --k" if k > 1 else "")
@@ -181,7 +174,7 @@ class Game(System):
             players,
             self.source(run),
             epochs=epochs,
-            algorithm=self.algorithm(len(run.data.train)),
+            algorithm=self.algorithm(),
             batch_size=settings.batch_size,
             evaluate=lambda epoch, model: watch(epoch, self.sampled(model)),
             evaluate_every=settings.evaluate_every,
@@ -261,7 +254,7 @@ class Game(System):
             # Of clear images any two players' bound is log 2; under noise as strong as they vary it
             # tells epochs apart.
             noise_scales=(noise_scale,) if noise_scale else (),
-            fake=self.algorithm(len(run.data.train)).fake,
+            fake=self.algorithm().fake,
             progress=progress,
         )
         return (monitor,)

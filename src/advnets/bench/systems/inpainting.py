@@ -432,7 +432,7 @@ class Inpainting(Adversarial):
     def build(self, key: Key[Array, ""], images: UInt8[np.ndarray, " n *shape"]) -> advnets.Players:
         return build_players(key, self.filling, images)
 
-    def algorithm(self, rows: int) -> Algorithm:
+    def algorithm(self) -> Algorithm:
         return on_pairs(algorithm_of(self.recipe), self.filling.reconstruction, self.filling.energy)
 
     def varied(
@@ -440,7 +440,7 @@ class Inpainting(Adversarial):
     ) -> tuple[Algorithm | Callable[[Any], Algorithm], Array | None]:
         algorithm, vary = Adversarial.varied(self, runs)
         if isinstance(algorithm, Algorithm):
-            return self.algorithm(len(runs[0].data.train)), vary
+            return algorithm, vary
         weights = self.filling.reconstruction, self.filling.energy
         return functools.partial(_at_rate, algorithm, weights), vary
 
