@@ -160,7 +160,10 @@ def test_seeds_that_are_trained_together_are_watched_too(tmp_path, monkeypatch):
     watch = bench.watching.Watch(RECIPE, data, tmp_path, system.sample_key(0))
     system.fit_together([run, run], [watch, watch], tmp_path, progress=False)
     assert [type(one) for one in given] == [module.FillingWatch] * 2
-    assert system.varied([run, run])[1] is None
+    alike, nothing = system.varied([run, run])
+    assert alike.objective.energy == RECIPE.energy
+    assert alike.fake.twice
+    assert nothing is None
     faster = dataclasses.replace(RECIPE, learning_rate=0.2)
     other = dataclasses.replace(run, system=module.Inpainting(faster))
     at_rate, rates = system.varied([run, other])
