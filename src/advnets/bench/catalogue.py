@@ -117,7 +117,7 @@ MNIST_TUNED = dataclasses.replace(
     learning_rate=1e-3,
     final_rate=0.05,
     penalty=0.05,
-    average=0.9995,
+    average=0.998,
     evaluate_every=1,
     discriminator=DiscriminatorSpec(
         layers="leaky-relu", units=(1024, 512), input_keep=1.0, hidden_keep=1.0
