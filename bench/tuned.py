@@ -1,0 +1,130 @@
+"""Seconds of `mnist-tuned` to 180, 200 and 225 nats, beside 250 epochs of the released recipe.
+
+    python bench/tuned.py --seeds 5 --out bench/results/tuned-mnist.jsonl
+
+A line for each seed: seconds of training after each epoch and the validation likelihood there, the
+test likelihood at the end, and seconds of the released recipe's epochs, taken in the same minute.
+Compilation counts among the tuned recipe's seconds, and not among the released one's; evaluations
+count in neither. Seeds that the file holds are not run again.
+"""
+
+import argparse
+import dataclasses
+import itertools
+import json
+import statistics
+import time
+from pathlib import Path
+
+import jax
+import msgspec
+import numpy as np
+
+import advnets
+from advnets.bench import BENCHMARKS, protocol
+from advnets.bench.recipes import algorithm_of, build_players
+from advnets.bench.results import Provenance
+from advnets.bench.systems.games import stage_keys
+
+MARKS = (180.0, 200.0, 225.0)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    data = advnets.data.load("mnist")
+    found = {}
+    if options.out.exists():
+        lines = map(json.loads, options.out.read_text().splitlines())
+        found = {line["seed"]: line for line in lines}
+    for seed in range(options.seeds):
+        if seed not in found:
+            found[seed] = measured(seed, data)
+            with options.out.open("a") as file:
+                file.write(json.dumps(found[seed]) + "\n")
+    summarise(list(found.values()))
+
+
+def measured(seed, data):
+    """A seed of the tuned recipe, then three epochs of the released one."""
+    recipe = BENCHMARKS["mnist-tuned"].recipe
+    preprocess = protocol.on_host("unit")
+    _, _, sample_key = stage_keys(seed, second=False)
+
+    def draw(model):
+        return np.asarray(model.sample(sample_key, recipe.num_samples))
+
+    def validation(model):
+        return protocol.validate(draw(model), data, preprocess).validation.mean
+
+    trained, rows = timed(recipe, seed, data, validation)
+    score = protocol.score(draw(trained.averaged), data, preprocess)
+    released = dataclasses.replace(BENCHMARKS["mnist"].recipe, epochs=3)
+    _, epochs = timed(released, seed, data, lambda _: 0.0)
+    provenance = msgspec.to_builtins(Provenance.here())
+    return {
+        "seed": seed,
+        "epochs": rows,
+        "test": msgspec.to_builtins(score.test),
+        "released_seconds": [now - before for (before, _), (now, _) in itertools.pairwise(epochs)],
+        "provenance": provenance,
+    }
+
+
+def timed(recipe, seed, data, likelihood):
+    """Seconds of training after each epoch, with the model's likelihood there."""
+    keys = stage_keys(seed, second=False)
+    players = build_players(keys[0], recipe, data.train)
+    rows, paused, start = [], 0.0, time.perf_counter()
+
+    def evaluate(_, model):
+        nonlocal paused
+        jax.block_until_ready(jax.tree.leaves(model))
+        now = time.perf_counter()
+        rows.append([now - start - paused, float(likelihood(model))])
+        paused += time.perf_counter() - now
+        return {}
+
+    trained = advnets.train(
+        keys[1],
+        players,
+        data.train,
+        epochs=recipe.epochs,
+        algorithm=algorithm_of(recipe),
+        batch_size=recipe.batch_size,
+        evaluate=evaluate,
+        evaluate_every=1,
+    )
+    return trained, rows
+
+
+def summarise(lines):
+    """Prints medians, and each mark as a share of the released recipe's 250 epochs."""
+    for line in lines:
+        last, test = line["epochs"][-1], line["test"]
+        print(
+            f"seed {line['seed']}: {last[1]:.1f} nats on validation rows after {last[0]:.0f} s; "
+            f"{test['mean']:.1f} ± {test['standard_error']:.1f} on test rows"
+        )
+    for mark in MARKS:
+        reached = [
+            next((seconds for seconds, nats in line["epochs"] if nats >= mark), None)
+            for line in lines
+        ]
+        if None in reached:
+            print(f"{mark:.0f} nats: not reached by {reached.count(None)} of {len(lines)}")
+            continue
+        shares = [
+            250 * statistics.median(line["released_seconds"]) / seconds
+            for line, seconds in zip(lines, reached, strict=True)
+        ]
+        print(
+            f"{mark:.0f} nats: {statistics.median(reached):.1f} s, of 250 epochs of the released "
+            f"recipe 1/{statistics.median(shares):.0f} (medians)"
+        )
+
+
+if __name__ == "__main__":
+    main()
