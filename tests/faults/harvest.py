@@ -8,6 +8,7 @@ import doctest
 import enum
 import inspect
 import sys
+from unittest import mock
 
 import equinox as eqx
 import jax
@@ -19,11 +20,12 @@ from helpers import games, synthetic
 from helpers.interface import documented_callables, public_modules, resolve
 
 import advnets
-from advnets import bench, draws, objectives
+from advnets import bench, draws, few_labels, inpainting, objectives
 from advnets.baselines import cae, rbm
 from advnets.bench import cli, pages, reference_rows, systems
 from advnets.bench.cells import found, inference
 from advnets.bench.cli import main
+from advnets.bench.modes import methods
 from advnets.bench.systems import chained
 from advnets.data import hub
 from advnets.training import devices, identity
@@ -41,7 +43,14 @@ OTHERS = {
     "cae": ["--hidden-sizes", "12", "10", *CHAINS],
     "vae": ["--hidden-size", "12", "--latent-size", "3"],
     "mnist-inpainting": ["--generator.hidden-sizes", "12", "--discriminator.units", "6"],
+    "mnist-conditional": [
+        *("--architecture", "concatenated", "--generator.hidden-sizes", "12"),
+        *("--discriminator.units", "6"),
+    ],
+    "mnist-few-labels": ["--hidden-sizes", "12", "--generator-sizes", "12", "--latent-size", "3"],
 }
+# Those that Table 2 measures.
+TABLE2 = "gsn", "dbn", "cae", "vae"
 # As many different calls are kept of each function.
 KEPT = 4
 
@@ -204,15 +213,29 @@ def run_commands(folder):
     main(["parzen", one, "--num-samples", "50"])
     main(["check", one])
     main(["table1", "--runs", one, "--out", str(folder / "table")])
-    runs = [one, *(str(folder / name) for name in OTHERS)]
+    runs = [one, *(str(folder / name) for name in TABLE2)]
     few = ["--preset", "quick", "--num-samples", "1000"]
     main(["table2", *runs, *few, "--out", str(folder / "table2")])
+    call_section_7(folder)
     rows = str(folder / "rows.json")
     main(["references", "--dataset", "digits", "--iterations", "1", "--out", rows])
     main([*DIGITS, "--preset", "quick", "--verify-replay"])
     advnets.data.load("own/images", folder / "mirror")
     advnets.data.load("imagefolder", folder / "pictures")
     verify.main(["--only", "prop1-optimal-discriminator", "--out", str(folder / "claims")])
+
+
+def call_section_7(folder):
+    """Commands on runs of the paper's section 7, and of what keeps a game together."""
+    one, filled = str(folder / "one-run"), str(folder / "mnist-inpainting")
+    main(["parzen", filled, "--num-samples", "50"])
+    options = [*OTHER, *OTHERS["mnist-inpainting"], "--epochs", "1", "--seeds", "2"]
+    main(["mnist-inpainting", "--dataset", "digits", *options, "--out", str(folder / "filled-2")])
+    main(["features", one, "--labels", "100", "--draws", "2"])
+    with mock.patch.object(bench.inference, "PAIRS", 200):
+        main(["inference", one, "--preset", "quick", "--steps", "100"])
+    with mock.patch.object(methods, "WIDTH", 4):
+        main(["stabilisers", "--preset", "quick", "--seeds", "2", "--out", str(folder / "modes")])
 
 
 def run_untraced(folder):
@@ -222,6 +245,9 @@ def run_untraced(folder):
         advnets.Algorithm1(),
         advnets.Algorithm1(k=2, average=0.9),
         advnets.Simultaneous(),
+        advnets.coordination.Extragradient(),
+        advnets.coordination.Consensus(weight=0.1),
+        advnets.coordination.Unrolled(steps=1, rule=optax.sgd(0.1)),
     ]
     common = {"batch_size": 2, "epochs": 1, "progress": False}
     with jax.disable_jit():
@@ -283,6 +309,7 @@ def run_others(into, folder):
     drawn = dataclasses.replace(draws.discriminator_draws(key), iteration=jnp.array(0))
     for objective in (critic, objectives.GAN(), *since_2014()):
         objective.costs(drawn, lambda key, x: jnp.sum(x, axis=-1), batch, -batch)
+    call_later_games(key, drawn, batch)
     advnets.objectives.Costs(jnp.array(1.0), jnp.array(0.5))
     advnets.players.Frozen(eqx.nn.Linear(2, 3, key=key))(jnp.ones(2))
     norm = eqx.nn.make_with_state(eqx.nn.SpectralNorm)(
@@ -335,6 +362,46 @@ def run_others(into, folder):
         faults=[registry.Fault("none", {})],
     )
     registered(lambda seed: registry.Finding(0.0))
+
+
+class WithoutMap(advnets.priors.Prior):
+    size: int
+
+    def __call__(self, key, n):
+        return jnp.zeros((n, self.size))
+
+
+def call_later_games(key, drawn, batch):
+    """Calls parts of the games of section 7 that their runs call while they are traced."""
+    hidden = eqx.nn.Sequential([eqx.nn.Linear(2, 4, key=key)])
+    head = eqx.nn.Sequential([eqx.nn.Linear(4, 3, key=key), few_labels.Shift(jnp.ones(3))])
+    judge, told = few_labels.Classifier(hidden, head), (batch, jnp.array([0, 1, 2]))
+    head(jnp.ones(4))
+    judge(jnp.ones(2))
+    few_labels.outputs_of(key, judge, batch)
+
+    def judged(key, examples):
+        return advnets.players.apply(judge, None, examples)[0]
+
+    judged.player = judge
+    few_labels.FewLabels(*told, batch_size=2).costs(drawn, judged, batch, -batch)
+    model = few_labels.SemiSupervised(lambda z: z, advnets.priors.UnitCube(2), classifier=judge)
+    model.classify(batch)
+    masks = batch > 0
+    game = inpainting.Inpainting(reconstruction=1.0)
+    game.judged(batch, (batch, masks))
+    game.costs(drawn, lambda key, x: jnp.sum(x[0], axis=-1), batch, (batch, masks))
+    objectives.GAN().judged(batch, -batch)
+    advnets.priors.UnitCube(2).from_normal(batch)
+    with contextlib.suppress(NotImplementedError):
+        WithoutMap(2).from_normal(batch)
+    varied = advnets.layers.MinibatchDeviation()
+    jax.vmap(varied, axis_name=advnets.layers.MINIBATCH)(batch)
+    with jax.disable_jit():
+        advnets.players.apply(varied, None, batch)
+    advnets.monitor.frozen.as_applied(games.plain(key))
+    net = advnets.inference.inference_network(key, (2,), 3, hidden_sizes=[4])
+    advnets.inference.Inference(net, advnets.priors.Normal(3), spread=False).latents(batch)
 
 
 def call_baselines(key, folder):
