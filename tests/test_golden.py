@@ -1,8 +1,8 @@
 """Numbers that must not move: two epochs of the digits, recorded before the code was rearranged.
 
-Where jaxlib and the processor are those of the record, metrics and parameters are the recorded
-ones bit for bit; elsewhere a compiler may round otherwise, and they are close. To record anew, with
-a reason that the change log gives: `python tests/test_golden.py`.
+Where jaxlib, the processor and its vector instructions are those of the record, metrics and
+parameters are the recorded ones bit for bit; elsewhere a compiler may round otherwise, and they are
+close. To record anew, with a reason that the change log gives: `python tests/test_golden.py`.
 """
 
 import json
@@ -24,10 +24,18 @@ RECORD = Path(__file__).parent / "golden"
 RATES = np.array([0.05, 0.05, 0.2, 0.2])
 
 
+def vectors():
+    """The processor's vector instructions: one name stands for processors that differ in them."""
+    info = Path("/proc/cpuinfo")
+    words = info.read_text().split() if info.exists() else []
+    return sorted({word for word in words if word.startswith(("avx", "fma"))})
+
+
 def environment():
     return {
         "jaxlib": jaxlib.__version__,
         "processor": _processor(),
+        "vectors": vectors(),
         "optimised": os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS") != "1",
     }
 
