@@ -278,7 +278,7 @@ BENCHMARKS = {
             system=Adversarial,
             recipe=MNIST_TUNED,
             summary="the paper's score in the least time: what has been learned since 2014",
-            cost="two minutes on 2 CPU cores",
+            cost="an estimated three minutes on 2 CPU cores",
             expected="nothing in the paper, whose recipe is `mnist` (225 ± 2 nats)",
             needs=f"ylecun/mnist {HUB}",
             quick=dataclasses.replace(MNIST_TUNED, epochs=3, num_samples=1000),
