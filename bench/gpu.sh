@@ -1,19 +1,22 @@
 #!/usr/bin/env bash
 # Checks, times and trains on a machine with an NVIDIA GPU that has no network.
 #
-#     OUT=results bash bench/gpu.sh [checks] [times] [trains] [precision]     (all unless told)
+#     OUT=results bash bench/gpu.sh [PART...]
 #
-# It expects a python3 with JAX for CUDA, Equinox, Optax and PyTorch. Wheels of what else advnets
-# needs, and of pytest and hypothesis, may be in the folder WHEELS (.wheels), and the data, as the
-# Hub has them, in ADVNETS_DATA (.data). ONLY="mnist curves" times only those. Set TINY=1 to try all
-# of it on a CPU with narrow players.
+# Parts: checks, times, precision, trains, table1, section7, few_labels, long; the first four unless told. It
+# expects a python3 with JAX for CUDA, Equinox, Optax and PyTorch. Wheels of what else advnets needs,
+# and of pytest and hypothesis, may be in the folder WHEELS (.wheels), and the data, as the Hub has
+# them, in ADVNETS_DATA (.data). ONLY="mnist curves" times only those. Runs share the GPU, JOBS (4) at
+# once; what is timed has it alone. Where the sources are no checkout, COMMIT is what results say.
+# TINY=1 tries all of it with quick presets, on a CPU too; DATASET=digits then spares it the data.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 out=${OUT:-runs/gpu}
 export ADVNETS_DATA=${ADVNETS_DATA:-$PWD/.data}
 export PYTHONUNBUFFERED=1 XLA_PYTHON_CLIENT_PREALLOCATE=false
 python=${PYTHON:-python3}
-failed=0
+seeds="0 1 2"
+[ -z "${TINY:-}" ] || seeds=0
 mkdir -p "$out"
 
 wheels=${WHEELS:-.wheels}
@@ -27,14 +30,36 @@ version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 mkdir -p "$site/advnets-$version.dist-info"
 printf 'Metadata-Version: 2.1\nName: advnets\nVersion: %s\n' "$version" \
     >"$site/advnets-$version.dist-info/METADATA"
+[ -z "${COMMIT:-}" ] || printf '{"url": "", "vcs_info": {"vcs": "git", "commit_id": "%s"}}' "$COMMIT" \
+    >"$site/advnets-$version.dist-info/direct_url.json"
 export PYTHONPATH=$PWD/src:$site${PYTHONPATH:+:$PYTHONPATH}
 "$python" -c 'import advnets, jax, torch; print(jax.devices(), torch.__version__)' || exit 1
 
 run() { # NAME COMMAND...: its output goes to a log too, and a failure does not stop the rest
     echo "== $1"
     local began=$SECONDS
-    "${@:2}" 2>&1 | tee "$out/$1.log" || { echo "== $1 failed"; failed=1; }
+    "${@:2}" 2>&1 | tee "$out/$1.log" || { echo "== $1 failed" | tee -a "$out/failed"; }
     echo "== $1 took $((SECONDS - began)) s" | tee -a "$out/$1.log"
+}
+
+start() { # NAME COMMAND...: the same beside others; its output goes to the log alone
+    while [ "$(jobs -rp | wc -l)" -ge "${JOBS:-4}" ]; do wait -n; done
+    run "$@" >/dev/null &
+}
+
+train() { # NAME BENCHMARK ARGUMENTS...: a run, continued if it is there
+    local folder=$out/$1 arguments=("${@:3}")
+    if [ -n "${TINY:-}" ]; then
+        arguments=(--preset quick ${DATASET:+--dataset "$DATASET"})
+    elif [ -e "$folder/config.json" ]; then
+        arguments+=(--resume)
+    fi
+    start "$1" "$python" -m advnets.bench "$2" "${arguments[@]}" --out "$folder"
+}
+
+after() { # FILE COMMAND...: the command as soon as the file is there
+    until [ -e "$1" ]; do sleep 2; done
+    "${@:2}"
 }
 
 checks() {
@@ -61,26 +86,60 @@ times() {
     run times-tf32 "$python" bench/speed/updates.py --tf32 --out "$out/speed/mnist-tf32.json"
 }
 
-trains() {
-    size=()
-    [ -z "${TINY:-}" ] || size=(--epochs 2 --evaluate-every 1 --num-samples 100
-        --generator.hidden-sizes 16 --discriminator.units 8)
-    name=mnist
-    [ -z "${TINY:-}" ] || name=digits
+trains() { # the paper's MNIST experiment in both orders, also with an average; the tuned recipe
     for order in alternating simultaneous; do
-        folder=$out/$name-$order resume=()
-        [ ! -e "$folder/metrics.jsonl" ] || resume=(--resume)
-        run "$name-$order" "$python" -m advnets.bench "$name" --order "$order" \
-            "${size[@]}" "${resume[@]}" --out "$folder"
+        train "mnist-$order" mnist --order "$order" --seeds 5
+        train "mnist-$order-average" mnist --order "$order" --average 0.999 --seeds 5
     done
+    train mnist-tuned mnist-tuned --seeds 10
+}
+
+table1() {
+    for seed in $seeds; do
+        for system in gsn-500 dbn cae vae; do
+            train "$system-seed-$seed" "$system" --seed "$seed"
+        done
+    done
+    train gsn-all-rows gsn --all-rows --epochs 60 --evaluate-every 5
+}
+
+section7() {
+    train mnist-conditional mnist-conditional --seeds 5
+    train mnist-conditional-uniform mnist-conditional --seeds 5 --prior uniform
+    train mnist-conditional-concatenated mnist-conditional --seeds 5 --architecture concatenated
+    train mnist-inpainting mnist-inpainting --seeds 3
+    train mnist-inpainting-60 mnist-inpainting --seeds 3 --epochs 60
+    train mnist-inpainting-adversarial mnist-inpainting --seeds 3 --energy 0
+    local run=$out/mnist-alternating/seed-0
+    for command in "features $run --labels 100 1000 50000" "inference $run"; do
+        [ -z "${TINY:-}" ] || break
+        # shellcheck disable=SC2086
+        start "${command%% *}" after "$run/results.json" "$python" -m advnets.bench $command
+    done
+}
+
+few_labels() {
+    for seed in $seeds $([ -n "${TINY:-}" ] || seq 3 9); do
+        train "mnist-few-labels-seed-$seed" mnist-few-labels --seed "$seed"
+    done
+}
+
+long() {
+    train cifar10 cifar10 --epochs "${CIFAR_EPOCHS:-100}"
+    train cifar10-conv cifar10-conv --epochs "${CIFAR_EPOCHS:-100}"
+    train gsn gsn --evaluate-every 50
 }
 
 precision() { # the likelihood in float32, TF32 and bfloat16, over seeds
     size=(--benchmark mnist --seeds 8)
     [ -z "${TINY:-}" ] || size=(--benchmark digits --seeds 2 --epochs 1)
-    run precision "$python" bench/precision.py "${size[@]}" --out "$out/precision"
+    start precision "$python" bench/precision.py "${size[@]}" --out "$out/precision"
 }
 
-if [ $# -eq 0 ]; then set -- checks times trains precision; fi
-for part in "$@"; do "$part"; done
-exit "$failed"
+if [ $# -eq 0 ]; then set -- checks times precision trains; fi
+for part in "$@"; do
+    case $part in checks | times) wait ;; esac
+    "$part"
+done
+wait
+[ ! -e "$out/failed" ]
