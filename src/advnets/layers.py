@@ -445,6 +445,7 @@ class MinibatchDeviation(eqx.Module):
     def __call__(
         self, x: Float[Array, " n"], *, key: Key[Array, ""] | None = None
     ) -> Float[Array, " n+1"]:
+        """The features and their deviation; a NameError where no axis is named MINIBATCH."""
         away = x - jax.lax.pmean(x, MINIBATCH)
         deviation = jnp.sqrt(jax.lax.pmean(away**2, MINIBATCH) + 1e-8)
         return jnp.append(x, jnp.mean(deviation))

@@ -47,18 +47,22 @@ class Worker:
     """A process that makes calls."""
 
     def __init__(self, place):
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "faults.calls", str(place.new().parent)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            # Programs compile in half the time: how calls end is looked at, not what they cost.
-            env=os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
-        )
+        folder = place.new().parent
+        errors = folder / "worker.err"
+        with errors.open("wb") as err:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "faults.calls", str(folder)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=err,
+                text=True,
+                # Programs compile in half the time: how calls end is looked at, not what they cost.
+                env=os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
+            )
         self.selector = selectors.DefaultSelector()
         self.selector.register(self.process.stdout, selectors.EVENT_READ)
-        assert self.line(SETTING_UP) == "ready\n"
+        if self.line(SETTING_UP) != "ready\n":
+            raise RuntimeError(f"a worker did not start: {errors.read_text()[-2000:]}")
 
     def line(self, seconds):
         return self.process.stdout.readline() if self.selector.select(seconds) else ""
@@ -430,9 +434,9 @@ def serve(root):
     answers = os.fdopen(os.dup(1), "w")
     silent = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silent, 1)
-    os.dup2(silent, 2)
     warnings.simplefilter("ignore")
     caller = Caller(root)
+    os.dup2(silent, 2)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     answers.write("ready\n")
     answers.flush()

@@ -22,11 +22,12 @@ from helpers.interface import documented_callables, public_modules, resolve
 import advnets
 from advnets import bench, draws, few_labels, inpainting, objectives
 from advnets.baselines import cae, rbm
-from advnets.bench import cli, pages, reference_rows, systems
+from advnets.bench import cli, pages, reference_rows, settings, systems
 from advnets.bench.cells import found, inference
 from advnets.bench.cli import main
 from advnets.bench.modes import methods
 from advnets.bench.systems import chained
+from advnets.bench.systems import games as games_of
 from advnets.data import hub
 from advnets.training import devices, identity
 from advnets.training.journal import Record
@@ -310,6 +311,7 @@ def run_others(into, folder):
     for objective in (critic, objectives.GAN(), *since_2014()):
         objective.costs(drawn, lambda key, x: jnp.sum(x, axis=-1), batch, -batch)
     call_later_games(key, drawn, batch)
+    call_own_game(folder)
     advnets.objectives.Costs(jnp.array(1.0), jnp.array(0.5))
     advnets.players.Frozen(eqx.nn.Linear(2, 3, key=key))(jnp.ones(2))
     norm = eqx.nn.make_with_state(eqx.nn.SpectralNorm)(
@@ -371,6 +373,27 @@ class WithoutMap(advnets.priors.Prior):
         return jnp.zeros((n, self.size))
 
 
+class OwnGame(games_of.Game):
+    settings_type = settings.GameSettings
+
+    def build(self, key, images):
+        return games.plain(key)
+
+    def algorithm(self):
+        return advnets.Algorithm1()
+
+
+def call_own_game(folder):
+    """Calls what a game that a user writes inherits."""
+    game = OwnGame(settings.GameSettings())
+    game.players(games.SHAPE)
+    game.sample_key(0)
+    game.varied([])
+    path = folder / "own-game.safetensors"
+    advnets.save_model(path, advnets.model.model_of(games.plain(jax.random.key(0))))
+    game.load(path, games.SHAPE)
+
+
 def call_later_games(key, drawn, batch):
     """Calls parts of the games of section 7 that their runs call while they are traced."""
     hidden = eqx.nn.Sequential([eqx.nn.Linear(2, 4, key=key)])
@@ -396,9 +419,15 @@ def call_later_games(key, drawn, batch):
     with contextlib.suppress(NotImplementedError):
         WithoutMap(2).from_normal(batch)
     varied = advnets.layers.MinibatchDeviation()
-    jax.vmap(varied, axis_name=advnets.layers.MINIBATCH)(batch)
-    with jax.disable_jit():
-        advnets.players.apply(varied, None, batch)
+    with contextlib.suppress(NameError):
+        varied(jnp.ones(2))
+    advnets.bench.systems.conditional.Preprocessed("unit")((jnp.ones((3, 2), jnp.uint8), told[1]))
+    methods.Scaled(2.0)(batch)
+    methods.Method(said="its own").players(key, 8)
+    unrolled = advnets.coordination.Unrolled(steps=1, rule=optax.sgd(0.1))
+    players, real = games.plain(key), jnp.ones((2, *games.SHAPE))
+    algorithm = unrolled.for_epochs_of(3)
+    algorithm.unrolled(draws.generator_draws(key), players, algorithm.init(players), real)
     advnets.monitor.frozen.as_applied(games.plain(key))
     net = advnets.inference.inference_network(key, (2,), 3, hidden_sizes=[4])
     advnets.inference.Inference(net, advnets.priors.Normal(3), spread=False).latents(batch)
