@@ -47,6 +47,10 @@ def test_there_is_a_row_for_each_setting_with_its_seeds():
         table["adversarial nets (advnets, simultaneous, 250 epochs, batch_size = 50)"].mean == 50.0
     )
     assert len(table) == 4
+    earlier = entry(2, 95.0, order="alternating")
+    del earlier.recipe["average"]  # as a run has it from before there was that setting
+    (row,) = [row for row in table1.rows([*runs, earlier]) if "alternating" in row.label]
+    assert row.cells["mnist"].scores == (90.0, 92.0, 95.0)
     text = table1.markdown(table1.rows(runs))
     assert "105.5 ± 2 (2 seeds, spread 7.8)" in text
     assert "| adversarial nets (advnets) | – | needs TFD_48x48.mat, which is not public |" in text

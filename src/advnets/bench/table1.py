@@ -136,8 +136,10 @@ def rows(found: Sequence[Entry | ReferenceRows]) -> list[TableRow]:
     settings: dict[tuple[str, str, str, str], list[Entry]] = {}
     for entry in found:
         if isinstance(entry, Entry) and column(entry) is not None:
-            # How often a run was looked at changes nothing in it.
-            recipe = {k: v for k, v in entry.recipe.items() if k != "evaluate_every"}
+            # How often a run was looked at changes nothing in it; a setting that came after it
+            # stands at its default.
+            later = flat(as_json(type(BENCHMARKS[entry.benchmark].recipe)()))
+            recipe = later | flat(entry.recipe) | {"evaluate_every": None}
             key = (
                 str(column(entry)),
                 entry.benchmark,
