@@ -2,6 +2,7 @@
 
 import functools
 import io
+import itertools
 import math
 import os
 import warnings
@@ -362,14 +363,15 @@ def table_1(path: StrPath | None, rows: Sequence[Row]) -> Any:
         _check_numbers(f"row {row.label!r}", [row.mean, *errors])
         if errors and errors[0] < 0:
             raise ValueError(f"row {row.label!r} has a standard error of {errors[0]}, below 0")
-    with _style.drawing(7.5, 1.2 + 0.34 * len(rows)) as figure:
+    heights = _heights([row.label for row in rows])
+    with _style.drawing(7.5, 1.5 - 0.34 * heights[-1]) as figure:
         axis = figure.subplots()
         shown = set()
-        for number, row in enumerate(rows):
+        for height, row in zip(heights, rows, strict=True):
             colour = GROUP_COLOURS[row.group]
             axis.errorbar(
                 row.mean,
-                -number,
+                height,
                 xerr=row.standard_error,
                 color=colour,
                 fmt="o",
@@ -379,12 +381,12 @@ def table_1(path: StrPath | None, rows: Sequence[Row]) -> Any:
                 label=None if row.group in shown else GROUPS[row.group],
             )
             shown.add(row.group)
-            _beside(axis, -number, _with_error(row.mean, row.standard_error), colour)
+            _beside(axis, height, _with_error(row.mean, row.standard_error), colour)
         axis.set(
             xlabel="Parzen log-likelihood, nats, ± standard error",
-            ylim=(0.6 - len(rows), 0.6),
+            ylim=(heights[-1] - 0.6, 0.6),
         )
-        _rows_of_dots(axis, [row.label for row in rows])
+        _rows_of_dots(axis, [row.label for row in rows], heights)
         _style.legend(axis)
         return _style.save(path, figure)
 
@@ -450,7 +452,7 @@ def seeds(
             xlabel="Parzen log-likelihood of the test set, nats",
             ylim=(0.5 - len(scores), 0.5),
         )
-        _rows_of_dots(axis, list(scores))
+        _rows_of_dots(axis, list(scores), [-float(number) for number in range(len(scores))])
         if published is not None:
             _style.legend(axis)
         return _style.save(path, figure)
@@ -516,16 +518,26 @@ def _check_numbers(name: str, numbers: Iterable[float]) -> None:
 
 
 def _with_error(mean: float, error: float | None) -> str:
-    return f"{mean:,.4g}" if error is None else f"{mean:,.4g} ± {error:.2g}"
+    if error is None:
+        return f"{mean:,.4g}"
+    digits = 0 if error >= 10 or error % 1 == 0 else 1
+    return f"{mean:,.{digits if mean % 1 else 0}f} ± {error:.{digits}f}"
 
 
-def _beside(axis: Any, height: int, text: str, colour: str) -> None:
+def _heights(labels: Sequence[str]) -> list[float]:
+    """Where rows are, from 0 down: 1 apart, and farther where labels have several lines."""
+    lines = [label.count("\n") + 1 for label in labels]
+    apart = [max(1.0, 0.27 * (one + other) + 0.25) for one, other in itertools.pairwise(lines)]
+    return [-sum(apart[:number], 0.0) for number in range(len(labels))]
+
+
+def _beside(axis: Any, height: float, text: str, colour: str) -> None:
     place = axis.get_yaxis_transform()  # x in parts of the panel
     axis.text(1.02, height, text, color=colour, fontsize=9, va="center", transform=place)
 
 
-def _rows_of_dots(axis: Any, labels: Sequence[str]) -> None:
-    axis.set_yticks(-np.arange(len(labels)), labels, parse_math=False)  # a $ in a name is a $
+def _rows_of_dots(axis: Any, labels: Sequence[str], heights: Sequence[float]) -> None:
+    axis.set_yticks(heights, labels, parse_math=False)  # a $ in a name is a $
     axis.tick_params(axis="y", length=0)
     axis.grid(axis="x", color=GREY, alpha=0.2, lw=0.8)
     axis.set_axisbelow(True)

@@ -1,6 +1,7 @@
 """Pictures hold what they are given, where it belongs."""
 
 import io
+import itertools
 import os
 import subprocess
 import sys
@@ -226,6 +227,14 @@ def test_a_row_of_table_1_is_a_dot_with_its_error(tmp_path, drawn):
     assert legend == ["published", "reference"]
     colours = [bar.lines[0].get_color() for bar in axis.containers]
     assert colours[0] == colours[2] != colours[1]
+
+
+def test_labels_of_several_lines_do_not_overlap(tmp_path, drawn):
+    labels = ["one", "two\nlines", "three\nlines\neach", "also\nthree\nlines"]
+    figures.table_1(tmp_path / "t.png", [figures.Row(label, 1.0, 0.1, "here") for label in labels])
+    (axis,) = drawn[0].axes
+    boxes = [label.get_window_extent() for label in axis.get_yticklabels()]
+    assert all(above.y0 > below.y1 for above, below in itertools.pairwise(boxes))
 
 
 def test_every_seed_is_a_dot_beside_the_published_band(tmp_path, drawn):
