@@ -13,7 +13,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 out=${OUT:-runs/gpu}
 export ADVNETS_DATA=${ADVNETS_DATA:-$PWD/.data}
-export PYTHONUNBUFFERED=1 XLA_PYTHON_CLIENT_PREALLOCATE=false
+export PYTHONUNBUFFERED=1 PYTHONFAULTHANDLER=1 XLA_PYTHON_CLIENT_PREALLOCATE=false
 python=${PYTHON:-python3}
 seeds="0 1 2"
 [ -z "${TINY:-}" ] || seeds=0
@@ -105,7 +105,7 @@ table1() {
 
 section7() {
     train mnist-conditional mnist-conditional --seeds 5
-    train mnist-conditional-uniform mnist-conditional --seeds 5 --prior uniform
+    train mnist-conditional-unit-cube mnist-conditional --seeds 5 --prior unit-cube
     train mnist-conditional-concatenated mnist-conditional --seeds 5 --architecture concatenated
     train mnist-inpainting mnist-inpainting --seeds 3
     train mnist-inpainting-60 mnist-inpainting --seeds 3 --epochs 60

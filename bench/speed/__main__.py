@@ -65,8 +65,9 @@ def main():
         if name == "devices" and environment.get("JAX_PLATFORMS") == "cpu":
             environment["XLA_FLAGS"] = f"{environment.get('XLA_FLAGS', '')} {SIMULATED}"
         print(f"\n{name}", flush=True)
-        if subprocess.run(command, env=environment).returncode:
-            failed.append(name)
+        code = subprocess.run(command, env=environment).returncode
+        if code:
+            failed.append(f"{name} (signal {-code})" if code < 0 else name)
     if failed:
         print(f"error: failed: {', '.join(failed)}", file=sys.stderr)
     else:

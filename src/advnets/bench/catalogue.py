@@ -132,7 +132,6 @@ MNIST_CONDITIONAL_QUICK = dataclasses.replace(
     MNIST_CONDITIONAL,
     epochs=8,
     order="alternating",
-    prior="uniform",
     update_rule="adam",
     learning_rate=1e-3,
     average=0.998,

@@ -62,17 +62,16 @@ class ConditionalRecipe(Recipe):
         Mirza and Osindero 2014, "Conditional generative adversarial nets", section 4.1.
     """
 
-    # Printed: "uniform distribution within the unit hypercube"; batch 100; rate .1, "exponentially
-    # decreased down to .000001 with decay factor of 1.00004"; momentum .5, "increased up to 0.7";
-    # "Dropout with probability of 0.5 was applied to both the generator and discriminator", here to
-    # hidden units, not to z or the label. Not printed, so the released mnist.yaml's: D's initial
-    # ranges, when momentum stops rising, the order, dropout of the pixels.
-    # How long it ran is not: "best estimate of log-likelihood on the validation set was used as
-    # stopping point". After 100 epochs six sevenths of what all rates add up to are spent.
+    # Printed: "uniform distribution within the unit hypercube", with which samples of a class hardly
+    # vary (docs/conditional.md), so here of unit variance, as released for MNIST; batch 100; rate
+    # .1, "exponentially decreased down to .000001 with decay factor of 1.00004"; momentum .5,
+    # "increased up to 0.7"; "Dropout with probability of 0.5 was applied to both the generator and
+    # discriminator", here to hidden units, not to z or the label. Not printed, so the released
+    # mnist.yaml's: D's initial ranges, when momentum stops rising, the order, dropout of the
+    # pixels. How long it ran is not: "best estimate of log-likelihood on the validation set was
+    # used as stopping point". After 100 epochs six sevenths of what all rates add up to are spent.
     epochs: int = 100
     """Epochs to train."""
-    prior: Literal["uniform", "normal", "spherical", "unit-cube"] = "unit-cube"
-    """The distribution of the latent vectors."""
     learning_rate_divisor: float = 1.00004
     """What it is divided by after every discriminator update."""
     generator: GeneratorSpec = JOINT
@@ -137,7 +136,7 @@ def build_conditional(
         >>> images = np.full((5, 28, 28), 100, np.uint8)
         >>> recipe = ConditionalRecipe(latent_size=50)
         >>> build_conditional(jax.random.key(0), recipe, images).prior
-        UnitCube(size=50)
+        Uniform(size=50)
     """
     if 0 in images.shape:
         raise ValueError(f"players are built for images; got none, of shape {images.shape}")
