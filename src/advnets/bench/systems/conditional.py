@@ -62,8 +62,8 @@ class ConditionalRecipe(Recipe):
         Mirza and Osindero 2014, "Conditional generative adversarial nets", section 4.1.
     """
 
-    # Printed: "uniform distribution within the unit hypercube", with which samples of a class hardly
-    # vary (docs/conditional.md), so here of unit variance, as released for MNIST; batch 100; rate
+    # Printed: "uniform distribution within the unit hypercube", with which samples hardly
+    # vary in a class (docs/conditional.md), so of unit variance, as released for MNIST; batch 100; rate
     # .1, "exponentially decreased down to .000001 with decay factor of 1.00004"; momentum .5,
     # "increased up to 0.7"; "Dropout with probability of 0.5 was applied to both the generator and
     # discriminator", here to hidden units, not to z or the label. Not printed, so the released
