@@ -63,8 +63,8 @@ class ConditionalRecipe(Recipe):
     """
 
     # Printed: "uniform distribution within the unit hypercube", with which samples hardly
-    # vary in a class (docs/conditional.md), so of unit variance, as released for MNIST; batch 100; rate
-    # .1, "exponentially decreased down to .000001 with decay factor of 1.00004"; momentum .5,
+    # vary in a class (docs/conditional.md), so of unit variance, as released for MNIST; batch 100;
+    # rate .1, "exponentially decreased down to .000001 with decay factor of 1.00004"; momentum .5,
     # "increased up to 0.7"; "Dropout with probability of 0.5 was applied to both the generator and
     # discriminator", here to hidden units, not to z or the label. Not printed, so the released
     # mnist.yaml's: D's initial ranges, when momentum stops rising, the order, dropout of the
