@@ -13,6 +13,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 MEASUREMENTS = {
     "mnist": "updates.py --recipe mnist",
+    "mnist-tuned": "updates.py --recipe mnist-tuned",
     "cifar10": "updates.py --recipe cifar10",
     "cifar10-conv": "updates.py --recipe cifar10-conv",
     "convolutions": "floor.py --recipe cifar10-conv",
@@ -27,6 +28,7 @@ MEASUREMENTS = {
 # What to add to try them in little time.
 TINY = {
     "mnist": "--tiny",
+    "mnist-tuned": "--tiny",
     "cifar10": "--tiny",
     "cifar10-conv": "--tiny",
     "convolutions": "--batch-size 2",

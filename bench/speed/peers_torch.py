@@ -2,7 +2,8 @@
 
 The paper's alternating order: a discriminator step on data and on samples that carry no gradient,
 then a generator step on fresh noise with the discriminator's parameters frozen. The optimiser is
-`torch.optim.SGD` in one fused pass.
+`torch.optim.SGD` or `torch.optim.Adam` in one fused pass. R1 and R2 differentiate twice, which
+`torch.compile` does not; a compiled `mnist-tuned` is so only in the generator's step.
 """
 
 import itertools
@@ -89,7 +90,10 @@ def make_discriminator(recipe, shape):
     layers.append(nn.Flatten())
     inputs = example.numel()
     for units in spec.units:
-        layers += [nn.Dropout(drop), Maxout(inputs, units, spec.pieces)]
+        if spec.layers == "leaky-relu":
+            layers += [nn.Linear(inputs, units), nn.LeakyReLU()]
+        else:
+            layers += [nn.Dropout(drop), Maxout(inputs, units, spec.pieces)]
         inputs, drop = units, 1 - spec.hidden_keep
     return nn.Sequential(*layers, nn.Dropout(drop), nn.Linear(inputs, 1), nn.Flatten(0))
 
@@ -119,21 +123,40 @@ class Trainer:
         }[recipe.prior]
         # Both players see the same rate, as a tensor so that a CUDA graph can change it.
         self.rate = torch.tensor(recipe.learning_rate, device=device)
-        rule = {"lr": self.rate, "momentum": recipe.initial_momentum, "fused": True}
-        self.g_optimizer = torch.optim.SGD(self.generator.parameters(), **rule)
-        self.d_optimizer = torch.optim.SGD(self.discriminator.parameters(), **rule)
+        kind, rule = torch.optim.SGD, {"momentum": recipe.initial_momentum}
+        if recipe.update_rule == "adam":
+            kind, rule = torch.optim.Adam, {"betas": (0.0, 0.99)}
+        self.g_optimizer = kind(self.generator.parameters(), lr=self.rate, fused=True, **rule)
+        self.d_optimizer = kind(self.discriminator.parameters(), lr=self.rate, fused=True, **rule)
+        self.average = [p.detach().clone() for p in self.generator.parameters()]
+        self.made = torch.zeros((), device=device)
         self.d_cost, self.g_cost = self.discriminator_cost, self.generator_cost
         if compiled:
-            self.d_cost, self.g_cost = torch.compile(self.d_cost), torch.compile(self.g_cost)
+            self.g_cost = torch.compile(self.g_cost)
+            self.d_cost = self.d_cost if recipe.penalty else torch.compile(self.d_cost)
 
     def discriminator_cost(self, images, noise):
         with torch.no_grad():
             fake = self.generator(noise)
-        real_logits = self.discriminator(self.preprocess(images))
+        real = self.preprocess(images)
+        if self.recipe.penalty:
+            real.requires_grad_()
+            fake.requires_grad_()
+        real_logits = self.discriminator(real)
         fake_logits = self.discriminator(fake)
-        return functional.binary_cross_entropy_with_logits(
-            real_logits, torch.ones_like(real_logits)
-        ) + functional.binary_cross_entropy_with_logits(fake_logits, torch.zeros_like(fake_logits))
+        penalty = 0.0
+        if self.recipe.penalty:
+            outputs = real_logits.sum() + fake_logits.sum()
+            slopes = torch.autograd.grad(outputs, (real, fake), create_graph=True)
+            squares = sum(slope.flatten(1).square().sum(1).mean() for slope in slopes)
+            penalty = self.recipe.penalty / 2 * squares
+        return (
+            penalty
+            + functional.binary_cross_entropy_with_logits(real_logits, torch.ones_like(real_logits))
+            + functional.binary_cross_entropy_with_logits(
+                fake_logits, torch.zeros_like(fake_logits)
+            )
+        )
 
     def generator_cost(self, noise):
         logits = self.discriminator(self.generator(noise))
@@ -150,9 +173,23 @@ class Trainer:
         self.g_optimizer.step()
         self.discriminator.requires_grad_(True)
 
-        self.rate.div_(self.recipe.learning_rate_divisor).clamp_(
-            min=self.recipe.learning_rate_floor
-        )
+        if self.recipe.average is not None:
+            weights = [p.detach() for p in self.generator.parameters()]
+            torch._foreach_lerp_(self.average, weights, 1 - self.recipe.average)
+        if self.recipe.update_rule == "adam":
+            self.anneal()
+        else:
+            self.rate.div_(self.recipe.learning_rate_divisor).clamp_(
+                min=self.recipe.learning_rate_floor
+            )
+
+    def anneal(self):
+        """Half a cosine from the initial rate to its final share."""
+        recipe = self.recipe
+        self.made += 1
+        turned = (1 + torch.cos(self.made * (math.pi / (500 * recipe.epochs)))) / 2
+        left = recipe.final_rate + (1 - recipe.final_rate) * turned
+        self.rate.copy_(recipe.learning_rate * left)
 
 
 def updates(recipe, images, rows, device, variant="eager"):

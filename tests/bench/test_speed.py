@@ -124,7 +124,7 @@ def assert_same_moves(start, ours, theirs):
         assert error <= atol, (mine.shape, error, abs(moved).max())
 
 
-@pytest.mark.parametrize("name", ["mnist", "cifar10", "cifar10-conv"])
+@pytest.mark.parametrize("name", ["mnist", "mnist-tuned", "cifar10", "cifar10-conv"])
 def test_the_torch_peer_makes_our_updates(speed, name):
     torch = pytest.importorskip("torch", reason="the peer needs PyTorch (the peers extra)")
     ours, peers = speed("ours"), speed("peers_torch")
@@ -142,6 +142,7 @@ def test_the_torch_peer_makes_our_updates(speed, name):
     with torch.no_grad():
         for parameter, value in zip(theirs, start, strict=True):
             parameter.copy_(torch.tensor(value))
+    trainer.average = [p.detach().clone() for p in trainer.generator.parameters()]
     for batch in np.split(images, 3):
         state = update(state, batch)
         pixels = torch.tensor(batch)
@@ -149,6 +150,10 @@ def test_the_torch_peer_makes_our_updates(speed, name):
         trainer.update(pixels, torch.tensor(noise), torch.tensor(noise))
     after = [parameter.detach().numpy() for parameter in theirs]
     assert_same_moves(start, arrays(state), after)
+    if state.average is not None:
+        mine = [np.asarray(x).ravel() for x in jax.tree.leaves(state.average)]
+        other = [x.numpy().ravel() for x in trainer.average]
+        assert_same_moves([x.ravel() for x in start[: len(mine)]], mine, other)
 
 
 @pytest.mark.parametrize("name", ["mnist", "cifar10-conv"])
