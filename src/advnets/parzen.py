@@ -338,7 +338,9 @@ def log_likelihood(
     """
     _check_rows("samples", samples, samples)
     _check_rows("points", points, samples)
-    if np.iscomplexobj(bandwidth):
+    if np.iscomplexobj(bandwidth) or jnp.issubdtype(
+        jnp.result_type(bandwidth), jax.dtypes.prng_key
+    ):
         raise ValueError(f"bandwidth is {bandwidth}; pass a real number")
     grid = _checked_bandwidths(np.asarray(bandwidth, np.float64).reshape(1))
     (log_densities,) = _host_log_density(points, samples, grid)

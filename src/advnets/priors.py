@@ -128,6 +128,7 @@ class Spherical(Prior):
         return self.from_normal(normal)
 
     def from_normal(self, normal: Float[Array, " n size"]) -> Float[Array, " n size"]:
+        """Their directions. A row of zeros has none and gives NaN; that is not checked."""
         return normal / jnp.linalg.norm(normal, axis=1, keepdims=True)
 
 

@@ -260,6 +260,9 @@ def of_array(value, draw):
 OPEN = r"PyTree|Any|Callable|Applied|Players|Module|State|Struct|Draws|Blocks|Sequence|Iterable"
 
 
+MODULES_OF_LAYERS = "layers", "convolutions", "players", "model", "few_labels", "inference"
+
+
 def allowed(function, error, changed):
     """Whether an exception is one that a function documents."""
     from advnets import _checking
@@ -281,7 +284,7 @@ def allowed(function, error, changed):
         return False
     if any(re.match(r"\[|\.|leaf", what) for what in changed.values()):  # inside of an argument
         return True
-    layer = function.__module__.rpartition(".")[2] in ("layers", "convolutions", "players", "model")
+    layer = function.__module__.rpartition(".")[2] in MODULES_OF_LAYERS
     if layer and function.__name__ in ("__call__", "apply", "judge"):  # inputs of another shape
         return True
     if "not checked" in doc:

@@ -53,6 +53,9 @@ class RandomImages(BaselineFiller):
     Attributes:
         train: the training images, preprocessed.
 
+    Raises:
+        ValueError: for no training images.
+
     Example:
         >>> import numpy as np
         >>> from advnets.baselines.fillers import RandomImages
@@ -63,7 +66,7 @@ class RandomImages(BaselineFiller):
     """
 
     def __init__(self, train: Float[np.ndarray, " train *data"]) -> None:
-        self.train = train
+        self.train = _checked(train)
 
     def fill(
         self,
@@ -85,6 +88,9 @@ class NearestImages(BaselineFiller):
     Attributes:
         train: the training images, preprocessed.
 
+    Raises:
+        ValueError: for no training images.
+
     Example:
         >>> import numpy as np
         >>> from advnets.baselines.fillers import NearestImages
@@ -95,7 +101,7 @@ class NearestImages(BaselineFiller):
     """
 
     def __init__(self, train: Float[np.ndarray, " train *data"]) -> None:
-        self.train = train
+        self.train = _checked(train)
 
     def fill(
         self,
@@ -141,7 +147,7 @@ class NormalConditional(BaselineFiller):
         precision: the inverse of the covariance.
 
     Raises:
-        ValueError: for a ridge that is not above 0.
+        ValueError: for a ridge that is not above 0, no training images, or one that is not finite.
 
     Example:
         >>> import numpy as np
@@ -157,6 +163,7 @@ class NormalConditional(BaselineFiller):
     def __init__(self, train: Float[np.ndarray, " train *data"], ridge: float = 0.01) -> None:
         if not ridge > 0:
             raise ValueError(f"the ridge must be above 0; got {ridge}")
+        train = _checked(train)
         rows = train.reshape(len(train), -1)
         self.mean = rows.mean(axis=0, dtype=np.float64)
         centred = rows - self.mean
@@ -194,3 +201,14 @@ class NormalConditional(BaselineFiller):
                 drawn = mean[:, None] + moved.T.reshape(len(rows), n, len(missing))
                 filled[np.ix_(rows, np.arange(n), missing)] = drawn
         return filled.reshape(len(images), n, *images.shape[1:])
+
+
+def _checked(train: Float[np.ndarray, " train *data"]) -> Float[np.ndarray, " train *data"]:
+    """Training images as a NumPy array; a ValueError if it is none of at least one image."""
+    found = np.asarray(train)
+    if found.ndim < 2 or not found.size or found.dtype.kind != "f":
+        raise ValueError(
+            "training images must be floats of shape (train, *data), at least one; got "
+            f"{found.dtype} of shape {found.shape}"
+        )
+    return found

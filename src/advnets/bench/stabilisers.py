@@ -276,12 +276,9 @@ def markdown(made: Stabilisers) -> str:
             "|---|---|---|---|---|---|---|---|---|",
         ]
         for one in here:
-            cells = [one.method]
-            for scores, columns in (
-                (one.last, ("found", "covered", "share", "divergence")),
-                (one.averaged, ("covered", "share", "divergence")),
-            ):
-                cells += [drawing.told(scores, column) for column in columns]
+            of_last: tuple[drawing.Column, ...] = ("found", "covered", "share", "divergence")
+            cells = [one.method, *(drawing.told(one.last, column) for column in of_last)]
+            cells += [drawing.told(one.averaged, column) for column in of_last[1:]]
             lines.append(f"| {' | '.join(cells)} | {one.diverged} of {effort.seeds} |")
         lines.append("")
     lines += [

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
+from advnets._counts import check_count
 from advnets.algorithms import Fake
 from advnets.batches import Batch, length, parts
 from advnets.draws import generator_draws
@@ -49,15 +50,15 @@ def evenly(n: int, most: int) -> Int[np.ndarray, " rows"]:
         Their numbers, ascending.
 
     Raises:
-        ValueError: if there is none to take.
+        ValueError: if there is none to take, or more than 32 bits count.
 
     Example:
         >>> from advnets.monitor.frozen import evenly
         >>> evenly(10, 5).tolist()
         [0, 2, 4, 6, 8]
     """
-    if min(n, most) < 1:
-        raise ValueError(f"rows are taken of at least 1, at least 1; got {most} of {n}")
+    check_count("the number of rows", n)
+    check_count("the most that are taken", most)
     taken = min(n, most)
     return np.arange(taken) * n // taken
 

@@ -50,7 +50,8 @@ class OfLogits(Objective):
             fake_logits: the discriminator's logits on generated examples.
 
         Returns:
-            The cost, a mean over examples of each kind.
+            The cost, a mean over examples of each kind; that there is one of each is not checked,
+            as `costs` does.
         """
 
     @abc.abstractmethod
@@ -61,7 +62,7 @@ class OfLogits(Objective):
             fake_logits: the discriminator's logits on generated examples.
 
         Returns:
-            The cost, a mean over examples.
+            The cost, a mean over examples; that there is one is not checked, as `costs` does.
         """
 
     def costs(self, draws: Draws, D: Applied, real: Batch, fake: Batch, **others: Applied) -> Costs:

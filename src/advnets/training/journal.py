@@ -91,7 +91,7 @@ class Record:
         """Takes what further iterations saw; gives rows of the epochs that they end.
 
         Args:
-            seen: what they saw.
+            seen: what they saw, which is not checked.
             epochs: the number of epochs that are then complete.
 
         Returns:

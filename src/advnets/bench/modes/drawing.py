@@ -3,18 +3,22 @@
 import math
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from advnets import _style
+from advnets._counts import check_count
 from advnets.bench.modes.gaussians import TRUE_SHARE, Gaussians
 from advnets.bench.modes.scores import Scores, Setting
 
 PANEL = 2.3
 
 
-def told(scores: Scores | None, column: str) -> str:
+Column = Literal["found", "covered", "share", "divergence"]
+
+
+def told(scores: Scores | None, column: Column) -> str:
     """A score as text: mean and standard deviation over seeds.
 
     Args:
@@ -44,7 +48,11 @@ def samples(
 
     Returns:
         The figure.
+
+    Raises:
+        ValueError: for no setting.
     """
+    check_count("the number of settings", len(settings))
     columns = math.ceil(math.sqrt(len(settings)))
     rows = math.ceil(len(settings) / columns)
     reach = 1.3 * float(np.abs(data.centres).max())
@@ -71,7 +79,11 @@ def shares(path: str | os.PathLike[str] | None, settings: Sequence[Setting]) -> 
 
     Returns:
         The figure.
+
+    Raises:
+        ValueError: for no setting.
     """
+    check_count("the number of settings", len(settings))
     names = list(dict.fromkeys(one.data for one in settings))
     methods = list(dict.fromkeys(one.method for one in settings))
     with _style.drawing(1.5 + 4.4 * len(names), 1.4 + 0.5 * len(methods)) as figure:

@@ -6,6 +6,8 @@ import math
 import numpy as np
 from jaxtyping import Float
 
+from advnets._counts import check_count
+
 # A sample is of high quality within so many standard deviations of a centre.
 NEAR = 3.0
 
@@ -38,7 +40,11 @@ class Gaussians:
 
         Returns:
             The examples.
+
+        Raises:
+            ValueError: for a seed or a number below 0, or more than 32 bits count.
         """
+        check_count("the number of examples", n, least=0)
         rng = np.random.default_rng(seed)
         which = rng.integers(self.modes, size=n)
         noise = rng.normal(size=(n, 2))

@@ -287,7 +287,8 @@ def check_classes(data: advnets.data.Dataset, classes: int) -> None:
             check_labels(labels, classes)
         except ValueError as error:
             raise ValueError(f"{data.name}, {name} rows: {error}; change --classes") from None
-        counts = np.bincount(labels, minlength=classes)
+        # As many bins as there are labels, and one: of more classes than that one is empty too.
+        counts = np.bincount(labels, minlength=min(classes, len(labels) + 1))
         if counts.min() < 2:
             raise ValueError(
                 f"{data.name} has {counts.min()} {name} rows of class {counts.argmin()}, and each "

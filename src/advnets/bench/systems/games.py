@@ -167,6 +167,7 @@ class Game(System):
 
         Raises:
             TrainingDiverged: if the players' numbers do not stay finite.
+            ValueError: for more epochs than iterations can be counted.
         """
         settings, folder = self.settings, watch.folder
         trained = advnets.train(

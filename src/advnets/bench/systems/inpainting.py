@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Key, UInt8
 
 import advnets
 from advnets import _files, _progress, energy, inpainting
+from advnets._counts import check_count
 from advnets.algorithms import Algorithm
 from advnets.baselines.fillers import (
     BaselineFiller,
@@ -184,12 +185,14 @@ def masks_of(region: str, n: int, shape: tuple[int, ...]) -> Bool[np.ndarray, " 
 
     Raises:
         KeyError: for another region.
+        ValueError: for a number below 0, or more than 32 bits count.
 
     Example:
         >>> from advnets.bench.systems.inpainting import masks_of
         >>> int((~masks_of("centre", 1, (28, 28))).sum())
         196
     """
+    check_count("the number of masks", n, least=0)
     return REGIONS[region](np.random.default_rng(0), n, shape)
 
 
@@ -232,6 +235,9 @@ def baselines(train: Float[np.ndarray, " train *shape"]) -> dict[str, BaselineFi
     Returns:
         `normal`, one normal distribution's conditionals; `nearest`, the training images nearest on
         what is observed; `random`, any training images.
+
+    Raises:
+        ValueError: for no training images, or one that is not finite.
     """
     return {
         "normal": NormalConditional(train, RIDGE),
