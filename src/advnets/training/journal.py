@@ -55,7 +55,10 @@ class Record:
         self._lines: list[str] = []  # the metrics as they are written
 
     def restore(self, log: bytes, unfinished: Mapping[str, np.ndarray], source: object) -> None:
-        """Takes up the rows of a checkpoint, and what its unfinished epoch saw."""
+        """Takes up the rows of a checkpoint, and what its unfinished epoch saw.
+
+        Raises a ValueError if a row is damaged.
+        """
         rows = log.splitlines()
         self.metrics = [
             _documents.decode(row, dict[str, Any], f"{source}, line {number},")

@@ -62,11 +62,15 @@ def ring(modes: int = 8, radius: float = 2.0, deviation: float = 0.02) -> Gaussi
     Returns:
         The distribution.
 
+    Raises:
+        ValueError: for no mode, or more than 32 bits count.
+
     Example:
         >>> from advnets.bench.modes.gaussians import ring
         >>> len(ring().centres)
         8
     """
+    check_count("the number of modes", modes)
     angles = 2 * np.pi * np.arange(modes) / modes  # a linspace to 2π would have one of them twice
     centres = radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
     return Gaussians("ring", centres, deviation)
@@ -83,11 +87,15 @@ def grid(side: int = 5, spacing: float = 2.0, deviation: float = 0.05) -> Gaussi
     Returns:
         The distribution.
 
+    Raises:
+        ValueError: for no mode, or more than 32 bits count.
+
     Example:
         >>> from advnets.bench.modes.gaussians import grid
         >>> len(grid().centres)
         25
     """
+    check_count("the number of modes", side * abs(side))
     line = spacing * (np.arange(side) - (side - 1) / 2)
     centres = np.stack(np.meshgrid(line, line, indexing="ij"), axis=-1).reshape(-1, 2)
     return Gaussians("grid", centres, deviation)
