@@ -260,6 +260,7 @@ def of_array(value, draw):
 OPEN = r"PyTree|Any|Callable|Applied|Players|Module|State|Struct|Draws|Blocks|Sequence|Iterable"
 
 
+APPLIED = "__call__", "apply", "judge", "classify"
 MODULES_OF_LAYERS = "layers", "convolutions", "players", "model", "few_labels", "inference"
 
 
@@ -285,7 +286,7 @@ def allowed(function, error, changed):
     if any(re.match(r"\[|\.|leaf", what) for what in changed.values()):  # inside of an argument
         return True
     layer = function.__module__.rpartition(".")[2] in MODULES_OF_LAYERS
-    if layer and function.__name__ in ("__call__", "apply", "judge", "classify"):  # inputs of another shape
+    if layer and function.__name__ in APPLIED:  # inputs of another shape
         return True
     if "not checked" in doc:
         return True
