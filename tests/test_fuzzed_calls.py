@@ -15,14 +15,19 @@ from safetensors.numpy import save
 
 import advnets
 from advnets import chains
-from advnets.baselines import ais, cae, dbn, gsn, rbm, vae
+from advnets.baselines import ais, cae, dbn, fillers, gsn, rbm, vae
 from advnets.bench import frames
 from advnets.bench.folders import read_rows
 from advnets.bench.grid import sweep_result
+from advnets.bench.modes import drawing, gaussians
 from advnets.bench.recipes import Recipe, build_players
 from advnets.bench.results import as_json, distribution
 from advnets.bench.systems.chained import distinct_classes
+from advnets.bench.systems.conditional import check_classes
+from advnets.bench.systems.inpainting import masks_of
 from advnets.draws import Draws
+from advnets.few_labels import draw_labelled
+from advnets.monitor.frozen import evenly
 from advnets.preprocessing import gcn_picture
 from advnets.training import CheckpointError, devices
 from advnets.training.checkpoints import Manifest, Progressed, restore_part
@@ -211,6 +216,25 @@ REFUSED = {
         lambda: build_players(KEY, Recipe(), np.zeros((0, 8, 8), np.uint8)),
         "for images; got none",
     ),
+    "no labels": (lambda: draw_labelled(np.zeros(0, int), 2, 0), "at least 1 row; got none"),
+    "no settings": (lambda: drawing.samples(None, gaussians.ring(), []), BELOW),
+    "a huge grid": (lambda: gaussians.grid(HUGE), BELOW),
+    "no modes": (lambda: gaussians.ring(0), BELOW),
+    "huge draws": (lambda: gaussians.ring().draw(0, 2**63), "at least 0 and below"),
+    "huge rows": (lambda: evenly(HUGE, 3), BELOW),
+    "huge masks": (lambda: masks_of("centre", 2**63, (4, 4)), "at least 0 and below"),
+    "huge classes": (
+        lambda: check_classes(advnets.data.load("digits"), HUGE),
+        r"0 training rows of class 10\b",
+    ),
+    "no images to fill with": (
+        lambda: fillers.NormalConditional(np.zeros((0, 2))),
+        r"at least one; got float64 of shape \(0, 2\)",
+    ),
+    "a key for a bandwidth": (
+        lambda: advnets.parzen.log_likelihood(jnp.ones((2, 2)), jnp.ones((2, 2)), KEY),
+        "pass a real number",
+    ),
     "no rates": (lambda: sweep_result(Path("nowhere"), [], []), "at least 1 learning rate"),
 }
 
@@ -220,6 +244,11 @@ def test_what_is_too_few_or_too_many_is_refused(name):
     call, said = REFUSED[name]
     with pytest.raises(ValueError, match=said):
         call()
+
+
+def test_fillers_take_numpy_arrays():
+    with pytest.raises(TypeCheckError, match="train must be a"):
+        fillers.NormalConditional(jnp.ones((2, 2)))
 
 
 def test_true_is_a_number_of_cells():

@@ -55,6 +55,8 @@ def draw_labelled(
         >>> labels[draw_labelled(labels, 4, seed=0)].tolist()
         [0, 0, 1, 1]
     """
+    if not len(labels):
+        raise ValueError("labels are drawn of at least 1 row; got none")
     classes, there = np.unique(labels, return_counts=True)
     if count == len(labels):
         return np.arange(count)

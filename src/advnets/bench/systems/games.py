@@ -70,6 +70,9 @@ class Game(System):
 
         Returns:
             The players.
+
+        Raises:
+            ValueError: for no image.
         """
 
     @abc.abstractmethod
