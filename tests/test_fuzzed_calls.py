@@ -20,6 +20,7 @@ from advnets.bench import frames
 from advnets.bench.folders import read_rows
 from advnets.bench.grid import sweep_result
 from advnets.bench.modes import drawing, gaussians
+from advnets.bench.pages.inpainting import sheet
 from advnets.bench.recipes import Recipe, build_players
 from advnets.bench.results import as_json, distribution
 from advnets.bench.systems.chained import distinct_classes
@@ -269,6 +270,12 @@ def test_a_pipe_in_the_place_of_a_log_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "metrics.jsonl")
     with pytest.raises(ValueError, match=r"metrics\.jsonl is not a file"):
         read_rows(tmp_path / "metrics.jsonl")
+
+
+def test_a_pipe_in_the_place_of_a_picture_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "sheet.png")
+    with pytest.raises(ValueError, match=r"sheet\.png is not a file"):
+        sheet(tmp_path / "sheet.png", (8, 8))
 
 
 @pytest.mark.parametrize("values", [[], 3, None, [[1.0]], ["x"]])

@@ -106,6 +106,8 @@ def sheet(path: Path, shape: tuple[int, ...]) -> Float[np.ndarray, " n *shape"]:
     with needed_for("pictures"):
         from PIL import Image
 
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise ValueError(f"{path} is not a file")
     try:
         with Image.open(path) as opened:
             pixels = np.asarray(opened)
