@@ -3,12 +3,13 @@
 #
 #     OUT=results bash bench/gpu.sh [PART...]
 #
-# Parts: checks, times, precision, trains, table1, section7, few_labels, long; the first four unless told. It
-# expects a python3 with JAX for CUDA, Equinox, Optax and PyTorch. Wheels of what else advnets needs,
-# and of pytest and hypothesis, may be in the folder WHEELS (.wheels), and the data, as the Hub has
-# them, in ADVNETS_DATA (.data). ONLY="mnist curves" times only those. Runs share the GPU, JOBS (4) at
-# once; what is timed has it alone. Where the sources are no checkout, COMMIT is what results say.
-# TINY=1 tries all of it with quick presets, on a CPU too; DATASET=digits then spares it the data.
+# Parts: checks, times, precision, trains, table1, section7, few_labels, long; the first four unless
+# told. It expects a python3 with JAX for CUDA, Equinox, Optax and PyTorch. Wheels of what else
+# advnets needs, and of pytest and hypothesis, may be in the folder WHEELS (.wheels), and the data, as
+# the Hub has them, in ADVNETS_DATA (.data). ONLY="mnist curves" times only those. Runs share the GPU,
+# JOBS (4) at once; what is timed has it alone. Where the sources are no checkout, COMMIT is what
+# results say. TINY=1 tries all of it with quick presets, on a CPU too; DATASET=digits then spares it
+# the data.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 out=${OUT:-runs/gpu}

@@ -520,7 +520,8 @@ def _check_numbers(name: str, numbers: Iterable[float]) -> None:
 def _with_error(mean: float, error: float | None) -> str:
     if error is None:
         return f"{mean:,.4g}"
-    digits = 0 if error >= 10 or error % 1 == 0 else 1
+    whole = error >= 10 or error % 1 == 0
+    digits = 0 if whole else max(1, -math.floor(math.log10(error)))
     return f"{mean:,.{digits if mean % 1 else 0}f} ± {error:.{digits}f}"
 
 
