@@ -230,7 +230,7 @@ REFUSED = {
     ),
     "no images to fill with": (
         lambda: fillers.NormalConditional(np.zeros((0, 2))),
-        r"at least one; got float64 of shape \(0, 2\)",
+        r"at least one training image; got shape \(0, 2\)",
     ),
     "a key for a bandwidth": (
         lambda: advnets.parzen.log_likelihood(jnp.ones((2, 2)), jnp.ones((2, 2)), KEY),

@@ -128,7 +128,8 @@ class Trainer:
             kind, rule = torch.optim.Adam, {"betas": (0.0, 0.99)}
         self.g_optimizer = kind(self.generator.parameters(), lr=self.rate, fused=True, **rule)
         self.d_optimizer = kind(self.discriminator.parameters(), lr=self.rate, fused=True, **rule)
-        self.average = [p.detach().clone() for p in self.generator.parameters()]
+        if recipe.average is not None:
+            self.average = [p.detach().clone() for p in self.generator.parameters()]
         self.made = torch.zeros((), device=device)
         self.d_cost, self.g_cost = self.discriminator_cost, self.generator_cost
         if compiled:

@@ -482,7 +482,7 @@ class SemiSupervised(Model):
         """The class of each image, without noise; a pure function.
 
         Args:
-            images: as the classifier sees them.
+            images: as the classifier sees them; their shape is not checked.
 
         Returns:
             The classes, from 0.

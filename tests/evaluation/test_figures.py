@@ -220,7 +220,9 @@ def test_a_row_of_table_1_is_a_dot_with_its_error(tmp_path, drawn):
     dots = [bar.lines[0].get_xydata()[0].tolist() for bar in axis.containers]
     assert dots == [[1909, 0], [313.2, -1], [2057, -2], [28.123, -3]]
     errors = [[segment[:, 0].tolist() for segment in b.get_segments()] for b in axis.collections]
-    assert errors[:2] == [[[1843, 1975]], [[2031, 2083]]]
+    assert np.array(errors) == pytest.approx(
+        np.array([[[1843, 1975]], [[2031, 2083]], [[28.083, 28.163]]])
+    )
     assert [label.get_text() for label in axis.get_yticklabels()] == [row.label for row in rows]
     assert axis.get_yticks().tolist() == [0, -1, -2, -3]
     assert texts(axis) == ["1,909 ± 66", "313.2", "2,057 ± 26", "28.12 ± 0.04"]

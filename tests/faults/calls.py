@@ -260,7 +260,7 @@ def of_array(value, draw):
 OPEN = r"PyTree|Any|Callable|Applied|Players|Module|State|Struct|Draws|Blocks|Sequence|Iterable"
 
 
-APPLIED = "__call__", "apply", "judge", "classify"
+APPLIED = "__call__", "apply", "judge"
 MODULES_OF_LAYERS = "layers", "convolutions", "players", "model", "few_labels", "inference"
 
 
