@@ -72,6 +72,8 @@ LONG = (
     "thin",
     "lower-epochs",
     "gibbs-steps",
+    "steps",
+    "draws",
 )
 MANY = (
     "hidden-sizes",
@@ -79,6 +81,7 @@ MANY = (
     "units",
     "learning-rates",
     "contractions",
+    "labels",
 )  # options of several numbers
 PATHS = [
     *("run", "a file", "a folder", "empty", "dangling", "loop", "a file/run", "read-only/run"),
@@ -87,10 +90,21 @@ PATHS = [
     *("back\\slash", "bad\udcff", "~", " ", "run/", "a::b", "\x1b[2J", "no/such", "link", "%s{}"),
 ]
 COMMANDS = {
-    "check": (cli.CheckOptions, ["--run"]),
-    "parzen": (cli.ParzenOptions, ["--run"]),
-    "references": (cli.ReferenceOptions, []),
-    "table1": (cli.TableOptions, []),
+    "check": cli.CheckOptions,
+    "explore": cli.ExploreOptions,
+    "features": cli.FeaturesOptions,
+    "inference": cli.InferenceOptions,
+    "parzen": cli.ParzenOptions,
+    "references": cli.ReferenceOptions,
+    "report": cli.ReportOptions,
+    "stabilisers": cli.StabilisersOptions,
+    "table1": cli.TableOptions,
+    "table2": cli.Table2Options,
+}
+# Options that are given without their names, before the others.
+POSITIONAL = {
+    **dict.fromkeys(["check", "explore", "features", "inference", "parzen"], ("--run",)),
+    **dict.fromkeys(["report", "table2"], ("--runs",)),
 }
 CODES = {*ExitCode} - {ExitCode.BUG, ExitCode.DIFFERENT}
 making = threading.Lock()
@@ -143,7 +157,7 @@ def options_of(kind, value=None, prefix="--"):
 def options(name):
     """The options of a benchmark or a command, with their types."""
     if name in COMMANDS:
-        return options_of(COMMANDS[name][0])
+        return options_of(COMMANDS[name])
     beside = options_of(cli.Options)
     for own in ("--recipe", "--together"):
         del beside[own]
@@ -225,6 +239,11 @@ def on(name, given, *, leave=()):
     return made
 
 
+def on_run(name, given):
+    """Makes a line that is about the finished run."""
+    return lambda line: Line(name, as_options(given), first=["run"])
+
+
 TFD = [
     *("--preset", "quick", "--batch-size", "10", "--num-samples", "40", "--data-dir", "DATA"),
     *("--generator.output-nonzero", "5", "--second-stage.hidden-size", "20"),
@@ -262,6 +281,10 @@ VAE = [
     *("--preset", "quick", "--dataset", "digits", "--epochs", "1", "--out", "run"),
     *("--num-samples", "40", "--hidden-size", "6", "--latent-size", "3"),
 ]
+TUNED = [
+    *("--preset", "quick", "--dataset", "digits", "--epochs", "1", "--out", "run"),
+    *("--num-samples", "40", "--generator.hidden-sizes", "6", "--discriminator.units", "5", "4"),
+]
 FEW_LABELS = [
     *("--preset", "quick", "--dataset", "digits", "--epochs", "1", "--out", "run"),
     *("--num-samples", "40", "--hidden-sizes", "6", "5", "--generator-sizes", "4"),
@@ -273,8 +296,8 @@ STARTS = {
     **{"mirror": 2, "convolutions": 2, "grey convolutions": 2, "no data": 2, "resume seeds": 2},
     **{"check": 4, "parzen": 6, "references": 5, "table1": 2, "words": 4, "processes": 0.5},
     **{"cae": 6, "vae": 4, "conditional": 12, "few labels": 4, "inpainting": 4},
-    "gsn": 4,
-    "dbn": 6,
+    **{"gsn": 4, "dbn": 6, "tuned": 2},
+    **{"table2": 2, "stabilisers": 2, "inference": 5, "features": 3, "report": 2, "explore": 1},
 }
 STARTED = {
     "alternating": on("digits", ["--order", "alternating", "--k", "2"]),
@@ -320,10 +343,20 @@ STARTED = {
         "references", {"--dataset": ["digits"], "--iterations": ["1"], "--out": ["rows.json"]}
     ),
     "table1": lambda _: Line("table1", {"--runs": ["run"], "--out": ["table"]}),
+    "tuned": lambda _: Line("mnist-tuned", as_options(TUNED)),
+    "table2": on_run("table2", ["--preset", "quick", "--num-samples", "40", "--out", "table"]),
+    "stabilisers": lambda _: Line(
+        "stabilisers", as_options(["--preset", "quick", "--seeds", "1", "--out", "found"])
+    ),
+    "inference": on_run("inference", ["--preset", "quick", "--steps", "2", "--out", "found"]),
+    "features": on_run("features", ["--labels", "10", "--draws", "1", "--out", "found"]),
+    "report": on_run("report", ["--out", "page.html"]),
+    "explore": on_run("explore", []),
 }
 # Which finished run is in the folder `run`.
 HELD = {
-    **dict.fromkeys(["resume", "accept", "check", "parzen", "table1"], "digits"),
+    **dict.fromkeys(["resume", "accept", "check", "parzen", "table1", "table2"], "digits"),
+    **dict.fromkeys(["inference", "features", "report", "explore"], "digits"),
     "resume seeds": "seeds",
 }
 WORDS = [
@@ -380,9 +413,8 @@ def change_path(draw, kind, line):
     odd = draw.choice(PATHS)
     if line.first and draw.random() < 0.7:
         line.first = [odd]
-    elif here := paths(line.name):
-        option = draw.choice([o for o in here if o != "--run"] or here)
-        line.options[option] = [odd]
+    elif here := [o for o in paths(line.name) if o not in POSITIONAL.get(line.name, ())]:
+        line.options[draw.choice(here)] = [odd]
 
 
 def change_flag(draw, kind, line):
