@@ -158,7 +158,13 @@ def check(name, found):
             np.testing.assert_allclose(weights[key], array, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.long] if name != "alternating" else [])
+        for name in CASES
+    ],
+)
 def test_numbers_are_those_recorded(name, tmp_path):
     """One of them stopped and resumed on the way."""
     check(name, play(name, tmp_path, stop=1 if name == "three-steps-of-d" else None))

@@ -1,8 +1,15 @@
-"""Gives the tests on claims (`on_claims.py`) the claims of the file that imports them."""
+"""Gives the tests on claims (`on_claims.py`) the claims of the file that imports them.
+
+Other seeds, and planted faults after a claim's first, are `long`.
+"""
 
 import pytest
 
 from advnets import verify
+
+
+def long(number):
+    return [pytest.mark.long] if number else []
 
 
 def pytest_generate_tests(metafunc):
@@ -11,14 +18,14 @@ def pytest_generate_tests(metafunc):
     claims = [c for c in verify.CLAIMS.values() if c.id.startswith(metafunc.module.PREFIXES)]
     if "fault" in metafunc.fixturenames:
         cases = [
-            pytest.param(claim, fault, id=f"{claim.id}: {fault.description}")
+            pytest.param(claim, fault, id=f"{claim.id}: {fault.description}", marks=long(number))
             for claim in claims
-            for fault in claim.faults
+            for number, fault in enumerate(claim.faults)
         ]
         metafunc.parametrize(("claim", "fault"), cases)
     else:
         cases = [
-            pytest.param(claim, seed, id=f"{claim.id}-{seed}")
+            pytest.param(claim, seed, id=f"{claim.id}-{seed}", marks=long(seed))
             for claim in claims
             for seed in ((0,) if claim.long else (0, 1))
         ]

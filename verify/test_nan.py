@@ -13,9 +13,9 @@ from advnets.verify.claims import noise_contrastive
 CALLS = [
     ("eq1-change-of-variables", "jacobian", 0),
     ("eq4-supremum", "value_on_grid", 10_000),  # V at the shifted D
-    ("eq4-supremum", "value_on_grid", 10_001),
-    ("eq5-divergences", "kullback_leibler", 9_999),
-    ("eq6-jensen-shannon", "jensen_shannon", 5_000),
+    pytest.param("eq4-supremum", "value_on_grid", 10_001, marks=pytest.mark.long),
+    pytest.param("eq5-divergences", "kullback_leibler", 9_999, marks=pytest.mark.long),
+    pytest.param("eq6-jensen-shannon", "jensen_shannon", 5_000, marks=pytest.mark.long),
     ("eq6-grids", "virtual_criterion", 30),
     ("eq6-grids", "jensen_shannon", 30),
     ("eq6-grids", "kullback_leibler", 60),
@@ -34,10 +34,10 @@ CALLS = [
     ("prop2-rate", "factor", 5),
     ("prop2-reach", "step", 150),
     ("prop2-empty-start", "step", 150),
-    ("thm1-range", "virtual_criterion", 5_000),
-    ("thm1-equality", "suboptimality", 10_000),
-    ("thm1-equality", "suboptimality", 10_001),  # of p against itself
-    ("thm1-gap", "suboptimality", 5_000),
+    pytest.param("thm1-range", "virtual_criterion", 5_000, marks=pytest.mark.long),
+    pytest.param("thm1-equality", "suboptimality", 10_000, marks=pytest.mark.long),
+    pytest.param("thm1-equality", "suboptimality", 10_001, marks=pytest.mark.long),  # p against p
+    pytest.param("thm1-gap", "suboptimality", 5_000, marks=pytest.mark.long),
     ("thm1-disjoint", "virtual_criterion", 2),
     ("certified-float64", "optimal_discriminator", 500),
     ("certified-float64", "suboptimality", 500),

@@ -180,6 +180,7 @@ def test_weights_start_in_their_range_and_biases_at_0(key):
     assert not layer.input_bias.any()
 
 
+@pytest.mark.long
 def test_the_page_s_code_runs():
     page = (DOCS / "systems" / "cae.md").read_text("utf-8")
     (code,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)

@@ -121,6 +121,7 @@ def test_an_upper_machine_starts_from_the_means_of_the_lower_ones_units(key):
     )
 
 
+@pytest.mark.long
 def test_the_lines_of_the_page():
     page = (Path(__file__).parents[2] / "docs" / "systems" / "dbn.md").read_text("utf-8")
     (code,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)

@@ -80,7 +80,7 @@ def learned(model, images):
     return jax.value_and_grad(lambda m: gsn.cost(KEY, m, images), has_aux=True)(model)
 
 
-@pytest.mark.parametrize("rounds", [1, 4])
+@pytest.mark.parametrize("rounds", [pytest.param(1, marks=pytest.mark.long), 4])
 def test_the_cost_is_the_formulas(model, images, rounds):
     (found, seen), _ = learned(model, images)
     if rounds == 1:

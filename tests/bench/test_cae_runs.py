@@ -69,6 +69,7 @@ def test_the_second_layer_learns_on_the_first_as_it_was_left(whole):
     assert lambdas == pytest.approx([0.5, 0.25], rel=1e-3)
 
 
+@pytest.mark.long
 def test_a_stopped_run_goes_on_to_the_same_numbers(whole, tmp_path, monkeypatch):
     draw = Watch.draw
 

@@ -34,6 +34,7 @@ def whole(tmp_path_factory):
     return folder, result
 
 
+@pytest.mark.long
 def test_both_stages_are_fitted(whole):
     folder, result = whole
     model = advnets.load_model(folder / "generator.safetensors", known=NoisyMean.model_types)
@@ -46,6 +47,7 @@ def test_both_stages_are_fitted(whole):
     assert "validation" in rows_of(folder)[2]
 
 
+@pytest.mark.long
 def test_a_stopped_run_goes_on_to_the_same_numbers(whole, tmp_path):
     short = dataclasses.replace(BENCHMARK, recipe=dataclasses.replace(RECIPE, epochs=1))
     bench.run(short, out=tmp_path, progress=False)

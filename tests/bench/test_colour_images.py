@@ -27,6 +27,7 @@ def mirror(tmp_path_factory):
     return folder
 
 
+@pytest.mark.long
 def test_it_runs_on_any_colour_images(mirror, tmp_path, monkeypatch):
     sources, train = [], advnets.train
 

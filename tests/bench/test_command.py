@@ -75,6 +75,7 @@ def test_bad_input_is_refused_in_a_sentence_before_any_work(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.long
 def test_without_standard_streams_nothing_is_printed_into_files(tmp_path):
     """As `>&- 2>&-` starts it: what is opened next would take their numbers."""
     code = """

@@ -73,6 +73,7 @@ def subject(model, folder, data=DIGITS):
     return Subject(model, KEY, lambda n: model.sample(KEY, n), data, PREPROCESS, folder)
 
 
+@pytest.mark.long
 def test_a_run_of_fewer_epochs_goes_on_to_the_same_numbers(whole, tmp_path, monkeypatch):
     short = dataclasses.replace(TINY, recipe=dataclasses.replace(RECIPE, epochs=1))
     with monkeypatch.context() as patch:
@@ -253,6 +254,7 @@ def test_conditional_likelihoods_against_numpy(whole):
     assert "30 training images of each class in the place of samples" in line
 
 
+@pytest.mark.long
 def test_a_classifier_is_that_of_its_key_and_refuses_other_labels(judged):
     images, labels = PREPROCESS(DIGITS.train), DIGITS.train_labels
     fit = functools.partial(classifier.fit_classifier, jax.random.key(0))

@@ -132,7 +132,15 @@ def test_a_shape_that_no_image_has_is_refused(shape, run, refused):
 
 @pytest.mark.parametrize(
     "line",
-    [b"{", b"[]", b"\xff", b'{"epoch": "two"}', b"", DEEP.encode(), None],
+    [
+        b"{",
+        pytest.param(b"[]", marks=pytest.mark.long),
+        pytest.param(b"\xff", marks=pytest.mark.long),
+        b'{"epoch": "two"}',
+        pytest.param(b"", marks=pytest.mark.long),
+        pytest.param(DEEP.encode(), marks=pytest.mark.long),
+        None,
+    ],
     ids=["half", "a list", "no UTF-8", "another type", "blank", "deep", "none"],
 )
 def test_damaged_metrics_are_restored_from_the_checkpoint(line, run):

@@ -66,6 +66,7 @@ def test_the_lower_machine_learns_first_and_stays_as_it_is(whole):
     assert "Weights of hidden units as images" in (folder / "report.html").read_text()
 
 
+@pytest.mark.long
 def test_a_run_stopped_in_between_goes_on_to_the_same_numbers(whole, tmp_path, monkeypatch):
     def stop(*_, **__):
         raise KeyboardInterrupt

@@ -15,6 +15,8 @@ from advnets.bench import cli
 from advnets.bench.cli import main
 from advnets.bench.protocol import on_host, score
 
+pytestmark = pytest.mark.long
+
 TFD = [
     "tfd", "--preset", "quick", "--epochs", "1", "--batch-size", "10", "--num-samples", "40",
     "--generator.hidden-sizes", "20", "--generator.output-nonzero", "5",

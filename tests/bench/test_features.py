@@ -22,6 +22,8 @@ from advnets.bench.recipes import build_players
 from advnets.bench.rescoring import open_run
 from advnets.bench.systems.games import stage_keys
 
+pytestmark = pytest.mark.long
+
 EFFORT = Effort(steps=20, batch_size=20, units=8, rows=12, search=3, neighbours=50)
 
 

@@ -16,6 +16,8 @@ from advnets.few_labels import NormedLinear, SemiSupervised
 from advnets.players import Frozen, partition
 from advnets.training.checkpoints import restore_part
 
+pytestmark = pytest.mark.long
+
 SMALL = [
     "mnist-few-labels", "--dataset", "digits", "--epochs", "4", "--evaluate-every", "4",
     "--num-samples", "100", "--labels", "100", "--hidden-sizes", "32",

@@ -135,6 +135,7 @@ def test_the_whole_is_the_distribution_over_seeds(pixel_seeds):
     assert [run.seed for run in read] == [3, 4]
 
 
+@pytest.mark.long
 def test_a_row_for_each_rate_is_the_distribution_over_its_seeds(pixel_rates):
     result = result_of(pixel_rates, SweepResult)
     assert result.seeds == (3, 4)

@@ -44,6 +44,7 @@ def monitored(finished, tmp_path_factory):
     return folder
 
 
+@pytest.mark.long
 def test_the_run_is_what_it_is_without(monitored, finished):
     rows = rows_of(monitored)
     found = [row.pop("monitor", None) for row in rows]

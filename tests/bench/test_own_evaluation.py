@@ -40,6 +40,7 @@ def ratio(images):
     return np.trace(covariance) ** 2 / (covariance**2).sum()
 
 
+@pytest.mark.long
 def test_it_is_in_the_results_and_in_the_report(copied, command, capsys):
     (copied / "results.json").unlink()
     assert command(*SMALL, "--out", copied, "--resume") == 0

@@ -62,7 +62,10 @@ def update(recipe, shape):
 
 @pytest.mark.parametrize(
     ("name", "shape", "order"),
-    [("mnist", (28, 28), "alternating"), ("cifar10-conv", (32, 32, 3), "simultaneous")],
+    [
+        ("mnist", (28, 28), "alternating"),
+        pytest.param("cifar10-conv", (32, 32, 3), "simultaneous", marks=pytest.mark.long),
+    ],
 )
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_every_product_of_an_update_is_as_the_recipe_says(name, shape, order, precision):

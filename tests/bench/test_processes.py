@@ -72,6 +72,7 @@ def close(ours, theirs):
     return ours == theirs
 
 
+@pytest.mark.long
 def test_two_processes_started_by_hand_leave_one_result_which_is_that_of_one(tmp_path):
     place = ["--coordinator", f"127.0.0.1:{free_port()}", "--processes", "2", "--process"]
     two = [*COMMAND, "--out", str(tmp_path / "two"), *place]
@@ -129,6 +130,7 @@ np.savez(f"{sys.argv[2]}-{jax.process_index()}.npz", *arrays)
 """
 
 
+@pytest.mark.long
 def test_processes_that_slurm_starts_train_many_games(tmp_path):
     here = Path(__file__).parent
     command = [

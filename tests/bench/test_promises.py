@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from helpers.runs import SMALL, files_of, result_of, untimed
 
 import advnets
@@ -60,6 +61,7 @@ def test_settings_are_changed_on_purpose_and_on_record(copied, capsys):
     assert main(plain) == 2
 
 
+@pytest.mark.long
 def test_other_images_under_the_same_name_are_not_the_run_s(copied, monkeypatch, capsys):
     before = files_of(copied)
     with monkeypatch.context() as patch:
@@ -72,6 +74,7 @@ def test_other_images_under_the_same_name_are_not_the_run_s(copied, monkeypatch,
     assert main(["parzen", str(copied), "--num-samples", "60"]) == 0
 
 
+@pytest.mark.long
 def test_a_damaged_newest_checkpoint_is_passed_over_and_said(copied, finished, capsys):
     array = max((copied / CHECKPOINTS / "48").rglob("*"), key=lambda path: path.stat().st_size)
     array.write_bytes(array.read_bytes()[:-1] + b"x")
@@ -99,6 +102,7 @@ def test_the_best_model_is_needed_and_checked_before_work(copied, tmp_path, caps
         assert message in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_training_repeats_bit_for_bit(tmp_path, monkeypatch, capsys):
     """Both stages of a game of two."""
     monkeypatch.chdir(tmp_path)

@@ -171,12 +171,16 @@ def relative_errors(case, fault=None):
     return np.array(errors)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=[pytest.mark.long] if case != "mnist" else []) for case in CASES],
+)
 def test_every_change_matches_the_reference(case):
     errors = relative_errors(case)
     assert (errors <= 1e-4).all(), errors
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("case", "fault"), [("tfd", "no limit"), ("cifar10-conv", "rate")])
 def test_a_planted_fault_shows(case, fault):
     assert (relative_errors(case, fault) > 1e-3).any()

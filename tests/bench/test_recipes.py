@@ -93,6 +93,7 @@ def with_sizes(recipe, *sizes):
     return dataclasses.replace(recipe, generator=spec)
 
 
+@pytest.mark.long
 def test_sigmoid_pixels_start_from_the_marginals_and_linear_ones_from_0():
     images = np.random.default_rng(0).integers(0, 256, (20, 28, 28), np.uint8)
     recipe = with_sizes(bench.BENCHMARKS["mnist"].recipe, 5)

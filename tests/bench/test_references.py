@@ -79,6 +79,7 @@ def test_each_is_a_system_that_runs_like_any_other(
     assert fewer.test.mean == pytest.approx(log_p.mean(), abs=2e-3)
 
 
+@pytest.mark.long
 def test_real_images_score_as_published_for_the_paper_s_protocol(data_dir):
     """241.2 ± 2.1 nats at bandwidth .167 for the first 10,000 training images."""
     mnist, preprocess = advnets.data.load("mnist", data_dir), on_host("unit")

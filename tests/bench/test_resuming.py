@@ -34,6 +34,7 @@ main(sys.argv[1:])
 """
 
 
+@pytest.mark.long
 def test_a_killed_run_resumes_to_the_same_result(finished, tmp_path):
     folder = tmp_path / "killed"
     command = [sys.executable, "-c", KILLED, *SMALL, "--out", str(folder)]

@@ -15,7 +15,7 @@ from advnets.bench.failures import ExitCode
 from advnets.bench.modes import gaussians, methods
 from advnets.players import Stateful
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
+pytestmark = pytest.mark.long
 TINY = stabilisers.Effort(seeds=2, updates=8, samples=50, data=("ring",))
 
 

@@ -35,6 +35,8 @@ from advnets.bench.pages.players import players
 from advnets.game import value_function
 from advnets.players import judge
 
+pytestmark = pytest.mark.long
+
 # With 6 chains the parts of all walks are of 1, 66 or 100 samples: few programs to compile.
 EFFORT = Effort(samples=1402, steps=200, updates=2, limit=50, consecutive=67)
 

@@ -40,6 +40,7 @@ def model_in(folder):
     return advnets.load_model(folder / "generator.safetensors")
 
 
+@pytest.mark.long
 def test_a_run_of_fewer_epochs_goes_on_to_the_same_numbers(whole, tmp_path):
     short = dataclasses.replace(TINY, recipe=dataclasses.replace(RECIPE, epochs=1))
     bench.run(short, out=tmp_path, progress=False)

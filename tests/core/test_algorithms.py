@@ -55,7 +55,12 @@ def of(state, name):
 
 
 @pytest.mark.parametrize(
-    ("rule", "kind"), [("sgd", "equinox"), ("rmsprop", "released"), ("released", "equinox")]
+    ("rule", "kind"),
+    [
+        ("sgd", "equinox"),
+        pytest.param("rmsprop", "released", marks=pytest.mark.long),
+        ("released", "equinox"),
+    ],
 )
 def test_each_step_moves_only_its_own_player(key, rule, kind):
     algorithm, given, start = build(key, rule=rule, kind=kind)
@@ -106,6 +111,7 @@ def test_an_iteration_is_k_discriminator_steps_and_a_generator_step(key, k):
     assert int(state.iteration) == 1
 
 
+@pytest.mark.long
 def test_vmap_over_seeds_equals_a_loop(key):
     algorithm, *_ = build(key, "alternating")
     keys = jax.random.split(jax.random.key(5), 2)
@@ -246,7 +252,9 @@ def test_info_is_what_numpy_makes_of_the_logits(key):
     }
 
 
-@pytest.mark.parametrize(("order", "k"), [("simultaneous", None), ("alternating", 2)])
+@pytest.mark.parametrize(
+    ("order", "k"), [pytest.param("simultaneous", None, marks=pytest.mark.long), ("alternating", 2)]
+)
 def test_gradient_norms_every_third_iteration_and_the_rest_as_always(key, order, k):
     real = real_batch(0, 7, k) if k else real_batch(0, 7)
     runs = []

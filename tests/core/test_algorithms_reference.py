@@ -207,9 +207,9 @@ def relative_errors(order, cost="non-saturating", k=1, options="none", fault=Non
 @pytest.mark.parametrize(
     ("order", "k", "cost"),
     [
-        ("simultaneous", 1, "non-saturating"),
+        pytest.param("simultaneous", 1, "non-saturating", marks=pytest.mark.long),
         ("simultaneous", 1, "blend"),
-        ("alternating", 1, "non-saturating"),
+        pytest.param("alternating", 1, "non-saturating", marks=pytest.mark.long),
         ("alternating", 3, "minimax"),
     ],
 )
@@ -235,7 +235,9 @@ def test_a_planted_fault_shows_in_every_array(order, fault, player):
     assert (errors > 1e-2).all(), errors
 
 
-@pytest.mark.parametrize("order", ["simultaneous", "alternating"])
+@pytest.mark.parametrize(
+    "order", ["simultaneous", pytest.param("alternating", marks=pytest.mark.long)]
+)
 @pytest.mark.parametrize("name", [name for name in OPTIONS if name != "none"])
 def test_changes_match_the_reference_with_options_of_the_released_code(order, name):
     for player, errors in relative_errors(order, options=name).items():

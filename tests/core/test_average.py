@@ -65,6 +65,7 @@ def train(epochs, **settings):
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_it_is_evaluated_saved_and_resumed_beside_the_generator(tmp_path):
     seen = []
 

@@ -176,6 +176,7 @@ def affine(key, size):
     return eqx.nn.Sequential([both, layers.Projection(key, 2, size, weight_range=0.1)])
 
 
+@pytest.mark.long
 def test_a_linear_game_learns_what_it_is_conditioned_on():
     """A condition is (c == 0, c == 1, c == 2, c == 3, t).
 

@@ -100,6 +100,7 @@ def test_an_update_is_that_of_numpy(name):
     assert np.isfinite(jax.tree.leaves(info)).all()
 
 
+@pytest.mark.long
 def test_without_a_rule_of_its_own_the_copy_moves_as_d_does():
     players = games.plain(KEY)
     real = jnp.asarray(games.images(8), jnp.float32) / 255
@@ -138,6 +139,7 @@ def with_memory(quick_compilation):
     return players, stepped(players, advnets.Simultaneous(**SGD))[1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_players_with_memory_noise_and_averages_move_once(name, with_memory):
     """Memory moves on by G's examples of this step: of its own parameters, or those ahead."""

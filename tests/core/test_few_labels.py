@@ -128,6 +128,7 @@ def test_labelled_rows_are_drawn_without_replacement(key):
     assert not np.array_equal(few_labels._rows(key, 7, 7), other)
 
 
+@pytest.mark.long
 def test_the_first_outputs_have_mean_0_and_variance_1():
     images = jax.random.uniform(jax.random.key(1), (400, 5))
     net = eqx.filter_jit(few_labels.few_labels_classifier)(

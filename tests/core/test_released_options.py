@@ -190,6 +190,7 @@ def test_train_refuses_a_discriminator_that_needs_its_key(key):
         )
 
 
+@pytest.mark.long
 def test_the_code_on_the_page_runs(key):
     page = Path(__file__).parents[2] / "docs" / "released-options.md"
     blocks = re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)

@@ -50,6 +50,7 @@ def run(switch):
     return program, verdict.strip()
 
 
+@pytest.mark.long
 def test_the_hook_can_be_switched_off_and_leaves_the_program_unchanged():
     (checked, on), (unchecked, off) = run("1"), run("0")
     assert on == "TypeCheckError"

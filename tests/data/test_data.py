@@ -125,6 +125,7 @@ def test_a_set_of_known_digest_says_when_it_is_another(tmp_path, monkeypatch, ch
     assert [expected[0] in str(warning.message) for warning in warned] == [True] * len(expected)
 
 
+@pytest.mark.long
 def test_real_cifar10_is_split_as_in_the_paper(data_dir):
     cifar10 = data.load("cifar10", data_dir)
     assert cifar10.train.shape == (40_000, 32, 32, 3)

@@ -39,6 +39,7 @@ def test_the_index_has_every_page():
     assert not missing
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="limits a process as Linux does")
 def test_a_memory_map_larger_than_the_memory_allowed(tmp_path):
     """1 GiB trains under a limit of 3/4 GiB, and does not fit on the device under it."""
@@ -83,6 +84,7 @@ def test_a_memory_map_larger_than_the_memory_allowed(tmp_path):
     assert done.stdout.splitlines() == ["81", "RESOURCE_EXHAUSTED"], done.stderr
 
 
+@pytest.mark.long
 def test_weights_and_biases_are_given_numbers_and_images(monkeypatch):
     """The page's snippet, with a stub in the place of the package."""
     (snippet,) = re.findall(r"^```py\n(.*?)^```", pages.text("callbacks"), re.DOTALL | re.MULTILINE)

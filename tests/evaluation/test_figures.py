@@ -337,6 +337,7 @@ def test_a_dollar_in_a_name_is_a_dollar(tmp_path):
     figures.curves(tmp_path / "c.png", [{"epoch": 1, name: {name: 1.0}}], title=name)
 
 
+@pytest.mark.long
 def test_drawing_does_not_touch_the_users_plots():
     program = (
         "import sys, tempfile, pathlib, numpy as np, advnets\n"

@@ -46,6 +46,7 @@ def fitted(tmp_path_factory):
     return weight, bias, model, net, found, curve, folder, settings
 
 
+@pytest.mark.long
 def test_the_mean_is_the_posteriors(fitted):
     """μ*(x) = (WᵀW + σ²I)⁻¹ Wᵀ (x - b), which least squares on NumPy's own pairs gives too."""
     weight, bias, *_, found, _, _, _ = fitted

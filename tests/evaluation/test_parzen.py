@@ -136,6 +136,7 @@ def test_the_density_integrates_to_1(columns):
     np.testing.assert_allclose(density.sum(axis=1) * (6 / 240) ** columns, 1, atol=2e-6)
 
 
+@pytest.mark.long
 @quick
 @given(seeds, st.sampled_from([3, 64]), st.sampled_from(["unit", "norm 55"]))
 def test_the_order_of_the_samples_is_nothing(seed, columns, kind):
@@ -223,6 +224,7 @@ def test_the_setting_around_it_does_not_round_products(precision):
             assert set(products(jax.make_jaxpr(function)(*arguments))) == {HIGHEST}
 
 
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_samples():
     def temporary(num_samples):
         shapes = [(3000, 300), (num_samples, 300), (10,)]

@@ -109,6 +109,7 @@ print(peak(30_000), peak(80_000))
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells a process's peak")
 def test_the_process_does_not_grow_with_the_samples():
     # By default glibc keeps what is freed below 32 MiB, in each of its arenas apart, for some

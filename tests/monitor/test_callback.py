@@ -92,6 +92,7 @@ def test_a_measuring_callback_is_told_of_the_epochs_before(monitored):
     assert [row.get("count") for row in trained.metrics] == [None, 1, None, 3]
 
 
+@pytest.mark.long
 def test_a_run_that_is_stopped_and_resumed_has_the_numbers_and_alarms(tmp_path, monitored):
     settings = {"folder": tmp_path}
     stopped = play(9, callbacks=[monitor_of(), Counting(stops_at=2)], **settings)

@@ -60,7 +60,13 @@ def test_what_a_callback_does_to_its_row_is_not_the_runs(whole):
     assert_same_run(trained, whole)
 
 
-@pytest.mark.parametrize("error", [ValueError("the disk of the log is full"), SystemExit(3)])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("the disk of the log is full"),
+        pytest.param(SystemExit(3), marks=pytest.mark.long),
+    ],
+)
 def test_a_run_whose_callback_fails_goes_on_from_there(whole, tmp_path, error):
     settings = {
         "algorithm": AVERAGING, "folder": tmp_path, "evaluate_every": 1, "checkpoint_every": 3,
@@ -112,7 +118,7 @@ def stop(*_):
     raise advnets.training.StopTraining
 
 
-@pytest.mark.parametrize("how", ["callbacks", "evaluate"])
+@pytest.mark.parametrize("how", ["callbacks", pytest.param("evaluate", marks=pytest.mark.long)])
 def test_a_run_that_is_stopped_early_ends_as_any_other_and_goes_on_from_there(whole, tmp_path, how):
     told = []
     stopping = {
@@ -128,6 +134,7 @@ def test_a_run_that_is_stopped_early_ends_as_any_other_and_goes_on_from_there(wh
     assert_same_run(train(4, resume=True, **settings), whole)
 
 
+@pytest.mark.long
 def test_a_stop_ends_all_of_many_runs():
     def stop_second(snapshot):
         if snapshot.run == 1:

@@ -222,6 +222,7 @@ def halved(batch):
     return preprocessing.to_unit_interval(images), labels // 2
 
 
+@pytest.mark.long
 def test_labels_are_those_that_preprocessing_gives():
     streamed = Streamed(Rows(), pairs)
     trained = train(1, labelled()["players"], streamed)
@@ -324,7 +325,10 @@ class Activated(eqx.Module):
         return self.function(self.inner(z)).reshape(SHAPE)
 
 
-@pytest.mark.parametrize("function", [jnp.tanh, lambda x: jax.nn.tanh(x[None]).ravel()])
+@pytest.mark.parametrize(
+    "function",
+    [jnp.tanh, pytest.param(lambda x: jax.nn.tanh(x[None]).ravel(), marks=pytest.mark.long)],
+)
 def test_a_tanh_on_pixels_in_the_unit_interval_is_warned_of(function):
     players = changed(generator=Activated(plain(KEY).generator, function))["players"]
     with pytest.warns(RuntimeWarning, match=r"ends in a tanh, so its examples lie in \[-1, 1\]"):
@@ -336,8 +340,8 @@ def test_a_tanh_on_pixels_in_the_unit_interval_is_warned_of(function):
     ("function", "data"),
     [
         (jax.nn.sigmoid, images()),
-        (lambda x: (jnp.tanh(x) + 1) / 2, images()),
-        (jnp.tanh, images() / np.float32(127.5) - 1),
+        pytest.param(lambda x: (jnp.tanh(x) + 1) / 2, images(), marks=pytest.mark.long),
+        pytest.param(jnp.tanh, images() / np.float32(127.5) - 1, marks=pytest.mark.long),
         (jnp.tanh, Resident(images(), lambda x: x.astype(float) / 127.5 - 1)),
     ],
 )

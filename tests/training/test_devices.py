@@ -35,7 +35,10 @@ def on_one_device(tree):
     return all(len(x.devices()) == 1 for x in jax.tree.leaves(eqx.filter(tree, eqx.is_array)))
 
 
-@pytest.mark.parametrize("algorithm", [advnets.Simultaneous(), advnets.Algorithm1(k=2)])
+@pytest.mark.parametrize(
+    "algorithm",
+    [advnets.Simultaneous(), pytest.param(advnets.Algorithm1(k=2), marks=pytest.mark.long)],
+)
 def test_a_minibatch_over_two_devices_is_the_same_minibatch(algorithm):
     settings = {"players": noisy(KEY), "batch_size": 4, "algorithm": algorithm}
     spread, whole = (train(1, devices=devices, **settings) for devices in (2, None))
@@ -43,7 +46,7 @@ def test_a_minibatch_over_two_devices_is_the_same_minibatch(algorithm):
     assert on_one_device(spread.players)
 
 
-@pytest.mark.parametrize("in_a_loop", [True, False])
+@pytest.mark.parametrize("in_a_loop", [pytest.param(True, marks=pytest.mark.long), False])
 def test_games_over_two_devices_are_the_same_games(monkeypatch, in_a_loop):
     seams.games_in_a_loop(monkeypatch, in_a_loop)
     keys = jax.random.split(KEY)
@@ -63,6 +66,7 @@ RULE = optax.sgd(0.1, momentum=0.5)
 ALGORITHM = advnets.Simultaneous(generator_updates=RULE, discriminator_updates=RULE)
 
 
+@pytest.mark.long
 def test_large_layers_are_sharded_and_the_numbers_are_those_of_one_device(monkeypatch, tmp_path):
     seams.large(monkeypatch, 60)
     settings = {"players": wide(KEY), "batch_size": 4, "algorithm": ALGORITHM}

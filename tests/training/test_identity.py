@@ -196,6 +196,7 @@ print(json.dumps({{n: test_identity.describe(x) for n, x in test_identity.settin
 """
 
 
+@pytest.mark.long
 def test_descriptions_hold_in_another_process():
     folder = os.path.dirname(__file__)
     done = subprocess.run(

@@ -43,7 +43,10 @@ def assert_alike(one, other):
 
 @pytest.mark.parametrize(
     ("algorithm", "players", "in_a_loop"),
-    [(advnets.Algorithm1(), build, True), (advnets.Simultaneous(), with_dropout, False)],
+    [
+        pytest.param(advnets.Algorithm1(), build, True, marks=pytest.mark.long),
+        (advnets.Simultaneous(), with_dropout, False),
+    ],
     ids=["alternating-loop", "simultaneous-vmap"],
 )
 def test_each_run_is_what_it_would_be_alone(monkeypatch, algorithm, players, in_a_loop):
@@ -64,7 +67,10 @@ def of_setting(setting):
 
 @pytest.mark.parametrize(
     ("vary", "algorithm", "in_a_loop"),
-    [({"rate": RATES, "momentum": MOMENTA}, of_setting, True), (RATES, of_rate, False)],
+    [
+        ({"rate": RATES, "momentum": MOMENTA}, of_setting, True),
+        pytest.param(RATES, of_rate, False, marks=pytest.mark.long),
+    ],
     ids=["rate-and-momentum-loop", "rates-vmap"],
 )
 def test_each_run_has_its_settings(monkeypatch, vary, algorithm, in_a_loop):
@@ -83,6 +89,7 @@ def stateful(key, shift):
     return advnets.Players(generator, plain(key).discriminator, priors.Uniform(LATENT))
 
 
+@pytest.mark.long
 def test_states_averages_and_frozen_arrays_are_each_runs_own():
     rule = optax.sgd(0.1)
     algorithm = advnets.Algorithm1(generator_updates=rule, discriminator_updates=rule, average=0.9)

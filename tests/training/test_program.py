@@ -19,6 +19,7 @@ RULE = optax.sgd(0.1, momentum=0.5)
 ALGORITHM = advnets.Simultaneous(generator_updates=RULE, discriminator_updates=RULE)
 
 
+@pytest.mark.long
 def test_each_device_has_its_rows_and_nothing_is_gathered():
     """A minibatch of 96 rows in parts of 48, and one sum of gradients for both players."""
     mesh = make_mesh(2, "the batch size", 96)
@@ -29,6 +30,7 @@ def test_each_device_has_its_rows_and_nothing_is_gathered():
     assert not re.findall(r"(all-gather|all-to-all|collective-permute)\(", text)
 
 
+@pytest.mark.long
 def test_weights_and_velocities_are_sharded_along_an_axis_that_divides(monkeypatch):
     seams.large(monkeypatch, 60)
     mesh = make_mesh(2, "the batch size", 4)

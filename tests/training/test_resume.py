@@ -52,7 +52,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param("dropout, averaged", marks=pytest.mark.long), "stateful, k = 2"]
+)
 def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path, name):
     build, algorithm = CASES[name]
     run = functools.partial(train, players=build(KEY), algorithm=algorithm)
@@ -71,6 +73,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path, name):
     assert_same_run(whole, run(6, folder=tmp_path / "parts", resume=True))
 
 
+@pytest.mark.long
 def test_how_iterations_are_split_into_programs_does_not_matter(monkeypatch):
     whole = train(2)
     seams.iterations_per_call(monkeypatch, 7)  # 7, 7 and 6: across the end of an epoch
@@ -143,6 +146,7 @@ def test_equal_settings_built_twice_resume(two_epochs):
     assert run(2, two_epochs, algorithm=rules(norms_every=3)).updates == 20
 
 
+@pytest.mark.long
 def test_other_settings_of_a_layer_are_another_run(tmp_path):
     def players(keep, frozen=1.0, pieces=2):
         generator = with_frozen(frozen).generator
@@ -189,6 +193,7 @@ def test_a_run_stopped_before_its_first_checkpoint_starts_again(two_epochs, tmp_
     assert logs[0] == logs[1]
 
 
+@pytest.mark.long
 def test_settings_may_be_changed_on_purpose(tmp_path):
     """Rates of 0 from the second epoch on: what has been learned stays as it is."""
     still = advnets.Algorithm1(
@@ -222,6 +227,7 @@ def test_settings_may_be_changed_on_purpose(tmp_path):
         run(6, algorithm=moving, batch_size=10, resume="changed")
 
 
+@pytest.mark.long
 def test_types_and_random_numbers_are_compared(two_epochs):
     for changed, message in (
         (jax.enable_x64(True), "another precision of new arrays"),

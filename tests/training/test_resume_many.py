@@ -24,6 +24,7 @@ def whole(tmp_path_factory):
     return folder, many(4, folder=folder, evaluate=evaluate)
 
 
+@pytest.mark.long
 def test_resumed_runs_are_the_uninterrupted_ones_bit_for_bit(whole, tmp_path):
     folder, uninterrupted = whole
     many(2, folder=tmp_path, evaluate=evaluate)
@@ -39,6 +40,7 @@ def test_resumed_runs_are_the_uninterrupted_ones_bit_for_bit(whole, tmp_path):
         many(4, folder=folder)
 
 
+@pytest.mark.long
 def test_varied_runs_resume_bit_for_bit_and_with_the_same_settings_alone(tmp_path):
     whole = many(2, vary=RATES, algorithm=of_rate, evaluate_every=1)
     settings = {"folder": tmp_path, "evaluate_every": 1}

@@ -39,6 +39,7 @@ def test_epochs_have_orders_of_their_own_and_leave_out_other_rows():
     assert len({row for order in orders for row in set(range(53)) - set(order)}) > 40
 
 
+@pytest.mark.long
 def test_training_may_be_followed_step_by_step_without_compilation():
     rule = optax.sgd(0.1)
     algorithm = advnets.Simultaneous(generator_updates=rule, discriminator_updates=rule)
@@ -57,6 +58,7 @@ def test_orders_of_past_epochs_are_not_kept():
     assert sum(array.shape == (11, 7) for array in jax.live_arrays()) <= 2
 
 
+@pytest.mark.long
 def test_training_sees_what_preprocessing_makes_of_each_image():
     inside = train(1, data=Resident(images(), preprocessing.gcn), algorithm=advnets.Algorithm1(k=2))
     before = train(

@@ -29,7 +29,7 @@ def whole(tmp_path_factory):
     return folder, run(6, folder, resume=False)
 
 
-@pytest.mark.parametrize("ten", [10, 7])
+@pytest.mark.parametrize("ten", [pytest.param(10, marks=pytest.mark.long), 7])
 def test_ctrl_c_saves_where_it_comes_and_resumes_to_the_same_bits(
     whole, tmp_path, monkeypatch, ten
 ):
@@ -65,6 +65,7 @@ def test_a_signal_within_an_epoch_saves_its_unfinished_part(whole, tmp_path, mon
     assert_same_run(whole[1], run(6, tmp_path))
 
 
+@pytest.mark.long
 def test_a_checkpoint_is_due_after_some_time(whole, tmp_path, monkeypatch):
     seams.seconds_between_checkpoints(monkeypatch, 0)
     seams.iterations_per_call(monkeypatch, 7)
@@ -85,7 +86,7 @@ SCRIPT = """
 """
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("name", ["SIGTERM", pytest.param("SIGHUP", marks=pytest.mark.long)])
 def test_a_scheduler_s_signal_ends_the_process_as_usual_once_it_has_saved(whole, tmp_path, name):
     number = getattr(signal, name)
     tests = os.path.dirname(os.path.dirname(__file__))

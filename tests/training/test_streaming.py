@@ -35,6 +35,7 @@ def test_a_memory_map_trains_bit_for_bit_as_data_on_the_device(mapped):
     assert_same_run(resident, train(2, data=Streamed(mapped), algorithm=algorithm))
 
 
+@pytest.mark.long
 def test_small_chunks_and_k_minibatches_change_no_bit(monkeypatch):
     algorithm = advnets.Algorithm1(k=3)
     settings = {"algorithm": algorithm, "evaluate_every": 1}
@@ -48,6 +49,7 @@ def test_small_chunks_and_k_minibatches_change_no_bit(monkeypatch):
     assert Streamed(images()).iterations_per_chunk(15) == 1
 
 
+@pytest.mark.long
 def test_many_games_and_several_devices_stream_too():
     keys = jax.random.split(KEY)
     players = eqx.filter_vmap(plain)(keys)
@@ -65,6 +67,7 @@ def test_many_games_and_several_devices_stream_too():
         assert_close(over_two.players, theirs.players)
 
 
+@pytest.mark.long
 def test_minibatches_over_two_devices_stream_too():
     settings = {"batch_size": 6, "devices": 2, "algorithm": advnets.Algorithm1(k=2)}
     assert_same_run(train(1, **settings), train(1, data=Streamed(images()), **settings))
@@ -85,6 +88,7 @@ def pair_of(batch):
     return batch["image"].astype(float) / 255, batch["label"]
 
 
+@pytest.mark.long
 def test_tuples_dictionaries_and_data_sets_of_the_hub_are_batches():
     rule = optax.sgd(0.1)
     algorithm = advnets.Simultaneous(generator_updates=rule, discriminator_updates=rule)

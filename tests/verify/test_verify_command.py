@@ -106,6 +106,7 @@ def test_the_registry_refuses():
         faultless(registry.Finding)
 
 
+@pytest.mark.long
 def test_files_of_a_run(tmp_path, capsys):
     out = tmp_path / "claims"
     assert main(["--only", "thm1-range", "prop1-boundary", "--out", str(out), "--seed", "2"]) == 0
