@@ -10,6 +10,11 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 2)
 
+# Without XLA's costlier passes programs compile in a third to half of the time, for the same
+# arithmetic up to rounding; commands that tests start do so too.
+jax.config.update("jax_disable_most_optimizations", True)
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+
 # A program that several tests need, or the commands that they start, is compiled once. Each worker
 # has its own folder, as JAX's writes there are not atomic; `tests/mutation` names one to keep.
 TEMPORARY = tempfile.TemporaryDirectory(prefix="advnets-tests-", ignore_cleanup_errors=True)
@@ -30,18 +35,15 @@ def key():
 
 
 @pytest.fixture(scope="module")
-def quick_compilation():
-    """Without XLA's costlier passes: programs compile in half the time, for the same arithmetic.
-
-    For modules that compare with other means up to rounding, or bits with each other.
-    """
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
+def all_passes():
+    """Programs as users' are compiled, for modules that compare with recorded numbers."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    jax.clear_caches()  # of programs that were compiled otherwise
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # of processes that tests start
+        patch.delenv("JAX_DISABLE_MOST_OPTIMIZATIONS")
         yield
-    jax.config.update("jax_disable_most_optimizations", before)
-    jax.clear_caches()  # other modules' bits must not come from programs of this one
+    jax.config.update("jax_disable_most_optimizations", True)
+    jax.clear_caches()
 
 
 @pytest.fixture

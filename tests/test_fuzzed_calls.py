@@ -42,9 +42,6 @@ MODEL = advnets.Model(lambda z: 2 * z, advnets.priors.Uniform(1))
 LOGITS = advnets.objectives.OnLogits(lambda real, fake: real.mean() + fake.mean(), jnp.mean)
 
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-
 def costs(real, fake):
     return LOGITS.costs(Draws(KEY, KEY, KEY, KEY, KEY), lambda key, x: x, real, fake)
 

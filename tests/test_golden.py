@@ -20,6 +20,8 @@ from safetensors.numpy import load_file, save_file
 import advnets
 from advnets._provenance import _processor
 
+pytestmark = pytest.mark.usefixtures("all_passes")
+
 RECORD = Path(__file__).parent / "golden"
 RATES = np.array([0.05, 0.05, 0.2, 0.2])
 
@@ -158,13 +160,8 @@ def check(name, found):
             np.testing.assert_allclose(weights[key], array, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[pytest.mark.long] if name != "alternating" else [])
-        for name in CASES
-    ],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("name", CASES)
 def test_numbers_are_those_recorded(name, tmp_path):
     """One of them stopped and resumed on the way."""
     check(name, play(name, tmp_path, stop=1 if name == "three-steps-of-d" else None))

@@ -9,8 +9,6 @@ from helpers import machines
 
 from advnets.baselines import ais, rbm
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def exact_samples(machine, n, seed=0):
     """Visible units of exact samples."""

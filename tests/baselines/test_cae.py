@@ -14,8 +14,6 @@ from helpers import numeric
 from advnets import chains, players
 from advnets.baselines import cae
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 DOCS = Path(__file__).parents[2] / "docs"
 
 SHAPE = (2, 3)

@@ -16,7 +16,6 @@ from advnets.baselines import dbn, rbm
 from advnets.baselines.rbm import RBM
 from advnets.players import Frozen
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 NET = dbn.DBN(Frozen(machines.drawn(2, 5, 4)), machines.drawn(3, 4, 3))
 IMAGES, FIRST = machines.states(5), machines.states(4)
 JOINT = machines.joint(NET.upper)

@@ -12,8 +12,6 @@ import pytest
 from advnets import chains
 from advnets.baselines import gsn
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 KEY = jax.random.key(3)
 SHAPE, BATCH = (3, 4), 5
 STEP = jax.jit(gsn.GSN.step)

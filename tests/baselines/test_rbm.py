@@ -15,7 +15,6 @@ from jax import lax
 from advnets import chains
 from advnets.baselines import rbm
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 MACHINE = machines.drawn(0, 6, 4)
 LOG_JOINT, JOINT = machines.log_joint(MACHINE), machines.joint(MACHINE)
 VISIBLE, HIDDEN = machines.states(6), machines.states(4)
@@ -68,6 +67,7 @@ def test_log_z_sums_over_the_smaller_side_in_blocks():
     np.testing.assert_allclose(jax.jit(rbm.log_partition)(machine), exact, rtol=1e-5)
 
 
+@pytest.mark.long
 def test_the_gradient_of_long_chains_is_the_exact_one(key):
     images = jnp.float32(VISIBLE[[3, 17, 60]])
     cost = rbm.PCD(steps=25, decay=0.1)

@@ -14,8 +14,6 @@ from helpers import numeric
 import advnets
 from advnets.baselines import vae
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 DOCS = Path(__file__).parents[2] / "docs"
 
 SHAPE, LATENTS, WIDTH, ROWS = (2, 2), 2, 0.5, 6
@@ -206,6 +204,7 @@ def test_samples_are_means_or_drawn_pixels(model, key, tmp_path):
     assert repr(again) == repr(binary)
 
 
+@pytest.mark.long
 def test_the_page_s_code_runs():
     page = (DOCS / "systems" / "vae.md").read_text("utf-8")
     (code,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)

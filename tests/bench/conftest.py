@@ -2,7 +2,6 @@
 
 import shutil
 
-import jax
 import pytest
 from helpers.runs import SMALL
 from helpers.systems import PIXELS
@@ -11,20 +10,11 @@ from advnets import bench
 from advnets.bench.cli import main
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compiled_quickly(quick_compilation):
-    """All tests of the bench; the golden numbers are of a command with all of XLA's passes."""
-
-
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
     """A finished run of an adversarial recipe, whose bits others are compared with."""
     folder = tmp_path_factory.mktemp("runs") / "finished"
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    jax.clear_caches()  # of programs of another module that were compiled otherwise
     assert main([*SMALL, "--out", str(folder)]) == 0
-    jax.config.update("jax_disable_most_optimizations", before)
     return folder
 
 

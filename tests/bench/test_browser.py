@@ -253,6 +253,7 @@ def test_the_browser_computes_what_jax_does(opened, explored, kind, precisions):
     np.testing.assert_allclose([d for _, d in neighbours], distances.min(axis=1), rtol=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("projects", [False, True])
 def test_the_browser_draws_the_class_that_is_chosen(opened, tmp_path, projects):
     found = conditional(projects)

@@ -18,8 +18,6 @@ from advnets.bench.systems import cae as module
 from advnets.bench.systems.cae import CAESettings, Lost
 from advnets.bench.watching import Watch
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 RECIPE = CAESettings(
     "digits",
     epochs=2,
@@ -53,6 +51,7 @@ def model_in(folder):
     return advnets.load_model(folder / "generator.safetensors")
 
 
+@pytest.mark.long
 def test_the_second_layer_learns_on_the_first_as_it_was_left(whole):
     folder, result = whole
     first, second = model_in(folder / "first-stage"), model_in(folder).chain.model
@@ -88,6 +87,7 @@ def test_a_stopped_run_goes_on_to_the_same_numbers(whole, tmp_path, monkeypatch)
         assert (tmp_path / name).read_bytes() == (whole[0] / name).read_bytes()
 
 
+@pytest.mark.long
 def test_its_own_evaluations_are_of_the_last_samples_and_of_test_rows(whole):
     folder, result = whole
     stack, test = model_in(folder).chain.model, advnets.data.load("digits").test / 255

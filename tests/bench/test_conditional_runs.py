@@ -85,6 +85,7 @@ def test_a_run_of_fewer_epochs_goes_on_to_the_same_numbers(whole, tmp_path, monk
         assert (tmp_path / name).read_bytes() == (whole[0] / name).read_bytes()
 
 
+@pytest.mark.long
 def test_what_is_saved_draws_without_dropout(whole):
     model = bench.load_model(whole[0])
     assert len(model.condition.frequencies) == 10
@@ -94,6 +95,7 @@ def test_what_is_saved_draws_without_dropout(whole):
     assert rows_of(whole[0])[1]["generator"]["cost"] > 0
 
 
+@pytest.mark.long
 def test_pictures_have_a_row_for_each_class(whole):
     folder = whole[0]
     gap, (width, height) = 1, Image.open(folder / "samples" / "epoch-000002.png").size
@@ -106,6 +108,7 @@ def test_pictures_have_a_row_for_each_class(whole):
     assert abs(third - 255 * samples[30]).max() <= 1
 
 
+@pytest.mark.long
 def test_the_report_shows_the_classes_and_its_explorer_has_a_button_for_each(whole, capsys):
     page = (whole[0] / "report.html").read_text("utf-8")
     assert "a row for each class" in page
@@ -147,6 +150,7 @@ def by_label(images, labels, n=20):
     return jnp.asarray(np.stack([images[labels == label][:n] for label in range(10)]))
 
 
+@pytest.mark.long
 def test_agreement_is_the_classifiers_own_on_real_images_and_chance_on_shuffled_labels(
     judged, tmp_path
 ):
@@ -200,6 +204,7 @@ def test_variety_by_another_computation_and_after_a_collapse():
         by_class.variety(two, two[:1])
 
 
+@pytest.mark.long
 def test_conditional_likelihoods_against_numpy(whole):
     model = bench.load_model(whole[0])
     samples = by_class.samples_by_class(jax.random.fold_in(KEY, 0), model, 30)

@@ -47,6 +47,7 @@ def whole(tmp_path_factory):
     return folder, bench.run(BENCHMARK, out=folder, progress=False)
 
 
+@pytest.mark.long
 def test_the_lower_machine_learns_first_and_stays_as_it_is(whole):
     folder, result = whole
     assert [row["epoch"] for row in rows_of(folder / "first-stage")] == [1, 2]
@@ -89,6 +90,7 @@ def test_a_run_stopped_in_between_goes_on_to_the_same_numbers(whole, tmp_path, m
         assert (tmp_path / name).read_bytes() == (whole[0] / name).read_bytes(), name
 
 
+@pytest.mark.long
 def test_its_likelihood_is_that_of_its_machines(whole):
     folder, result = whole
     found = result.evaluations["likelihood"]

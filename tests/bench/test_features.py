@@ -22,8 +22,6 @@ from advnets.bench.recipes import build_players
 from advnets.bench.rescoring import open_run
 from advnets.bench.systems.games import stage_keys
 
-pytestmark = pytest.mark.long
-
 EFFORT = Effort(steps=20, batch_size=20, units=8, rows=12, search=3, neighbours=50)
 
 
@@ -71,6 +69,7 @@ def measured(run, inferred):
     return results.read(run / "features" / "features.json", FeaturesFound)
 
 
+@pytest.mark.long
 def test_errors_are_those_of_the_images(run, inferred):
     model, *_ = open_run(run)
     data = advnets.data.load("digits")
@@ -97,6 +96,7 @@ def test_errors_are_those_of_the_images(run, inferred):
     assert len(found.curve) == 1
 
 
+@pytest.mark.long
 def test_what_is_left_can_be_looked_at(run, inferred):
     folder = run / "inference"
     assert {path.name for path in folder.iterdir()} - {".running.lock"} == {
@@ -110,6 +110,7 @@ def test_what_is_left_can_be_looked_at(run, inferred):
     assert inference.summary(inferred).count("\n") == 6
 
 
+@pytest.mark.long
 def test_what_is_done_is_not_done_again(run, inferred, monkeypatch):
     monkeypatch.setattr(core, "fit_inference", None)
     assert inference.prepare(run, effort=EFFORT)(False) == inferred
@@ -118,6 +119,7 @@ def test_what_is_done_is_not_done_again(run, inferred, monkeypatch):
     assert inference.read(run) is None
 
 
+@pytest.mark.long
 def test_with_other_settings_nothing_is_taken(run, inferred, tmp_path):
     out = shutil.copytree(run / "inference", tmp_path / "out")
     (out / "parts").mkdir()
@@ -128,6 +130,7 @@ def test_with_other_settings_nothing_is_taken(run, inferred, tmp_path):
     assert inference._begun(damaged, "another") is None
 
 
+@pytest.mark.long
 def test_rows_of_the_table(run, measured):
     names = [row.name for row in measured.rows]
     assert names == [
@@ -145,6 +148,7 @@ def test_rows_of_the_table(run, measured):
     assert matplotlib.image.imread(run / "features" / "features.png").size
 
 
+@pytest.mark.long
 def test_pixels_are_scored_as_scikit_learn_does(measured):
     """All of it once more, by other code."""
     data = advnets.data.load("digits")
@@ -165,6 +169,7 @@ def test_pixels_are_scored_as_scikit_learn_does(measured):
     assert one.test == pytest.approx(errors, abs=0.004)
 
 
+@pytest.mark.long
 def test_layers_are_those_of_the_runs_players(run, measured):
     _, config, system, _ = open_run(run)
     data = advnets.data.load("digits")
@@ -213,6 +218,7 @@ def test_validation_rows_choose_not_test_rows():
         few([], told, told)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -230,6 +236,7 @@ def test_bad_input_is_refused(arguments, message, run, capsys):
     assert message in sentence
 
 
+@pytest.mark.long
 def test_data_without_labels_are_refused(run, monkeypatch):
     data = dataclasses.replace(advnets.data.load("digits"), train_labels=None)
     monkeypatch.setattr(features, "data_of", lambda *_: data)
@@ -237,6 +244,7 @@ def test_data_without_labels_are_refused(run, monkeypatch):
         features.prepare(run)
 
 
+@pytest.mark.long
 def test_a_run_without_checkpoints_says_so(run, measured, tmp_path):
     bare = tmp_path / "bare"
     shutil.copytree(run, bare, ignore=shutil.ignore_patterns("checkpoints", "inference"))

@@ -16,8 +16,6 @@ from advnets.few_labels import NormedLinear, SemiSupervised
 from advnets.players import Frozen, partition
 from advnets.training.checkpoints import restore_part
 
-pytestmark = pytest.mark.long
-
 SMALL = [
     "mnist-few-labels", "--dataset", "digits", "--epochs", "4", "--evaluate-every", "4",
     "--num-samples", "100", "--labels", "100", "--hidden-sizes", "32",
@@ -32,6 +30,7 @@ def run(tmp_path_factory):
     return folder
 
 
+@pytest.mark.long
 def test_errors_are_the_averaged_classifiers(run):
     found, (model, *_) = result_of(run).evaluations["errors"], open_run(run)
     assert isinstance(model, SemiSupervised)
@@ -49,6 +48,7 @@ def test_errors_are_the_averaged_classifiers(run):
     assert model.sample(jax.random.key(0), 3).shape == (3, 8, 8)
 
 
+@pytest.mark.long
 def test_the_average_lags_behind_the_last_weights(run):
     model, *_ = open_run(run)
     place, name, manifest = newest_manifest(run)
@@ -60,6 +60,7 @@ def test_the_average_lags_behind_the_last_weights(run):
     assert 1e-4 < apart < 0.2
 
 
+@pytest.mark.long
 def test_scales_of_hidden_layers_stay(run):
     """The last one's moves, and all directions do."""
     model, config, system, _ = open_run(run)

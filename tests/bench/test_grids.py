@@ -109,6 +109,7 @@ def pixel_rates(pixels, tmp_path_factory):
     return folder
 
 
+@pytest.mark.long
 def test_the_whole_is_the_distribution_over_seeds(pixel_seeds):
     result = result_of(pixel_seeds, SeedsResult)
     runs = [result_of(pixel_seeds / f"seed-{seed}") for seed in (3, 4, 5)]
@@ -204,6 +205,7 @@ def test_python_gives_what_the_folder_holds(pixels, tmp_path):
         assert result == result_of(tmp_path / name, kind)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("began", "arguments", "message"),
     [

@@ -57,6 +57,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(whole, tmp_path):
         fitted(tmp_path, resume=True, rounds=2)
 
 
+@pytest.mark.long
 def test_its_metrics_are_the_costs_of_its_steps(whole):
     """The first epoch by a plain loop over the same keys and rows."""
     build, train = jax.random.split(jax.random.fold_in(jax.random.key(3), 2**16 + 1))
@@ -90,6 +91,7 @@ def test_samples_are_of_its_chains(whole):
     assert {row.tobytes() for row in np.asarray(model.starts)} == rows
 
 
+@pytest.mark.long
 def test_the_validation_rows_can_be_trained_on_too(tmp_path):
     assert DATA.train_labels is not None  # which are of fewer rows
     model = fitted(tmp_path, all_rows=True, epochs=1)

@@ -17,8 +17,6 @@ from advnets.bench.results import Provenance
 from advnets.bench.systems import Adversarial
 from advnets.bench.systems import inpainting as module
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 RECIPE = module.InpaintingRecipe(
     "digits",
     epochs=2,
@@ -52,6 +50,7 @@ def model_in(folder):
     return advnets.load_model(folder / "generator.safetensors")
 
 
+@pytest.mark.long
 def test_samples_are_of_the_model_with_nothing_observed(whole):
     model = model_in(whole[0])
     nothing = np.zeros((5, 8, 8), np.float32)
@@ -61,6 +60,7 @@ def test_samples_are_of_the_model_with_nothing_observed(whole):
     )
 
 
+@pytest.mark.long
 def test_scores_are_of_test_images_and_not_of_those_that_the_run_watches(whole):
     folder, result = whole
     model, data = model_in(folder), advnets.data.load("digits")
@@ -91,6 +91,7 @@ def test_scores_are_of_test_images_and_not_of_those_that_the_run_watches(whole):
     assert rows[-1]["fillings"]["centre"] == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.long
 def test_baselines_are_fitted_to_training_images(whole):
     found = module.read_regions(whole[1].evaluations["fillings"])["random half"]
     data = advnets.data.load("digits")
@@ -108,6 +109,7 @@ def test_baselines_are_fitted_to_training_images(whole):
     assert found["random"]["spread"]["mean"] > found["nearest"]["spread"]["mean"] > 0
 
 
+@pytest.mark.long
 def test_the_picture_has_what_is_observed_fillings_and_the_image(whole):
     from PIL import Image
 
@@ -128,6 +130,7 @@ def test_the_picture_has_what_is_observed_fillings_and_the_image(whole):
     )
 
 
+@pytest.mark.long
 def test_the_report_says_it_and_its_page_paints_masks(whole, capsys):
     folder = whole[0]
     assert main(["report", str(folder)]) == 0

@@ -57,6 +57,7 @@ def test_the_run_is_what_it_is_without(monitored, finished):
     assert {"spread", "neighbours"} <= set(found[-1]["alarms"])
 
 
+@pytest.mark.long
 def test_the_report_shows_it_and_the_command_has_it(monitored):
     page = (monitored / "report.html").read_text()
     assert '<section id="equilibrium">' in page

@@ -113,6 +113,7 @@ def test_it_is_a_row_of_table_1(run, command, tmp_path, capsys):
     assert row in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_many_seeds_of_it_are_run(run, command, tmp_path):
     folder = tmp_path / "seeds"
     assert command(*ARGUMENTS, "--out", folder, "--seeds", 2) == 0

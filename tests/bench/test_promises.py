@@ -44,6 +44,7 @@ def test_every_damaged_file_is_named(copied, capsys):
     assert main(["check", str(copied / "nothing")]) == 2
 
 
+@pytest.mark.long
 def test_settings_are_changed_on_purpose_and_on_record(copied, capsys):
     more = [*SMALL, "--epochs", "6", "--learning-rate", "0.05", "--out", str(copied), "--resume"]
     assert main(more) == 2

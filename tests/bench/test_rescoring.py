@@ -76,6 +76,7 @@ def test_a_run_of_a_benchmark_that_is_not_known_is_refused(tmp_path, monkeypatch
     assert "there is no benchmark 'pixels'; add it to" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_what_fails_after_work_has_begun_is_no_refusal(copied, tmp_path, monkeypatch, capsys):
     def full(path, content):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))

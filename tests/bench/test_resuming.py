@@ -49,6 +49,7 @@ def test_a_killed_run_resumes_to_the_same_result(finished, tmp_path):
     assert logs[0] == logs[1]
 
 
+@pytest.mark.long
 def test_a_run_stopped_before_training_is_resumed_and_then_extended(finished, tmp_path):
     folder = tmp_path / "early"
     folder.mkdir()
@@ -119,6 +120,7 @@ def test_a_folder_with_another_run_is_left_alone(finished, capsys):
     assert files_of(finished) == before
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("pixels")
 def test_default_folders_are_numbered_and_resumed_latest_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

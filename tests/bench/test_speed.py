@@ -124,15 +124,8 @@ def assert_same_moves(start, ours, theirs):
         assert error <= atol, (mine.shape, error, abs(moved).max())
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param("mnist", marks=pytest.mark.long),
-        pytest.param("mnist-tuned", marks=pytest.mark.long),
-        "cifar10",
-        pytest.param("cifar10-conv", marks=pytest.mark.long),
-    ],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["mnist", "mnist-tuned", "cifar10", "cifar10-conv"])
 def test_the_torch_peer_makes_our_updates(speed, name):
     torch = pytest.importorskip("torch", reason="the peer needs PyTorch (the peers extra)")
     ours, peers = speed("ours"), speed("peers_torch")
@@ -164,7 +157,8 @@ def test_the_torch_peer_makes_our_updates(speed, name):
         assert_same_moves([x.ravel() for x in start[: len(mine)]], mine, other)
 
 
-@pytest.mark.parametrize("name", ["mnist", pytest.param("cifar10-conv", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["mnist", "cifar10-conv"])
 def test_the_equinox_peer_makes_our_updates(speed, name, monkeypatch):
     ours, peers = speed("ours"), speed("peers_equinox")
     recipe = small(speed("updates"), name)
@@ -244,7 +238,8 @@ def test_the_floor_counts_the_products_of_an_update(speed, order):
     assert counted < lowered.cost_analysis()["flops"] < 1.1 * counted
 
 
-@pytest.mark.parametrize("name", ["mnist", pytest.param("cifar10-conv", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["mnist", "cifar10-conv"])
 def test_the_floor_runs(speed, name):
     ours, floor, updates = speed("ours"), speed("floor"), speed("updates")
     recipe = small(updates, name)

@@ -15,7 +15,6 @@ from advnets.bench.failures import ExitCode
 from advnets.bench.modes import gaussians, methods
 from advnets.players import Stateful
 
-pytestmark = pytest.mark.long
 TINY = stabilisers.Effort(seeds=2, updates=8, samples=50, data=("ring",))
 
 
@@ -86,6 +85,7 @@ def made(tmp_path_factory):
         yield stabilisers.prepare(out, effort=TINY)(False), out
 
 
+@pytest.mark.long
 def test_a_comparison_leaves_numbers_and_pictures(made):
     found, out = made
     text = (out / "stabilisers.md").read_text()
@@ -104,6 +104,7 @@ def test_a_comparison_leaves_numbers_and_pictures(made):
     assert "| lazy R1 | – | – | – | – | – | – | – | 2 of 2 |" in stabilisers.markdown(told)
 
 
+@pytest.mark.long
 def test_a_finished_setting_is_not_played_again(made, monkeypatch, capsys):
     found, out = made
     files = sorted((out / stabilisers.KEPT).glob("*.json"))

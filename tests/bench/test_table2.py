@@ -35,8 +35,6 @@ from advnets.bench.pages.players import players
 from advnets.game import value_function
 from advnets.players import judge
 
-pytestmark = pytest.mark.long
-
 # With 6 chains the parts of all walks are of 1, 66 or 100 samples: few programs to compile.
 EFFORT = Effort(samples=1402, steps=200, updates=2, limit=50, consecutive=67)
 
@@ -82,6 +80,7 @@ def number_of(table, row, column, name):
     return next(one for one in table.cell(row, column).numbers if one.name == name)
 
 
+@pytest.mark.long
 def test_each_cell_has_numbers_or_says_why_not(measured):
     table, _ = measured
     for cell in table.cells:
@@ -103,6 +102,7 @@ def test_each_cell_has_numbers_or_says_why_not(measured):
     assert {"CD, noise", "CSL", "Parzen", "noise varied"} <= curves
 
 
+@pytest.mark.long
 def test_bounds_are_of_the_rows_that_samples_are_asked_about(measured, runs):
     table, _ = measured
     directed = number_of(table, "likelihood", "directed", "bound")
@@ -118,6 +118,7 @@ def test_bounds_are_of_the_rows_that_samples_are_asked_about(measured, runs):
     assert gap.value == pytest.approx(tighter.value - own.value, rel=1e-6)
 
 
+@pytest.mark.long
 def test_v_is_that_of_the_players_in_the_checkpoint(measured, runs):
     table, _ = measured
     (run,) = table2._opened(runs[:1], None)
@@ -135,6 +136,7 @@ def test_v_is_that_of_the_players_in_the_checkpoint(measured, runs):
     assert share.value == pytest.approx(encoder / (encoder + decoder))
 
 
+@pytest.mark.long
 def test_what_was_measured_is_not_measured_again(measured, runs, monkeypatch):
     table, out = measured
     names = ("inference-adversarial-digits", "sampling-directed-vae")
@@ -168,6 +170,7 @@ def test_what_was_measured_is_not_measured_again(measured, runs, monkeypatch):
     assert len(asked) == 2 + 4 + 4
 
 
+@pytest.mark.long
 def test_the_command_writes_table_and_pictures(measured, runs, capsys, monkeypatch):
     table, out = measured
     text = (out / "table2.md").read_text()
@@ -198,6 +201,7 @@ def test_the_command_writes_table_and_pictures(measured, runs, capsys, monkeypat
     capsys.readouterr()
 
 
+@pytest.mark.long
 def test_runs_that_do_not_belong_together_are_refused(runs, tmp_path, capsys, monkeypatch):
     def refused(*arguments):
         assert main(["table2", *map(str, arguments), "--out", str(tmp_path / "t")]) == 2
@@ -335,6 +339,7 @@ def test_numbers_are_told_with_as_many_digits_as_their_error_has():
     assert told(0.5, noise=0.04) == "0.500 (noise 0.040)"
 
 
+@pytest.mark.long
 def test_what_is_not_finite_is_a_reason(measured, runs):
     (run,) = table2._opened(runs[1:2], None)
     curve = Curve(
@@ -349,6 +354,7 @@ def test_what_is_not_finite_is_a_reason(measured, runs):
     assert found.curves[0].labels == ("b",)
 
 
+@pytest.mark.long
 def test_what_a_run_lacks_is_missed_and_a_fault_is_not(runs, tmp_path, monkeypatch):
     (run,) = table2._opened(runs[1:2], None)
     without = dataclasses.replace(run, result=msgspec.structs.replace(run.result, evaluations={}))
@@ -373,6 +379,7 @@ def test_what_a_run_lacks_is_missed_and_a_fault_is_not(runs, tmp_path, monkeypat
     assert "has no evaluation 'likelihood'" in likelihood._own(bare)[0].reason
 
 
+@pytest.mark.long
 def test_a_damaged_checkpoint_is_a_reason(runs, tmp_path):
     folder = shutil.copytree(runs[0], tmp_path / "damaged")
     for arrays in folder.glob("checkpoints/*/arrays-0.safetensors"):

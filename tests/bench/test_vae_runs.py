@@ -14,8 +14,6 @@ from advnets.bench.cli import main
 from advnets.bench.pages import layers
 from advnets.bench.systems import vae as module
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 RECIPE = module.VAESettings(
     "digits", epochs=2, evaluate_every=1, num_samples=60, hidden_size=12, latent_size=3
 )

@@ -16,7 +16,6 @@ from advnets import networks, priors, updates
 from advnets.algorithms import at
 from advnets.objectives import Costs, Objective
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 LATENT, PIXELS, BATCH = 3, 4, 8
 ALGORITHMS = {"alternating": advnets.Algorithm1, "simultaneous": advnets.Simultaneous}
 RULES = {

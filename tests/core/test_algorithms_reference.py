@@ -15,7 +15,6 @@ import advnets
 from advnets import game, layers, networks, objectives, priors, updates
 from advnets.draws import discriminator_draws, generator_draws
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 LATENT, PIXELS, BATCH, STEPS = 5, (3, 4), 16, 4
 RATE, DIVISOR, EPOCH = 0.2, 1.01, 2  # so that rate and momentum change from step to step
 KEEPS = [0.8, 0.5, 0.5]

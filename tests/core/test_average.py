@@ -10,8 +10,6 @@ from helpers.games import SHAPE, images, leaves, plain, same
 import advnets
 from advnets.algorithms import averaged
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 KEY, DECAY = jax.random.key(0), 0.8
 
 

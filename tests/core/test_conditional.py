@@ -16,7 +16,6 @@ from advnets import conditions, priors
 from advnets.draws import discriminator_draws, generator_draws
 from advnets.layers import Labelled
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 RATE, N, CLASSES = 0.5, 6, 3
 KEY = jax.random.key(0)
 PLAYERS = advnets.Players(

@@ -13,7 +13,6 @@ from advnets.algorithms import generated
 from advnets.draws import generator_draws
 from advnets.networks import Reshape
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 KEY = jax.random.key(3)
 SHAPE, LATENT = (2, 3), 4
 SIZES = {"weight_range": 0.7}

@@ -10,8 +10,6 @@ from helpers.recipes import CIFAR10
 
 from advnets import convolutions
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def convolve(x, kernel, stride=1):
     """Each output is the sum over a patch of the input times the kernel; not flipped."""

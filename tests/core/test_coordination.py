@@ -15,7 +15,6 @@ from advnets.coordination import Consensus, Extragradient, Unrolled
 from advnets.draws import discriminator_draws
 from advnets.players import Stateful
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 RATE, INNER, WEIGHT, STEPS, N = 0.3, 0.2, 0.7, 3, 6
 KEY = jax.random.key(4)
 START = {"a": 0.7, "b": -0.4, "w": 0.9, "c": 0.3}
@@ -132,7 +131,7 @@ def stepped(players, algorithm):
 
 
 @pytest.fixture(scope="module")
-def with_memory(quick_compilation):
+def with_memory():
     """Players with batch normalisation and dropout, and their state after a simultaneous step."""
     generator = Stateful(*games.with_batch_norm(KEY))
     players = dataclasses.replace(games.noisy(KEY), generator=generator)

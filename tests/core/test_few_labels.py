@@ -14,8 +14,6 @@ from advnets.few_labels import Classifier, FewLabels, NormedLinear, with_average
 from advnets.game import discriminator_cost
 from advnets.players import Frozen, Judge
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def classifier(classes, seed=0):
     """A linear one of 4 features without noise, of examples of 3 numbers."""

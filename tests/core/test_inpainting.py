@@ -18,7 +18,6 @@ from advnets.energy import energy_score
 from advnets.inpainting import Filled, Inpainting
 from advnets.objectives import Costs, Objective
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 KEY = jax.random.key(0)
 N, SIZE, RATE = 6, 3, 0.5
 
@@ -40,6 +39,7 @@ def masks():
     return dict(zip(names, map(np.asarray, jax.jit(draw)(KEY)), strict=True))
 
 
+@pytest.mark.long
 def test_components_are_observed_with_a_probability_of_their_mask(masks):
     shares = masks["components"].mean(axis=(1, 2))
     # Uniform on [0, 1]: mean 1/2, variance 1/12; four standard errors.

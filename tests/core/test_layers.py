@@ -9,8 +9,6 @@ import scipy.stats
 
 from advnets import game, layers, networks, players, priors, updates
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.mark.parametrize(
     ("units", "pieces", "inputs"), [(1, 1, 1), (8, 6, 9), (3, 1, 5), (1, 4, 2)]

@@ -12,8 +12,6 @@ from helpers.recipes import CIFAR10
 import advnets
 from advnets import layers, networks, priors
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 TFD = functools.partial(
     networks.mlp_generator,
     latent_size=100,
@@ -220,6 +218,7 @@ def test_players_that_do_not_fit_are_refused(key, build, message):
         build(key)
 
 
+@pytest.mark.long
 def test_the_mnist_players_have_the_released_shapes(key):
     generator = networks.mlp_generator(key, 100, (28, 28))
     discriminator = networks.maxout_discriminator(key, (28, 28))

@@ -18,7 +18,6 @@ from advnets import game, priors
 from advnets.draws import discriminator_draws, generator_draws
 from advnets.objectives import GAN, Costs, Objective, OnLogits
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 RATE, N = 0.5, 6
 KEY = jax.random.key(0)
 PLAYERS = advnets.Players(

@@ -12,7 +12,6 @@ import advnets
 from advnets import layers, players, priors
 from advnets.players import Frozen, Stateful
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 KEY = jax.random.key(0)
 
 

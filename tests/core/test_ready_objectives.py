@@ -35,7 +35,6 @@ from advnets.objectives import (
 )
 from advnets.training.identity import describe
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 RATE, N = 0.5, 6
 KEY = jax.random.key(3)
 

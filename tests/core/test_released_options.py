@@ -19,7 +19,6 @@ import advnets
 from advnets import layers, networks, objectives, priors, updates
 from advnets.draws import discriminator_draws
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 LATENT, PIXELS = 2, 3
 
 

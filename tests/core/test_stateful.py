@@ -19,7 +19,6 @@ from advnets import layers, priors
 from advnets.draws import discriminator_draws, generator_draws
 from advnets.players import Stateful, judge
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 RATE, N = 0.5, 6
 KEY = jax.random.key(0)
 REAL = np.random.default_rng(0).normal(1, 2, size=(N, 3))

@@ -17,7 +17,6 @@ from advnets.batches import length
 from advnets.draws import discriminator_draws, generator_draws
 from advnets.objectives import Costs, Objective
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 RATES = {"generator": 0.5, "discriminator": 0.3, "encoder": 0.7}
 N, KEY = 6, jax.random.key(0)
 PLAYERS = advnets.Players(
@@ -123,6 +122,7 @@ def test_an_update_is_that_of_numpy_in_both_orders():
     assert info_together["encoder"].keys() == {"cost", "gradient_norm"}
 
 
+@pytest.mark.long
 def test_a_third_player_trains_and_comes_back_under_its_name():
     trained = advnets.train(
         KEY,

@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 
 from advnets import convolutions, layers, updates
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 KEY = jax.random.key(0)
 
 

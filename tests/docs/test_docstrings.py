@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 from helpers.interface import documented_callables, public_modules, public_values, resolve
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 DOCS = Path(__file__).parents[2] / "docs"
 DIRECTIVE = re.compile(r"^\.\. auto(?!module)\w+:: (\S+)$", re.MULTILINE)
 SECTIONS = "Args|Attributes|Returns|Raises|Example|References"

@@ -12,8 +12,6 @@ import pytest
 from helpers import pages
 from helpers.games import SHAPE, train
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.mark.parametrize("name", [name for name in pages.NAMES if name not in pages.SCRIPTS])
 def test_an_example_runs_and_shows_something(name, tmp_path, monkeypatch, capsys):

@@ -17,8 +17,6 @@ from helpers import pages
 import advnets
 from advnets.draws import discriminator_draws, generator_draws
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 RATE, ROWS = 0.3, 8
 KEY = jax.random.key(3)
 

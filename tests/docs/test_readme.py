@@ -8,6 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
+PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 
 @pytest.fixture
@@ -17,13 +18,19 @@ def readme():
     return README.read_text("utf-8")
 
 
-def test_the_library_example_runs(readme, capsys, tmp_path, monkeypatch):
-    first, example = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+def test_the_library_example_is_that_of_get_started(readme):
+    """Which runs when the site is built."""
+    first, example = PYTHON.findall(readme)
     assert first in example
     assert first in (ROOT / "docs" / "index.md").read_text("utf-8")
     started = (ROOT / "docs" / "get-started.md").read_text("utf-8")
     for part in example.split("\n\n"):
-        assert part.strip() in started  # which runs it when the site is built
+        assert part.strip() in started
+
+
+@pytest.mark.long
+def test_the_library_example_runs(readme, capsys, tmp_path, monkeypatch):
+    _, example = PYTHON.findall(readme)
     assert example.count("epochs=500") == 1
     monkeypatch.chdir(tmp_path)
     with jax.numpy_dtype_promotion("standard"):  # as a reader has it; Optax's Adam needs it

@@ -15,8 +15,6 @@ import pytest
 from advnets import figures
 from advnets.memorisation import Memorisation
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.mark.parametrize("channels", [(), (3,)])
 def test_every_sample_and_neighbour_is_in_its_place(tmp_path, channels):

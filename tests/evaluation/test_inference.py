@@ -14,8 +14,6 @@ from advnets.inference import Fitting, Inference, fit_inference, inference_netwo
 from advnets.players import Frozen
 from advnets.priors import Normal, Prior, Spherical, Uniform
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SIGMA = 0.5
 
 
@@ -68,6 +66,7 @@ def test_the_mean_is_the_posteriors(fitted):
     assert abs(deviations[:, 2].mean() - 1) < 0.02
 
 
+@pytest.mark.long
 def test_residuals_have_the_posteriors_covariance(fitted):
     weight, _, model, _, found, *_ = fitted
     u, x = inference.pairs(jax.random.key(3), model, 100_000, noise=SIGMA)

@@ -9,8 +9,6 @@ import pytest
 
 import advnets
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 class Scaled(eqx.Module):
     """Images of any shape that are not in [0, 1], with noise of their own."""
@@ -91,6 +89,7 @@ def test_figure_3_shows_the_lines(tmp_path, key):
     np.testing.assert_allclose(cells(path, 3, (9, 14), [4]), expected, atol=2 / 255)
 
 
+@pytest.mark.long
 def test_images_of_one_channel(tmp_path, key):
     model = advnets.Model(Scaled((8, 8, 1)), advnets.priors.Normal(7))
     images = jnp.asarray(np.random.default_rng(0).integers(0, 256, (9, 8, 8, 1)), jnp.uint8)

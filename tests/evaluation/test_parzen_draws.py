@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 import advnets.parzen as parzen
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -43,6 +42,7 @@ def test_samples_in_blocks_score_as_in_one_array(n, size, seed):
             assert score.standard_error == pytest.approx(error, rel=1e-3, abs=1e-4)
 
 
+@pytest.mark.long
 def test_thousands_of_blocks_do_not_add_up_their_roundings(monkeypatch):
     # In float32 the sums over groups of blocks would be off by some 1e-5.
     blocks = [np.full((1, 1), 0.5, np.float32)] * 3000

@@ -15,8 +15,6 @@ from helpers.windows import (
 
 import advnets.parzen as parzen
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def test_the_grid_is_the_papers():
     np.testing.assert_array_equal(parzen.bandwidth_grid(), np.logspace(-1, 0, 10))
@@ -323,6 +321,7 @@ def test_points_or_samples_alone_may_need_float64(swap):
     np.testing.assert_allclose([together, apart], expected.mean(), rtol=1e-7)
 
 
+@pytest.mark.long
 def test_what_rounding_costs_is_within_the_bound():
     # Rows that float32 holds well enough are not computed in float64, and stay within the bound.
     rng = np.random.default_rng(0)
@@ -361,6 +360,7 @@ def test_an_evaluation_is_silent_unless_asked(capfd):
     assert "Parzen windows" in capfd.readouterr().err
 
 
+@pytest.mark.long
 def test_blocks_of_two_types_are_scored_in_float64_where_one_needs_it():
     far = 1e4 + np.random.default_rng(0).random((30, 2))  # float32 would round it to 0.001
     blocks = [np.full((10, 2), 1e4, np.float32), far[:10]]

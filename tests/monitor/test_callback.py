@@ -18,8 +18,6 @@ from advnets.algorithms import State
 from advnets.training import Measuring, Snapshot
 from advnets.training.journal import with_evaluation
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 KEY = jax.random.key(8)
 SETTINGS = {"steps": 2, "every": 1, "batch_size": 5}
 

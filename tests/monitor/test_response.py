@@ -14,8 +14,6 @@ from advnets import monitor
 from advnets.monitor.response import calibrated
 from advnets.priors import Normal, Prior
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 KEY = jax.random.key(3)
 
 

@@ -12,8 +12,6 @@ import advnets
 from advnets.algorithms import at
 from advnets.training.checkpoints import CHECKPOINTS, numbers
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 AVERAGING = advnets.Algorithm1(average=0.9)
 
 
@@ -149,6 +147,7 @@ def test_an_interval_below_one_is_refused():
         train(1, checkpoint_every=0)
 
 
+@pytest.mark.long
 def test_many_runs_are_seen_one_by_one(tmp_path):
     seen = []
     trained = many(1, folder=tmp_path, names=["a", "b", "c"], callbacks=[seen.append])

@@ -20,7 +20,6 @@ from advnets.objectives import Costs, Objective
 from advnets.players import Frozen, Stateful
 from advnets.training import Resident, Streamed
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 KEY = jax.random.key(0)
 LABELS = np.arange(53) % 3
 

@@ -20,8 +20,6 @@ from advnets.training.checkpoints import (
     save_checkpoint,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 KEY = jax.random.key(0)
 OLDER, NEWER = "20", "40"  # iterations: ten in each epoch
 

@@ -19,7 +19,6 @@ import advnets
 from advnets.training import Devices
 
 # The session has two devices (conftest.py).
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 KEY = jax.random.key(0)
 
 
@@ -46,7 +45,8 @@ def test_a_minibatch_over_two_devices_is_the_same_minibatch(algorithm):
     assert on_one_device(spread.players)
 
 
-@pytest.mark.parametrize("in_a_loop", [pytest.param(True, marks=pytest.mark.long), False])
+@pytest.mark.long
+@pytest.mark.parametrize("in_a_loop", [True, False])
 def test_games_over_two_devices_are_the_same_games(monkeypatch, in_a_loop):
     seams.games_in_a_loop(monkeypatch, in_a_loop)
     keys = jax.random.split(KEY)

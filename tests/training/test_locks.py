@@ -13,8 +13,6 @@ from helpers.games import plain, train
 
 from advnets import _locks
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def refused(folder):
     """Whether another thread is kept out."""

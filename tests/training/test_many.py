@@ -23,7 +23,6 @@ import advnets
 from advnets import priors
 from advnets.players import Frozen, Stateful
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 MOMENTA = jnp.array([0.9, 0.0, 0.5])
 
 

@@ -26,8 +26,6 @@ from advnets import game, layers, objectives, preprocessing, priors, updates
 from advnets.players import Frozen, Stateful
 from advnets.training import Resident
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 KEY = jax.random.key(0)
 
 

@@ -11,8 +11,6 @@ from helpers.many import RATES, RUNS, build, many, of_rate
 
 import advnets
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def evaluate(run, epoch, model):
     return {"run": run, "at": epoch, "mean": float(model.sample(jax.random.key(0), 3).mean())}
@@ -55,6 +53,7 @@ def test_varied_runs_resume_bit_for_bit_and_with_the_same_settings_alone(tmp_pat
         assert_same_run(one, other)
 
 
+@pytest.mark.long
 def test_a_run_that_diverges_is_named_and_the_others_go_on(whole, tmp_path):
     def with_nan(key, shift):
         # In the run whose shift is set, a generator that is not finite.

@@ -29,7 +29,6 @@ from advnets.training.checkpoints import numbers
 from advnets.training.journal import METRICS, Record
 from advnets.training.sources import epoch_order
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 KEY = jax.random.key(0)
 
 
@@ -65,6 +64,7 @@ def test_an_evaluation_does_not_change_the_training(whole, tmp_path):
     assert same(kept[5], trained.model)
 
 
+@pytest.mark.long
 def test_the_model_keeps_the_prior():
     """A model of another prior would draw other samples without a word."""
     players = dataclasses.replace(plain(KEY), prior=priors.Normal(LATENT))
@@ -295,6 +295,7 @@ class Spy(eqx.Module):
         return (self.weight @ z).reshape(SHAPE)
 
 
+@pytest.mark.long
 def test_train_honours_the_precision_set_around_it():
     spied = dataclasses.replace(plain(KEY), generator=Spy(jnp.zeros((6, LATENT))))
     with jax.default_matmul_precision("tensorfloat32"):

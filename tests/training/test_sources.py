@@ -16,7 +16,6 @@ from advnets import preprocessing
 from advnets.training import Resident, Streamed
 from advnets.training.sources import Rows, Source, epoch_order, scale_pixels
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 KEY = jax.random.key(0)
 LABELS = np.arange(53) % 3
 

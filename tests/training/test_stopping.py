@@ -14,8 +14,6 @@ from helpers.games import assert_same_run, plain, train
 from advnets import _locks, _signals
 from advnets.training.checkpoints import CHECKPOINTS, newest_whole, numbers
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 KEY = jax.random.key(0)
 
 

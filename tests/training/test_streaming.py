@@ -14,8 +14,6 @@ from advnets import conditions, priors
 from advnets.layers import Labelled
 from advnets.training import Resident, Streamed
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 KEY = jax.random.key(0)
 LABELS = np.arange(53) % 3
 
@@ -29,6 +27,7 @@ def mapped(tmp_path):
     return np.memmap(tmp_path / "images", np.uint8, "r", shape=(53, *SHAPE))
 
 
+@pytest.mark.long
 def test_a_memory_map_trains_bit_for_bit_as_data_on_the_device(mapped):
     algorithm = advnets.Simultaneous()
     resident = train(2, algorithm=algorithm)

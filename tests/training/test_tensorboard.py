@@ -17,8 +17,6 @@ from advnets.training.pictures import sample_images, shown
 
 pytest.importorskip("tensorboardX")
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def events(folder):
     """The events in a folder's files: records of a length, its checksum, a message, its own."""

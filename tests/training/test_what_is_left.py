@@ -13,8 +13,6 @@ import advnets
 from advnets.training import Streamed
 from advnets.training.pictures import CURVES, SAMPLES
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 KEY = jax.random.key(0)
 
 
@@ -40,6 +38,7 @@ def test_the_model_loads_in_one_line(tmp_path):
     assert not list(tmp_path.glob("*.png"))
 
 
+@pytest.mark.long
 def test_a_model_that_cannot_be_described_leaves_its_arrays(tmp_path):
     trained = train(1, mlp(lambda x: x / 2), vectors(), folder=tmp_path)
     with pytest.raises(ValueError, match="no description of a model beside the arrays; give like="):

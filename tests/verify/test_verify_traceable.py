@@ -7,8 +7,6 @@ import pytest
 
 from advnets.verify import criterion, traceable
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SCALARS = ["virtual_criterion", "suboptimality", "kullback_leibler", "jensen_shannon"]
 PAIRED = ["optimal_discriminator", *SCALARS]
 # Full; p only; q only; neither.
