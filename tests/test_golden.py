@@ -20,8 +20,6 @@ from safetensors.numpy import load_file, save_file
 import advnets
 from advnets._provenance import _processor
 
-pytestmark = pytest.mark.usefixtures("all_passes")
-
 RECORD = Path(__file__).parent / "golden"
 RATES = np.array([0.05, 0.05, 0.2, 0.2])
 
@@ -161,6 +159,7 @@ def check(name, found):
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("all_passes")
 @pytest.mark.parametrize("name", CASES)
 def test_numbers_are_those_recorded(name, tmp_path):
     """One of them stopped and resumed on the way."""

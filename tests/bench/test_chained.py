@@ -59,6 +59,7 @@ def test_a_stopped_run_goes_on_to_the_same_numbers(whole, tmp_path):
     assert check_run(tmp_path).whole
 
 
+@pytest.mark.long
 def test_the_row_is_scored_by_three_protocols(whole):
     folder, result = whole
     found = result.evaluations["chains"]
@@ -76,6 +77,7 @@ def test_the_row_is_scored_by_three_protocols(whole):
     assert found["others"][0]["score"]["test"]["mean"] == pytest.approx(expected.test.mean)
 
 
+@pytest.mark.long
 def test_the_time_is_that_of_its_samples_in_steps(whole):
     found = whole[1].evaluations["chains"]
     assert found["of_samples"] == 600  # 100 of each chain
@@ -99,6 +101,7 @@ def test_classes_are_those_of_the_nearest_images():
     assert found.tolist() == [3, 7]
 
 
+@pytest.mark.long
 def test_the_report_says_it(whole, capsys):
     assert main(["report", str(whole[0])]) == 0
     page = (whole[0] / "report.html").read_text()
@@ -108,6 +111,7 @@ def test_the_report_says_it(whole, capsys):
     assert page.count('"label": "60"') == 1  # a picture for each of 60 samples in a row
 
 
+@pytest.mark.long
 def test_samples_are_of_different_chains_first(whole):
     model = advnets.load_model(whole[0], known=NoisyMean.model_types)
     key = jax.random.key(3)
@@ -132,6 +136,7 @@ def test_bad_settings_are_refused_in_one_sentence(tmp_path, capsys, option, said
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.long
 def test_another_protocol_is_not_resumed(whole, capsys):
     assert main(["noisy", "--thin", "3", "--resume", "--out", str(whole[0])]) == 2
     assert "was run with thin = 2, not 3" in capsys.readouterr().err

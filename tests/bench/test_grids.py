@@ -226,6 +226,7 @@ def test_many_are_resumed_as_they_began(began, arguments, message, request, caps
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("began", "arguments", "name", "message"),
     [

@@ -71,6 +71,7 @@ def test_the_report_shows_it_and_the_command_has_it(monitored):
     assert panels[3]["of"] == "step"
 
 
+@pytest.mark.long
 def test_a_row_that_is_damaged_is_named_in_the_section(monitored):
     seen = reading.see(monitored)
     seen.rows[-1]["monitor"]["spread"] = None  # a number that was not finite

@@ -43,6 +43,7 @@ def log_likelihoods(test, rows, sigma):
     return log_p - 64 * np.log(sigma * np.sqrt(2 * np.pi))
 
 
+@pytest.mark.long
 def test_they_agree_with_an_independent_score(digits, recorded, capsys):
     result = results.read(recorded, results.ReferenceRows)
     test = (digits.test / 255).reshape(-1, 64)
@@ -57,6 +58,7 @@ def test_they_agree_with_an_independent_score(digits, recorded, capsys):
     assert "exists; choose another file" in capsys.readouterr().err
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "system", "settings"),
     [

@@ -226,6 +226,7 @@ def test_the_floor_has_the_layers_of_the_players(speed, name):
         assert [math.prod(layer.weights) for layer in layers] == [*map(math.prod, arrays)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("order", ["alternating", "simultaneous"])
 def test_the_floor_counts_the_products_of_an_update(speed, order):
     """By the operations that XLA counts in our update: products, and a little more."""
@@ -248,6 +249,7 @@ def test_the_floor_runs(speed, name):
     assert len(left) == sum(count.values())
 
 
+@pytest.mark.long
 def test_torch_makes_the_same_products_as_xla(speed):
     torch = pytest.importorskip("torch", reason="the peer needs PyTorch (the peers extra)")
     ours, floor, updates = speed("ours"), speed("floor"), speed("updates")

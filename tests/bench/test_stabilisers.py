@@ -60,6 +60,7 @@ def test_counts_are_those_made_by_hand():
         gaussians.count(samples[:0], data)
 
 
+@pytest.mark.long
 def test_methods_of_each_kind_can_be_played():
     for name in ("spectral norm", "instance noise", "minibatch deviation", "mixture prior"):
         method = methods.METHODS[name]

@@ -229,6 +229,7 @@ def test_runs_that_do_not_belong_together_are_refused(runs, tmp_path, capsys, mo
     assert "has images of 64 numbers" in refused(runs[1])
 
 
+@pytest.mark.long
 def test_the_gradient_by_many_steps_is_that_of_all_states(key, monkeypatch):
     w, c, b = (jax.random.normal(one, n) for one, n in zip(
         jax.random.split(key, 3), ((4, 3), (4,), (3,)), strict=True))  # fmt: skip

@@ -48,6 +48,7 @@ def test_a_run_of_fewer_epochs_goes_on_to_the_same_numbers(whole, tmp_path):
         assert (tmp_path / name).read_bytes() == (whole[0] / name).read_bytes()
 
 
+@pytest.mark.long
 def test_it_descends_the_bound(whole):
     rows = [row["model"] for row in rows_of(whole[0])]
     assert rows[1]["cost"] < rows[0]["cost"]
@@ -55,6 +56,7 @@ def test_it_descends_the_bound(whole):
         assert row["cost"] == pytest.approx(row["cross_entropy"] + row["divergence"], rel=1e-5)
 
 
+@pytest.mark.long
 def test_bounds_are_of_binary_test_rows(whole):
     folder, result = whole
     model, data = model_in(folder), advnets.data.load("digits")
@@ -73,6 +75,7 @@ def test_bounds_are_of_binary_test_rows(whole):
     assert "Bound on log p(x) of a binary test image: -" in page
 
 
+@pytest.mark.long
 def test_figure_3_and_the_explorer_take_its_generator(whole):
     folder = whole[0]
     assert (folder / "interpolations.png").stat().st_size > 1000

@@ -87,7 +87,7 @@ class Relative(Objective):
         return Costs(-margin, margin, {"value": margin})
 
 
-@pytest.mark.parametrize("k", [1, 3])
+@pytest.mark.parametrize("k", [pytest.param(1, marks=pytest.mark.long), 3])
 def test_an_iteration_is_k_discriminator_steps_and_a_generator_step(key, k):
     algorithm, given, start = build(key, kind="released", k=k, objective=Relative())
     real = real_batch(0, k)
@@ -251,9 +251,8 @@ def test_info_is_what_numpy_makes_of_the_logits(key):
     }
 
 
-@pytest.mark.parametrize(
-    ("order", "k"), [pytest.param("simultaneous", None, marks=pytest.mark.long), ("alternating", 2)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize(("order", "k"), [("simultaneous", None), ("alternating", 2)])
 def test_gradient_norms_every_third_iteration_and_the_rest_as_always(key, order, k):
     real = real_batch(0, 7, k) if k else real_batch(0, 7)
     runs = []

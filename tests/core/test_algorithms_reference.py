@@ -217,6 +217,7 @@ def test_changes_match_the_reference(order, k, cost):
         assert (errors <= 1e-4).all(), (player, errors)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("order", "fault", "player"),
     [

@@ -48,7 +48,9 @@ def cells(path, rows, shape, blocks):
     return found if len(shape) == 3 else found[..., 0]
 
 
-@pytest.mark.parametrize("shape", [(48, 48), (32, 32, 3)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [(48, 48), pytest.param((32, 32, 3), marks=pytest.mark.long)], ids=str
+)
 def test_figure_2_shows_fair_draws_and_their_nearest_images(tmp_path, key, shape):
     model = advnets.Model(Scaled(shape), advnets.priors.Normal(7))
     images = np.random.default_rng(0).integers(0, 256, (50, *shape)).astype(np.uint8)

@@ -334,13 +334,14 @@ def test_a_tanh_on_pixels_in_the_unit_interval_is_warned_of(function):
         train(1, players)
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     ("function", "data"),
     [
         (jax.nn.sigmoid, images()),
-        pytest.param(lambda x: (jnp.tanh(x) + 1) / 2, images(), marks=pytest.mark.long),
-        pytest.param(jnp.tanh, images() / np.float32(127.5) - 1, marks=pytest.mark.long),
+        (lambda x: (jnp.tanh(x) + 1) / 2, images()),
+        (jnp.tanh, images() / np.float32(127.5) - 1),
         (jnp.tanh, Resident(images(), lambda x: x.astype(float) / 127.5 - 1)),
     ],
 )

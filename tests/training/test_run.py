@@ -78,11 +78,13 @@ def test_the_model_keeps_the_prior():
     np.testing.assert_allclose(trained.model.sample(KEY, 5), expected, rtol=1e-5)
 
 
+@pytest.mark.long
 def test_uint8_images_train_as_the_floats_that_they_stand_for():
     floats = images().astype(np.float32) / np.float32(255)
     assert_close(train(2).players, train(2, data=floats).players, atol=1e-6)
 
 
+@pytest.mark.long
 def test_an_epoch_counts_data_whatever_k(whole):
     assert whole.updates == 50
     assert [row["updates"] for row in whole.metrics] == [10, 20, 30, 40, 50]

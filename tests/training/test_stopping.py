@@ -84,7 +84,8 @@ SCRIPT = """
 """
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", pytest.param("SIGHUP", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_a_scheduler_s_signal_ends_the_process_as_usual_once_it_has_saved(whole, tmp_path, name):
     number = getattr(signal, name)
     tests = os.path.dirname(os.path.dirname(__file__))

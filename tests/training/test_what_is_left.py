@@ -46,7 +46,8 @@ def test_a_model_that_cannot_be_described_leaves_its_arrays(tmp_path):
     assert same(advnets.load_model(tmp_path, like=trained.model), trained.model)
 
 
-@pytest.mark.parametrize("streamed", [False, pytest.param(True, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("streamed", [False, True])
 def test_images_and_curves_are_drawn(tmp_path, streamed):
     train(1, data=Streamed(images()) if streamed else None, folder=tmp_path, pictures=True)
     height, width, _ = matplotlib.image.imread(tmp_path / SAMPLES).shape

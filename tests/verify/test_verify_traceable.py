@@ -67,6 +67,7 @@ def test_a_divergence_of_near_densities_is_not_below_0(dtype):
     assert (slopes != 0).any(axis=1).all()
 
 
+@pytest.mark.long
 def test_half_precision_stays_half():
     p, q, logits = on(jnp.bfloat16, P, Q, LOGITS)
     assert traceable.value_on_grid(p, q, logits).dtype == jnp.bfloat16
