@@ -241,7 +241,7 @@ def on(name, given, *, leave=()):
 
 def on_run(name, given):
     """Makes a line that is about the finished run."""
-    return lambda line: Line(name, as_options(given), first=["run"])
+    return lambda _: Line(name, as_options(given), first=["run"])
 
 
 TFD = [
