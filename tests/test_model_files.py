@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.cases import long_but
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
@@ -151,7 +152,10 @@ def path(tmp_path):
     return tmp_path / "model.safetensors"
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name",
+    long_but("mlp, uniform", "conditional", "batch normalisation", "user's own", cases=MODELS),
+)
 def test_a_model_comes_back_whole_from_its_file_alone(path, name):
     model = MODELS[name]()
     advnets.save_model(path, model)

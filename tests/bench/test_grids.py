@@ -38,6 +38,7 @@ def rates(tmp_path_factory):
     return folder
 
 
+@pytest.mark.long
 def test_each_run_leaves_what_it_leaves_alone(rates, finished):
     own = rates / "learning-rate-0.1-seed-2"
     names = {path.name for path in finished.iterdir()} - {"checkpoints", ".running.lock"}
@@ -59,6 +60,7 @@ def test_each_run_leaves_what_it_leaves_alone(rates, finished):
     assert model.sample(jax.random.key(0), 2).shape == (2, 8, 8)
 
 
+@pytest.mark.long
 def test_a_rate_at_which_training_diverges_is_reported_and_not_chosen(rates):
     result = result_of(rates, SweepResult)
     sound, lost = result.learning_rates
@@ -73,6 +75,7 @@ def test_a_rate_at_which_training_diverges_is_reported_and_not_chosen(rates):
     assert "1 of 2 runs are done" in page
 
 
+@pytest.mark.long
 def test_the_players_of_each_run_are_found_in_the_common_checkpoint(rates):
     sound, lost = reading.runs_in(rates)
 
@@ -173,6 +176,7 @@ def test_the_choice_is_by_validation_alone_among_rates_where_no_seed_diverged():
     assert grid.choose(rows[2:]) is None
 
 
+@pytest.mark.long
 def test_a_seed_that_diverges_is_reported_and_not_counted(pixels, tmp_path, capsys):
     folder = tmp_path / "run"
     arguments = ["--epochs", "1", "--seeds", "2", "--diverging-seed", "1", "--out", str(folder)]

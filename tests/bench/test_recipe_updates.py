@@ -171,10 +171,8 @@ def relative_errors(case, fault=None):
     return np.array(errors)
 
 
-@pytest.mark.parametrize(
-    "case",
-    [pytest.param(case, marks=[pytest.mark.long] if case != "mnist" else []) for case in CASES],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("case", CASES)
 def test_every_change_matches_the_reference(case):
     errors = relative_errors(case)
     assert (errors <= 1e-4).all(), errors

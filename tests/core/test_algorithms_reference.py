@@ -207,7 +207,7 @@ def relative_errors(order, cost="non-saturating", k=1, options="none", fault=Non
     ("order", "k", "cost"),
     [
         pytest.param("simultaneous", 1, "non-saturating", marks=pytest.mark.long),
-        ("simultaneous", 1, "blend"),
+        pytest.param("simultaneous", 1, "blend", marks=pytest.mark.long),
         pytest.param("alternating", 1, "non-saturating", marks=pytest.mark.long),
         ("alternating", 3, "minimax"),
     ],

@@ -299,6 +299,7 @@ def normal_model():
     return advnets.model.model_of(advnets.algorithms.averaged(both, state))
 
 
+@pytest.mark.long
 def test_every_conditional_of_a_normal_distribution_is_right(normal_model):
     values = np.linspace(-1.5, 1.5, 4, dtype=np.float32)
     for given in (0, 1):

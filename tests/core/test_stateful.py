@@ -11,6 +11,7 @@ import optax
 import pytest
 import scipy.special
 from helpers import drawn
+from helpers.cases import long_but
 from helpers.games import leaves
 from helpers.numeric import assert_moved, float64, gradient
 
@@ -165,7 +166,7 @@ def assert_memory(state, name, expected):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", GAMES)
+@pytest.mark.parametrize("name", long_but("batch norm in G", cases=GAMES))
 def test_an_update_and_the_memory_after_it_are_those_of_numpy(name):
     g, d = GAMES[name]()
     players = advnets.Players(g.player, d.player, priors.Uniform(2))

@@ -32,6 +32,7 @@ def test_digits_are_split_without_overlap_or_loss():
         assert np.bincount(everything.target[keep]).min() > 0.07 * keep.sum()
 
 
+@pytest.mark.long
 def test_real_mnist_is_split_as_in_the_paper(data_dir):
     with warnings.catch_warnings(action="error"):  # its SHA-256 is the one that is known
         mnist = data.load("mnist", data_dir)

@@ -180,7 +180,7 @@ def test_float64_far_from_0_is_not_rounded_away():
     assert neighbours.nearest(query, image)[1][0] == pytest.approx(np.sqrt(2), rel=1e-6)
 
 
-@pytest.mark.parametrize("columns", [3, 64])
+@pytest.mark.parametrize("columns", [pytest.param(3, marks=pytest.mark.long), 64])
 @pytest.mark.parametrize("offset", [0.0, 1e3, 1e6, 1e9])
 def test_float64_is_as_good_as_its_distances(columns, offset):
     queries, images = (offset + a for a in problem(0, columns, dtype=np.float64))
@@ -198,9 +198,9 @@ def test_float64_is_as_good_as_its_distances(columns, offset):
     ("query", "images", "index", "distance"),
     [
         ([3e19], [[0], [2e19]], 1, 1e19),  # squares beyond float32
-        ([3e19] * 64, [[0] * 64, [2e19] * 64], 1, 8e19),
+        pytest.param([3e19] * 64, [[0] * 64, [2e19] * 64], 1, 8e19, marks=pytest.mark.long),
         ([1e-25, 0], [[0, 0], [2e-25, 0], [1.5e-25, 0]], 2, 5e-26),  # squares below it
-        ([1, 0], [[1, 1e-20], [1, 0.5]], 0, 1e-20),
+        pytest.param([1, 0], [[1, 1e-20], [1, 0.5]], 0, 1e-20, marks=pytest.mark.long),
         ([0] * 20, [[1.2e-19] + [1e-19] * 19], 0, 4.52106e-19),  # all but one of them
     ],
 )

@@ -39,8 +39,14 @@ seeds = st.integers(0, 2**32 - 1)
 
 @pytest.mark.parametrize(
     ("dtype", "columns"),
-    [(np.float32, columns) for columns in (1, 31, 784, 3072)]
-    + [(np.float64, columns) for columns in (64, 784)],
+    [
+        pytest.param(np.float32, 1, marks=pytest.mark.long),
+        pytest.param(np.float32, 31, marks=pytest.mark.long),
+        (np.float32, 784),
+        pytest.param(np.float32, 3072, marks=pytest.mark.long),
+        (np.float64, 64),
+        pytest.param(np.float64, 784, marks=pytest.mark.long),
+    ],
 )
 def test_the_error_is_as_promised(dtype, columns):
     bandwidths = BANDWIDTHS.astype(dtype)

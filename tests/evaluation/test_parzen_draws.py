@@ -20,7 +20,9 @@ import advnets.parzen as parzen
 seeds = st.integers(0, 2**32 - 1)
 
 
-@pytest.mark.parametrize(("n", "size"), [(1, 20), (70, 20), (70, 1000)])
+@pytest.mark.parametrize(
+    ("n", "size"), [(1, 20), (70, 20), pytest.param(70, 1000, marks=pytest.mark.long)]
+)
 @settings(deadline=None, max_examples=5)
 @given(seed=seeds)
 def test_samples_in_blocks_score_as_in_one_array(n, size, seed):

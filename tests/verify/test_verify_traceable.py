@@ -92,7 +92,7 @@ def plain(name, p, q):
 
 
 @pytest.mark.parametrize("name", SCALARS)
-@pytest.mark.parametrize("argument", [0, 1])
+@pytest.mark.parametrize("argument", [pytest.param(0, marks=pytest.mark.long), 1])
 def test_gradients_are_those_of_a_complex_step(name, argument):
     rng = np.random.default_rng(0)
     pair = [rng.dirichlet(np.ones(7)), rng.dirichlet(np.ones(7))]
