@@ -13,7 +13,7 @@ from faults import preloaded
 from faults.subjects import Ended, forks
 
 # Seconds of a processor's time, as other work may keep it busy; and until one that sleeps hangs.
-SECONDS, ASLEEP, BYTES = 60, 600, 4 * 2**30
+SECONDS, ASLEEP, BYTES = 300, 1200, 4 * 2**30
 TICKS = os.sysconf("SC_CLK_TCK")
 # After these many commands a process has gathered so many programs that it is replaced.
 LIFE = 60
