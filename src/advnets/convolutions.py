@@ -1,4 +1,4 @@
-"""The convolutional layers of the CIFAR-10 recipe: one example of (height, width, channels) each.
+"""The convolutional layers of the CIFAR-10 recipes: one example of (height, width, channels) each.
 
 The released code puts channels first. Here they come last, as in the images; the difference only
 relabels random weights.
@@ -126,15 +126,9 @@ class MaxoutConv2d(eqx.Module):
             pool_size=pool_size,
             pool_stride=pool_stride,
         )
-        if padding < 0:
-            raise ValueError(f"the padding must be at least 0; got {padding}")
         height, width, inputs = in_shape
+        _check_fit(in_shape, kernel_size, padding)
         rows, columns = (size + 2 * padding - kernel_size + 1 for size in (height, width))
-        if min(rows, columns) < 1:
-            raise ValueError(
-                f"a kernel of size {kernel_size} does not fit an input of shape {in_shape} with a "
-                f"padding of {padding}; pad more, or lower kernel_size"
-            )
         if pool_size > min(rows, columns):
             raise ValueError(
                 f"a pooled window of size {pool_size} does not fit the convolution's {rows} by "
@@ -185,6 +179,101 @@ class MaxoutConv2d(eqx.Module):
                 ),
             )
         return units
+
+
+class Convolution(eqx.Module):
+    """A convolution with a stride, whose derivatives of every order are matrix products.
+
+    Args:
+        key: a typed random key.
+        in_shape: the shape of an input, (height, width, channels).
+        channels: the number of channels of the output.
+        kernel_size: the height and width of the kernels.
+        stride: the step from one position of the kernels to the next.
+        padding: the rows and columns of zeros put around the input.
+        weight_range: weights start uniform in ± this; biases start at 0.
+
+    Attributes:
+        kernel: the weights.
+        bias: one for each channel.
+        out_shape: the shape of an output, (height, width, channels).
+
+    Raises:
+        ValueError: if the input's shape is not that of an image with channels, a size is below 1
+            or the padding below 0, or the kernel is larger than the padded input.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> import advnets
+        >>> layer = advnets.convolutions.Convolution(
+        ...     jax.random.key(0), (32, 32, 3), channels=8, kernel_size=4, stride=2, padding=1,
+        ...     weight_range=0.3,
+        ... )
+        >>> layer(jnp.ones((32, 32, 3))).shape
+        (16, 16, 8)
+
+    References:
+        Radford and others 2016, "Unsupervised representation learning with deep convolutional
+        generative adversarial networks" (convolutions with a stride in the place of pooling).
+    """
+
+    kernel: Float[Array, " size size inputs channels"]
+    bias: Float[Array, " channels"]
+    out_shape: tuple[int, ...] = eqx.field(static=True)
+    stride: int = eqx.field(static=True)
+    padding: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        key: Key[Array, ""],
+        in_shape: tuple[int, ...],
+        *,
+        channels: int,
+        kernel_size: int,
+        stride: int,
+        padding: int,
+        weight_range: float,
+    ) -> None:
+        _check_sizes(in_shape, channels=channels, kernel_size=kernel_size, stride=stride)
+        height, width, inputs = in_shape
+        _check_fit(in_shape, kernel_size, padding)
+        self.kernel = uniform_range(key, (kernel_size, kernel_size, inputs, channels), weight_range)
+        self.bias = jnp.zeros(channels, self.kernel.dtype)
+        self.out_shape = (
+            *(1 + (size + 2 * padding - kernel_size) // stride for size in (height, width)),
+            channels,
+        )
+        self.stride = stride
+        self.padding = padding
+
+    def __call__(
+        self, x: Float[Array, "height width inputs"], *, key: Key[Array, ""] | None = None
+    ) -> Float[Array, "rows columns channels"]:
+        # A product of all patches and the kernels: on a CPU, XLA's own convolutions with a stride
+        # are slow in a loop, and their gradients' gradients, which R1 needs, far slower.
+        around = [(self.padding, self.padding)] * 2
+        padded = jnp.pad(x, (*around, (0, 0)))
+        size, (rows, columns, _) = len(self.kernel), self.out_shape
+        patches = jnp.concatenate(
+            [
+                lax.slice(
+                    padded,
+                    (a, b, 0),
+                    (
+                        a + (rows - 1) * self.stride + 1,
+                        b + (columns - 1) * self.stride + 1,
+                        x.shape[2],
+                    ),
+                    (self.stride, self.stride, 1),
+                )
+                for a in range(size)
+                for b in range(size)
+            ],
+            axis=-1,
+        )
+        products = patches @ self.kernel.reshape(-1, self.kernel.shape[3])
+        return products + jnp.broadcast_to(self.bias, products.shape)
 
 
 class Deconvolution(eqx.Module):
@@ -338,3 +427,13 @@ def _check_sizes(in_shape: tuple[int, ...], **sizes: int) -> None:
     for name, value in sizes.items():
         if value < 1:
             raise ValueError(f"{name} must be at least 1; got {value}")
+
+
+def _check_fit(in_shape: tuple[int, ...], kernel_size: int, padding: int) -> None:
+    if padding < 0:
+        raise ValueError(f"the padding must be at least 0; got {padding}")
+    if min(in_shape[:2]) + 2 * padding < kernel_size:
+        raise ValueError(
+            f"a kernel of size {kernel_size} does not fit an input of shape {in_shape} with a "
+            f"padding of {padding}; pad more, or lower kernel_size"
+        )

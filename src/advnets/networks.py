@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from advnets.convolutions import ConvolutionSpec, Deconvolution, MaxoutConv2d
+from advnets.convolutions import Convolution, ConvolutionSpec, Deconvolution, MaxoutConv2d
 from advnets.layers import Dropout, Maxout, linear, sparse_linear
 
 Activation = Literal["relu", "sigmoid"]
@@ -189,6 +189,102 @@ def deconvolutional_generator(
     return eqx.nn.Sequential([*layers, Reshape((rows, columns, channels)), deconvolution])
 
 
+def convolutional_generator(
+    key: Key[Array, ""],
+    latent_size: int,
+    shape: tuple[int, ...],
+    *,
+    channels: Sequence[int] = (128, 64),
+    kernel_size: int = 6,
+    stride: int = 2,
+    output: Output = "sigmoid",
+    output_bias: float | Float[Array, "*shape"] = 0.0,
+) -> eqx.nn.Sequential:
+    """A dense layer, then deconvolutions, each of which makes a larger image of the last.
+
+    All layers but the last are rectified linear. For 32×32 pixels the images have 5×5, 14×14 and
+    32×32.
+
+    Args:
+        key: a typed random key.
+        latent_size: the number of components of z.
+        shape: the shape of one example, (height, width, channels), such as `(32, 32, 3)`.
+        channels: the number of channels of each image before the example.
+        kernel_size: the height and width of the deconvolutions' patches.
+        stride: the step from one patch to the next.
+        output: `"sigmoid"`, for examples in [0, 1], or `"linear"`.
+        output_bias: the initial bias of the output, such as
+            [`advnets.layers.marginal_bias`][] of the training images.
+
+    Returns:
+        A module that maps a latent vector `(latent_size,)` to an example of the given shape.
+        Weights start uniform with variance 2 / the inputs that a unit sums on average, biases at 0.
+
+    Raises:
+        ValueError: if there are no channels, or no such deconvolutions give that shape.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> import advnets
+        >>> generator = advnets.networks.convolutional_generator(
+        ...     jax.random.key(0), 100, (32, 32, 3), channels=(16, 8)
+        ... )
+        >>> generator(jnp.zeros(100)).shape
+        (32, 32, 3)
+
+    References:
+        Radford and others 2016, "Unsupervised representation learning with deep convolutional
+        generative adversarial networks" (the kind); He and others 2015, "Delving deep into
+        rectifiers" (the initial weights).
+    """
+    if len(shape) != 3:
+        raise ValueError(
+            f"a deconvolution makes examples of shape (height, width, channels); got {shape}"
+        )
+    if not channels:
+        raise ValueError("a convolutional generator needs the channels of at least one image")
+    height, width, _ = shape
+    sizes = [(height, width)]
+    for _ in channels:
+        height, width = sizes[0]
+        if stride < 1 or any(n < kernel_size or (n - kernel_size) % stride for n in sizes[0]):
+            raise ValueError(
+                f"no {len(channels)} deconvolutions with kernel_size={kernel_size} and "
+                f"stride={stride} give {shape[0]} by {shape[1]} pixels: {height} by {width} are "
+                "not kernel_size plus a multiple of stride; give other sizes, or fewer channels"
+            )
+        rows, columns = (1 + (n - kernel_size) // stride for n in sizes[0])
+        sizes.insert(0, (rows, columns))
+    all_channels = [*channels, shape[2]]
+    first = (*sizes[0], channels[0])
+    keys = jax.random.split(key, len(channels) + 1)
+    layers: Layers = [
+        linear(keys[0], latent_size, math.prod(first), math.sqrt(6 / latent_size)),
+        eqx.nn.Lambda(jax.nn.relu),
+        Reshape(first),
+    ]
+    for number, one in enumerate(keys[1:]):
+        inputs, last = all_channels[number], number + 1 == len(channels)
+        layers.append(
+            Deconvolution(
+                one,
+                (*sizes[number], inputs),
+                channels=all_channels[number + 1],
+                kernel_size=kernel_size,
+                stride=stride,
+                weight_range=math.sqrt(6 / inputs) * stride / kernel_size,
+                tied_bias=not last,
+                output_bias=output_bias if last else 0.0,
+            )
+        )
+        if not last:
+            layers.append(eqx.nn.Lambda(jax.nn.relu))
+    if output == "sigmoid":
+        layers.append(eqx.nn.Lambda(jax.nn.sigmoid))
+    return eqx.nn.Sequential(layers)
+
+
 def stacked_generator(
     key: Key[Array, ""],
     latent_size: int,
@@ -329,17 +425,20 @@ def leaky_discriminator(
     key: Key[Array, ""],
     shape: tuple[int, ...],
     *,
+    channels: Sequence[int] = (),
     units: Sequence[int] = (1024, 512),
     input_keep: float = 1.0,
     hidden_keep: float = 1.0,
 ) -> eqx.nn.Sequential:
-    """A fully connected discriminator of leaky rectified linear layers, and one logit.
+    """A discriminator of leaky rectified linear layers, and one logit.
 
     It is half as dear as the recipes' maxout layers of as many units, whose pieces it has not.
 
     Args:
         key: a typed random key.
-        shape: the shape of one example.
+        shape: the shape of one example; (height, width, channels) if there are convolutions.
+        channels: the number of channels of each convolution before the dense layers: 4×4, with a
+            stride of 2 and a padding of 1, so that each halves the image.
         units: the number of units of each layer, `jax.nn.leaky_relu`.
         input_keep: the probability that dropout keeps a pixel in training, in (0, 1].
         hidden_keep: the same for the inputs of every later layer.
@@ -349,7 +448,7 @@ def leaky_discriminator(
         biases at 0.
 
     Raises:
-        ValueError: for a keep rate outside (0, 1].
+        ValueError: for a keep rate outside (0, 1], or a convolution that does not fit its input.
 
     Example:
         >>> import jax
@@ -362,15 +461,29 @@ def leaky_discriminator(
     References:
         He and others 2015, "Delving deep into rectifiers" (the initial weights).
     """
-    sizes = [math.prod(shape), *units, 1]
-    keys = jax.random.split(key, len(sizes) - 1)
-    layers: Layers = [Reshape((sizes[0],))]
-    for number, (one, inputs, outputs) in enumerate(zip(keys, sizes, sizes[1:], strict=False)):
-        keep = hidden_keep if number else input_keep
-        if number:
-            layers.append(eqx.nn.Lambda(jax.nn.leaky_relu))
-        layers += [Dropout(keep), linear(one, inputs, outputs, math.sqrt(6 / inputs))]
-    return eqx.nn.Sequential([*layers, Reshape(())])
+    keys = iter(jax.random.split(key, len(channels) + len(units) + 1))
+    keep = input_keep
+    layers: Layers = []
+    for size in channels:
+        convolution = Convolution(
+            next(keys),
+            shape,
+            channels=size,
+            kernel_size=4,
+            stride=2,
+            padding=1,
+            weight_range=math.sqrt(6 / (16 * shape[-1])),
+        )
+        layers += [Dropout(keep), convolution, eqx.nn.Lambda(jax.nn.leaky_relu)]
+        shape, keep = convolution.out_shape, hidden_keep
+    in_size = math.prod(shape)
+    layers.append(Reshape((in_size,)))
+    for size in units:
+        dense = linear(next(keys), in_size, size, math.sqrt(6 / in_size))
+        layers += [Dropout(keep), dense, eqx.nn.Lambda(jax.nn.leaky_relu)]
+        in_size, keep = size, hidden_keep
+    last = linear(next(keys), in_size, 1, math.sqrt(6 / in_size))
+    return eqx.nn.Sequential([*layers, Dropout(keep), last, Reshape(())])
 
 
 class Reshape(eqx.Module):

@@ -129,6 +129,22 @@ def test_a_deconvolution_takes_all_of_the_recipe_s_fields():
     assert deconvolution.stride == 4
 
 
+def test_channels_make_both_players_convolutional():
+    images = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), np.uint8)
+    players = build_players(jax.random.key(0), bench.BENCHMARKS["cifar10-tuned"].quick, images)
+    kernels = {
+        name: [one.kernel.shape for one in player.layers if hasattr(one, "kernel")]
+        for name, player in (("G", players.generator), ("D", players.discriminator))
+    }
+    assert kernels == {
+        "G": [(6, 6, 16, 32), (6, 6, 3, 16)],
+        "D": [(4, 4, 3, 8), (4, 4, 8, 16), (4, 4, 16, 32)],
+    }
+    mean = images.mean(0) / 255
+    bias = players.generator.layers[-2].bias
+    np.testing.assert_allclose(bias, np.log(mean / (1 - mean)), rtol=1e-4, atol=1e-6)
+
+
 def test_k_steps_ramp_and_decay_by_discriminator_updates():
     recipe = dataclasses.replace(bench.BENCHMARKS["mnist"].recipe, order="alternating", k=3)
     algorithm = algorithm_of(recipe).for_epochs_of(4)
@@ -207,6 +223,25 @@ def test_a_penalty_is_of_both_kinds_beside_the_order_s_own_cost():
             bench.Recipe,
             {"discriminator": LEAKY_CONVOLUTIONS},
             "no convolutions; leave out either, got 3",
+        ),
+        (
+            bench.Recipe,
+            {"discriminator": bench.DiscriminatorSpec(channels=(8, 4))},
+            r"maxout convolutions instead, got channels \(8, 4\)",
+        ),
+        (bench.Recipe, {"generator": bench.GeneratorSpec(channels=(8, 0))}, "channels .*got 0"),
+        (
+            bench.Recipe,
+            {"generator": bench.GeneratorSpec(channels=(8,), output_nonzero=3)},
+            r"got channels \(8,\), the output sigmoid and 3 nonzero weights",
+        ),
+        (
+            bench.Recipe,
+            {
+                "generator": bench.GeneratorSpec(channels=(8,)),
+                "second_stage": bench.SecondStage(epochs=1),
+            },
+            r"below hidden layers; got channels \(8,\)",
         ),
         (bench.Recipe, {"preprocessing": "zca"}, "one of 'unit', 'gcn'; got 'zca'"),
         (bench.Recipe, {"objective": "wgan"}, "got 'wgan'"),

@@ -166,6 +166,39 @@ def test_deconvolution_is_its_loops(key, shape, channels, kernel_size, stride, t
         assert_close(ours(x, layer, d_out), deconvolution(x, layer, d_out))
 
 
+@pytest.mark.parametrize(
+    ("shape", "channels", "kernel_size", "stride", "padding"),
+    [
+        ((1, 1, 1), 1, 1, 1, 0),
+        ((6, 8, 2), 3, 4, 2, 1),  # as a discriminator halves an image
+        ((5, 4, 3), 2, 2, 3, 0),  # pixels between the positions that none sees
+        ((3, 2, 1), 2, 4, 1, 2),  # a kernel larger than the image
+    ],
+)
+def test_convolution_is_its_loops(key, shape, channels, kernel_size, stride, padding):
+    layer = convolutions.Convolution(
+        key,
+        shape,
+        channels=channels,
+        kernel_size=kernel_size,
+        stride=stride,
+        padding=padding,
+        weight_range=1.0,
+    )
+    around = ((padding, padding), (padding, padding), (0, 0))
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        layer = with_random_bias(rng, layer)
+        x = rng.normal(size=shape).astype(np.float32).astype(np.float64)
+        d_out = rng.normal(size=layer.out_shape)
+        kernel = np.asarray(layer.kernel, np.float64)
+        padded = np.pad(x, around)
+        out = convolve(padded, kernel, stride) + np.asarray(layer.bias, np.float64)
+        d_padded, d_kernel = convolve_back(padded, kernel, d_out, stride)
+        d_x = d_padded[padding : padding + shape[0], padding : padding + shape[1]]
+        assert_close(ours(x, layer, d_out), (out, d_x, d_kernel, d_out.sum((0, 1))))
+
+
 @pytest.mark.parametrize(("size", "stride"), [(5, 3), (2, 3), (4, 1)])
 def test_deconvolution_is_the_adjoint_of_the_convolution(key, size, stride):
     layer = convolutions.Deconvolution(
@@ -284,6 +317,22 @@ def test_sizes_that_do_not_fit_are_refused(key, change, message):
     sizes_ |= change
     with pytest.raises(ValueError, match=message):
         convolutions.MaxoutConv2d(key, sizes_.pop("in_shape"), **sizes_, weight_range=0.1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"channels": 0}, "channels must be at least 1; got 0"),
+        ({"kernel_size": 0}, "kernel_size must be at least 1; got 0"),
+        ({"stride": 0}, "stride must be at least 1; got 0"),
+        ({"padding": -1}, "padding must be at least 0; got -1"),
+        ({"kernel_size": 9}, "kernel of size 9 does not fit"),
+    ],
+)
+def test_a_convolution_refuses_sizes_that_do_not_fit(key, change, message):
+    sizes_ = {"channels": 2, "kernel_size": 4, "stride": 2, "padding": 1} | change
+    with pytest.raises(ValueError, match=message):
+        convolutions.Convolution(key, (6, 8, 3), **sizes_, weight_range=0.1)
 
 
 def test_a_deconvolution_refuses_sizes_below_one(key):

@@ -153,6 +153,48 @@ def test_a_leaky_discriminator_is_its_layers_in_turn(key):
     assert keeps == [0.9, 0.7]
 
 
+def test_a_leaky_discriminator_may_begin_with_convolutions(key):
+    player = networks.leaky_discriminator(
+        key, (8, 6, 3), channels=[4, 5], units=[7], input_keep=0.9, hidden_keep=0.7
+    )
+    names = [type(one).__name__ for one in player.layers]
+    block = ["Dropout", "Convolution", "Lambda"]
+    assert names == [
+        *(block * 2 + ["Reshape", "Dropout", "Linear", "Lambda", "Dropout", "Linear", "Reshape"])
+    ]
+    found = [one for one in player.layers if type(one).__name__ == "Convolution"]
+    assert [one.out_shape for one in found] == [(4, 3, 4), (2, 1, 5)]
+    for one, inputs in zip(found, (3, 4), strict=True):
+        assert 0.9 < abs(one.kernel).max() / (6 / (16 * inputs)) ** 0.5 <= 1
+    assert [one.keep for one in player.layers if isinstance(one, layers.Dropout)] == [
+        *[0.9, 0.7, 0.7, 0.7]
+    ]
+    assert player(jnp.ones((8, 6, 3))).shape == ()
+
+
+def test_a_convolutional_generator_enlarges_images(key):
+    bias = jnp.linspace(-2.0, 2.0, 32 * 32 * 3).reshape(32, 32, 3)
+    player = networks.convolutional_generator(
+        key, 4, (32, 32, 3), channels=(8, 6), output_bias=bias
+    )
+    assert [one.out_shape for one in player.layers if hasattr(one, "out_shape")] == [
+        *[(14, 14, 6), (32, 32, 3)]
+    ]
+    # In the middle of the example as many patches overlap as everywhere else on average.
+    z = jax.random.normal(key, (400, 4))
+    hidden = jax.vmap(eqx.nn.Sequential(player.layers[:4]))(z)[:, 4:10, 4:10]
+    first = jax.vmap(eqx.nn.Sequential(player.layers[:3]))(z)
+    # As many inputs as are summed, and half of the variance lost by each rectifier.
+    np.testing.assert_allclose((hidden**2).mean(), 2 * (first**2).mean(), rtol=0.3)
+    flat = eqx.tree_at(lambda one: one.layers[0].weight, player, replace_fn=jnp.zeros_like)
+    np.testing.assert_allclose(flat(z[0]), jax.nn.sigmoid(bias), rtol=1e-6)
+    linear = networks.convolutional_generator(
+        key, 4, (8, 10, 1), channels=(2,), kernel_size=4, output="linear"
+    )
+    assert linear(z[0]).shape == (8, 10, 1)
+    assert not isinstance(linear.layers[-1], eqx.nn.Lambda)
+
+
 def test_dropout_is_milder_at_the_input_than_later(key):
     def keeps(**settings_):
         player = eqx.filter_eval_shape(
@@ -200,6 +242,18 @@ def test_dropout_is_milder_at_the_input_than_later(key):
                 key, 2, (32, 32, 3), hidden_sizes=(8, 80), channels=8
             ),
             r"must have 800 units, 10 by 10 in 8 channels.*got hidden_sizes=\(8, 80\)",
+        ),
+        (
+            lambda key: networks.convolutional_generator(key, 2, (28, 28)),
+            r"\(height, width, channels\); got \(28, 28\)",
+        ),
+        (
+            lambda key: networks.convolutional_generator(key, 2, (30, 30, 1)),
+            "no 2 deconvolutions .* give 30 by 30 pixels: 13 by 13 are not",
+        ),
+        (
+            lambda key: networks.convolutional_generator(key, 2, (32, 32, 1), channels=()),
+            "the channels of at least one image",
         ),
         (
             lambda key: networks.stacked_generator(

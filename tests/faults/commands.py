@@ -78,6 +78,8 @@ LONG = (
 MANY = (
     "hidden-sizes",
     "generator-sizes",
+    "generator.channels",
+    "discriminator.channels",
     "units",
     "learning-rates",
     "contractions",

@@ -79,6 +79,23 @@ def convolutional():
 
 
 @functools.cache
+def strided():
+    """Coloured, in [0, 1]: deconvolutions; convolutions that halve an image, leaky rectifiers."""
+    generator = advnets.networks.convolutional_generator(
+        KEYS[3], 5, (14, 10, 3), channels=(6, 4), kernel_size=4
+    )
+    discriminator = advnets.networks.leaky_discriminator(
+        KEYS[4], (14, 10, 3), channels=(4, 6), units=[5]
+    )
+    return Found(
+        advnets.Model(generator, advnets.priors.Normal(5)),
+        discriminator,
+        "of the last epoch",
+        "after 3 epochs",
+    )
+
+
+@functools.cache
 def conditional(projects):
     """Grey, of three classes: branches in G, and branches or a projection in D."""
     shared = {"classes": 3, "weight_range": 1.5}
@@ -100,8 +117,12 @@ def conditional(projects):
     )
 
 
-SETTINGS = {"dense": Settings(), "convolutional": Settings(preprocessing="gcn")}
-FOUND = {"dense": dense, "convolutional": convolutional}
+SETTINGS = {
+    "dense": Settings(),
+    "convolutional": Settings(preprocessing="gcn"),
+    "strided": Settings(),
+}
+FOUND = {"dense": dense, "convolutional": convolutional, "strided": strided}
 
 
 def draws(found):

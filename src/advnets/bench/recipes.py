@@ -66,10 +66,13 @@ class DeconvolutionSpec:
 
 @dataclasses.dataclass(frozen=True)
 class GeneratorSpec:
-    """Fully connected hidden layers, then pixels."""
+    """Fully connected hidden layers, then pixels; or convolutions of a growing image."""
 
     hidden_sizes: tuple[int, ...] = (1200, 1200)
     """Units of each hidden layer, rectified linear but for `last_hidden`."""
+    channels: tuple[int, ...] = ()
+    """Channels of each image that deconvolutions of 6×6 with a stride of 2 enlarge, in the place of
+    hidden layers, whose settings and weight ranges then mean nothing."""
     last_hidden: Activation = "relu"
     """Activation of the last hidden layer."""
     sigmoid_bias: float = 0.0
@@ -95,6 +98,9 @@ class DiscriminatorSpec:
     layers: DLayers = "maxout"
     """Kind of the fully connected layers; leaky-relu: their weights start by their number of
     inputs, so neither pieces nor weight range mean anything for them."""
+    channels: tuple[int, ...] = ()
+    """leaky-relu: channels of convolutions of 4×4 before the fully connected layers, each of which
+    halves the image."""
     units: tuple[int, ...] = (240, 240)
     """Units of each fully connected layer."""
     pieces: int = 5
@@ -175,12 +181,14 @@ class Recipe(GameSettings):
         GameSettings.__post_init__(self)
         generator, discriminator = self.generator, self.discriminator
         units = (*generator.hidden_sizes, *discriminator.units, self.second_stage.hidden_size)
+        channels = (*generator.channels, *discriminator.channels)
         check_counts(
             {
                 "k": self.k,
                 "the latent size": self.latent_size,
                 "the number of pieces": discriminator.pieces,
                 "the number of units": min((1, *units)),
+                "the number of channels": min((1, *channels)),
                 "the number of hidden layers of the generator": len(generator.hidden_sizes),
                 "the deconvolution's channels": generator.deconvolution.channels,
                 "the deconvolution's kernel size": generator.deconvolution.kernel_size,
@@ -209,6 +217,21 @@ class Recipe(GameSettings):
             raise ValueError(
                 "a leaky rectified linear discriminator has no convolutions; leave out either, got "
                 f"{len(discriminator.convolutions)} of them"
+            )
+        if discriminator.layers == "maxout" and discriminator.channels:
+            raise ValueError(
+                "the channels are those of a leaky rectified linear discriminator; give maxout "
+                f"convolutions instead, got channels {discriminator.channels}"
+            )
+        if generator.channels and (generator.output == "deconvolution" or generator.output_nonzero):
+            raise ValueError(
+                "a generator that is convolutional by its channels ends in dense weights and "
+                f"sigmoid or linear pixels; got channels {generator.channels}, the output "
+                f"{generator.output} and {generator.output_nonzero} nonzero weights"
+            )
+        if generator.channels and self.second_stage.epochs:
+            raise ValueError(
+                f"a second stage goes below hidden layers; got channels {generator.channels}"
             )
         if not 0 <= self.final_rate <= 1:
             raise ValueError(f"the final rate must be a share, from 0 to 1; got {self.final_rate}")
@@ -317,6 +340,7 @@ def _build_discriminator(
         return advnets.networks.leaky_discriminator(
             key,
             shape,
+            channels=spec.channels,
             units=spec.units,
             input_keep=spec.input_keep,
             hidden_keep=spec.hidden_keep,
@@ -339,6 +363,17 @@ def _build_generator(
     spec, shape = recipe.generator, images.shape[1:]
     relu: Literal["relu"] = "relu"
     activations = (*[relu] * (len(spec.hidden_sizes) - 1), spec.last_hidden)
+    output_bias = advnets.layers.marginal_bias(images) if spec.output == "sigmoid" else 0.0
+    if spec.channels:
+        assert spec.output != "deconvolution"
+        return advnets.networks.convolutional_generator(
+            key,
+            recipe.latent_size,
+            shape,
+            channels=spec.channels,
+            output=spec.output,
+            output_bias=output_bias,
+        )
     if spec.output == "deconvolution":
         return advnets.networks.deconvolutional_generator(
             key,
@@ -364,7 +399,7 @@ def _build_generator(
         output=spec.output,
         output_range=None if spec.output_nonzero else spec.output_range,
         output_nonzero=spec.output_nonzero or None,
-        output_bias=advnets.layers.marginal_bias(images) if spec.output == "sigmoid" else 0.0,
+        output_bias=output_bias,
     )
 
 

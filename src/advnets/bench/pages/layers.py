@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, PyTree
 
-from advnets.convolutions import Deconvolution, MaxoutConv2d
+from advnets.convolutions import Convolution, Deconvolution, MaxoutConv2d
 from advnets.layers import Branches, Dropout, GaussianNoise, GradientFloor, Maxout, Projection
 from advnets.networks import Reshape
 from advnets.players import thaw
@@ -119,7 +119,7 @@ def _exported(module: Any, shape: Shape, noise: bool) -> tuple[Layer | None, Sha
         case Maxout():
             arrays = {"weight": _float32(module.weight), "bias": _float32(module.bias)}
             return Layer("maxout", arrays), module.bias.shape[1:]
-        case MaxoutConv2d() | Deconvolution():
+        case MaxoutConv2d() | Convolution() | Deconvolution():
             return _convolution(module, shape), module.out_shape
         case eqx.nn.Lambda() if _activation(module.fn) is not None:
             return Layer("activation", settings={"function": _activation(module.fn)}), shape
@@ -151,11 +151,15 @@ def _activation(function: Callable[..., Any]) -> str | None:
     return found[0] if found else None
 
 
-def _convolution(module: MaxoutConv2d | Deconvolution, shape: Shape) -> Layer:
+def _convolution(module: MaxoutConv2d | Convolution | Deconvolution, shape: Shape) -> Layer:
     arrays = {"kernel": _float32(module.kernel), "bias": _float32(module.bias)}
     sizes: dict[str, Any] = {"in_shape": shape, "out_shape": module.out_shape}
     if isinstance(module, Deconvolution):
         return Layer("deconvolution", arrays, sizes | {"stride": module.stride})
+    if isinstance(module, Convolution):  # of one piece, of which each `stride`th is looked at
+        sizes |= {"pieces": 1, "padding": module.padding}
+        sizes |= {"pool_size": 1, "pool_stride": module.stride}
+        return Layer("maxout_convolution", arrays, sizes)
     names = ("pieces", "padding", "pool_size", "pool_stride")
     sizes |= {name: getattr(module, name) for name in names}
     return Layer("maxout_convolution", arrays, sizes)
