@@ -250,30 +250,78 @@ class Convolution(eqx.Module):
     def __call__(
         self, x: Float[Array, "height width inputs"], *, key: Key[Array, ""] | None = None
     ) -> Float[Array, "rows columns channels"]:
-        # A product of all patches and the kernels: on a CPU, XLA's own convolutions with a stride
-        # are slow in a loop, and their gradients' gradients, which R1 needs, far slower.
-        around = [(self.padding, self.padding)] * 2
-        padded = jnp.pad(x, (*around, (0, 0)))
-        size, (rows, columns, _) = len(self.kernel), self.out_shape
-        patches = jnp.concatenate(
-            [
-                lax.slice(
-                    padded,
-                    (a, b, 0),
-                    (
-                        a + (rows - 1) * self.stride + 1,
-                        b + (columns - 1) * self.stride + 1,
-                        x.shape[2],
-                    ),
-                    (self.stride, self.stride, 1),
-                )
-                for a in range(size)
-                for b in range(size)
-            ],
-            axis=-1,
-        )
-        products = patches @ self.kernel.reshape(-1, self.kernel.shape[3])
+        products = _of_patches(x, self.kernel, self.out_shape[:2], self.stride, self.padding)
         return products + jnp.broadcast_to(self.bias, products.shape)
+
+
+class Doubled(eqx.Module):
+    """A convolution of 3×3 that makes four pixels of each, so that an image becomes twice as large.
+
+    The four start with the same kernel, and so alike: from kernels of their own, samples start as a
+    chequerboard.
+
+    Args:
+        key: a typed random key.
+        in_shape: the shape of an input, (height, width, channels).
+        channels: the number of channels of the output.
+        weight_range: weights start uniform in ± this.
+        tied_bias: one bias for each channel, or else one for each output position too.
+        output_bias: the initial bias: a number, or an array with one for each.
+
+    Attributes:
+        kernel: the weights; the last axis is of the four pixels, row by row, and then of their
+            channels.
+        bias: the biases.
+        out_shape: the shape of an output, (height, width, channels).
+
+    Raises:
+        ValueError: if the input's shape is not that of an image with channels, or there are none.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> import advnets
+        >>> layer = advnets.convolutions.Doubled(
+        ...     jax.random.key(0), (4, 4, 8), channels=3, weight_range=0.1
+        ... )
+        >>> layer(jnp.ones((4, 4, 8))).shape
+        (8, 8, 3)
+
+    References:
+        Shi and others 2016, "Real-time single image and video super-resolution using an efficient
+        sub-pixel convolutional neural network"; Aitken and others 2017, "Checkerboard artifact free
+        sub-pixel convolution".
+    """
+
+    kernel: Float[Array, "3 3 inputs four_times_channels"]
+    bias: Float[Array, "*positions channels"]
+    out_shape: tuple[int, ...] = eqx.field(static=True)
+
+    def __init__(
+        self,
+        key: Key[Array, ""],
+        in_shape: tuple[int, ...],
+        *,
+        channels: int,
+        weight_range: float,
+        tied_bias: bool = True,
+        output_bias: float | Float[Array, "*shape"] = 0.0,
+    ) -> None:
+        _check_sizes(in_shape, channels=channels)
+        height, width, inputs = in_shape
+        self.kernel = jnp.tile(uniform_range(key, (3, 3, inputs, channels), weight_range), 4)
+        self.out_shape = (2 * height, 2 * width, channels)
+        shape = self.out_shape[2:] if tied_bias else self.out_shape
+        self.bias = jnp.broadcast_to(jnp.asarray(output_bias, self.kernel.dtype), shape)
+
+    def __call__(
+        self, x: Float[Array, "height width inputs"], *, key: Key[Array, ""] | None = None
+    ) -> Float[Array, "rows columns channels"]:
+        height, width, _ = x.shape
+        products = _of_patches(x, self.kernel, (height, width), stride=1, padding=1)
+        blocks = products.reshape(height, width, 2, 2, -1).swapaxes(1, 2)
+        doubled = blocks.reshape(2 * height, 2 * width, -1)
+        return doubled + jnp.broadcast_to(self.bias, doubled.shape)
 
 
 class Deconvolution(eqx.Module):
@@ -355,6 +403,29 @@ class Deconvolution(eqx.Module):
         strips = [_overlapped(list(patches[:, b]), self.stride, 0) for b in range(len(self.kernel))]
         painted = _overlapped(strips, self.stride, 1)
         return painted + jnp.broadcast_to(self.bias, painted.shape)
+
+
+def _of_patches(
+    x: Float[Array, "height width inputs"],
+    kernel: Float[Array, " size size inputs filters"],
+    positions: tuple[int, ...],
+    stride: int,
+    padding: int,
+) -> Float[Array, "rows columns filters"]:
+    """A convolution as the product of all patches and the kernels.
+
+    On a CPU, XLA's own convolutions with a stride are slow in a loop, and their gradients'
+    gradients, which R1 needs, far slower.
+    """
+    size, inputs = len(kernel), x.shape[2]
+    padded = jnp.pad(x, ((padding, padding), (padding, padding), (0, 0)))
+    reach = tuple(1 + (n - 1) * stride for n in positions)
+    patches = [
+        lax.slice(padded, (a, b, 0), (a + reach[0], b + reach[1], inputs), (stride, stride, 1))
+        for a in range(size)
+        for b in range(size)
+    ]
+    return jnp.concatenate(patches, axis=-1) @ kernel.reshape(-1, kernel.shape[3])
 
 
 def _overlapped(parts: list[Float[Array, "..."]], stride: int, axis: int) -> Float[Array, "..."]:

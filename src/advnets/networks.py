@@ -13,7 +13,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from advnets.convolutions import Convolution, ConvolutionSpec, Deconvolution, MaxoutConv2d
+from advnets.convolutions import (
+    Convolution,
+    ConvolutionSpec,
+    Deconvolution,
+    Doubled,
+    MaxoutConv2d,
+)
 from advnets.layers import Dropout, Maxout, linear, sparse_linear
 
 Activation = Literal["relu", "sigmoid"]
@@ -194,34 +200,31 @@ def convolutional_generator(
     latent_size: int,
     shape: tuple[int, ...],
     *,
-    channels: Sequence[int] = (128, 64),
-    kernel_size: int = 6,
-    stride: int = 2,
+    channels: Sequence[int] = (128, 64, 32),
     output: Output = "sigmoid",
     output_bias: float | Float[Array, "*shape"] = 0.0,
 ) -> eqx.nn.Sequential:
-    """A dense layer, then deconvolutions, each of which makes a larger image of the last.
+    """A dense layer, then convolutions of 3×3, each of which doubles the image.
 
-    All layers but the last are rectified linear. For 32×32 pixels the images have 5×5, 14×14 and
-    32×32.
+    Each makes four pixels of one ([`advnets.convolutions.Doubled`][]), which start alike. All
+    layers but the last are rectified linear. For 32×32 pixels and three entries of `channels` the
+    images have 4×4, 8×8, 16×16 and 32×32.
 
     Args:
         key: a typed random key.
         latent_size: the number of components of z.
         shape: the shape of one example, (height, width, channels), such as `(32, 32, 3)`.
         channels: the number of channels of each image before the example.
-        kernel_size: the height and width of the deconvolutions' patches.
-        stride: the step from one patch to the next.
         output: `"sigmoid"`, for examples in [0, 1], or `"linear"`.
         output_bias: the initial bias of the output, such as
             [`advnets.layers.marginal_bias`][] of the training images.
 
     Returns:
         A module that maps a latent vector `(latent_size,)` to an example of the given shape.
-        Weights start uniform with variance 2 / the inputs that a unit sums on average, biases at 0.
+        Weights start uniform with variance 2 / inputs, biases at 0.
 
     Raises:
-        ValueError: if there are no channels, or no such deconvolutions give that shape.
+        ValueError: if there are no channels, or the shape can't be halved that often.
 
     Example:
         >>> import jax
@@ -234,52 +237,46 @@ def convolutional_generator(
         (32, 32, 3)
 
     References:
-        Radford and others 2016, "Unsupervised representation learning with deep convolutional
-        generative adversarial networks" (the kind); He and others 2015, "Delving deep into
+        Shi and others 2016, "Real-time single image and video super-resolution using an efficient
+        sub-pixel convolutional neural network"; Aitken and others 2017, "Checkerboard artifact free
+        sub-pixel convolution" (that they start alike); He and others 2015, "Delving deep into
         rectifiers" (the initial weights).
     """
     if len(shape) != 3:
         raise ValueError(
-            f"a deconvolution makes examples of shape (height, width, channels); got {shape}"
+            f"convolutions make examples of shape (height, width, channels); got {shape}"
         )
     if not channels:
         raise ValueError("a convolutional generator needs the channels of at least one image")
-    height, width, _ = shape
-    sizes = [(height, width)]
-    for _ in channels:
-        height, width = sizes[0]
-        if stride < 1 or any(n < kernel_size or (n - kernel_size) % stride for n in sizes[0]):
-            raise ValueError(
-                f"no {len(channels)} deconvolutions with kernel_size={kernel_size} and "
-                f"stride={stride} give {shape[0]} by {shape[1]} pixels: {height} by {width} are "
-                "not kernel_size plus a multiple of stride; give other sizes, or fewer channels"
-            )
-        rows, columns = (1 + (n - kernel_size) // stride for n in sizes[0])
-        sizes.insert(0, (rows, columns))
-    all_channels = [*channels, shape[2]]
-    first = (*sizes[0], channels[0])
+    height, width, image_channels = shape
+    times = 2 ** len(channels)
+    if height % times or width % times or not height * width:
+        raise ValueError(
+            f"{len(channels)} doublings make sizes that are multiples of {times}; got {height} by "
+            f"{width} pixels (give other sizes, or fewer channels)"
+        )
+    first = (height // times, width // times, channels[0])
     keys = jax.random.split(key, len(channels) + 1)
     layers: Layers = [
         linear(keys[0], latent_size, math.prod(first), math.sqrt(6 / latent_size)),
         eqx.nn.Lambda(jax.nn.relu),
         Reshape(first),
     ]
+    height, width, inputs = first
     for number, one in enumerate(keys[1:]):
-        inputs, last = all_channels[number], number + 1 == len(channels)
-        layers.append(
-            Deconvolution(
-                one,
-                (*sizes[number], inputs),
-                channels=all_channels[number + 1],
-                kernel_size=kernel_size,
-                stride=stride,
-                weight_range=math.sqrt(6 / inputs) * stride / kernel_size,
-                tied_bias=not last,
-                output_bias=output_bias if last else 0.0,
-            )
+        last = number + 1 == len(channels)
+        doubled = Doubled(
+            one,
+            (height, width, inputs),
+            channels=image_channels if last else channels[number + 1],
+            weight_range=math.sqrt(6 / (9 * inputs)),
+            tied_bias=not last,
+            output_bias=output_bias if last else 0.0,
         )
+        layers.append(doubled)
         if not last:
             layers.append(eqx.nn.Lambda(jax.nn.relu))
+        height, width, inputs = doubled.out_shape
     if output == "sigmoid":
         layers.append(eqx.nn.Lambda(jax.nn.sigmoid))
     return eqx.nn.Sequential(layers)

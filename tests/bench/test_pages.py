@@ -63,6 +63,13 @@ def interpreted(layer, x):
             rows, columns = (slice(n * of["stride"], n * of["stride"] + size) for n in (p, q))
             out[rows, columns] += kernel @ x[p, q]
         return out
+    if layer.kind == "doubled":
+        padded = np.pad(x, [(1, 1), (1, 1), (0, 0)])
+        out = np.zeros(of["out_shape"]) + arrays["bias"]
+        for p, q in np.ndindex(x.shape[:2]):
+            four = np.einsum("abi,abif->f", padded[p : p + 3, q : q + 3], kernel)
+            out[2 * p : 2 * p + 2, 2 * q : 2 * q + 2] += four.reshape(2, 2, -1)
+        return out
     padded = np.pad(x, [(of["padding"], of["padding"])] * 2 + [(0, 0)])
     places = [n - size + 1 for n in padded.shape[:2]]
     units = np.zeros((*places, kernel.shape[-1] // of["pieces"]))

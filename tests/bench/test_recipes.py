@@ -137,7 +137,7 @@ def test_channels_make_both_players_convolutional():
         for name, player in (("G", players.generator), ("D", players.discriminator))
     }
     assert kernels == {
-        "G": [(6, 6, 16, 32), (6, 6, 3, 16)],
+        "G": [(3, 3, 32, 64), (3, 3, 16, 32), (3, 3, 8, 12)],
         "D": [(4, 4, 3, 8), (4, 4, 8, 16), (4, 4, 16, 32)],
     }
     mean = images.mean(0) / 255

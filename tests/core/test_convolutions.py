@@ -199,6 +199,41 @@ def test_convolution_is_its_loops(key, shape, channels, kernel_size, stride, pad
         assert_close(ours(x, layer, d_out), (out, d_x, d_kernel, d_out.sum((0, 1))))
 
 
+@pytest.mark.parametrize(
+    ("shape", "channels", "tied"), [((1, 1, 1), 1, True), ((3, 4, 2), 3, False)]
+)
+def test_a_doubled_image_is_its_loops(key, shape, channels, tied):
+    layer = convolutions.Doubled(key, shape, channels=channels, weight_range=1.0, tied_bias=tied)
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        layer = with_random_bias(rng, layer)
+        layer = eqx.tree_at(
+            lambda one: one.kernel, layer, jnp.asarray(rng.normal(size=layer.kernel.shape), "f4")
+        )
+        x = rng.normal(size=shape).astype(np.float32).astype(np.float64)
+        d_out = rng.normal(size=layer.out_shape)
+        kernel = np.asarray(layer.kernel, np.float64)
+        padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
+        out, d_padded, d_kernel = np.zeros(d_out.shape), 0.0, np.zeros_like(kernel)
+        for a, b in np.ndindex(2, 2):  # each of the four pixels by a convolution of its own
+            one = slice((2 * a + b) * channels, (2 * a + b + 1) * channels)
+            out[a::2, b::2] = convolve(padded, kernel[..., one])
+            back, d_kernel[..., one] = convolve_back(padded, kernel[..., one], d_out[a::2, b::2])
+            d_padded = d_padded + back
+        out += np.asarray(layer.bias, np.float64)
+        d_bias = d_out.sum((0, 1)) if tied else d_out
+        assert_close(ours(x, layer, d_out), (out, d_padded[1:-1, 1:-1], d_kernel, d_bias))
+
+
+def test_the_four_pixels_of_each_start_alike(key):
+    layer = convolutions.Doubled(key, (4, 5, 2), channels=3, weight_range=0.5, output_bias=0.1)
+    out = np.asarray(layer(jax.random.normal(key, (4, 5, 2))))
+    assert (out == out[::2, ::2].repeat(2, 0).repeat(2, 1)).all()
+    assert 0.45 < abs(layer.kernel).max() <= 0.5
+    with pytest.raises(ValueError, match="channels must be at least 1; got 0"):
+        convolutions.Doubled(key, (4, 5, 2), channels=0, weight_range=0.5)
+
+
 @pytest.mark.parametrize(("size", "stride"), [(5, 3), (2, 3), (4, 1)])
 def test_deconvolution_is_the_adjoint_of_the_convolution(key, size, stride):
     layer = convolutions.Deconvolution(

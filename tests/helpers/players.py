@@ -4,6 +4,7 @@ import functools
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import advnets
@@ -80,12 +81,12 @@ def convolutional():
 
 @functools.cache
 def strided():
-    """Coloured, in [0, 1]: deconvolutions; convolutions that halve an image, leaky rectifiers."""
+    """Coloured, in [0, 1]: convolutions that double an image and that halve it."""
     generator = advnets.networks.convolutional_generator(
-        KEYS[3], 5, (14, 10, 3), channels=(6, 4), kernel_size=4
+        KEYS[3], 5, (12, 8, 3), channels=(6, 4), output_bias=jnp.linspace(-1.0, 1.0, 3)
     )
     discriminator = advnets.networks.leaky_discriminator(
-        KEYS[4], (14, 10, 3), channels=(4, 6), units=[5]
+        KEYS[4], (12, 8, 3), channels=(4, 6), units=[]
     )
     return Found(
         advnets.Model(generator, advnets.priors.Normal(5)),

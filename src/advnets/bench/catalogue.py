@@ -138,7 +138,7 @@ CIFAR10_TUNED = Recipe(
     penalty=0.05,
     average=0.999,
     evaluate_every=1,
-    generator=GeneratorSpec(channels=(128, 64)),
+    generator=GeneratorSpec(channels=(128, 64, 32)),
     discriminator=DiscriminatorSpec(
         layers="leaky-relu", channels=(32, 64, 128), units=(), input_keep=1.0, hidden_keep=1.0
     ),
@@ -315,7 +315,7 @@ BENCHMARKS = {
                 epochs=1,
                 average=0.99,
                 num_samples=1000,
-                generator=GeneratorSpec(channels=(32, 16)),
+                generator=GeneratorSpec(channels=(32, 16, 8)),
                 discriminator=dataclasses.replace(
                     CIFAR10_TUNED.discriminator, channels=(8, 16, 32)
                 ),

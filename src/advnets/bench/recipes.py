@@ -71,8 +71,8 @@ class GeneratorSpec:
     hidden_sizes: tuple[int, ...] = (1200, 1200)
     """Units of each hidden layer, rectified linear but for `last_hidden`."""
     channels: tuple[int, ...] = ()
-    """Channels of each image that deconvolutions of 6×6 with a stride of 2 enlarge, in the place of
-    hidden layers, whose settings and weight ranges then mean nothing."""
+    """Channels of each image that a convolution of 3×3 doubles, in the place of hidden layers,
+    whose settings and weight ranges then mean nothing."""
     last_hidden: Activation = "relu"
     """Activation of the last hidden layer."""
     sigmoid_bias: float = 0.0

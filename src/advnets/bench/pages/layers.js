@@ -49,9 +49,8 @@ const layers = (() => {
     },
     maxout_convolution({ kernel, bias, in_shape, out_shape, pieces, padding, pool_size, pool_stride }) {
       const [w, b] = [decoded(kernel), decoded(bias)];
-      const [size, , inputs, filters] = kernel.shape;
-      const [height, width] = in_shape;
-      const [rows, columns] = [height, width].map((n) => n + 2 * padding - size + 1);
+      const [size, , , filters] = kernel.shape;
+      const [rows, columns] = in_shape.slice(0, 2).map((n) => n + 2 * padding - size + 1);
       const channels = filters / pieces;
       return (x) => {
         const units = new Float32Array(rows * columns * channels);
@@ -59,16 +58,7 @@ const layers = (() => {
         for (let p = 0; p < rows; p++) for (let q = 0; q < columns; q++) {
           const biases = b.length === filters ? 0 : (p * columns + q) * filters;
           for (let f = 0; f < filters; f++) sums[f] = b[biases + f];
-          for (let a = 0; a < size; a++) for (let c = 0; c < size; c++) {
-            const [y, z] = [p + a - padding, q + c - padding];
-            if (y < 0 || y >= height || z < 0 || z >= width) continue;
-            for (let i = 0; i < inputs; i++) {
-              const value = x[(y * width + z) * inputs + i];
-              if (value === 0) continue;
-              const at = ((a * size + c) * inputs + i) * filters;
-              for (let f = 0; f < filters; f++) sums[f] += value * w[at + f];
-            }
-          }
+          addPatch(sums, x, w, kernel.shape, in_shape, p - padding, q - padding);
           units.set(largest(sums, pieces, channels), (p * columns + q) * channels);
         }
         const [high, wide] = out_shape;
@@ -84,6 +74,25 @@ const layers = (() => {
             }
           }
         }
+        return out;
+      };
+    },
+    doubled({ kernel, bias, in_shape, out_shape }) {
+      const [w, b] = [decoded(kernel), decoded(bias)];
+      const filters = kernel.shape[3];
+      const [height, width] = in_shape;
+      const channels = filters / 4;
+      return (x) => {
+        const out = new Float32Array(4 * height * width * channels);
+        const sums = new Float64Array(filters);
+        for (let p = 0; p < height; p++) for (let q = 0; q < width; q++) {
+          addPatch(sums.fill(0), x, w, kernel.shape, in_shape, p - 1, q - 1);
+          for (let k = 0; k < 4; k++) {
+            const to = ((2 * p + (k >> 1)) * out_shape[1] + 2 * q + (k & 1)) * channels;
+            for (let c = 0; c < channels; c++) out[to + c] = sums[k * channels + c];
+          }
+        }
+        for (let i = 0; i < out.length; i++) out[i] += b[i % b.length];
         return out;
       };
     },
@@ -113,6 +122,19 @@ const layers = (() => {
       return Float32Array.of(sum);
     };
   };
+  // Adds the products of the filters and a patch of an image, 0 beyond its edges.
+  function addPatch(sums, x, w, [size, , inputs, filters], [height, width], top, left) {
+    for (let a = 0; a < size; a++) for (let c = 0; c < size; c++) {
+      const [y, z] = [top + a, left + c];
+      if (y < 0 || y >= height || z < 0 || z >= width) continue;
+      for (let i = 0; i < inputs; i++) {
+        const value = x[(y * width + z) * inputs + i];
+        if (value === 0) continue;
+        const at = ((a * size + c) * inputs + i) * filters;
+        for (let f = 0; f < filters; f++) sums[f] += value * w[at + f];
+      }
+    }
+  }
   function affine(w, b, x) {
     const [outputs, inputs] = [b.length, x.length];
     const out = new Float32Array(outputs);

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, PyTree
 
-from advnets.convolutions import Convolution, Deconvolution, MaxoutConv2d
+from advnets.convolutions import Convolution, Deconvolution, Doubled, MaxoutConv2d
 from advnets.layers import Branches, Dropout, GaussianNoise, GradientFloor, Maxout, Projection
 from advnets.networks import Reshape
 from advnets.players import thaw
@@ -21,6 +21,7 @@ Kind = Literal[
     "maxout",
     "maxout_convolution",
     "deconvolution",
+    "doubled",
     "activation",
     "branches",
     "projection",
@@ -119,7 +120,7 @@ def _exported(module: Any, shape: Shape, noise: bool) -> tuple[Layer | None, Sha
         case Maxout():
             arrays = {"weight": _float32(module.weight), "bias": _float32(module.bias)}
             return Layer("maxout", arrays), module.bias.shape[1:]
-        case MaxoutConv2d() | Convolution() | Deconvolution():
+        case MaxoutConv2d() | Convolution() | Deconvolution() | Doubled():
             return _convolution(module, shape), module.out_shape
         case eqx.nn.Lambda() if _activation(module.fn) is not None:
             return Layer("activation", settings={"function": _activation(module.fn)}), shape
@@ -151,11 +152,15 @@ def _activation(function: Callable[..., Any]) -> str | None:
     return found[0] if found else None
 
 
-def _convolution(module: MaxoutConv2d | Convolution | Deconvolution, shape: Shape) -> Layer:
+def _convolution(
+    module: MaxoutConv2d | Convolution | Deconvolution | Doubled, shape: Shape
+) -> Layer:
     arrays = {"kernel": _float32(module.kernel), "bias": _float32(module.bias)}
     sizes: dict[str, Any] = {"in_shape": shape, "out_shape": module.out_shape}
     if isinstance(module, Deconvolution):
         return Layer("deconvolution", arrays, sizes | {"stride": module.stride})
+    if isinstance(module, Doubled):
+        return Layer("doubled", arrays, sizes)
     if isinstance(module, Convolution):  # of one piece, of which each `stride`th is looked at
         sizes |= {"pieces": 1, "padding": module.padding}
         sizes |= {"pool_size": 1, "pool_stride": module.stride}
