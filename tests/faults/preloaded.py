@@ -66,12 +66,14 @@ def override(allowed):
 
 def serve(connection):
     """Runs one command after another in this process; each comes with where its output goes."""
-    jax.config.update("jax_disable_most_optimizations", True)  # each may need a new program
     while True:
         try:
             order = connection.recv()
         except EOFError:
             return
+        # Each may need a new program. Those of `stabilisers` run for longer than they compile.
+        quick_to_compile = order["arguments"][:1] != ["stabilisers"]
+        jax.config.update("jax_disable_most_optimizations", quick_to_compile)
         os.chdir(order["folder"])
         os.environ.update(order["environment"])
         for number in (1, 2):
