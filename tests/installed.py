@@ -8,10 +8,10 @@ from pathlib import Path
 
 # What a newcomer runs; each in an environment that knows nothing of a clone.
 COMMANDS = (
-    "advnets.bench digits --preset quick --out run",
+    "advnets.bench digits --preset quick --epochs 20 --out run",
     "advnets.bench check run",
     "advnets.bench table1 --out table1",
-    "advnets.verify --only thm1 certified --out claims",
+    "advnets.verify --only prop1 certified --out claims",
 )
 LEFT = (
     "run/report.html",
