@@ -7,6 +7,7 @@ so that `jit`, `scan`, `vmap` and donation apply to them as they are. Nothing is
 import abc
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -31,6 +32,8 @@ Info: TypeAlias = dict[str, dict[str, Float[Array, "..."]]]
 UpdateRule: TypeAlias = (
     optax.GradientTransformation | Released | Callable[[int], optax.GradientTransformation]
 )
+# The decay of an average by the number of iterations made before, as Optax's schedules are.
+Decay: TypeAlias = Callable[[Int[Array, ""]], Float[Array, ""]]
 # How a batch of generated examples is made: of the step's keys, G on a batch, the prior, and data.
 Fake: TypeAlias = Callable[[Draws, Applied, Prior, Batch], Batch]
 
@@ -122,6 +125,56 @@ def at(players: Players, state: State) -> Players:
     )
 
 
+def ramped(decay: float, share: float) -> Decay:
+    r"""A decay of the generator's average that is smaller at first, when there is less to average.
+
+    $$a_t = \min(a,\ 1 - 1 / (1 + s t))$$
+
+    A constant decay a weighs the last 1 / (1 - a) updates, and until there are several times as
+    many, the average is mostly of G's first parameters. With a share s it weighs the last s t of t:
+    until a is reached, parameters count by the power 1 / s - 1 of their update's number.
+
+    Args:
+        decay: the largest decay a, in [0, 1).
+        share: s, above 0.
+
+    Returns:
+        A schedule, for the `average` of [`advnets.algorithms.Algorithm`][].
+
+    Raises:
+        ValueError: if the decay or the share is out of range.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from advnets.algorithms import ramped
+        >>> decay = ramped(0.999, 0.5)
+        >>> [round(float(decay(jnp.array(t))), 3) for t in (0, 10, 100, 100_000)]
+        [0.0, 0.833, 0.98, 0.999]
+
+    References:
+        Karras and others 2022, "Elucidating the design space of diffusion-based generative models"
+        (the ramp-up of its average); Karras and others 2024, "Analyzing and improving the training
+        dynamics of diffusion models" (averages by a power of the time).
+    """
+    _check_decay(decay)
+    if not 0 < share < math.inf:
+        raise ValueError(f"the share of the average must be above 0 and finite; got {share}")
+
+    def at_iteration(iteration: Int[Array, ""]) -> Float[Array, ""]:
+        reach = 1 + share * iteration.astype(float)
+        return jnp.minimum(decay, 1 - 1 / reach)
+
+    return at_iteration
+
+
+def _check_decay(decay: float | Float[Array, ""]) -> None:
+    if not 0 <= decay < 1:
+        raise ValueError(
+            f"the average's decay must be at least 0 and below 1; got {decay} (leave it out for no "
+            "average)"
+        )
+
+
 def averaged(players: Players, state: State) -> Players | None:
     """The players at a state, with the average of the generator in its place.
 
@@ -156,8 +209,8 @@ class Algorithm(abc.ABC):
         discriminator_updates: the discriminator's.
         other_updates: those of further players, by name.
         average: the decay of an exponential moving average of the generator's parameters over its
-            updates, in [0, 1); none is kept unless given. Inside a compiled program an array, which
-            is not checked.
+            updates, in [0, 1), or a schedule of it such as [`advnets.algorithms.ramped`][]; none is
+            kept unless given. A schedule, or an array inside a compiled program, is not checked.
         fake: how generated examples are made.
         norms_every: gradient norms are computed in one iteration of `norms_every`, and are NaN in
             the others: they take a pass over every gradient, some 2 % of an update of the MNIST
@@ -168,19 +221,16 @@ class Algorithm(abc.ABC):
     generator_updates: UpdateRule = dataclasses.field(default_factory=Released)
     discriminator_updates: UpdateRule = dataclasses.field(default_factory=Released)
     other_updates: Mapping[str, UpdateRule] = dataclasses.field(default_factory=dict)
-    average: float | Float[Array, ""] | None = None
+    average: float | Float[Array, ""] | Decay | None = None
     fake: Fake = generated
     norms_every: int = 1
 
     def __post_init__(self) -> None:
         if self.norms_every < 1:
             raise ValueError(f"norms_every must be at least 1; got {self.norms_every}")
-        decay = 0 if isinstance(self.average, jax.core.Tracer) else self.average
-        if decay is not None and not 0 <= decay < 1:
-            raise ValueError(
-                f"the average's decay must be at least 0 and below 1; got {self.average} (leave it "
-                "out for no average)"
-            )
+        average = self.average
+        if not (average is None or callable(average) or isinstance(average, jax.core.Tracer)):
+            _check_decay(average)
 
     def __repr__(self) -> str:
         said = [
@@ -373,7 +423,8 @@ class Algorithm(abc.ABC):
             )
         average = state.average
         if self.average is not None and "generator" in gradients:
-            average = optax.incremental_update(moved["generator"], average, 1 - self.average)
+            decay = self.average(state.iteration) if callable(self.average) else self.average
+            average = optax.incremental_update(moved["generator"], average, 1 - decay)
         return dataclasses.replace(state, players=moved, updates=updates, average=average)
 
     def _norm(self, gradient: PyTree, iteration: Int[Array, ""]) -> Float[Array, ""]:

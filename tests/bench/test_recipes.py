@@ -18,7 +18,7 @@ from advnets.data.dataset import Dataset, Fold
 SHARED = {
     "image_size": None, "proper_folds": False, "order": "simultaneous",
     "objective": "non-saturating", "k": 1, "update_rule": "momentum", "average": None,
-    "latent_size": 100, "learning_rate_divisor": 1.000004,
+    "average_share": None, "latent_size": 100, "learning_rate_divisor": 1.000004,
     "learning_rate_floor": 1e-6, "initial_momentum": 0.5, "final_momentum": 0.7,
     "momentum_saturates": 250, "evaluate_every": 10, "num_samples": 10_000,
     "precision": "float32", "penalty": 0.0, "final_rate": 1.0,
@@ -78,9 +78,9 @@ def test_the_recipe_is_the_released_one(name):
     convolutions = recipe["discriminator"]["convolutions"]
     recipe["discriminator"]["convolutions"] = tuple(tuple(c.values()) for c in convolutions)
     expected = SHARED | RELEASED[name]
-    expected["generator"] = expected["generator"] | {"deconvolution": DECONVOLUTION}
+    expected["generator"] |= {"channels": (), "deconvolution": DECONVOLUTION}
     expected["discriminator"] = {
-        "layers": "maxout", "pieces": 5, "weight_range": 0.005, "input_keep": 0.8,
+        "layers": "maxout", "channels": (), "pieces": 5, "weight_range": 0.005, "input_keep": 0.8,
         "hidden_keep": 0.5,
     } | expected["discriminator"]  # fmt: skip
     second = {"epochs": expected["second_stage"], "hidden_size": 8000, "sigmoid_bias": -2.0}
@@ -351,6 +351,8 @@ def test_a_recipe_may_use_adam_and_average_the_generator():
     [
         ({"update_rule": "adam", "norm_limit": 2.0}, "norm limit"),
         ({"average": 1.0}, "at least 0 and below 1"),
+        ({"average_share": 0.5}, "got a share of 0.5 and no average"),
+        ({"average": 0.9, "average_share": 0.0}, "above 0 and finite; got 0.0"),
     ],
 )
 def test_update_rules_and_averages_out_of_range(settings, said):

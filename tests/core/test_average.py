@@ -1,14 +1,19 @@
 """The average of the generator: a recursion over its updates."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import scipy.special
 from helpers.games import SHAPE, images, leaves, plain, same
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import advnets
-from advnets.algorithms import averaged
+from advnets.algorithms import averaged, ramped
 
 KEY, DECAY = jax.random.key(0), 0.8
 
@@ -41,6 +46,57 @@ def test_it_follows_the_generator_by_the_recursion(kind):
     both = averaged(players, final)
     assert same(both.generator, final.average)
     assert same(both.discriminator, final.discriminator)
+
+
+def test_a_ramped_decay_weighs_a_share_of_the_updates_so_far():
+    rule = optax.sgd(0.5)
+    algorithm = advnets.Simultaneous(
+        generator_updates=rule, discriminator_updates=rule, average=ramped(0.75, 0.5)
+    )
+    players = plain(KEY)
+    real = jnp.asarray(np.random.default_rng(0).random((10, 6, *SHAPE)), jnp.float32)
+
+    def step(state, batch):
+        state, _ = algorithm.step(KEY, players, state, batch)
+        return state, (state.generator, state.average)
+
+    _, (generators, averages) = jax.jit(lambda s: jax.lax.scan(step, s, real))(
+        algorithm.init(players)
+    )
+    decays = [min(0.75, 1 - 1 / (1 + 0.5 * t)) for t in range(10)]
+    assert decays[0] == 0
+    assert decays[6:] == [0.75] * 4
+    for ours, theirs in zip(leaves(averages), leaves(generators), strict=True):
+        expected = 0.0  # what G began with has no part in it
+        for update, decay in enumerate(decays):
+            now = np.asarray(theirs[update], np.float64)
+            expected = decay * expected + (1 - decay) * now
+            np.testing.assert_allclose(ours[update], expected, rtol=1e-5, atol=1e-6)
+
+
+@settings(deadline=None)
+@given(share=st.floats(0.05, 20.0), last=st.integers(1, 300))
+def test_a_ramped_average_counts_parameters_by_a_power_of_the_time(share, last):
+    # What each update's parameters count for in the end, were the decay never reached.
+    decays = 1 - 1 / (1 + share * np.arange(last + 1))
+    weights = (1 - decays) * np.append(np.cumprod(decays[:0:-1])[::-1], 1.0)
+    assert weights.sum() == pytest.approx(1)
+    # Gamma(t + 1 / s) / Gamma(t + 1), which goes as t to the power of 1 / s - 1.
+    t = np.arange(1, last + 1)
+    powers = scipy.special.gammaln(t + 1 / share) - scipy.special.gammaln(t + 1)
+    found = np.log(weights[1:])
+    np.testing.assert_allclose(found - found[-1], powers - powers[-1], atol=1e-6)
+    ours = jax.vmap(ramped(0.999999, share))(jnp.arange(last + 1))
+    np.testing.assert_allclose(ours, np.minimum(decays, 0.999999), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("given_", "said"),
+    [((1.0, 0.5), "below 1; got 1.0"), ((0.9, 0.0), "got 0.0"), ((0.9, math.inf), "got inf")],
+)
+def test_decays_and_shares_out_of_range_are_refused(given_, said):
+    with pytest.raises(ValueError, match=said):
+        ramped(*given_)
 
 
 def test_there_is_none_unless_asked():

@@ -111,13 +111,14 @@ MNIST_QUICK = dataclasses.replace(
 # both sides of D in the place of its dropout, and an average of G. Chosen on validation rows.
 MNIST_TUNED = dataclasses.replace(
     MNIST,
-    epochs=8,
+    epochs=6,
     order="alternating",
     update_rule="adam",
     learning_rate=1e-3,
     final_rate=0.05,
     penalty=0.05,
-    average=0.998,
+    average=0.9995,
+    average_share=0.6,
     evaluate_every=1,
     discriminator=DiscriminatorSpec(
         layers="leaky-relu", units=(1024, 512), input_keep=1.0, hidden_keep=1.0

@@ -13,7 +13,7 @@ import optax
 from jaxtyping import Array, Float, Key, UInt8
 
 import advnets
-from advnets.algorithms import Algorithm
+from advnets.algorithms import Algorithm, Decay
 from advnets.algorithms import UpdateRule as Rule
 from advnets.bench.settings import GameSettings, check_choice, check_counts
 from advnets.networks import Activation
@@ -151,6 +151,9 @@ class Recipe(GameSettings):
     average: float | None = None
     """Decay of an exponential moving average of the generator's parameters over its updates, which
     is then what is scored, drawn and saved; the paper and the released code have none."""
+    average_share: float | None = None
+    """The largest share of the updates so far that the average weighs, until the decay is reached;
+    unless given, the decay holds from the first on."""
     penalty: float = 0.0
     """The weight γ of R1 and of R2 in the discriminator's cost, which the paper has not."""
     learning_rate: float = 0.1
@@ -206,6 +209,11 @@ class Recipe(GameSettings):
         if self.update_rule == "adam" and self.norm_limit is not None:
             raise ValueError(
                 f"a norm limit goes with momentum; leave it out for adam, got {self.norm_limit}"
+            )
+        if self.average_share is not None and self.average is None:
+            raise ValueError(
+                f"a share of an average needs its decay; give one, got a share of "
+                f"{self.average_share} and no average"
             )
         if self.penalty < 0:
             raise ValueError(f"the penalty's weight must be at least 0; got {self.penalty}")
@@ -446,6 +454,9 @@ def algorithm_of(
             saturate=recipe.momentum_saturates,
             norm_limit=recipe.norm_limit,
         )
+    average: float | Decay | None = recipe.average
+    if recipe.average is not None and recipe.average_share is not None:
+        average = advnets.algorithms.ramped(recipe.average, recipe.average_share)
     simultaneous = recipe.order == "simultaneous"
     of_d = advnets.game.discriminator_cost if simultaneous else negative_value
     objective: Objective = GAN(of_d, OBJECTIVES[recipe.objective])
@@ -456,13 +467,13 @@ def algorithm_of(
             objective=objective,
             generator_updates=rule,
             discriminator_updates=rule,
-            average=recipe.average,
+            average=average,
         )
     return advnets.Algorithm1(
         objective=objective,
         generator_updates=rule,
         discriminator_updates=rule,
-        average=recipe.average,
+        average=average,
         k=recipe.k,
     )
 
