@@ -60,8 +60,10 @@ def test_files_have_the_keys_and_types_that_they_had(finished, name):
     assert [key for key in ours if key not in added] == list(theirs)
     for key in added:
         ours.pop(key, None)
-    for key in ("update_rule", "average", "penalty", "final_rate"):
+    for key in ("update_rule", "average", "average_share", "penalty", "final_rate"):
         ours["recipe"].pop(key)
+    for player in ("generator", "discriminator"):
+        ours["recipe"][player].pop("channels")
     ours["recipe"]["discriminator"].pop("layers")
     # The commit and the cores that are known, and which packages, depend on where a run was made.
     for found in (ours, theirs):

@@ -233,9 +233,9 @@ class Recipe(GameSettings):
             )
         if generator.channels and (generator.output == "deconvolution" or generator.output_nonzero):
             raise ValueError(
-                "a generator that is convolutional by its channels ends in dense weights and "
-                f"sigmoid or linear pixels; got channels {generator.channels}, the output "
-                f"{generator.output} and {generator.output_nonzero} nonzero weights"
+                "a generator with channels has sigmoid or linear pixels and no sparse weights; "
+                f"got channels {generator.channels}, the output {generator.output} and "
+                f"{generator.output_nonzero} nonzero weights"
             )
         if generator.channels and self.second_stage.epochs:
             raise ValueError(
