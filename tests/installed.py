@@ -36,7 +36,7 @@ def main(where):
         print("$", "python", *arguments, flush=True)
         subprocess.run([python, *arguments], cwd=folder, env=clean, check=True)
 
-    run("-m", "pip", "install", "--quiet", f"{wheel}[bench,verify]")
+    run("-m", "pip", "install", "--quiet", "--no-compile", f"{wheel}[bench,verify]")
     for command in COMMANDS:
         run("-m", *command.split())
     missing = [name for name in LEFT if not (folder / name).is_file()]
