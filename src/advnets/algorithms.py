@@ -7,7 +7,6 @@ so that `jit`, `scan`, `vmap` and donation apply to them as they are. Nothing is
 import abc
 import dataclasses
 import functools
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -136,7 +135,7 @@ def ramped(decay: float, share: float) -> Decay:
 
     Args:
         decay: the largest decay a, in [0, 1).
-        share: s, above 0.
+        share: s, in (0, 1].
 
     Returns:
         A schedule, for the `average` of [`advnets.algorithms.Algorithm`][].
@@ -157,8 +156,8 @@ def ramped(decay: float, share: float) -> Decay:
         dynamics of diffusion models" (averages by a power of the time).
     """
     _check_decay(decay)
-    if not 0 < share < math.inf:
-        raise ValueError(f"the share of the average must be above 0 and finite; got {share}")
+    if not 0 < share <= 1:
+        raise ValueError(f"the share of the average must be above 0 and at most 1; got {share}")
 
     def at_iteration(iteration: Int[Array, ""]) -> Float[Array, ""]:
         reach = 1 + share * iteration.astype(float)

@@ -352,7 +352,7 @@ def test_a_recipe_may_use_adam_and_average_the_generator():
         ({"update_rule": "adam", "norm_limit": 2.0}, "norm limit"),
         ({"average": 1.0}, "at least 0 and below 1"),
         ({"average_share": 0.5}, "got a share of 0.5 and no average"),
-        ({"average": 0.9, "average_share": 0.0}, "above 0 and finite; got 0.0"),
+        ({"average": 0.9, "average_share": 0.0}, "above 0 and at most 1; got 0.0"),
     ],
 )
 def test_update_rules_and_averages_out_of_range(settings, said):

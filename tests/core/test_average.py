@@ -1,7 +1,5 @@
 """The average of the generator: a recursion over its updates."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -75,7 +73,7 @@ def test_a_ramped_decay_weighs_a_share_of_the_updates_so_far():
 
 
 @settings(deadline=None)
-@given(share=st.floats(0.05, 20.0), last=st.integers(1, 300))
+@given(share=st.floats(0.05, 1.0), last=st.integers(1, 300))
 def test_a_ramped_average_counts_parameters_by_a_power_of_the_time(share, last):
     # What each update's parameters count for in the end, were the decay never reached.
     decays = 1 - 1 / (1 + share * np.arange(last + 1))
@@ -92,7 +90,11 @@ def test_a_ramped_average_counts_parameters_by_a_power_of_the_time(share, last):
 
 @pytest.mark.parametrize(
     ("given_", "said"),
-    [((1.0, 0.5), "below 1; got 1.0"), ((0.9, 0.0), "got 0.0"), ((0.9, math.inf), "got inf")],
+    [
+        ((1.0, 0.5), "below 1; got 1.0"),
+        ((0.9, 0.0), "got 0.0"),
+        ((0.9, 1e300), "got 1e"),
+    ],
 )
 def test_decays_and_shares_out_of_range_are_refused(given_, said):
     with pytest.raises(ValueError, match=said):
