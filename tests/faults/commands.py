@@ -291,6 +291,11 @@ FEW_LABELS = [
     *("--preset", "quick", "--dataset", "digits", "--epochs", "1", "--out", "run"),
     *("--num-samples", "40", "--hidden-sizes", "6", "5", "--generator-sizes", "4"),
 ]
+TUNED_COLOUR = [
+    *COLOUR,
+    *("--epochs", "1", "--out", "run", "--generator.channels", "4", "3"),
+    *("--discriminator.channels", "3", "5"),
+]
 # What a line starts from, and how often.
 STARTS = {
     **{"digits": 50, "alternating": 6, "seeds": 4, "sweep": 4, "replay": 0.5, "resume": 7},
@@ -298,7 +303,7 @@ STARTS = {
     **{"mirror": 2, "convolutions": 2, "grey convolutions": 2, "no data": 2, "resume seeds": 2},
     **{"check": 4, "parzen": 6, "references": 5, "table1": 2, "words": 4, "processes": 0.5},
     **{"cae": 6, "vae": 4, "conditional": 12, "few labels": 4, "inpainting": 4},
-    **{"gsn": 4, "dbn": 6, "tuned": 2},
+    **{"gsn": 4, "dbn": 6, "tuned": 2, "tuned colour": 4},
     **{"table2": 2, "stabilisers": 2, "inference": 5, "features": 3, "report": 2, "explore": 1},
 }
 STARTED = {
@@ -346,6 +351,7 @@ STARTED = {
     ),
     "table1": lambda _: Line("table1", {"--runs": ["run"], "--out": ["table"]}),
     "tuned": lambda _: Line("mnist-tuned", as_options(TUNED)),
+    "tuned colour": lambda _: Line("cifar10-tuned", as_options(TUNED_COLOUR)),
     "table2": on_run("table2", ["--preset", "quick", "--num-samples", "40", "--out", "table"]),
     "stabilisers": lambda _: Line(
         "stabilisers", as_options(["--preset", "quick", "--seeds", "1", "--out", "found"])
