@@ -36,7 +36,6 @@ TINY = dataclasses.replace(bench.BENCHMARKS["cae"], recipe=RECIPE)
 @pytest.fixture(scope="module", autouse=True)
 def small():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chained, "MANY", 80)
         patch.setattr(chained, "LEAST", 80)
         yield
 

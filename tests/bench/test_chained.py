@@ -19,8 +19,7 @@ from advnets.chains import Protocol
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     monkeypatch.setitem(bench.BENCHMARKS, "noisy", BENCHMARK)
-    monkeypatch.setattr(module, "MANY", 300)
-    monkeypatch.setattr(module, "LEAST", 200)
+    monkeypatch.setattr(module, "LEAST", 600)
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +27,7 @@ def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("noisy")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(bench.BENCHMARKS, "noisy", BENCHMARK)
-        patch.setattr(module, "MANY", 300)
-        patch.setattr(module, "LEAST", 200)
+        patch.setattr(module, "LEAST", 600)
         result = bench.run(BENCHMARK, out=folder, progress=False)
     return folder, result
 
@@ -67,11 +65,11 @@ def test_the_row_is_scored_by_three_protocols(whole):
     assert own == Protocol(6, 5, 2)
     assert [Protocol(**other["protocol"]) for other in found["others"]] == [
         Protocol(1, 5, 1),
-        Protocol(300, 5, 1),
+        Protocol(60, 5, 1),
     ]
     model = advnets.load_model(folder / "generator.safetensors", known=NoisyMean.model_types)
     key = jax.random.fold_in(jax.random.split(jax.random.key(0), 3)[2], 0)
-    samples = model.drawn(key, 300, Protocol(1, 5, 1), progress=False)[0]
+    samples = model.drawn(key, 60, Protocol(1, 5, 1), progress=False)[0]
     data = advnets.data.load("digits")
     expected = advnets.parzen.evaluate(samples, data.validation / 255, data.test / 255)
     assert found["others"][0]["score"]["test"]["mean"] == pytest.approx(expected.test.mean)

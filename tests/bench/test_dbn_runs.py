@@ -35,7 +35,7 @@ BENCHMARK = dataclasses.replace(bench.BENCHMARKS["dbn"], recipe=RECIPE)
 @pytest.fixture(scope="module", autouse=True)
 def small():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dbn, "TEMPERATURES", 250)
+        patch.setattr(dbn, "FEWEST", 250)
         # What is measured of all chains has tests of its own, and takes its time.
         patch.setattr(dbn.DeepBeliefNetwork, "evaluations", {"likelihood": dbn.Likelihood()})
         yield

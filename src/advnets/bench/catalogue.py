@@ -167,11 +167,13 @@ GSN = GSNSettings()
 
 # A fifth of the cost, and a rate at which 30 epochs get as far as hundreds do at the released one.
 GSN_500 = GSNSettings(hidden_sizes=(500, 500), learning_rate=1.0, epochs=300)
-GSN_QUICK = dataclasses.replace(GSN_500, epochs=10, evaluate_every=2, burn_in=20)
+GSN_QUICK = dataclasses.replace(
+    GSN_500, hidden_sizes=(250, 250), epochs=5, evaluate_every=5, num_samples=1000, burn_in=20
+)
 # Nothing is known of the run that Table 1 cites but its two hidden layers.
 DBN = DBNSettings()
 DBN_QUICK = dataclasses.replace(
-    DBN, lower_epochs=10, epochs=10, hidden_sizes=(500, 500), num_samples=1000
+    DBN, lower_epochs=5, epochs=5, hidden_sizes=(300, 200), num_samples=1000, burn_in=200
 )
 # Nor of the stacked CAE's; docs/systems says which settings come from where.
 CAE = CAESettings()
@@ -355,9 +357,9 @@ BENCHMARKS = {
             needs=f"ylecun/mnist {HUB}",
             quick=dataclasses.replace(
                 CAE,
-                epochs=4,
-                lower_epochs=4,
-                evaluate_every=4,
+                epochs=3,
+                lower_epochs=3,
+                evaluate_every=3,
                 num_samples=1000,
                 hidden_sizes=(500, 500),
             ),

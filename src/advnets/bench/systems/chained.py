@@ -24,12 +24,13 @@ from advnets.training.devices import is_main_process
 
 # Chains may start from so many training rows, chosen at random; a saved model has them with it.
 STARTS = 1000
-# The other protocols: as many chains as the paper takes samples, each for at most so many steps.
+# The other protocols: at most as many chains as the paper takes samples, for at most so many steps.
 MANY, STEPS = 10_000, 200
 # A picture of some chains, sample by sample; and from how many in a row classes are counted.
 SHOWN, LENGTH = 10, 60
 IN_A_ROW = (10, 20, 100)
-# How they mix is measured of at most so many chains, and at least so many samples.
+# How they mix is measured of at most so many chains, each with as many samples as classes are
+# counted in; of fewer where a run scores few samples, and at least so many in all.
 MEASURED, LEAST = 100, 2000
 STRIP = f"{SAMPLES}/chains.png"
 
@@ -142,8 +143,10 @@ class Chains(Evaluation):
         protocol = model.protocol
         # Another epoch's key than any that is scored.
         key = jax.random.fold_in(subject.key, 0)
-        few = dataclasses.replace(protocol, num_chains=min(protocol.num_chains, MEASURED))
-        n = max(max(IN_A_ROW) * few.num_chains, LEAST)
+        samples, length = len(subject.first(MANY)), max(IN_A_ROW)
+        most = min(MEASURED, max(samples, LEAST) // length)
+        few = dataclasses.replace(protocol, num_chains=min(protocol.num_chains, most))
+        n = max(length * few.num_chains, LEAST)
         own = model.drawn(key, n, few, progress=subject.progress and "chains: how they mix")
         if is_main_process():
             write_strip(subject, own)
@@ -157,7 +160,9 @@ class Chains(Evaluation):
                 of_samples=own.shape[0] * own.shape[1],
                 trusted=mixed.trusted,
                 distinct_classes=_distinct(own, subject),
-                others=tuple(_scored(model, one, subject, key) for one in others(protocol)),
+                others=tuple(
+                    _scored(model, one, samples, subject, key) for one in others(protocol, samples)
+                ),
             )
         )
 
@@ -188,29 +193,33 @@ CHAINS = "chains"
 CHAIN_EVALUATIONS: dict[str, Evaluation] = {CHAINS: Chains()}
 
 
-def others(protocol: Protocol) -> tuple[Protocol, Protocol]:
+def others(protocol: Protocol, samples: int = MANY) -> tuple[Protocol, Protocol]:
     """The two other protocols that a row is shown at: one chain, and a chain for each sample.
 
     Args:
         protocol: the row's own.
+        samples: how many are scored.
 
     Returns:
-        One chain with consecutive samples after the same burn-in; and 10,000 chains, each of which
-        gives one sample after its burn-in, or after 200 steps where that is longer.
+        One chain with consecutive samples after the same burn-in; and as many chains as samples,
+        each of which gives one after its burn-in, or after 200 steps where that is longer.
+
+    Raises:
+        ValueError: if there are no samples.
     """
     few = dataclasses.replace(protocol, num_chains=1, thin=1)
-    return few, Protocol(MANY, min(protocol.burn_in, STEPS), 1, protocol.pixels)
+    return few, Protocol(samples, min(protocol.burn_in, STEPS), 1, protocol.pixels)
 
 
 def _scored(
-    model: Chained, protocol: Protocol, subject: Subject, key: Key[Array, ""]
+    model: Chained, protocol: Protocol, count: int, subject: Subject, key: Key[Array, ""]
 ) -> ByProtocol:
     if protocol.num_chains > len(model.starts):  # from rows of their own, as many as there are
-        rows = np.random.default_rng(0).permutation(len(subject.data.train))[:MANY]
+        rows = np.random.default_rng(0).permutation(len(subject.data.train))[:count]
         model = dataclasses.replace(model, starts=jnp.asarray(subject.data.train[rows]))
     shown = subject.progress and f"chains: {protocol}"
-    samples = np.concatenate(model.drawn(key, MANY, protocol, progress=shown).swapaxes(0, 1))
-    return ByProtocol(protocol, score(samples[:MANY], subject.data, subject.preprocess))
+    samples = np.concatenate(model.drawn(key, count, protocol, progress=shown).swapaxes(0, 1))
+    return ByProtocol(protocol, score(samples[:count], subject.data, subject.preprocess))
 
 
 def _distinct(

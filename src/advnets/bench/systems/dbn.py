@@ -37,8 +37,9 @@ from advnets.paper_figures import Sampler
 from advnets.training.devices import is_main_process
 from advnets.training.plan import check_epochs
 
-# Annealed importance sampling of the upper machine's log Z.
-RUNS, TEMPERATURES = 100, 10_000
+# Annealed importance sampling of the upper machine's log Z: as many temperatures as a run scores
+# samples, between these.
+RUNS, FEWEST, TEMPERATURES = 100, 1000, 10_000
 # Draws of the first hidden layer for each test image, and images taken at once.
 DRAWS, ROWS = 20, 1000
 
@@ -104,7 +105,8 @@ class Likelihood(Evaluation):
         net = chain.model
         of_means, up, down, samples, of_rows = jax.random.split(subject.key, 5)
         means = dbn.first_means(of_means, net.first, subject.data.train)
-        shown: dict[str, Any] = {"temperatures": TEMPERATURES, "progress": subject.progress}
+        temperatures = max(FEWEST, len(subject.first(TEMPERATURES)))
+        shown: dict[str, Any] = {"temperatures": temperatures, "progress": subject.progress}
         forward = ais.log_partition(up, net.upper, means, runs=RUNS, **shown)
         burn_in = jnp.asarray(max(1, model.burn_in))
         states = _equilibrium(samples, chain, jnp.asarray(model.starts), burn_in)
@@ -119,7 +121,7 @@ class Likelihood(Evaluation):
                 "reverse_standard_error": reverse.standard_error,
                 "gap": reverse.value - forward.value,
                 "runs": RUNS,
-                "temperatures": TEMPERATURES,
+                "temperatures": temperatures,
             },
             "bound": mean_of(bound - forward.value),
             "importance_bound": mean_of(importance - forward.value),
