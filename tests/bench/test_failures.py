@@ -1,7 +1,9 @@
 """The boundary of the command line: each kind of failure is a sentence and an exit code."""
 
 import errno
+import io
 import signal
+import sys
 
 import jax
 import pytest
@@ -68,6 +70,15 @@ def test_a_fault_of_ours_shows_its_traceback(capsys):
 def test_control_characters_do_not_reach_the_terminal(capsys):
     assert guarded(lambda _: raised(ValueError("bad\x1b[2Jname\r"), early=True)) == 2
     assert capsys.readouterr().err == "error: bad\\x1b[2Jname\\r\n"
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_terminal_shows_that_data_are_read_and_a_log_is_not_told(terminal, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", stream := io.StringIO())
+    stream.isatty = lambda: terminal
+    with before_work():
+        assert ("reading data and settings" in stream.getvalue()) == terminal
+    assert stream.getvalue().rpartition("\r")[2].strip() == ""  # wiped off again
 
 
 @pytest.mark.parametrize("early", [False, True])

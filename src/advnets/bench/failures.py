@@ -54,12 +54,15 @@ class Again:
 def before_work() -> Iterator[None]:
     """Around what comes before work: errors there are refusals, and nothing has changed.
 
+    A terminal shows meanwhile that something is being done: to read MNIST takes seconds.
+
     Raises:
         Refused: for a ValueError, an OSError or a missing library, but not where nobody
             reads what is printed.
     """
     try:
-        yield
+        with _progress.stage("reading data and settings", enabled=_terminal.is_terminal(sys.stderr)):
+            yield
     except BrokenPipeError:
         raise
     except OSError as error:
