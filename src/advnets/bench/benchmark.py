@@ -23,7 +23,7 @@ class Benchmark:
     expected: str = "nothing published"
     """What the paper says to expect, and where it says it."""
     quick: Settings | None = None
-    """Smaller settings of the same kind, done in about a minute."""
+    """Smaller settings of the same kind, done in a minute or two."""
     published: tuple[float, float] | None = None
     """The paper's log-likelihood on the test set and its standard error, in nats."""
 

@@ -54,7 +54,7 @@ class Options(Generic[Recipe]):
 
     recipe: Annotated[Recipe, tyro.conf.arg(name="")]
     preset: Literal["full", "quick"] = "full"
-    """quick: smaller players and few epochs, to try everything in about a minute."""
+    """quick: smaller players and few epochs, to try everything in a minute or two."""
     seed: int = 0
     """Seed of everything random."""
     seeds: int = 1
@@ -278,7 +278,7 @@ def listing() -> str:
         f"Example: {_terminal.styled(f'{PROGRAM} digits --preset quick', 'bold')}",
         "",
         f"{PROGRAM} NAME [OPTIONS]    (--help after a name explains both)",
-        "--preset quick: a small version of each benchmark, done in a minute or so.",
+        "--preset quick: a small version of each benchmark, done in a minute or two.",
         "--list: this list; --version: of advnets and JAX, and what JAX computes on.",
         "",
     ]
