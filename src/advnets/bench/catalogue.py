@@ -118,7 +118,7 @@ MNIST_TUNED = dataclasses.replace(
     final_rate=0.05,
     penalty=0.05,
     average=0.9995,
-    average_share=0.6,
+    average_share=0.8,
     evaluate_every=1,
     discriminator=DiscriminatorSpec(
         layers="leaky-relu", units=(1024, 512), input_keep=1.0, hidden_keep=1.0
