@@ -60,8 +60,9 @@ def before_work() -> Iterator[None]:
         Refused: for a ValueError, an OSError or a missing library, but not where nobody
             reads what is printed.
     """
+    shown = _terminal.is_terminal(sys.stderr)
     try:
-        with _progress.stage("reading data and settings", enabled=_terminal.is_terminal(sys.stderr)):
+        with _progress.stage("reading data and settings", enabled=shown):
             yield
     except BrokenPipeError:
         raise
