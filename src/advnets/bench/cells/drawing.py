@@ -91,7 +91,7 @@ def table(
     plotted = {place for place, cell in cells.items() if cell.curves and cell.row == "training"}
 
     def height(place: Any) -> float:
-        return LINE * (len(lines[place]) + 1) + (PLOT + 0.35 if place in plotted else 0)
+        return LINE * (len(lines[place]) + 1) + (PLOT + 0.7 if place in plotted else 0)
 
     heights = [max(height((row, column)) for column in columns) for row in rows]
     total = sum(heights) + GAP * (len(rows) + 1) + 0.3
@@ -137,8 +137,10 @@ def _small(axis: Any, curves: Sequence[Curve]) -> None:
         xs, ys = [point[0] for point in curve.points], [point[1] for point in curve.points]
         label = curve.run if several else curve.name
         axis.plot(xs, ys, "o-", color=colour, ms=2.5, lw=1, label=label)
-        for (x, y, _), text in zip(curve.points, curve.labels, strict=False):
-            axis.annotate(text, (x, y), fontsize=5.5, xytext=(3, 2), textcoords="offset points")
+        # Above and below in turn, as neighbours may be close.
+        offsets = itertools.cycle([(3, 2), (3, -6)])
+        for (x, y, _), text, offset in zip(curve.points, curve.labels, offsets, strict=False):
+            axis.annotate(text, (x, y), fontsize=5.5, xytext=offset, textcoords="offset points")
     for scale, values in (
         (axis.set_xscale, [x for curve in curves for x, _, _ in curve.points]),
         (axis.set_yscale, [y for curve in curves for _, y, _ in curve.points]),
@@ -150,7 +152,8 @@ def _small(axis: Any, curves: Sequence[Curve]) -> None:
     axis.tick_params(labelsize=6, which="both")
     axis.set_xlabel(curves[0].x, fontsize=6.5, labelpad=1)
     axis.set_ylabel(curves[0].y, fontsize=6.5, labelpad=1)
-    axis.legend(fontsize=5.5)
+    above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 2, "borderaxespad": 0.2}
+    axis.legend(fontsize=5.5, **above)
 
 
 def likelihood(path: str | os.PathLike[str] | None, cells: Iterable[Cell]) -> Any:
