@@ -1,5 +1,6 @@
 """One progress bar at a time: redrawn in a terminal, a widget in a notebook, few lines in a log."""
 
+import contextlib
 import functools
 import sys
 from typing import Any
@@ -109,11 +110,12 @@ def stage(what: str, *, enabled: bool = True) -> Any:
     Returns:
         A context manager.
     """
+    if not enabled:  # and tqdm is not imported, which takes a while
+        return contextlib.nullcontext()
     live, stream = _place()
     return _kind()(
         desc=f"{what} ...",
         bar_format="{desc}",
-        disable=not enabled,
         leave=False,
         file=stream,
         dynamic_ncols=live,

@@ -36,7 +36,7 @@ TINY = dataclasses.replace(bench.BENCHMARKS["cae"], recipe=RECIPE)
 @pytest.fixture(scope="module", autouse=True)
 def small():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chained, "LEAST", 80)
+        patch.setattr(chained, "LEAST", 600)
         yield
 
 

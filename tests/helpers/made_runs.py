@@ -23,7 +23,7 @@ CHAINS = {"num_chains": 6, "burn_in": 2, "thin": 2}
 
 def _found(settings):
     """What a run says of its chains."""
-    scored = tuple(ByProtocol(one, SCORE) for one in others(settings.chains))
+    scored = tuple(ByProtocol(one, SCORE) for one in others(settings.chains, settings.num_samples))
     return results.as_json(ChainsFound(settings.chains, 4.0, 5.0, 20, True, {}, scored))
 
 

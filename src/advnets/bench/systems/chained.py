@@ -193,7 +193,7 @@ CHAINS = "chains"
 CHAIN_EVALUATIONS: dict[str, Evaluation] = {CHAINS: Chains()}
 
 
-def others(protocol: Protocol, samples: int = MANY) -> tuple[Protocol, Protocol]:
+def others(protocol: Protocol, samples: int) -> tuple[Protocol, Protocol]:
     """The two other protocols that a row is shown at: one chain, and a chain for each sample.
 
     Args:
