@@ -88,15 +88,14 @@ class CAESettings(ChainSettings):
 class Lost(Evaluation):
     """How many chains have left the data at their last sample, by two measures.
 
-    Beside as many test images as the run scores samples. See [`advnets.baselines.cae.lost`][] and
-    [`advnets.baselines.cae.faded`][].
+    See [`advnets.baselines.cae.lost`][] and [`advnets.baselines.cae.faded`][].
     """
 
     def measure(self, subject: Subject) -> Json:
         _, chains = _walk(subject)
-        samples = subject.first(2**31 - 1)
-        last, images = samples[-chains:], subject.preprocess(subject.data.train)
-        lost = cae.lost(last, images, subject.preprocess(subject.data.test[: len(samples)]))
+        last = subject.first(2**31 - 1)[-chains:]
+        images = subject.preprocess(subject.data.train)
+        lost = cae.lost(last, images, subject.preprocess(subject.data.test))
         return {"chains": len(last), "lost": lost, "faded": cae.faded(last, images)}
 
     def line(self, found: Json) -> str:
