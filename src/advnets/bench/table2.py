@@ -446,8 +446,8 @@ def markdown(table: Table) -> str:
         for curve in cell.curves:
             if cell.row != "likelihood":  # there the numbers say what they are points of
                 told.setdefault((f"curve {curve.name}", curve.definition), []).append(curve.run)
-    for (name, said), runs in told.items():
-        lines.append(f"- {name} ({', '.join(dict.fromkeys(runs))}): {said}")
+    for (name, definition), runs in told.items():
+        lines.append(f"- {name} ({', '.join(dict.fromkeys(runs))}): {definition}")
     lines += ["", f"Data: {table.data}. Runs:", ""]
     for label, run in table.runs.items():
         by = f", samples by {run.protocol}" if run.protocol else ""
