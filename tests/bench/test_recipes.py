@@ -21,7 +21,7 @@ SHARED = {
     "average_share": None, "latent_size": 100, "learning_rate_divisor": 1.000004,
     "learning_rate_floor": 1e-6, "initial_momentum": 0.5, "final_momentum": 0.7,
     "momentum_saturates": 250, "evaluate_every": 10, "num_samples": 10_000,
-    "precision": "float32", "penalty": 0.0, "final_rate": 1.0,
+    "precision": "float32", "penalty": 0.0, "penalty_every": 1, "final_rate": 1.0,
 }  # fmt: skip
 DECONVOLUTION = {"channels": 80, "kernel_size": 5, "stride": 3}
 RELEASED = {
@@ -207,6 +207,9 @@ def test_a_penalty_is_of_both_kinds_beside_the_order_s_own_cost():
         penalised = algorithm_of(recipe).objective
         assert penalised.penalties == (objectives.R1(0.3), objectives.R2(0.3))
         assert penalised.every == 1
+        lazy = algorithm_of(dataclasses.replace(recipe, penalty_every=4)).objective
+        assert lazy.every == 4
+        assert lazy.penalties == penalised.penalties
         assert penalised.objective.discriminator_cost is cost
         plain = algorithm_of(dataclasses.replace(recipe, penalty=0.0)).objective
         assert type(plain) is objectives.GAN
@@ -216,6 +219,7 @@ def test_a_penalty_is_of_both_kinds_beside_the_order_s_own_cost():
     ("kind", "wrong", "message"),
     [
         (bench.Recipe, {"penalty": -0.1}, "penalty's weight must be at least 0; got -0.1"),
+        (bench.Recipe, {"penalty_every": 0}, "must be at least 1; got 0"),
         (bench.Recipe, {"final_rate": 0.1}, "goes with adam; .*got 0.1"),
         (bench.Recipe, {"final_rate": 2.0, "update_rule": "adam"}, "from 0 to 1; got 2.0"),
         (bench.DiscriminatorSpec, {"layers": "relu"}, "got 'relu'"),

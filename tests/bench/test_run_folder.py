@@ -60,7 +60,8 @@ def test_files_have_the_keys_and_types_that_they_had(finished, name):
     assert [key for key in ours if key not in added] == list(theirs)
     for key in added:
         ours.pop(key, None)
-    for key in ("update_rule", "average", "average_share", "penalty", "final_rate"):
+    since = ("average", "average_share", "final_rate", "penalty", "penalty_every", "update_rule")
+    for key in since:
         ours["recipe"].pop(key)
     for player in ("generator", "discriminator"):
         ours["recipe"][player].pop("channels")

@@ -117,7 +117,8 @@ def test_recorded_runs_say_where_they_come_from():
         if "benchmark" in content:
             known = bench.BENCHMARKS[content["benchmark"]].recipe
             fields = {field.name for field in dataclasses.fields(known)}
-            since = {"update_rule", "average", "average_share", "penalty", "final_rate"}
+            since = {"update_rule", "average", "average_share", "final_rate"}
+            since |= {"penalty", "penalty_every"}
             assert fields - set(content["recipe"]) <= since
             assert set(content["recipe"]) <= fields
 

@@ -156,6 +156,9 @@ class Recipe(GameSettings):
     unless given, the decay holds from the first on."""
     penalty: float = 0.0
     """The weight γ of R1 and of R2 in the discriminator's cost, which the paper has not."""
+    penalty_every: int = 1
+    """The penalties are computed in one update of this many, with as many times their weight; with
+    several seeds in one program the numbers are the same, and every update computes them."""
     learning_rate: float = 0.1
     """The initial learning rate of both players."""
     final_rate: float = 1.0
@@ -217,6 +220,11 @@ class Recipe(GameSettings):
             )
         if self.penalty < 0:
             raise ValueError(f"the penalty's weight must be at least 0; got {self.penalty}")
+        if self.penalty_every < 1:
+            raise ValueError(
+                f"the updates from one penalty to the next must be at least 1; got "
+                f"{self.penalty_every}"
+            )
         check_choice("the precision", self.precision, PRECISIONS)
         check_choice("the generator's output", generator.output, get_args(Output))
         check_choice("its last hidden layer", generator.last_hidden, get_args(Activation))
@@ -461,7 +469,8 @@ def algorithm_of(
     of_d = advnets.game.discriminator_cost if simultaneous else negative_value
     objective: Objective = GAN(of_d, OBJECTIVES[recipe.objective])
     if recipe.penalty:
-        objective = Penalised(objective, R1(recipe.penalty), R2(recipe.penalty))
+        penalties = R1(recipe.penalty), R2(recipe.penalty)
+        objective = Penalised(objective, *penalties, every=recipe.penalty_every)
     if simultaneous:
         return advnets.Simultaneous(
             objective=objective,
