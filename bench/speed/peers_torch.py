@@ -3,9 +3,11 @@
 The paper's alternating order: a discriminator step on data and on samples that carry no gradient,
 then a generator step on fresh noise with the discriminator's parameters frozen. The optimiser is
 `torch.optim.SGD` or `torch.optim.Adam` in one fused pass. R1 and R2 differentiate twice, which
-`torch.compile` does not; a compiled `mnist-tuned` is so only in the generator's step.
+`torch.compile` does not support; a compiled `mnist-tuned` runs the updates with penalties eagerly,
+but for the generator's step.
 """
 
+import functools
 import itertools
 import math
 
@@ -134,38 +136,39 @@ class Trainer:
         self.d_cost, self.g_cost = self.discriminator_cost, self.generator_cost
         if compiled:
             self.g_cost = torch.compile(self.g_cost)
-            self.d_cost = self.d_cost if recipe.penalty else torch.compile(self.d_cost)
+            self.d_cost = torch.compile(self.d_cost)
 
     def discriminator_cost(self, images, noise):
         with torch.no_grad():
             fake = self.generator(noise)
-        real = self.preprocess(images)
-        if self.recipe.penalty:
-            real.requires_grad_()
-            fake.requires_grad_()
-        real_logits = self.discriminator(real)
-        fake_logits = self.discriminator(fake)
-        penalty = 0.0
-        if self.recipe.penalty:
-            outputs = real_logits.sum() + fake_logits.sum()
-            slopes = torch.autograd.grad(outputs, (real, fake), create_graph=True)
-            squares = sum(slope.flatten(1).square().sum(1).mean() for slope in slopes)
-            penalty = self.recipe.penalty / 2 * squares
-        return (
-            penalty
-            + functional.binary_cross_entropy_with_logits(real_logits, torch.ones_like(real_logits))
-            + functional.binary_cross_entropy_with_logits(
-                fake_logits, torch.zeros_like(fake_logits)
-            )
-        )
+        return self.value(self.discriminator(self.preprocess(images)), self.discriminator(fake))
+
+    def penalised_cost(self, images, noise):
+        with torch.no_grad():
+            fake = self.generator(noise)
+        fake.requires_grad_()
+        real = self.preprocess(images).requires_grad_()
+        real_logits, fake_logits = self.discriminator(real), self.discriminator(fake)
+        outputs = real_logits.sum() + fake_logits.sum()
+        slopes = torch.autograd.grad(outputs, (real, fake), create_graph=True)
+        squares = sum(slope.flatten(1).square().sum(1).mean() for slope in slopes)
+        weight = self.recipe.penalty * self.recipe.penalty_every
+        return weight / 2 * squares + self.value(real_logits, fake_logits)
+
+    def value(self, real_logits, fake_logits):
+        """V, negated."""
+        return functional.binary_cross_entropy_with_logits(
+            real_logits, torch.ones_like(real_logits)
+        ) + functional.binary_cross_entropy_with_logits(fake_logits, torch.zeros_like(fake_logits))
 
     def generator_cost(self, noise):
         logits = self.discriminator(self.generator(noise))
         return functional.binary_cross_entropy_with_logits(logits, torch.ones_like(logits))
 
-    def update(self, images, d_noise, g_noise):
+    def update(self, images, d_noise, g_noise, penalised=False):
         self.d_optimizer.zero_grad()
-        self.d_cost(images, d_noise).backward()
+        cost = self.penalised_cost if penalised else self.d_cost
+        cost(images, d_noise).backward()
         self.d_optimizer.step()
 
         self.discriminator.requires_grad_(False)
@@ -176,7 +179,11 @@ class Trainer:
 
         if self.recipe.average is not None:
             weights = [p.detach() for p in self.generator.parameters()]
-            torch._foreach_lerp_(self.average, weights, 1 - self.recipe.average)
+            weight = torch.as_tensor(1 - self.recipe.average, device=self.device)
+            if self.recipe.average_share is not None:
+                reach = 1 + self.recipe.average_share * self.made
+                weight = torch.maximum(weight, 1 / reach)
+            torch._foreach_lerp_(self.average, weights, [weight] * len(weights))
         if self.recipe.update_rule == "adam":
             self.anneal()
         else:
@@ -196,8 +203,9 @@ class Trainer:
 def updates(recipe, images, rows, device, variant="eager"):
     """A call that makes one update for each row of `rows`, and waits for the last.
 
-    Variants: `eager`, `compiled`, and on a GPU `graph`, the eager update captured once in a CUDA
-    graph and replayed, and `compiled graph`, the compiled one.
+    Variants: `eager`, `compiled`, and on a GPU `graph`, the eager update captured in a CUDA graph
+    and replayed, and `compiled graph`, the compiled one. Updates with and without lazy penalties
+    are two graphs.
     """
     trainer = Trainer(recipe, images.shape[1:], device, compiled="compiled" in variant)
     images = torch.from_numpy(images).to(device)
@@ -206,14 +214,18 @@ def updates(recipe, images, rows, device, variant="eager"):
     rows = torch.from_numpy(rows).to(device)
     size = (recipe.batch_size, recipe.latent_size)
 
-    def update(row):
-        trainer.update(images[row], trainer.noise(size), trainer.noise(size))
+    def update(penalised, row):
+        trainer.update(images[row], trainer.noise(size), trainer.noise(size), penalised)
 
-    once = captured(update, rows[0]) if "graph" in variant else update
+    kinds = {recipe.penalty > 0, recipe.penalty_every == 1 and recipe.penalty > 0}
+    once = {kind: functools.partial(update, kind) for kind in kinds}
+    if "graph" in variant:
+        once = {kind: captured(step, rows[0]) for kind, step in once.items()}
+    made = itertools.count()
 
     def call():
         for row in rows:
-            once(row)
+            once[recipe.penalty > 0 and next(made) % recipe.penalty_every == 0](row)
         if device == "cuda":
             torch.cuda.synchronize()
 

@@ -144,11 +144,12 @@ def test_the_torch_peer_makes_our_updates(speed, name):
         for parameter, value in zip(theirs, start, strict=True):
             parameter.copy_(torch.tensor(value))
     trainer.average = [p.detach().clone() for p in trainer.generator.parameters()]
-    for batch in np.split(images, 3):
+    for i, batch in enumerate(np.split(images, 3)):
         state = update(state, batch)
+        penalised = recipe.penalty > 0 and i % recipe.penalty_every == 0
         pixels = torch.tensor(batch)
         pixels = pixels.permute(0, 3, 1, 2) if pixels.ndim == 4 else pixels
-        trainer.update(pixels, torch.tensor(noise), torch.tensor(noise))
+        trainer.update(pixels, torch.tensor(noise), torch.tensor(noise), penalised)
     after = [parameter.detach().numpy() for parameter in theirs]
     assert_same_moves(start, arrays(state), after)
     if state.average is not None:
