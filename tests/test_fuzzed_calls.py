@@ -188,7 +188,7 @@ REFUSED = {
     "axes": (lambda: devices.sharded(MESH, HUGE), "axes from 0 to 63"),
     "iterations": (lambda: Rows(KEY, 6, 3, 1, 2)(0, 2**63), "rows must be"),
     "late iterations": (lambda: Rows(KEY, 6, 3, 1, 2)(2**63, 2**63 + 1), "iteration must be"),
-    "no iterations": (lambda: Rows(KEY, 6, 3, 1, 2)(5, 5), "later one; got 5 and 5"),
+    "no iterations": (lambda: Rows(KEY, 6, 3, 1, 2)(5, 5), "end after it; got 5 and 5"),
     "filters": (
         lambda: frames.write_filters(Path("nowhere"), np.ones((4, 2)), (2, 3)),
         r"image of shape \(2, 3\); got an array of shape \(4, 2\)",
@@ -209,10 +209,10 @@ REFUSED = {
     "no batch": (lambda: epoch_order(KEY, jnp.array(0), 10, 0), "the batch size must be"),
     "no examples": (lambda: epoch_order(KEY, jnp.array(0), 0, 1), "n must be"),
     "no cells": (lambda: random_pair(np.random.default_rng(0), 0), "at least 1 cell"),
-    "no spread": (lambda: distribution([1e300, -1e300]), "beyond what a float holds"),
+    "no spread": (lambda: distribution([1e300, -1e300]), "overflows a float"),
     "no images": (
         lambda: build_players(KEY, Recipe(), np.zeros((0, 8, 8), np.uint8)),
-        "for images; got none",
+        "need at least one training image",
     ),
     "no labels": (lambda: draw_labelled(np.zeros(0, int), 2, 0), "at least 1 row; got none"),
     "no settings": (lambda: drawing.samples(None, gaussians.ring(), []), BELOW),

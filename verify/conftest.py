@@ -1,6 +1,6 @@
-"""Gives the tests on claims (`on_claims.py`) the claims of the file that imports them.
+"""Parametrises the tests on claims (`on_claims.py`) with the claims of the importing file.
 
-Other seeds, and planted faults after a claim's first, are `long`.
+Seeds other than 0, and planted faults after a claim's first, are marked `long`.
 """
 
 import pytest

@@ -1,4 +1,4 @@
-"""The two tests that every claim passes; a file imports them and names its claims in `PREFIXES`."""
+"""The two tests of every claim; a file imports them and names its claims in `PREFIXES`."""
 
 import pytest
 

@@ -26,7 +26,7 @@ class Shift(eqx.Module):
 
 
 class Line(eqx.Module):
-    """A linear logit, which D* is for two normal distributions of one variance."""
+    """A linear logit, as D* has for two normal distributions of equal variance."""
 
     w: jax.Array
     c: jax.Array
@@ -53,7 +53,7 @@ def rows():
 
 @pytest.fixture(scope="module")
 def found(rows):
-    """A best response for each mean of p_g, all by one program."""
+    """A best response for each mean of p_g, all from one compiled program."""
     return {
         mean: monitor.best_response(KEY, normal_players(mean), *rows, rule=RULE, steps=300)
         for mean in CRITERION
@@ -63,7 +63,7 @@ def found(rows):
 @pytest.mark.parametrize("mean", CRITERION)
 def test_it_reaches_the_criterion_of_two_normals_and_is_never_above(found, mean):
     of_normals = criterion_of_normals(mean)
-    assert of_normals == pytest.approx(CRITERION[mean], abs=2e-4)  # of the specification
+    assert of_normals == pytest.approx(CRITERION[mean], abs=2e-4)  # from the specification
     best = found[mean].best_value
     assert abs(best.mean - of_normals) < 3 * best.standard_error
     assert best.standard_error < 0.02
@@ -91,7 +91,7 @@ def test_noise_is_on_all_that_d_sees(rows):
 
 
 def test_a_copy_that_learns_its_rows_by_heart_says_nothing_of_others():
-    """G makes data, and D sees 30 rows of 40 columns: they can be told apart, others can't."""
+    """p_g is p_data, and D sees 30 rows of 40 columns: it can separate these, but no others."""
     train, held_out = np.split(np.random.default_rng(1).normal(size=(430, 40)), [30])
     line = Line(jnp.zeros(40), jnp.zeros(()))
     players = advnets.Players(Shift(jnp.zeros(40)), line, Normal(40))
@@ -103,5 +103,5 @@ def test_a_copy_that_learns_its_rows_by_heart_says_nothing_of_others():
     assert found.divergence.mean == pytest.approx(0, abs=1e-5)
     known = np.resize(rows[0], rows[1].shape)
     kept = monitor.best_response(KEY, players, rows[0], known, rule=SGD, steps=50, every=50)
-    assert kept.step == 50  # on the rows that it has seen, it would have been believed
+    assert kept.step == 50  # judged on the rows it was trained on, it is kept
     assert kept.divergence.mean > 0.1

@@ -1,4 +1,4 @@
-"""Section 7, better z: the claims, and their own parts by brute force."""
+"""Section 7, better z: the claims, and their helper functions by brute force."""
 
 import numpy as np
 from on_claims import test_the_claim_holds as test_the_claim_holds

@@ -33,7 +33,7 @@ WEIGHTS = st.lists(
 )
 def test_a_wrong_constant_is_refuted_for_every_pair_it_is_wrong_for(claim, parts):
     measured = claim.check(0, **parts).measured
-    # Once the divergence or twice is one for equal densities.
+    # For equal densities, once and twice the divergence are the same.
     wrong = measured["unequal"] if "factor" in parts else measured["pairs"]
     assert measured["refuted"] == wrong > 200
 

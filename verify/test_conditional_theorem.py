@@ -40,7 +40,7 @@ def test_a_generator_that_ignores_c_by_quadrature():
         by_hand = sum(p * divergence(c, mean) for p, c in zip(of_c, (-2, 2), strict=True))
         found = verify.virtual_criterion(data, model, cell_volume=width)
         np.testing.assert_allclose(found, -np.log(4) + 2 * by_hand, atol=1e-8)
-        # Not told c, D would find the marginals alike where only the labels are wrong.
+        # Where only the labels are wrong the marginals agree, so a D without c would see nothing.
         assert verify.virtual_criterion(data, data[::-1], cell_volume=width) > found
 
 

@@ -8,7 +8,7 @@ from on_claims import test_the_planted_fault_is_caught as test_the_planted_fault
 from advnets.verify.claims import dirac
 
 PREFIXES = ("dirac-",)
-# The gradients of (theta, psi) at the solution: each player's half of the other, D's with a sign.
+# The Jacobian of the players' gradients (-psi / 2, theta / 2) at the solution.
 J = np.array([[0, -0.5], [0.5, 0]])
 ONE, H = np.eye(2), 0.1
 

@@ -1,4 +1,4 @@
-"""Section 3, third paragraph: k steps of D for one of G, and D optimised to completion."""
+"""Section 3, third paragraph: k steps of D per step of G, and D optimised to completion."""
 
 import numpy as np
 import pytest

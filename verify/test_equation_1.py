@@ -28,7 +28,7 @@ class Quarters(eqx.Module):
 
 
 class Table(eqx.Module):
-    """A discriminator with a logit of its own for each cell."""
+    """A discriminator with one logit per cell."""
 
     logits: jax.Array
 

@@ -9,7 +9,7 @@ import pytest
 from advnets import verify
 from advnets.verify.claims import noise_contrastive
 
-# A claim, one of its formulae, and a call of it in the middle.
+# A claim, one of its formulae, and the number of a call in the middle.
 CALLS = [
     ("eq1-change-of-variables", "jacobian", 0),
     ("eq4-supremum", "value_on_grid", 10_000),  # V at the shifted D
@@ -45,7 +45,7 @@ CALLS = [
 
 
 def nan_once(function, call):
-    """The function, but for NaN at one call."""
+    """The function, except that it returns NaN at one call."""
     calls = itertools.count()
 
     def replaced(*arguments):

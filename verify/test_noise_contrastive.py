@@ -45,7 +45,7 @@ def test_the_gradients_are_those_of_v_and_c():
     ends = [values(dataclasses.replace(CASE, theta=CASE.theta + e), 2, 0.8) for e in (h, -h)]
     v, c = (np.subtract(*ends)) / (2 * h)
     assert nce.nce_gradient(CASE, 2, 0.8)[1] == pytest.approx(v, rel=1e-6)
-    # The generator descends; D* is optimal, so that the envelope theorem makes it C's slope.
+    # The generator descends; since D* is optimal, this is C's slope by the envelope theorem.
     assert nce.game_gradient(CASE, 2, 0.8)[1] == pytest.approx(-c, rel=1e-6)
 
 

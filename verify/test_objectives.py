@@ -34,11 +34,11 @@ LEAST = {
 
 @pytest.mark.parametrize("name", LEAST)
 def test_the_least_cost_of_d_by_powells_method_on_a_minibatch(name):
-    """Data and generated examples in the shares of 20ths that the densities are."""
+    """Data and generated examples in the densities' proportions, which are multiples of 1/20."""
     objective, least = LEAST[name]
     real, fake = (jnp.asarray(np.repeat(np.arange(4), np.rint(20 * x).astype(int))) for x in (P, Q))
     draws = discriminator_draws(jax.random.key(0))
-    if name == "relativistic":  # of a minibatch, pairs are those in one place: take all
+    if name == "relativistic":  # pairs are formed place by place: take all of them
         real, fake = jnp.repeat(real, 20), jnp.tile(fake, 20)
     with jax.enable_x64(True):
 

@@ -21,7 +21,7 @@ def test_there_are_thirty_claims_each_with_a_fault_and_a_source():
     assert len(verify.CLAIMS) >= 30
     for claim in verify.CLAIMS.values():
         assert claim.faults, claim.id
-        # Of the paper, or of a paper since.
+        # From the paper, or from a later one.
         assert re.match(r"Eq|Section|Prop|Theorem|Figure|Table|\w.* \d{4}\b", claim.source), (
             claim.id
         )

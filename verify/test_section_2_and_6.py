@@ -1,4 +1,4 @@
-"""Sections 2 and 6: derivatives through noise, D as G's only source, sharpness, independence."""
+"""Sections 2 and 6: derivatives through noise, learning through D, sharpness, independence."""
 
 import numpy as np
 import pytest

@@ -1,10 +1,10 @@
 """Generative Adversarial Nets (Goodfellow et al., 2014) as a typed functional library.
 
-What most programs need is here; the rest is in modules by topic, such as [`advnets.game`][],
-[`advnets.objectives`][], [`advnets.networks`][], [`advnets.updates`][], [`advnets.data`][] and
-[`advnets.parzen`][]. Signatures are checked when a function is called (inside `jax.jit`, when it is
-traced, so at no cost to a compiled step); `ADVNETS_TYPECHECK=0` in the environment switches that
-off.
+The names that most programs need are here; the rest is in modules by topic, such as
+[`advnets.game`][], [`advnets.objectives`][], [`advnets.networks`][], [`advnets.updates`][],
+[`advnets.data`][] and [`advnets.parzen`][]. Signatures are checked when a function is called
+(inside `jax.jit`, when it is traced, so at no cost to a compiled step); set `ADVNETS_TYPECHECK=0`
+in the environment to switch that off.
 """
 
 import sys
@@ -12,7 +12,7 @@ import sys
 from advnets import _signals
 
 if sys.argv[:1] == ["-m"] and "advnets.bench" in sys.orig_argv:
-    # The command line, which is to be stopped well from here on: the imports take a while.
+    # The command line: handle stop signals from here on, as the imports take a while.
     _signals.install()
 
 from advnets import _checking

@@ -1,7 +1,7 @@
-"""The type checker behind the import hook: beartype's tests, and one sentence where one fails.
+"""The type checker behind the import hook: beartype's tests, with errors of one sentence.
 
-An int will do wherever a float is asked for. What fails is described by its kind, type and shape,
-never printed: a list of a million numbers takes as long as one of two.
+An int is accepted wherever a float is annotated. A wrong value is described by its kind, type and
+shape, never printed: a list of a million numbers takes as long as one of two.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from jaxtyping._storage import pop_shape_memo, push_shape_memo  # a context that
 
 from advnets import _hook
 
-# jaxtyping's words, where they are not those of a sentence.
+# Words for jaxtyping's names, where those do not fit a sentence.
 DTYPES = {
     "Float": "floating-point",
     "Inexact": "floating-point",
@@ -37,20 +37,20 @@ DTYPES = {
 
 T = TypeVar("T")
 Function = TypeVar("Function", bound=Callable[..., Any])
-# How many packages are being imported.
+# The number of packages that are being imported.
 _importing = 0
 
 
 class TypeCheckError(jaxtyping.TypeCheckError):
-    """An argument, or what a function gives, of the wrong type or shape; in one sentence."""
+    """An argument, or a function's result, of the wrong type or shape; in one sentence."""
 
 
 @contextlib.contextmanager
 def of_modules(*names: str) -> Iterator[None]:
-    """Checks the signatures of modules of these names, and of those in them.
+    """Checks the signatures of modules of these names, and of their submodules.
 
-    As a context, of the modules that are imported meanwhile. Nothing that is called meanwhile is
-    checked: it is the modules themselves that call it.
+    It applies to modules imported within the context. Calls within the context are not checked, as
+    they are made by the modules themselves.
     """
     global _importing
     if os.environ.get("ADVNETS_TYPECHECK") == "0":
@@ -84,12 +84,12 @@ def checked(given: Any) -> Any:
     """A function whose arguments and result are checked against its annotations.
 
     Args:
-        given: the function; or a class, of whose instances the fields are checked when it is a
+        given: the function; or a class, whose instances' fields are checked if it is a
             dataclass.
 
     Returns:
         The function. It raises a `TypeCheckError` that names the argument, what it has to be, what
-        it is and, for common slips, what to write instead. Of a class, itself.
+        it is and, for common mistakes, what to write instead. For a class, the class itself.
     """
     if isinstance(given, type):
         made = vars(given).get("__init__")
@@ -119,7 +119,7 @@ def checked(given: Any) -> Any:
 
 
 class _Signature:
-    """A function's annotations, as they are checked."""
+    """A function's annotations, in the form in which they are checked."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
@@ -138,7 +138,7 @@ class _Signature:
         return list(self._signature.parameters.values())
 
     def _resolved(self, annotation: Any) -> Any:
-        """An annotation, of which a string is the name of something defined later."""
+        """An annotation; if it is a string, what that names."""
         if isinstance(annotation, str):
             try:
                 annotation = eval(annotation, getattr(self._function, "__globals__", {}))
@@ -157,9 +157,9 @@ class _Signature:
     def _annotated(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Iterator[tuple[inspect.Parameter, Any]]:
-        """The arguments that have an annotation, beside their parameters.
+        """The arguments that have an annotation, with their parameters.
 
-        Arguments that there are no parameters for are left to the function to refuse.
+        Arguments without a parameter are left for the function to refuse.
         """
         for number, value in enumerate(args[: self._most()]):
             parameter = self._in_order[min(number, len(self._in_order) - 1)]  # perhaps *args
@@ -199,7 +199,7 @@ def _is(value: Any, annotation: Any) -> bool:
 
 @functools.cache
 def _tests() -> types.SimpleNamespace:
-    """Beartype, whose import takes as long as that of all else."""
+    """Beartype, whose import takes as long as that of everything else."""
     import beartype
     import beartype.door
 
@@ -224,7 +224,7 @@ def _refusal(
     remedy = _remedy(name, annotation, value)
     if remedy is not None:
         return f"{sentence} ({remedy})"
-    # So its shape is wrong, perhaps beside another's.
+    # So its shape is wrong, perhaps because of another argument's.
     shared = [
         f"{other.name} of shape {_shape(x)}"
         for other, x in beside
@@ -325,13 +325,13 @@ def _plain(annotation: Any) -> str:
     if get_origin(annotation) is Literal:
         return "one of " + ", ".join(map(repr, get_args(annotation)))
     name = annotation.__name__ if isinstance(annotation, type) else str(annotation)
-    name = re.sub(r"\[[~+-][^]]*\]", "", name)  # of generic classes, what tells types alone
-    # Without the modules that names are from.
+    name = re.sub(r"\[[~+-][^]]*\]", "", name)  # type variables of generic classes
+    # Names without their modules.
     return re.sub(r"\b[A-Za-z_][\w.]*\.(?=\w)", "", name)
 
 
 def _described(value: Any) -> str:
-    """What a value is, at a cost that doesn't depend on its size."""
+    """Describes a value at a cost that doesn't depend on its size."""
     if value is None or isinstance(value, bool | int | float | complex | str | np.generic):
         return reprlib.repr(value)
     if isinstance(value, type):

@@ -1,13 +1,13 @@
-"""How many of something: what no array can have is refused in a sentence, before JAX meets it."""
+"""Checks of counts: what no array can have is refused in a sentence, before JAX sees it."""
 
 
 def check_count(name: str, value: int, least: int = 1) -> None:
-    """Refuses a number of things that is too small, or that 32 bits do not hold.
+    """Refuses a count that is too small, or does not fit in 32 bits.
 
     Args:
         name: what is counted, for the message.
         value: the number.
-        least: the smallest that will do.
+        least: the smallest allowed.
 
     Raises:
         ValueError: if it is below that, or 2**31 or more.

@@ -1,8 +1,8 @@
-"""A model's structure as JSON, and the model again from it.
+"""A model's structure as JSON, and the model rebuilt from it.
 
-A description holds numbers, strings and names, never code, and building a model from it runs none
-but the classes' own checks (`__check_init__`). A name stands for what has it among the public names
-below, or among what the caller gives; nothing is imported, and no constructor is called.
+A description holds numbers, strings and names, never code, and building a model from it runs no
+code but the classes' own checks (`__check_init__`). A name is looked up among the public names
+below and what the caller passes; nothing is imported, and no constructor is called.
 
 A node is null, a boolean, a number or a string, a list of nodes, or an object with one of these
 sets of keys:
@@ -11,7 +11,7 @@ sets of keys:
     {"dict": {key: node, ...}}
     {"float": "inf"}                                  also "-inf" and "nan"
     {"class": name, "fields": {field: node, ...}}     an Equinox module
-    {"function": name}                                any callable that a name finds
+    {"function": name}                                any callable found by name
     {"partial": node, "args": node, "keywords": node} functools.partial
     {"state": {marker: node, ...}}                    eqx.nn.State
     {"array": kind, "holds": "float32[5,3]"}          the tensor named by the array's place
@@ -56,7 +56,7 @@ JAX_FUNCTIONS = (jax.nn, jnp, jax.lax)
 # `functools.partial` a description could call them on a file.
 NOT_OF_ARRAYS = ("load", "save", "from", "print", "set_", "get_")
 
-# What nests deeper is refused, so that neither writing nor reading runs out of stack.
+# Deeper nesting is refused, so that neither writing nor reading runs out of stack.
 DEPTH = 50
 
 # The types of arrays that a file can hold, by their names in a safetensors header.
@@ -69,10 +69,10 @@ DTYPES = {
     "C64": "complex64",
 }
 
-# How an array behaves beside others: a weak type gives way to theirs, as that of Python's numbers.
+# How an array behaves with others: a weak type gives way to theirs, as for Python's numbers.
 KINDS = ("jax", "weak jax", "numpy", "numpy scalar")
 
-# The names of tensors that are no leaves of the model (JAX sees no static fields) begin with this.
+# The prefix of tensors that are not leaves of the model (JAX does not see static fields).
 STATIC = "static:"
 
 
@@ -89,20 +89,20 @@ def tensor_name(place: Place) -> str:
 
 
 def summary(dtype: str, shape: Iterable[int]) -> str:
-    """What an array is, as descriptions and messages tell it.
+    """An array's type and shape, as descriptions and messages give them.
 
     Args:
         dtype: the name of its type.
         shape: its shape.
 
     Returns:
-        Such as `"float32[5,3]"`.
+        A string such as `"float32[5,3]"`.
     """
     return f"{dtype}[{','.join(map(str, shape))}]"
 
 
 def stored(array: jax.Array | np.ndarray | np.generic, place: Place) -> np.ndarray:
-    """An array as a file holds it.
+    """An array as it is stored in a file.
 
     Args:
         array: the array.
@@ -125,7 +125,7 @@ def stored(array: jax.Array | np.ndarray | np.generic, place: Place) -> np.ndarr
 
 
 def check_finite(array: np.ndarray, name: str) -> None:
-    """Refuses an array that no training leaves.
+    """Refuses an array with numbers that are not finite.
 
     Args:
         array: the array.
@@ -144,7 +144,7 @@ def check_finite(array: np.ndarray, name: str) -> None:
 
 
 def kind_of(array: jax.Array | jax.ShapeDtypeStruct | np.ndarray | np.generic) -> str:
-    """What makes arrays of the same values behave differently.
+    """The kind of an array, which arrays of the same values may differ in.
 
     Args:
         array: the array, or a JAX array's shape and type.
@@ -160,7 +160,7 @@ def kind_of(array: jax.Array | jax.ShapeDtypeStruct | np.ndarray | np.generic) -
 
 
 def loaded(array: np.ndarray, kind: str, place: Place) -> jax.Array | np.ndarray | np.generic:
-    """A file's array as it was in the model.
+    """An array from a file, as it was in the model.
 
     Args:
         array: the array.
@@ -171,7 +171,7 @@ def loaded(array: np.ndarray, kind: str, place: Place) -> jax.Array | np.ndarray
         The array, of the same type.
 
     Raises:
-        ValueError: if JAX would convert it, or it is no scalar and is to be one.
+        ValueError: if JAX would convert it, or it has to be a scalar and is not.
     """
     if kind == "numpy":
         return array
@@ -201,7 +201,7 @@ def _where(place: Place) -> str:
 
 @functools.cache
 def _public() -> dict[str, Any]:
-    """Everything that a name in a description finds without the caller's help."""
+    """Everything that names in a description can refer to without `known`."""
 
     def named(namespace: Any) -> Iterator[tuple[str, Any]]:
         for name, value in vars(namespace).items():
@@ -234,8 +234,8 @@ def _public() -> dict[str, Any]:
             for n, v in named(module)
             if callable(v) and not n.removeprefix(f"{module.__name__}.").startswith(NOT_OF_ARRAYS)
         }
-    # What Equinox's own layers hold without giving it a public name: functions that arguments
-    # default to (an MLP's last activation), and what stands for a state that is kept elsewhere.
+    # What Equinox's own layers hold without a public name: functions that are defaults of arguments
+    # (an MLP's last activation), and the placeholder of a state that is kept elsewhere.
     for name, layer in named(eqx.nn):
         if buildable(layer):
             for parameter in inspect.signature(layer).parameters.values():
@@ -257,7 +257,7 @@ def _own_name(thing: Any) -> str | None:
     name = f"{getattr(thing, '__module__', None)}.{thing.__qualname__}"
     if isinstance(thing, type):
         return name
-    # Another call of the function around a closure makes another function of its name.
+    # Another call of the function around a closure makes another function with the same name.
     closure = "<locals>" in name and getattr(thing, "__closure__", True) is not None
     return None if closure or "<lambda>" in name else name
 
@@ -271,7 +271,7 @@ def describe(model: Any) -> tuple[Node, dict[str, np.ndarray]]:
     """A model's structure, and its arrays by their names.
 
     Args:
-        model: Equinox modules, and what the module's docstring names, in any arrangement.
+        model: Equinox modules, and what this module's docstring lists, nested in any way.
 
     Returns:
         The root node, and the arrays, each under its path; if that goes through a static field,
@@ -360,21 +360,20 @@ def build(
     read: Callable[[str], np.ndarray],
     known: Iterable[Callable[..., Any]] = (),
 ) -> Any:
-    """The model of a description.
+    """Builds the model that a description describes.
 
     Args:
-        node: the root node, from anywhere.
-        tensors: what each stored tensor is, by name, such as `"float32[5,3]"`.
-        read: gives a tensor of a name.
-        known: classes and functions that names may mean besides the public ones.
+        node: the root node, from any source.
+        tensors: the type and shape of each stored tensor, by name, such as `"float32[5,3]"`.
+        read: reads a tensor by name.
+        known: classes and functions that names may refer to besides the public ones.
 
     Returns:
         The model.
 
     Raises:
-        ValueError: for a node that is none, a name that finds nothing, other fields than a class
-            has, fields that a class refuses, or tensors that are missing, superfluous or others
-            than described.
+        ValueError: for an invalid node, an unknown name, other fields than a class has, fields that
+            a class refuses, or tensors that are missing, superfluous or not as described.
     """
     reader = _Reader(tensors, read, tuple(known))
     model = reader.build(node, (), False)
@@ -463,7 +462,7 @@ class _Reader:
                 if check is not None:
                     check(module)
         except Exception as error:
-            # What a check does with a value of the wrong type can be anything.
+            # A check may raise anything for a value of the wrong type.
             raise ValueError(f"{_where(place)} is no valid {name}: {error}") from error
         return module
 
@@ -480,15 +479,15 @@ class _Reader:
         public = _public().get(name)
         if public is not None:
             return public
-        # A class keeps its name when its module gets another: a script's is `__main__`.
+        # A class keeps its name when its module is renamed: a script's is `__main__`.
         last = name.rpartition(".")[2]
         same = [thing for thing in self.known if _own_name(thing) == name] or [
             thing for thing in self.known if thing.__qualname__.rpartition(".")[2] == last
         ]
         if not same:
             raise ValueError(
-                f"{_where(place)} needs {name!r}, which is no public name of advnets, Equinox or "
-                "JAX; give the class or function itself in known="
+                f"{_where(place)} needs {name!r}, which is not a public name of advnets, Equinox "
+                "or JAX; give the class or function itself in known="
             )
         if any(thing is not same[0] for thing in same):
             raise ValueError(f"{_where(place)} needs {name!r}, and known holds several of the name")

@@ -2,7 +2,7 @@
 
 The form `|x|^2 + |s|^2 - 2 x.s` costs one matrix product but loses digits where `|x - s|` is far
 below `|x|` and `|s|`. So its values come with a bound on their rounding errors, and the few that a
-caller can't use as they are it has recomputed from differences.
+caller can't use are recomputed from differences.
 """
 
 import contextlib
@@ -16,8 +16,8 @@ from jaxtyping import Array, Bool, Float, Int, Real
 
 # Up to this many columns, sums of squared differences are as fast as a matrix product.
 DIRECT_COLUMNS = 32
-# The rounding error of a long sum of terms of one sign grows with its length, and a GPU's matrix
-# product is one such sum: longer rows are added up in pieces.
+# The rounding error of a sum of terms of one sign grows with its length, and a GPU's matrix product
+# is such a sum: longer rows are added up in pieces.
 PIECE_COLUMNS = 128
 # Largest error of the product form in units of eps * (|x|^2 + |s|^2), on centred data in such
 # pieces. Measured: 22.7 at worst (each image of one grey: every partial sum rounds the same way),
@@ -25,14 +25,14 @@ PIECE_COLUMNS = 128
 ROUNDINGS = 24.0
 # Values recomputed in one round: fewer rounds, but more memory.
 ROUND_VALUES = 2048
-# Distances in one block, whose places are counted in int32.
+# The most distances in one block, whose indices are int32.
 BLOCK_VALUES = 2**31 - 1
-# Rows that are looked at at once on the host.
+# Rows that are examined together on the host.
 ROWS_PER_LOOK = 1000
 
 
 def is_traced(*arrays: Any) -> bool:
-    """Whether any is being traced: its values can't be looked at."""
+    """Whether any array is being traced, so that its values can't be examined."""
     return any(isinstance(array, jax.core.Tracer) for array in arrays)
 
 
@@ -49,7 +49,7 @@ def check_finite(name: str, rows: Real[Array | np.ndarray, " rows *data"]) -> No
 
 
 def check_blocks(**blocks: int) -> None:
-    """Refuses blocks of rows whose distances can't be counted, let alone held."""
+    """Refuses blocks of rows with more distances than can be indexed."""
     (name, rows), (other, others) = blocks.items()
     if rows * others > BLOCK_VALUES:
         raise ValueError(
@@ -59,26 +59,26 @@ def check_blocks(**blocks: int) -> None:
 
 
 def largest(rows: Float[Array | np.ndarray, " rows *data"]) -> float:
-    """The largest size of a value."""
+    """The largest absolute value."""
     library = jnp if isinstance(rows, jax.Array) else np
     return float(library.max(library.abs(rows), initial=0))
 
 
 def lost_in_float32(rows: Float[Array | np.ndarray, " rows *data"]) -> float:
-    """How far a row moves, at most, when it becomes float32; 0 for what JAX does not cut."""
+    """How far a row moves, at most, when cast to float32; 0 where JAX does not cast."""
     if rows.dtype != np.float64 or jax.config.read("jax_enable_x64"):
         return 0.0
     most = 0.0
     for start in range(0, len(rows), ROWS_PER_LOOK):
         part = np.asarray(rows[start : start + ROWS_PER_LOOK])
-        with np.errstate(over="ignore"):  # to infinity, which is as far as can be
+        with np.errstate(over="ignore"):  # to infinity, an infinite distance
             moved = (part - part.astype(np.float32)).reshape(len(part), -1)
         most = max(most, float(np.max(np.linalg.norm(moved, axis=1), initial=0)))
     return most
 
 
 def in_float64(yes: bool) -> contextlib.AbstractContextManager[Any]:
-    """Where JAX has float64 arrays, if that is asked for."""
+    """A context in which JAX has float64 arrays, if `yes`."""
     return jax.enable_x64(True) if yes else contextlib.nullcontext()
 
 
@@ -102,7 +102,7 @@ def take_block(
 ) -> tuple[Float[Array, " block columns"], Int[Array, ""], Bool[Array, " block"]]:
     """A block, the index of its first row, and which of its rows no earlier block had.
 
-    The last block is moved back to end with the array, so nothing need be padded, hence copied.
+    The last block is moved back to end with the array, so nothing needs padding, hence copying.
     """
     wanted = number.astype(np.int32) * size
     start = jnp.minimum(wanted, rows.shape[0] - size)
@@ -118,7 +118,7 @@ def squared_distances(
     """`|x - s|^2` for each pair of rows, and the two parts of a bound on its rounding error.
 
     One part belongs to the point and one to the sample; their sum bounds the absolute error of the
-    pair. Any `centre` is right; one amid the data keeps the errors small.
+    pair. Any `centre` is valid; one amid the data keeps the errors small.
     """
     squared = jnp.zeros((points.shape[0], samples.shape[0]), points.dtype)
     columns = points.shape[1]
@@ -147,7 +147,7 @@ def recompute(
 ) -> Float[Array, " points samples"]:
     """The squared distances, the doubtful ones recomputed from differences of the rows.
 
-    The work is proportional to the number of doubtful ones: next to none if there are none.
+    The work is proportional to the number of doubtful distances: almost none if there are none.
     """
     size = min(ROUND_VALUES, squared.size)
 
@@ -155,8 +155,8 @@ def recompute(
         state: tuple[Float[Array, "points samples"], Bool[Array, "points samples"]],
     ) -> tuple[Float[Array, "points samples"], Bool[Array, "points samples"]]:
         squared, doubtful = state
-        # Of float32 this is a fast selection. Fewer doubtful pairs than `size` are filled up with
-        # others, which a better value doesn't harm.
+        # On float32 this selection is fast. With fewer doubtful pairs than `size`, others are
+        # recomputed too, which does no harm.
         _, pair = lax.top_k(doubtful.ravel().astype(np.float32), size)
         point, sample = jnp.divmod(pair, samples.shape[0])
         exact = _sum_of_squares(points[point] - samples[sample])

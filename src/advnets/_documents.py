@@ -1,4 +1,4 @@
-"""JSON from files that anyone may have changed: as a type, or refused in a sentence.
+"""JSON from untrusted files: converted to a type, or refused in a sentence.
 
 A sealed document holds the SHA-256 of its own content, so a change of one bit is found.
 """
@@ -18,9 +18,9 @@ from advnets import _files
 # What JSON holds.
 Json: TypeAlias = bool | int | float | str | list[Any] | dict[str, Any] | None
 
-# What nests deeper is refused, so that no reader runs out of stack.
+# Deeper nesting is refused, so that no reader runs out of stack.
 DEPTH = 100
-# A larger document is not read, in bytes.
+# The largest document that is read, in bytes.
 LARGEST_DOCUMENT = 2**26
 # The entries of a sealed document beside its content, and the version of the form.
 FORMAT_ENTRY, DIGEST_ENTRY, FORMAT = "format", "sha256", 1
@@ -36,7 +36,7 @@ def read_bytes(path: Path) -> bytes:
         Its content.
 
     Raises:
-        ValueError: if it is missing, no ordinary file, or larger than any document of ours.
+        ValueError: if it is missing, not an ordinary file, or larger than any document of advnets.
     """
     try:
         found = path.stat()
@@ -77,7 +77,7 @@ def parse(content: bytes, source: object) -> Json:
 
 
 def _wrong(document: Json) -> str | None:
-    """What is wrong with parsed JSON whatever its type, the first of it."""
+    """The first thing that is wrong with parsed JSON, whatever its type."""
     to_see: list[tuple[Json, str, int]] = [(document, "$", 0)]
     while to_see:
         value, path, depth = to_see.pop()
@@ -135,13 +135,13 @@ def seal(content: Mapping[str, Any]) -> bytes:
     """A document with its own SHA-256, as indented JSON.
 
     Args:
-        content: what it is to hold, by name.
+        content: what the document holds, by name.
 
     Returns:
         The document.
     """
     sealed = {**content, FORMAT_ENTRY: FORMAT}
-    sealed.pop(DIGEST_ENTRY, None)  # of what it was before
+    sealed.pop(DIGEST_ENTRY, None)  # from an earlier sealing
     sealed[DIGEST_ENTRY] = _digest(sealed)
     return (json.dumps(sealed, indent=2, allow_nan=False) + "\n").encode()
 
@@ -180,7 +180,7 @@ def unseal(content: bytes, source: object) -> tuple[dict[str, Any], bool]:
 
 
 def read_sealed(path: Path, kind: Any) -> Any:
-    """A sealed document as a type; one of an earlier version, which is not sealed, likewise."""
+    """Reads a sealed document, or an unsealed one of an earlier version, as a type."""
     content, _ = unseal(read_bytes(path), path)
     return convert(content, kind, path)
 
@@ -191,7 +191,7 @@ def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def printable(text: str) -> str:
-    """Text without control characters, which could rewrite a terminal; they appear as escapes."""
+    """Text with control characters, which could rewrite a terminal, replaced by escapes."""
     return "".join(
         character
         if character.isprintable() or character == "\n"

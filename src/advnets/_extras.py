@@ -1,11 +1,11 @@
-"""Packages of the optional extras: where one is missing, it is named with its remedy."""
+"""Packages of the optional extras: a missing one is named, with how to install it."""
 
 import contextlib
 from collections.abc import Iterator
 from typing import Literal
 
 Extra = Literal["bench", "verify", "tensorboard"]
-# What the extras bring, as it is imported and as it is installed.
+# The packages of the extras, by the name they are imported under: the name to install.
 PACKAGES = {
     "datasets": "datasets",
     "flint": "python-flint",
@@ -25,16 +25,16 @@ PACKAGES = {
 
 
 class MissingExtraError(ModuleNotFoundError):
-    """A package of an extra is not installed; the message says what needs it, and the remedy."""
+    """A package of an extra is not installed; the message says what needs it, and what to do."""
 
 
 @contextlib.contextmanager
 def needed_for(what: str, extra: Extra = "bench") -> Iterator[None]:
-    """Around the import of a package that an extra brings.
+    """A context for the import of a package that an extra provides.
 
     Args:
         what: what needs it, as in "scikit-learn, needed for the digits, is not installed".
-        extra: the extra that brings it.
+        extra: the extra that provides it.
 
     Raises:
         MissingExtraError: if it is not installed.

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and their SHA-256."""
+"""Atomic writes of files, and their SHA-256."""
 
 import errno
 import hashlib
@@ -7,18 +7,18 @@ from pathlib import Path
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Writes a file beside its place and moves it there, over a file that there was.
+    """Writes a temporary file and moves it to its place, over any file that is there.
 
-    It is on disk, not only in memory, when this returns. If it fails, what there was is untouched.
-    A device or a pipe, such as /dev/null, would be lost by that: it is refused. Of a link, what it
-    points to is replaced.
+    The content is on disk, not only in memory, when this returns. On failure, an existing file is
+    unchanged. A device or a pipe, such as /dev/null, would be replaced, so it is refused. For a
+    link, its target is replaced.
     """
     if path.is_symlink():
         path = Path(os.path.realpath(path))
         if path.is_symlink():
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
     if path.exists() and not path.is_file():
-        raise OSError(errno.EEXIST, "there is something here that is no file", str(path))
+        raise OSError(errno.EEXIST, "there is something here that is not a file", str(path))
     if not path.parent.is_dir():
         raise FileNotFoundError(
             errno.ENOENT, "there is no such folder; make it first", str(path.parent)
@@ -40,7 +40,7 @@ def replace(path: Path, content: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Waits until the names in a folder are on disk, where the system can."""
+    """Waits until a folder's entries are on disk, where the system supports that."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -1,8 +1,8 @@
 """An import hook: functions of a package's modules are decorated while they are imported.
 
-Decorators sit innermost, below those of the source, as a `jax.custom_vjp` or a `property` around a
-function hides its signature. Functions within functions are left as they are. Compiled modules are
-cached like any others, under a name of their own.
+The decorator is the innermost, below those of the source, as a `jax.custom_vjp` or a `property`
+around a function hides its signature. Functions within functions are not decorated. Compiled
+modules are cached like any others, under a separate name.
 """
 
 import ast
@@ -14,18 +14,18 @@ from importlib.abc import MetaPathFinder
 from types import CodeType, ModuleType
 from typing import Any
 
-# The name of the decorator in a module, which no class mangles, and of what is cached. Change the
-# second whenever other code is made of a module.
+# The name of the decorator in a module, which no class mangles, and the suffix of cached files.
+# Change the second whenever the code that is made of a module changes.
 NAME = "_advnets_checked"
 CACHED = ".checked-1.pyc"
 
 
 class Finder(MetaPathFinder):
-    """Finds modules of some names, and those in them, and has them decorated.
+    """Finds modules of some names, and their submodules, and has them decorated.
 
     Attributes:
         names: the modules.
-        decorator: where the decorator is, `(module, function)`; it is given functions and classes.
+        decorator: the decorator, `(module, function)`; it is applied to functions and classes.
     """
 
     def __init__(self, names: Sequence[str], decorator: tuple[str, str]) -> None:
@@ -85,7 +85,7 @@ def _comes_first(node: ast.stmt) -> bool:
 
 
 def _decorate(body: Sequence[ast.stmt]) -> None:
-    """Decorates the functions and classes of a module or a class, those in branches too."""
+    """Decorates the functions and classes of a module or a class, including those in branches."""
     for node in body:
         if isinstance(node, ast.FunctionDef):
             if _has_annotations(node) and not any(map(_is_overload, node.decorator_list)):

@@ -1,8 +1,9 @@
 """One process at a time in a folder.
 
 The system releases a lock when its process ends, however it ends. Where several hosts share a
-folder whose file system keeps locks to each host, a note in the folder says who works in it; its
-time of change is renewed while that process lives, so an old note is a dead process's.
+folder whose file system keeps locks local to each host, a note in the folder says which process
+works in it; its modification time is renewed while that process lives, so an old note means that
+the process is dead.
 """
 
 import contextlib
@@ -19,7 +20,7 @@ import filelock
 from advnets import _documents, _files
 
 LOCK, NOTE = ".running.lock", ".running.json"
-# Seconds between two signs of life, and without one after which another host's process is dead.
+# Seconds between two signs of life, and seconds without one until a process counts as dead.
 RENEWED, DEAD = 20, 120
 
 _held: set[tuple[Path, int]] = set()
@@ -34,10 +35,10 @@ def locked(folder: Path) -> Iterator[None]:
     """Keeps other processes out of a folder, which must exist.
 
     Args:
-        folder: the folder. A thread that has it already may take it again.
+        folder: the folder. A thread that holds it may lock it again.
 
     Raises:
-        RunInUseError: if another process or thread has it.
+        RunInUseError: if another process or thread holds it.
     """
     place = folder.resolve(), threading.get_ident()
     if place in _held:
@@ -82,7 +83,7 @@ def _renew(note: Path, ended: threading.Event) -> None:
 
 
 def _owner(folder: Path) -> dict[str, str | int] | None:
-    """Who works in the folder, or worked in it until it was killed; None if nobody says so."""
+    """The process that works in the folder, or did until it was killed; None without a note."""
     try:
         content = _documents.read_bytes(folder / NOTE)
         return _documents.decode(content, dict[str, str | int], folder / NOTE)
@@ -91,9 +92,9 @@ def _owner(folder: Path) -> dict[str, str | int] | None:
 
 
 def _may_live(folder: Path, owner: dict[str, str | int]) -> bool:
-    """Whether the process of a note may be at work although the lock is free."""
+    """Whether the process of a note may be running although the lock is free."""
     if owner.get("host") == socket.gethostname():
-        return False  # this system would have kept its lock
+        return False  # this host would still hold its lock
     with contextlib.suppress(OSError):
         return time.time() - (folder / NOTE).stat().st_mtime < DEAD
     return False

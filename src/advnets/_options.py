@@ -1,4 +1,4 @@
-"""Command-line options: read with tyro, explained in groups, and slips answered in a sentence."""
+"""Command-line options: parsed with tyro, explained in groups, with errors of one sentence."""
 
 import ast
 import contextlib
@@ -21,10 +21,10 @@ from advnets._extras import needed_for
 
 Kind = TypeVar("Kind")
 METAVARS = {int: "INT", float: "FLOAT", str: "TEXT", Path: "PATH"}
-# How wide the column of options is, and the page at most.
+# The width of the column of options, and the largest width of the page.
 LEFT, WIDEST = 26, 100
 HELP, HELP_ALL = ("-h", "--help"), "--help-all"
-# An attribute in a docstring, with its text over several lines.
+# An attribute in a docstring, with its text, which may span lines.
 ATTRIBUTE = re.compile(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", re.MULTILINE)
 # What tyro draws a message's box with.
 BOX = re.compile("[╭╮╰╯│]|\x1b\\[[0-9;]*m")
@@ -35,11 +35,11 @@ class Option:
     """An option as help shows it.
 
     Attributes:
-        name: as it is given, such as `--generator.hidden-sizes`; of a positional one, its metavar.
-        takes: the metavar of its value; nothing for a flag.
+        name: its name, such as `--generator.hidden-sizes`; for a positional one, its metavar.
+        takes: the metavar of its value; empty for a flag.
         text: what it does.
-        default: its default, if there is one worth telling.
-        owner: what it is a part of, such as `generator`; nothing for one of the command itself.
+        default: its default, if it is worth showing.
+        owner: what it is a part of, such as `generator`; empty for one of the command itself.
         settings: the class that has it.
     """
 
@@ -66,20 +66,20 @@ def _tyro() -> Any:
 def parsed(
     kind: type[Kind], arguments: Sequence[str], *, prog: str, default: Kind | None = None
 ) -> Kind:
-    """The options that arguments give.
+    """Parses command-line arguments.
 
     Args:
-        kind: a dataclass of them.
+        kind: a dataclass of options.
         arguments: the arguments.
         prog: the command before them.
-        default: what they change; the class's defaults unless given.
+        default: the options that they change; the class's defaults unless given.
 
     Returns:
         The options.
 
     Raises:
-        ValueError: for an option that there is not, which names the nearest one; for a value that
-            an option does not take.
+        ValueError: for an unknown option, with the nearest known one in the message; for a value
+            that an option does not take.
     """
     known = list(options(kind, default))
     said = io.StringIO()
@@ -89,7 +89,7 @@ def parsed(
         with contextlib.redirect_stderr(said):
             found, unknown = read(kind, args=arguments, prog=prog, return_unknown_args=True, **more)
     except SystemExit as ended:
-        if not ended.code:  # it wrote a shell's completions
+        if not ended.code:  # it printed shell completions
             raise
         raise ValueError(_sentence(said.getvalue(), arguments, known, prog)) from None
     if unknown:
@@ -100,7 +100,7 @@ def parsed(
 def _sentence(box: str, arguments: Sequence[str], known: list[Option], prog: str) -> str:
     """What tyro says in a box, as a sentence."""
     slips = [a for a in arguments if a.startswith("--") and not _is_known(a, known)]
-    if slips:  # which may be why something else is missing
+    if slips:  # probably why something else is missing
         return _unknown(slips, known, prog)
     title, *lines = (BOX.sub("", line).strip(" ─") for line in box.splitlines())
     until = next((number for number, line in enumerate(lines) if not line), len(lines))
@@ -128,7 +128,7 @@ def _unknown(unknown: Sequence[str], known: list[Option], prog: str) -> str:
 
 
 def nearest(name: str, known: Sequence[str]) -> str | None:
-    """The option that a slip was probably meant for.
+    """The option that a mistyped one was probably meant for.
 
     Args:
         name: what was given, such as `--lr`.
@@ -157,12 +157,12 @@ def nearest(name: str, known: Sequence[str]) -> str | None:
 
 
 def options(kind: Any, value: Any = None, prefix: str = "--", owner: str = "") -> Iterator[Option]:
-    """The options of a dataclass, those of dataclasses in it too.
+    """The options of a dataclass, including those of nested dataclasses.
 
     Args:
         kind: the dataclass, which may be a generic one with its arguments.
         value: the defaults; the class's unless given.
-        prefix: what their names begin with.
+        prefix: the prefix of their names.
         owner: what they are a part of.
 
     Yields:
@@ -208,7 +208,7 @@ def _default(field: Any) -> Any:
 
 
 def _unmarked(hint: Any) -> tuple[Any, tuple[Any, ...]]:
-    """A type, and what it is annotated with."""
+    """A type, and its annotations."""
     marks: tuple[Any, ...] = ()
     while typing.get_origin(hint) is typing.Annotated:
         hint, *more = typing.get_args(hint)
@@ -217,7 +217,7 @@ def _unmarked(hint: Any) -> tuple[Any, tuple[Any, ...]]:
 
 
 def _metavar(hint: Any) -> str:
-    """The metavar of a type's values; None has none, as leaving the option out says it."""
+    """The metavar of a type's values, without None, which is given by leaving the option out."""
     parts = [part for part in typing.get_args(hint) if part is not type(None)]
     if typing.get_origin(hint) is Literal:
         return f"{{{','.join(map(str, parts))}}}"
@@ -229,7 +229,7 @@ def _metavar(hint: Any) -> str:
 
 
 def _shown(default: Any) -> str:
-    """A default as it would be given; nothing where leaving the option out says it all."""
+    """A default as it would be given; empty where leaving the option out says enough."""
     if default is None or default is False or default == () or default == "":
         return ""
     return " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
@@ -237,7 +237,7 @@ def _shown(default: Any) -> str:
 
 @functools.cache
 def _texts(kind: type) -> Mapping[str, str]:
-    """What is said of each field of a class: below it, or in the docstring of a class it is of."""
+    """The text of each field of a class: from below it, or from a docstring of the class."""
     found: dict[str, str] = {}
     for one in reversed(kind.__mro__):
         if not dataclasses.is_dataclass(one):
@@ -280,7 +280,7 @@ def page(
         prog: the command.
         example: a command line to begin with.
         text: what the command does.
-        groups: for each title, the options that most people need; all of them if there are none.
+        groups: for each title, the options that most people need; if empty, all are shown.
 
     Returns:
         The page.

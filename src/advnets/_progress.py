@@ -7,12 +7,12 @@ from typing import Any
 
 from advnets import _terminal
 
-# Seconds between two redrawings, and between two lines of a log, which has at most so many lines.
+# Seconds between redraws, seconds between lines of a log, and the most lines of a log.
 REDRAWN, LOGGED, LINES = 0.5, 30, 20
 
 
 class _Log:
-    """A stream without a terminal: what a bar would draw over itself becomes lines."""
+    """A stream that is not a terminal: redraws of a bar become lines."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -29,14 +29,14 @@ class _Log:
 
 @functools.cache
 def _kind() -> Any:
-    """tqdm's bar for where this runs, which can show a slow rate."""
+    """tqdm's bar for this environment, extended to show slow rates."""
     from tqdm.auto import tqdm  # takes a while, and most calls show no progress
 
     class Bar(tqdm):  # type: ignore[misc]
         passed_over: tuple[int, float] | None = None
 
         def pass_over(self, units: int) -> None:
-            """Leaves units that were just done, and the time so far, out of the rate."""
+            """Excludes the units just done, and the time so far, from the rate."""
             self.passed_over = units, self.format_dict["elapsed"]
 
         @property
@@ -59,7 +59,7 @@ def _kind() -> Any:
 
 
 def _place() -> tuple[bool, Any]:
-    """Whether bars are redrawn where they go, and the stream."""
+    """Whether bars can be redrawn, and the stream that they go to."""
     notebook = any(base.__module__ == "tqdm.notebook" for base in _kind().__mro__)
     live = notebook or _terminal.is_terminal(sys.stderr)
     return live, sys.stderr if live else _Log(sys.stderr)
@@ -73,7 +73,7 @@ def bar(
     Args:
         total: how many units there are.
         what: what is being done.
-        unit: one of them, such as `"update"`.
+        unit: the name of a unit, such as `"update"`.
         done: how many were done before.
         enabled: whether to show anything.
         stays: whether the bar is left on the screen when it is closed.
@@ -101,16 +101,16 @@ def bar(
 
 
 def stage(what: str, *, enabled: bool = True) -> Any:
-    """What is being done, where nothing counts how far it has come.
+    """Shows what is being done, without a measure of progress.
 
     Args:
-        what: it.
+        what: what is being done.
         enabled: whether to show anything.
 
     Returns:
         A context manager.
     """
-    if not enabled:  # and tqdm is not imported, which takes a while
+    if not enabled:  # without the import of tqdm, which takes a while
         return contextlib.nullcontext()
     live, stream = _place()
     return _kind()(
@@ -123,7 +123,7 @@ def stage(what: str, *, enabled: bool = True) -> Any:
 
 
 def say(sentence: str) -> None:
-    """Prints a sentence on the standard error stream, above a bar that may be there."""
+    """Prints a sentence on the standard error stream, above the bar if there is one."""
     if "tqdm" in sys.modules:
         sys.modules["tqdm"].tqdm.write(sentence, file=sys.stderr)
     else:
@@ -131,14 +131,14 @@ def say(sentence: str) -> None:
 
 
 def rate(per_second: float, unit: str = "update") -> str:
-    """How fast something goes, in numbers that are not 0.
+    """A rate as text, whose digits are never all 0.
 
     Args:
         per_second: units in a second, above 0.
         unit: the unit, in the singular.
 
     Returns:
-        Such as `"95 updates/s"`, `"1.4 s/update"` or `"2.5 min/update"`.
+        A string such as `"95 updates/s"`, `"1.4 s/update"` or `"2.5 min/update"`.
     """
     if per_second >= 9.95:
         return f"{per_second:,.0f} {unit}s/s"

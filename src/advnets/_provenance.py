@@ -44,7 +44,7 @@ def _command() -> str:
 def _commit() -> str | None:
     """The commit of the package's own checkout or of the wheel's source; None if neither is known.
 
-    That of a checkout is marked if the working tree differs.
+    A checkout's commit is marked if the working tree differs.
     """
     here = Path(__file__).resolve().parent
 
@@ -53,7 +53,7 @@ def _commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        # A repository may surround an installation without having anything to do with it.
+        # An unrelated repository may contain the installation.
         if Path(git("rev-parse", "--show-toplevel")) / "src" / "advnets" != here:
             return _commit_of_wheel()
         git("ls-files", "--error-unmatch", "--", Path(__file__).name)
@@ -65,7 +65,7 @@ def _commit() -> str | None:
 
 
 def _commit_of_wheel() -> str | None:
-    """What pip noted when it installed the package from a repository."""
+    """The commit that pip recorded when it installed the package from a repository."""
     try:
         noted = importlib.metadata.distribution("advnets").read_text("direct_url.json")
         commit = json.loads(noted or "{}").get("vcs_info", {}).get("commit_id")

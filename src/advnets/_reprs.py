@@ -1,4 +1,4 @@
-"""Short descriptions of what people look at: a line or a few, never arrays."""
+"""Short descriptions for `repr`: a line or a few, never arrays."""
 
 import types
 from collections.abc import Iterator, Mapping
@@ -7,11 +7,11 @@ from typing import Any
 import jax
 import numpy as np
 
-MOST = 100  # characters of what describes itself
+MOST = 100  # the most characters of a value's own repr
 
 
 def network(player: Any) -> str:
-    """A player by its kind and size."""
+    """A player's kind and size."""
     if isinstance(player, types.FunctionType | types.BuiltinFunctionType):
         return f"<{player.__name__}>"
     leaves = [x for x in jax.tree.leaves(player) if _is_inexact(x)]
@@ -24,7 +24,7 @@ def _is_inexact(leaf: Any) -> bool:
 
 
 def arrays(tree: Any) -> str:
-    """Arrays by type and shape, in the containers that they are in."""
+    """Arrays' types and shapes, in their containers."""
     if isinstance(tree, Mapping):
         return "{" + ", ".join(f"{name!r}: {arrays(x)}" for name, x in tree.items()) + "}"
     if isinstance(tree, tuple | list):
@@ -35,7 +35,7 @@ def arrays(tree: Any) -> str:
 
 
 def short(value: Any) -> str:
-    """A setting: functions by name, and what would be long by its type."""
+    """A setting: functions by name, and long values by their type."""
     if isinstance(value, types.FunctionType | types.BuiltinFunctionType):
         return value.__name__
     if isinstance(value, tuple) and type(value) is not tuple:  # Optax's, of functions

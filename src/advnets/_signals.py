@@ -1,8 +1,8 @@
-"""Signals that ask a process to stop: noted when they come, heeded where nothing is lost.
+"""Signals that ask a process to stop: noted when they come, obeyed where nothing is lost.
 
-Python would raise an exception wherever it happens to be, in the middle of a compilation too, where
-that can bring the process down. Here a handler only notes the signal, and work asks for it between
-two steps. A second signal stops the process at once.
+Python would raise an exception wherever it happens to be, even in the middle of a compilation,
+where that can crash the process. Here a handler only notes the signal, and the work checks for it
+between two steps. A second signal stops the process at once.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ class Stopped(KeyboardInterrupt):
 
     Attributes:
         signal: the signal's number.
-        saved: from where it can be resumed, if that is known.
+        saved: where to resume from, if that is known.
     """
 
     def __init__(self, number: int, saved: str = "") -> None:
@@ -53,22 +53,22 @@ def _note(number: int, _: FrameType | None) -> None:
 def install() -> None:
     """Notes signals from now on, for the whole process."""
     for number in STOPPING:
-        # `nohup` has one of them ignored, and so it stays.
+        # `nohup` makes the process ignore one of them, which is kept.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _note)
 
 
 def ignore() -> None:
-    """Ignores signals from now on: all that was asked for is done, and the process is ending."""
+    """Ignores signals from now on: all work is done, and the process is ending."""
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
 
 
 @contextlib.contextmanager
 def noted() -> Iterator[None]:
-    """Notes signals meanwhile, where they have their usual effect.
+    """Notes signals within the context, if their handlers are the usual ones.
 
-    One that has come has its usual effect in the end, unless that was `Stopped` already.
+    A signal that has come has its usual effect at the end, unless `Stopped` was already raised.
     """
     global _received, _heeded
     usual = {signal.SIG_DFL, signal.default_int_handler}
@@ -100,6 +100,6 @@ def received() -> int | None:
 
 
 def check() -> None:
-    """Raises `Stopped` if a signal has come; to be called where nothing is lost by it."""
+    """Raises `Stopped` if a signal has come; to be called where nothing would be lost."""
     if _received is not None:
         raise Stopped(_received)

@@ -1,4 +1,4 @@
-"""How pictures look, those of runs and those of claims: one set of colours, sizes and legends."""
+"""The style of all pictures, of runs and of claims: colours, sizes and legends."""
 
 import contextlib
 import functools
@@ -13,11 +13,11 @@ from advnets._extras import needed_for
 
 INK, GREEN, BLUE, GREY = "#222222", "#2a7f3f", "#2457a6", "#777777"
 ORANGE, PURPLE = "#c8641e", "#7a3b8f"
-# What the lines of several cases are drawn in, in turn.
+# The colours of lines, in turn.
 CYCLE = (BLUE, GREEN, ORANGE, PURPLE, GREY)
 DPI = 110
 SMALL = 9
-# What a legend's entry takes beside its text, and a letter of that, in inches.
+# The width of a legend's entry without its text, and of a letter, in inches.
 HANDLE, LETTER = 0.65, 0.075
 
 
@@ -64,12 +64,12 @@ def _kind() -> Any:
 
 @contextlib.contextmanager
 def drawing(width: float, height: float, **settings: Any) -> Iterator[Any]:
-    """Around the drawing of a figure: an empty one, in the style.
+    """A context for drawing a figure: an empty one, in this style.
 
     Args:
-        width: of the figure, in inches.
-        height: likewise.
-        settings: more of matplotlib's for the figure.
+        width: the figure's width, in inches.
+        height: its height, in inches.
+        settings: further settings of matplotlib's figure.
 
     Yields:
         The figure.
@@ -89,7 +89,7 @@ def png(figure: Any) -> bytes:
 
 
 def save(path: str | os.PathLike[str] | None, figure: Any) -> Any:
-    """Writes a figure, whole or not at all; without a path it is only given back."""
+    """Writes a figure atomically; without a path, only returns it."""
     if path is not None:
         place, content = Path(path), io.BytesIO()
         figure.savefig(content, format=place.suffix[1:] or "png", dpi=DPI)
@@ -98,12 +98,12 @@ def save(path: str | os.PathLike[str] | None, figure: Any) -> Any:
 
 
 def legend(axis: Any, title: str = "", *, above: bool = False) -> None:
-    """What the lines of a panel are, where it covers none of them, at any size.
+    """A legend of a panel's lines that covers none of them, at any size.
 
     Args:
         axis: the panel.
-        title: what they have in common.
-        above: put it right above its own panel, which then has no title, and not above all panels.
+        title: the legend's title.
+        above: put it right above its own panel, which then has no title, not above all panels.
     """
     handles, labels = axis.get_legend_handles_labels()
     if not labels:

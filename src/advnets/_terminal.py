@@ -1,4 +1,4 @@
-"""What is written for people: in colour where a terminal shows it, and nowhere else."""
+"""Output for people: in colour where a terminal shows it, and nowhere else."""
 
 import contextlib
 import os
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 Style = Literal["bold", "red", "yellow"]
-# Codes of terminals. So few are not worth a library.
+# Terminal codes. These few do not justify a library.
 CODES: dict[Style, int] = {"bold": 1, "red": 31, "yellow": 33}
 
 
@@ -25,15 +25,15 @@ def coloured(stream: Any) -> bool:
 
 
 def styled(text: str, *styles: Style, stream: Any = None) -> str:
-    """A text in a style, where the stream shows it.
+    """A text in a style, if the stream shows styles.
 
     Args:
         text: the text.
-        styles: how it is to look.
+        styles: the styles.
         stream: where it goes; the standard output unless given.
 
     Returns:
-        The text, with codes around it or as it is.
+        The text, with codes around it or unchanged.
     """
     if not styles or not coloured(sys.stdout if stream is None else stream):
         return text
@@ -42,9 +42,9 @@ def styled(text: str, *styles: Style, stream: Any = None) -> str:
 
 @contextlib.contextmanager
 def for_readers_who_leave() -> Iterator[None]:
-    """Around what prints: a reader that has seen enough, such as `head`, is no failure.
+    """A context for printing: a reader that stops early, such as `head`, is not an error.
 
-    What Python still has for it goes nowhere, so that nothing is said of it at exit either.
+    Output that is still buffered is dropped, so there is no error at exit either.
     """
     try:
         try:

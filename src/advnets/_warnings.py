@@ -4,19 +4,19 @@ import sys
 import warnings
 from types import FrameType
 
-# Packages whose frames are between the user's line and what is warned of.
+# Packages whose frames may lie between the user's line and the warning.
 PASSED_OVER = frozenset(
     ["advnets", "beartype", "contextlib", "equinox", "functools", "jax", "jaxtyping", "numpy"]
 )
 
 
 def is_passed_over(frame: FrameType) -> bool:
-    """Whether it is a frame of such a package."""
+    """Whether a frame is of one of these packages."""
     return frame.f_globals.get("__name__", "").partition(".")[0] in PASSED_OVER
 
 
 def warn(message: str) -> None:
-    """Gives a `RuntimeWarning` of the first line outside of this package and those that it uses.
+    """Gives a `RuntimeWarning` that points at the first line outside of advnets and what it uses.
 
     Args:
         message: what the user should know.

@@ -1,7 +1,7 @@
 """Minibatch stochastic gradient training of adversarial nets: Algorithm 1, and the released order.
 
 Pure functions `(key, players, state, real) -> (state, info)` over a state that holds arrays only,
-so that `jit`, `scan`, `vmap` and donation apply to them as they are. Nothing is compiled here.
+so `jit`, `scan`, `vmap` and donation apply to them directly. Nothing is compiled here.
 """
 
 import abc
@@ -26,14 +26,14 @@ from advnets.updates import Released
 
 # What a step saw, by player and name; a player's `gradient_norm` is NaN where it was not computed.
 Info: TypeAlias = dict[str, dict[str, Float[Array, "..."]]]
-# An update rule; or one that needs to know how long an epoch is: the released one, or a function
-# that makes a rule of the player's number of updates in an epoch.
+# An update rule; or what becomes one once the length of an epoch is known: the released rule, or a
+# function from the player's number of updates in an epoch to a rule.
 UpdateRule: TypeAlias = (
     optax.GradientTransformation | Released | Callable[[int], optax.GradientTransformation]
 )
-# The decay of an average by the number of iterations made before, as Optax's schedules are.
+# The decay of an average as a function of the number of iterations made, like an Optax schedule.
 Decay: TypeAlias = Callable[[Int[Array, ""]], Float[Array, ""]]
-# How a batch of generated examples is made: of the step's keys, G on a batch, the prior, and data.
+# Makes a batch of generated examples from the step's keys, G on a batch, the prior, and data.
 Fake: TypeAlias = Callable[[Draws, Applied, Prior, Batch], Batch]
 
 
@@ -41,8 +41,8 @@ class State(eqx.Module):
     """What changes in training: arrays only.
 
     Attributes:
-        players: each player's trained arrays, by name, the rest of its tree `None`.
-        memory: the arrays of each player's `eqx.nn.State`, likewise.
+        players: each player's trained arrays, by name; the rest of its tree is `None`.
+        memory: the arrays of each player's `eqx.nn.State`, in the same form.
         updates: the state of each player's Optax transformation.
         average: the exponential moving average of the generator's trained arrays, if there is one.
         iteration: the number of iterations made.
@@ -70,9 +70,9 @@ class State(eqx.Module):
 
 
 def generated(draws: Draws, generator: Applied, prior: Prior, real: Batch) -> Batch:
-    """A batch of generated examples beside a batch of data: G(z), or (G(z, c), c).
+    """A batch of generated examples to match a batch of data: G(z), or (G(z, c), c).
 
-    Where data are a tuple, what follows the example is its condition c, which the generator gets
+    If the data are a tuple, what follows the example is its condition c, which the generator takes
     after the latent vector: the conditional game is the unconditional one on pairs.
 
     Args:
@@ -125,13 +125,14 @@ def at(players: Players, state: State) -> Players:
 
 
 def ramped(decay: float, share: float) -> Decay:
-    r"""A decay of the generator's average that is smaller at first, when there is less to average.
+    r"""A decay of the generator's average that starts small, while there is little to average.
 
     $$a_t = \min(a,\ 1 - 1 / (1 + s t))$$
 
-    A constant decay a weighs the last 1 / (1 - a) updates, and until there are several times as
-    many, the average is mostly of G's first parameters. With a share s it weighs the last s t of t:
-    until a is reached, parameters count by the power 1 / s - 1 of their update's number.
+    A constant decay a averages over the last 1 / (1 - a) updates, and until several times as many
+    have been made, G's initial parameters dominate. With a share s, it averages over the last s t
+    of t updates: until a is reached, the parameters after each update are weighted by that update's
+    number to the power 1 / s - 1.
 
     Args:
         decay: the largest decay a, in [0, 1).
@@ -203,17 +204,17 @@ class Algorithm(abc.ABC):
     Attributes:
         objective: what the players descend.
         generator_updates: the generator's update rule: any Optax transformation;
-            [`advnets.updates.Released`][]; or, for a schedule by epoch, a function that makes a
-            transformation of the player's number of updates in an epoch.
-        discriminator_updates: the discriminator's.
-        other_updates: those of further players, by name.
+            [`advnets.updates.Released`][]; or, for a schedule by epoch, a function from the
+            player's number of updates in an epoch to a transformation.
+        discriminator_updates: the discriminator's update rule.
+        other_updates: the update rules of further players, by name.
         average: the decay of an exponential moving average of the generator's parameters over its
             updates, in [0, 1), or a schedule of it such as [`advnets.algorithms.ramped`][]; none is
             kept unless given. A schedule, or an array inside a compiled program, is not checked.
         fake: how generated examples are made.
-        norms_every: gradient norms are computed in one iteration of `norms_every`, and are NaN in
-            the others: they take a pass over every gradient, some 2 % of an update of the MNIST
-            recipe on a CPU. [`advnets.train`][] sets it.
+        norms_every: gradient norms are computed in one of every `norms_every` iterations, and are
+            NaN in the others: they take a pass over every gradient, some 2 % of an update of the
+            MNIST recipe on a CPU. [`advnets.train`][] sets it.
     """
 
     objective: Objective = dataclasses.field(default_factory=GAN)
@@ -260,7 +261,7 @@ class Algorithm(abc.ABC):
         }
 
     def for_epochs_of(self, iterations: int) -> "Algorithm":
-        """This algorithm, with what depends on the length of an epoch settled.
+        """This algorithm, with its update rules resolved for a given length of an epoch.
 
         Args:
             iterations: the number of iterations in an epoch, at least 1.
@@ -320,7 +321,7 @@ class Algorithm(abc.ABC):
             average=None if self.average is None else trained["generator"],
             iteration=jnp.zeros((), int),
         )
-        # Some rules keep the parameters themselves; an array that is there twice can't be donated.
+        # Copies: some rules keep the parameters, and an array that occurs twice can't be donated.
         return jax.tree.map(jnp.array, state)
 
     def _rule(self, name: str) -> optax.GradientTransformation:
@@ -335,23 +336,23 @@ class Algorithm(abc.ABC):
     def differentiate(
         self, names: tuple[str, ...], draws: Draws, players: Players, state: State, real: Batch
     ) -> tuple[dict[str, Array], dict[str, PyTree], dict[str, Any], State]:
-        """Costs and gradients of some players, each by its own parameters alone.
+        """Costs of some players, and the gradient of each in that player's own parameters.
 
-        It is what a step of your own begins with; `descend` and `info` make the rest of it.
+        A custom step starts with this, and continues with `descend` and `info`.
 
         Args:
-            names: the players that are to move.
+            names: the players to update.
             draws: the step's keys.
-            players: the players; their trained arrays are the state's.
+            players: the players; their trained arrays are taken from the state.
             state: a state.
             real: a minibatch of data.
 
         Returns:
-            The costs of those players, the gradients of each, what was seen of the discriminator,
-            and the state with the memory of those who move.
+            The players' costs and gradients, what was seen of the discriminator, and the state with
+            the new memory of these players.
 
         Raises:
-            ValueError: if the objective has no cost for one of them, or one that is no scalar.
+            ValueError: if the objective has no cost for one of them, or one that is not a scalar.
         """
         draws = dataclasses.replace(draws, iteration=state.iteration)
 
@@ -385,8 +386,8 @@ class Algorithm(abc.ABC):
 
         moving = {name: state.players[name] for name in names}
         values, pull_back, (seen, fake, generator_memory) = jax.vjp(costs, moving, has_aux=True)
-        # One forward pass, pulled back for each player: its cost to its own parameters. (What a
-        # pullback computes for another player is unused, and the compiler drops it.)
+        # One forward pass, then one pullback for each player, from its cost to its own parameters.
+        # (The pullback's gradients for other players are unused, and the compiler drops them.)
         gradients = {}
         for name in names:
             cotangents = {
@@ -403,11 +404,11 @@ class Algorithm(abc.ABC):
         return values, gradients, seen, dataclasses.replace(state, memory=memory)
 
     def descend(self, state: State, gradients: dict[str, PyTree]) -> State:
-        """Applies the players' update rules, and moves the average on with the generator.
+        """Applies the players' update rules, and updates the average along with the generator.
 
         Args:
             state: a state.
-            gradients: those of the players that are to move, by name.
+            gradients: the gradients of the players to update, by name.
 
         Returns:
             The state after the update; the number of iterations is not changed.
@@ -444,13 +445,13 @@ class Algorithm(abc.ABC):
         seen: dict[str, Array],
         state: State,
     ) -> Info:
-        """What a step reports: what was seen of the discriminator, the others' costs, and norms.
+        """What a step reports: what was seen of D, the other players' costs, and gradient norms.
 
         Args:
-            values: the costs of the players that moved, by name.
+            values: the costs of the players that were updated, by name.
             gradients: their gradients, by the same names.
             seen: what was seen of the discriminator.
-            state: the state, for the number of the iteration.
+            state: the state, for the iteration's number.
 
         Returns:
             What the step saw of each of those players.
@@ -466,7 +467,7 @@ class Algorithm(abc.ABC):
 
 
 class _Threaded:
-    """A generator on a batch, which remembers itself as it was after its last call."""
+    """A generator on a batch; `player` is the generator as it is after the last call."""
 
     def __init__(self, player: Player) -> None:
         self.player = player
@@ -484,7 +485,7 @@ def _apply_keyed(player: Player, key: Key[Array, ""] | None, *inputs: Batch) -> 
 def _memory_after(draws: Draws, players: Players, real: Batch, fake: Batch) -> PyTree:
     """The discriminator's memory after data and generated examples.
 
-    The compiler finds the forward passes of the costs again in these.
+    The compiler merges these forward passes with those of the costs.
     """
     discriminator = players.discriminator
     for key, batch in ((draws.real, real), (draws.fake, fake)):
@@ -506,9 +507,9 @@ def _check_costs(costs: Mapping[str, Array], names: tuple[str, ...]) -> None:
 def _descend(
     rule: optax.GradientTransformation, gradient: PyTree, rule_state: PyTree, params: PyTree
 ) -> tuple[PyTree, PyTree]:
-    # All gradients before any update: then XLA updates the parameters in place, without copies.
+    # All gradients before any update, so that XLA updates the parameters in place, without copies.
     gradient, params = jax.lax.optimization_barrier((gradient, params))
-    with jax.numpy_dtype_promotion("standard"):  # Optax's rules need it, whatever the user's own
+    with jax.numpy_dtype_promotion("standard"):  # Optax's rules need it, whatever the user set
         updates, rule_state = rule.update(gradient, rule_state, params)
     return optax.apply_updates(params, updates), rule_state
 
@@ -517,23 +518,22 @@ def _descend(
 class Algorithm1(Algorithm):
     """Algorithm 1 as printed: k steps of the discriminator, then one of the generator.
 
-    Every step draws noise of its own, and the generator moves against the updated discriminator.
+    Every step draws its own noise, and the generator's step is against the updated discriminator.
     Any Equinox module works as either player. A generator maps a latent vector to an example, a
     discriminator maps an example to a logit (of shape `()` or `(1,)`); both are written for one
-    example, and are given `key=` if they take it. Further players move with the generator.
+    example, and receive `key=` if they take it. Further players are updated with the generator.
 
     Attributes:
         k: the number of discriminator steps in an iteration, at least 1.
         objective: what the players descend; -V for the discriminator (Eq. 1) and the
             non-saturating cost for the generator unless given.
-        generator_updates: the generator's update rule. A player without one gets the released
-            code's, [`advnets.updates.Released`][]: momentum with a rate of 0.1, for the paper's
-            networks.
-        discriminator_updates: the discriminator's, likewise.
-        other_updates: those of further players, likewise.
+        generator_updates: the generator's update rule. The default is the released code's,
+            [`advnets.updates.Released`][]: momentum with a rate of 0.1, for the paper's networks.
+        discriminator_updates: the discriminator's update rule, with the same default.
+        other_updates: the update rules of further players.
         average: the decay of an average of the generator, see [`advnets.algorithms.Algorithm`][].
         fake: how generated examples are made.
-        norms_every: how often gradient norms are computed, likewise.
+        norms_every: how often gradient norms are computed, see there.
 
     Raises:
         ValueError: for a setting out of range.
@@ -584,8 +584,8 @@ class Algorithm1(Algorithm):
             iteration: the iteration's number.
 
         Returns:
-            One for each discriminator step, for [`advnets.draws.discriminator_draws`][], and the
-            generator's, for [`advnets.draws.generator_draws`][].
+            One key for each discriminator step, for [`advnets.draws.discriminator_draws`][], and
+            one for the generator step, for [`advnets.draws.generator_draws`][].
         """
         discriminator, generator = jax.random.split(jax.random.fold_in(key, iteration))
         return jax.random.split(discriminator, self.k), generator
@@ -593,11 +593,11 @@ class Algorithm1(Algorithm):
     def discriminator_step(
         self, key: Key[Array, ""], players: Players, state: State, real: Batch
     ) -> tuple[State, dict[str, Array]]:
-        """One descent of the discriminator's cost, with as many fresh latent vectors as data.
+        """One discriminator step, with as many fresh latent vectors as there are data.
 
         Args:
             key: a key for this step alone.
-            players: the players; their trained arrays are the state's.
+            players: the players; their trained arrays are taken from the state.
             state: the state; only the discriminator's part of it changes.
             real: a minibatch of data.
 
@@ -616,17 +616,17 @@ class Algorithm1(Algorithm):
     def generator_step(
         self, key: Key[Array, ""], players: Players, state: State, real: Batch
     ) -> tuple[State, Info]:
-        """One descent of the generator's cost, with fresh latent vectors; further players' too.
+        """One step of the generator and of any further players, with fresh latent vectors.
 
         Args:
             key: a key for this step alone.
-            players: the players; their trained arrays are the state's.
+            players: the players; their trained arrays are taken from the state.
             state: the state; the discriminator's part of it does not change.
-            real: a minibatch of data: as many latent vectors are drawn, its conditions are used,
-                and an objective may look at it.
+            real: a minibatch of data: it sets the number of latent vectors and the conditions, and
+                an objective may look at it.
 
         Returns:
-            The new state, and what the step saw of each player that it moved.
+            The new state, and what the step saw of each player that it updated.
 
         References:
             Algorithm 1, after the inner loop.
@@ -645,7 +645,7 @@ class Algorithm1(Algorithm):
 
         Args:
             key: the run's key, the same at every iteration: the iteration's number is folded in.
-            players: the players; their trained arrays are the state's.
+            players: the players; their trained arrays are taken from the state.
             state: the state.
             real: a minibatch of data; for k > 1, k of them, stacked along a leading axis.
 
@@ -684,20 +684,20 @@ class Algorithm1(Algorithm):
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Simultaneous(Algorithm):
-    """What the released recipes run: all players move at once.
+    """What the released recipes run: all players are updated at once.
 
-    One minibatch, with noise and dropout masks that the players share, and all gradients at the
-    same parameters. The discriminator's cost is halved.
+    The players share one minibatch, its noise and its dropout masks, and all gradients are taken at
+    the same parameters. The discriminator's cost is halved.
 
     Attributes:
         objective: what the players descend; -V/2 for the discriminator and the non-saturating cost
             for the generator unless given.
         generator_updates: the generator's update rule.
-        discriminator_updates: the discriminator's.
-        other_updates: those of further players.
+        discriminator_updates: the discriminator's update rule.
+        other_updates: the update rules of further players.
         average: the decay of an average of the generator, see [`advnets.algorithms.Algorithm`][].
         fake: how generated examples are made.
-        norms_every: how often gradient norms are computed, likewise.
+        norms_every: how often gradient norms are computed, see there.
 
     Raises:
         ValueError: for a setting out of range.
@@ -728,7 +728,7 @@ class Simultaneous(Algorithm):
         Args:
             key: the run's key, the same at every iteration: the iteration's number is folded in,
                 and gives the iteration's [`advnets.draws.discriminator_draws`][].
-            players: the players; their trained arrays are the state's.
+            players: the players; their trained arrays are taken from the state.
             state: the state.
             real: a minibatch of data.
 

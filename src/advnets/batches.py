@@ -1,6 +1,6 @@
 """Batches: pytrees of arrays that share a leading axis, one row for each example.
 
-A batch may be one array, a tuple (an example, then what it is conditioned on), or any other pytree.
+A batch may be one array, a tuple (an example, then its condition), or any other pytree.
 """
 
 from typing import Any, TypeAlias

@@ -1,7 +1,7 @@
-"""Markov chains that samples are drawn by: many side by side, in one compiled program.
+"""Markov chains to draw samples with: many side by side, in one compiled program.
 
-What a chain's samples score depends on how the chain is started, run and thinned, by hundreds of
-nats; so this is said by a [`advnets.chains.Protocol`][], which is part of every number.
+The score of a chain's samples depends by hundreds of nats on how the chain is started, run and
+thinned. A [`advnets.chains.Protocol`][] records this, and is part of every reported number.
 """
 
 import abc
@@ -26,7 +26,7 @@ from advnets._counts import check_count
 
 S = TypeVar("S")
 Pixels = Literal["mean", "bernoulli"]
-# Samples are gathered in programs of at most so many of each chain, and so many bytes of all.
+# The most samples of each chain, and bytes of all samples, that one program gathers.
 SAMPLES_PER_CALL, BYTES_PER_CALL = 100, 2**26
 # Steps of one program while chains burn in.
 STEPS_PER_CALL = 200
@@ -42,7 +42,7 @@ class Chain(eqx.Module, Generic[S]):
 
     @abc.abstractmethod
     def start(self, key: Key[Array, ""], images: Float[Array, " chains *shape"]) -> S:
-        """The states that chains have when they start from images, in [0, 1]."""
+        """The states of chains that start from images, in [0, 1]."""
 
     @abc.abstractmethod
     def step(self, key: Key[Array, ""], state: S) -> S:
@@ -61,7 +61,7 @@ class Protocol:
         num_chains: chains side by side; each gives its share of the samples.
         burn_in: steps before the first sample.
         thin: steps from one sample to the next; 1 for consecutive ones.
-        pixels: `"mean"`: a sample is the means of its pixels; `"bernoulli"`: it is drawn by them.
+        pixels: `"mean"`: a sample is its pixels' means; `"bernoulli"`: it is drawn from them.
 
     Raises:
         ValueError: for a number out of range.
@@ -91,11 +91,11 @@ class Protocol:
         return f"{chains}, burn-in {self.burn_in}, {every}, {self.pixels} pixels"
 
     def steps(self, num_samples: int) -> int:
-        """How many steps each chain makes for as many samples of all chains."""
+        """How many steps each chain makes for a number of samples of all chains together."""
         return self.burn_in + 1 + self.thin * (self.samples_each(num_samples) - 1)
 
     def samples_each(self, num_samples: int) -> int:
-        """How many samples each chain gives for as many samples of all chains."""
+        """How many samples each chain gives for a number of samples of all chains together."""
         return -(-num_samples // self.num_chains)
 
 
@@ -114,24 +114,24 @@ def walk(
     thin: int | Int[Array, ""] = 1,
     pixels: Pixels = "mean",
 ) -> tuple[S, Float[Array, "samples chains *shape"]]:
-    """Runs chains on from a state, and gathers samples: a pure function, not compiled here.
+    """Continues chains from a state and gathers samples; a pure function, not compiled here.
 
-    Step number t has `jax.random.fold_in(key, t)` as its key, so a walk in parts is the walk.
+    Step number t has `jax.random.fold_in(key, t)` as its key, so a walk may be done in parts.
 
     Args:
-        key: the chains' typed key, for all parts of a walk the same.
+        key: the chains' typed key, the same for all parts of a walk.
         chain: the chain.
         state: the states.
-        first: how many steps the states have behind them.
-        samples: how many to gather of each chain; a sample is what a chain is after `thin` steps.
-        thin: steps for each sample.
+        first: the number of steps that were made before.
+        samples: the number of samples of each chain, each taken after `thin` steps.
+        thin: the number of steps for each sample.
         pixels: as in a [`advnets.chains.Protocol`][].
 
     Returns:
-        The states after, and the samples in order.
+        The states afterwards, and the samples in order.
 
     Raises:
-        ValueError: if there is no sample, or no step for each; if the steps are 2**31 or more.
+        ValueError: if `samples` or `thin` is below 1, or there are 2**31 steps or more.
         TypeError, AttributeError: what the chain or JAX raises for states that are not the chain's.
 
     Example:
@@ -151,7 +151,7 @@ def walk(
     """
     check_count("the number of samples", samples)
     for name, value, least in (("first", first, 0), ("thin", thin, 1)):
-        if isinstance(value, int):  # else it is one of a program's inputs
+        if isinstance(value, int):  # otherwise it is an input of a compiled program
             check_count(name, value, least)
     if isinstance(first, int) and isinstance(thin, int):
         check_count("the number of steps", first + samples * thin)
@@ -188,30 +188,30 @@ def run(
     notes: str | os.PathLike[str] | None = None,
     progress: bool | str = False,
 ) -> Float[np.ndarray, "chains samples *shape"]:
-    """Draws samples by chains that start from images.
+    """Draws samples with chains that start from images.
 
     The first sample of a chain is its state after burn-in and one step, the next one `thin` steps
     later, and so on.
 
     Args:
-        key: a typed random key. It chooses images to start from, without repetition where there
-            are enough.
+        key: a typed random key. It also chooses the images to start from, without repetition if
+            there are enough.
         chain: the chain.
-        images: what chains may start from, in [0, 1]: training rows, say.
-        num_samples: how many samples, of all chains together; each chain gives the same number,
+        images: the images that chains may start from, in [0, 1], such as training rows.
+        num_samples: the number of samples of all chains together; each chain gives the same number,
             rounded up.
         protocol: how the chains are run.
-        notes: a folder where it is noted, every minute and when a signal comes, how far the chains
-            are: the same call continues from there. The note is removed in the end.
-        progress: show progress; a text says what is being drawn.
+        notes: a folder for a note of the chains' progress, written every minute and when a signal
+            comes: the same call resumes from there. The note is removed at the end.
+        progress: show progress; a string names what is being drawn.
 
     Returns:
-        The samples: those of a chain in their order, along the second axis.
+        The samples, those of each chain in order along the second axis.
 
     Raises:
-        ValueError: if there is no image to start from, or no sample is asked for; if samples, or
-            the steps to them, are 2**31 or more; if samples are not finite.
-        KeyboardInterrupt: if a signal asks to stop, after a note.
+        ValueError: if there is no image to start from, or `num_samples` is below 1; if there are
+            2**31 samples, or steps, or more; if samples are not finite.
+        KeyboardInterrupt: if a signal asks to stop, after a note is written.
 
     Example:
         >>> import jax
@@ -285,15 +285,15 @@ def run(
 
 
 class Chained(eqx.Module):
-    """What samples are drawn from: a Markov chain, what it may start from, and its protocol.
+    """A model that is sampled by a Markov chain: the chain, images to start from, and the protocol.
 
     Attributes:
         chain: the chain.
         starts: images to start from, uint8 in 0..255.
-        num_chains: as in [`advnets.chains.Protocol`][], like all that follow.
-        burn_in: likewise.
-        thin: likewise.
-        pixels: likewise.
+        num_chains: as in [`advnets.chains.Protocol`][].
+        burn_in: as there.
+        thin: as there.
+        pixels: as there.
     """
 
     chain: Chain[Any]
@@ -313,7 +313,7 @@ class Chained(eqx.Module):
 
         Args:
             key: a typed random key.
-            n: how many; of fewer than there are chains, each is of a chain of its own.
+            n: the number of samples; if there are at least as many chains, each has its own chain.
 
         Returns:
             The samples.
@@ -327,13 +327,13 @@ class Chained(eqx.Module):
     def drawn(
         self, key: Key[Array, ""], n: int, protocol: Protocol, *, progress: bool | str
     ) -> Float[np.ndarray, "chains samples *shape"]:
-        """Draws samples by any protocol, chain by chain.
+        """Draws samples with any protocol, chain by chain.
 
         Args:
             key: a typed random key.
-            n: how many, of all chains together.
+            n: the number of samples of all chains together.
             protocol: how the chains are run.
-            progress: show progress; a text says what is being drawn.
+            progress: show progress; a string names what is being drawn.
 
         Returns:
             The samples of each chain in order, see [`advnets.chains.run`][].
@@ -369,7 +369,7 @@ def _sampled(
 
 
 def _identity(key: Key[Array, ""], chain: Any, begun: Array, protocol: Protocol) -> str:
-    """What tells a run of chains from others; the number of samples may grow."""
+    """What distinguishes a run of chains from others; the number of samples may grow."""
     digest = hashlib.sha256(f"{protocol} {jax.tree.structure(chain)}".encode())
     for leaf in jax.tree.leaves((jax.random.key_data(key), chain, begun)):
         held = np.ascontiguousarray(leaf)
@@ -379,7 +379,7 @@ def _identity(key: Key[Array, ""], chain: Any, begun: Array, protocol: Protocol)
 
 
 class _Note:
-    """How far a run of chains has come, on disk."""
+    """The progress of a run of chains, on disk."""
 
     def __init__(self, path: Path, identity: str) -> None:
         self.path, self._identity = path, identity
@@ -392,7 +392,7 @@ class _Note:
         _files.replace(self.path, save(content, {"run": self._identity, "sha256": digest}))
 
     def read(self, state: Any, found: Float[np.ndarray, "..."]) -> tuple[Any, int, int]:
-        """The state, the steps and the samples that there are: of this run, and whole, or none."""
+        """The state, steps and samples of a note that is whole and of this run; else no steps."""
         try:
             with safe_open(self.path, framework="numpy") as file:
                 told = file.metadata() or {}
@@ -402,7 +402,7 @@ class _Note:
         if told.get("run") != self._identity or told.get("sha256") != _digest(content):
             return state, 0, 0
         samples = content["samples"][: len(found)]
-        if len(content["samples"]) > len(found):  # the states are beyond what is asked for
+        if len(content["samples"]) > len(found):  # the states are past the samples requested
             return state, 0, 0
         found[: len(samples)] = samples
         leaves = [jnp.asarray(content[f"{n}"]) for n in range(len(jax.tree.leaves(state)))]

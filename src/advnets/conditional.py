@@ -1,7 +1,7 @@
 """Players of the conditional game, whose input c is a label or any vector of numbers.
 
-Each is one of [`advnets.networks`][] in another arrangement, in a [`advnets.layers.Labelled`][] or
-a [`advnets.layers.Conditioned`][]: called as `generator(z, c)` and `discriminator(x, c)`.
+Each is built from the players in [`advnets.networks`][], wrapped in [`advnets.layers.Labelled`][]
+or [`advnets.layers.Conditioned`][], and called as `generator(z, c)` or `discriminator(x, c)`.
 """
 
 import math
@@ -41,9 +41,9 @@ def conditional_mlp_generator(
         key: a typed random key.
         latent_size: the number of components of z.
         shape: the shape of one example, such as `(28, 28)`.
-        classes: the number of classes, where the condition is a label.
-        condition_size: how many numbers the condition has, where it is none; give one of the two.
-        settings: those of [`advnets.networks.mlp_generator`][].
+        classes: the number of classes, if the condition is a label.
+        condition_size: the size of the condition, if it is a vector; give one of the two.
+        settings: the settings of [`advnets.networks.mlp_generator`][].
 
     Returns:
         A module that maps a latent vector `(latent_size,)` and a condition to an example.
@@ -82,11 +82,12 @@ def conditional_maxout_discriminator(
     Args:
         key: a typed random key.
         shape: the shape of one example.
-        classes: the number of classes, where the condition is a label.
-        condition_size: how many numbers the condition has, where it is none; give one of the two.
+        classes: the number of classes, if the condition is a label.
+        condition_size: the size of the condition, if it is a vector; give one of the two.
         input_keep: the probability that a pixel is kept in training, in (0, 1]; the condition
-            always is.
-        settings: the others of [`advnets.networks.maxout_discriminator`][], but convolutions.
+            is always kept.
+        settings: the other settings of [`advnets.networks.maxout_discriminator`][], except
+            convolutions.
 
     Returns:
         A module that maps an example and its condition to a logit.
@@ -130,22 +131,22 @@ def mirza_osindero_generator(
     output_range: float | None = None,
     output_bias: float | Float[Array, "*shape"] = 0.0,
 ) -> ConditionalPlayer:
-    """Mirza and Osindero's generator: z and c each have a hidden layer, which a joint one sees.
+    """Mirza and Osindero's generator: hidden layers of z and of c, then a joint one of both.
 
     Their sizes are the defaults: z → 200, c → 1,000, both → 1,200, all rectified linear, then
-    sigmoid pixels. Initial ranges are not given there; those here are the MNIST recipe's.
+    sigmoid pixels. Their paper gives no initial ranges; those here are the MNIST recipe's.
 
     Args:
         key: a typed random key.
-        latent_size: the number of components of z, 100 there.
-        shape: the shape of one example, (28, 28) there.
-        classes: the number of classes, where the condition is a label.
-        condition_size: how many numbers the condition has, where it is none; give one of the two.
-        latent_units: the hidden units that z is mapped to.
-        condition_units: the hidden units that c is mapped to.
+        latent_size: the number of components of z; 100 in their paper.
+        shape: the shape of one example; (28, 28) in their paper.
+        classes: the number of classes, if the condition is a label.
+        condition_size: the size of the condition, if it is a vector; give one of the two.
+        latent_units: the number of hidden units that z is mapped to.
+        condition_units: the number of hidden units that c is mapped to.
         hidden_sizes: the number of units of each joint layer.
-        keep: the probability with which dropout keeps a hidden unit, in (0, 1]; z and c always
-            are. [`advnets.players.without_dropout`][] is the generator to draw from.
+        keep: the probability with which dropout keeps a hidden unit, in (0, 1]; z and c are always
+            kept. For samples, use [`advnets.players.without_dropout`][].
         weight_range: weights start uniform in ± this.
         output: `"sigmoid"`, for examples in [0, 1], or `"linear"`.
         output_range: the weights of the output start uniform in ± this; `weight_range` unless
@@ -217,22 +218,22 @@ def mirza_osindero_discriminator(
     input_keep: float = 0.8,
     hidden_keep: float = 0.5,
 ) -> ConditionalPlayer:
-    """Mirza and Osindero's discriminator: x and c each have a maxout layer, which a joint one sees.
+    """Mirza and Osindero's discriminator: maxout layers of x and of c, then a joint one of both.
 
     Their sizes are the defaults: x → 240 units of 5 pieces, c → 50 of 5, both → 240 of 4, then the
-    logit. Initial ranges are not given there; those here are the MNIST recipe's, as is the keep
+    logit. Their paper gives no initial ranges; those here are the MNIST recipe's, as is the keep
     rate of pixels.
 
     Args:
         key: a typed random key.
-        shape: the shape of one example, (28, 28) there.
-        classes: the number of classes, where the condition is a label.
-        condition_size: how many numbers the condition has, where it is none; give one of the two.
-        units: the maxout units that x is mapped to.
-        condition_units: the maxout units that c is mapped to.
+        shape: the shape of one example; (28, 28) in their paper.
+        classes: the number of classes, if the condition is a label.
+        condition_size: the size of the condition, if it is a vector; give one of the two.
+        units: the number of maxout units that x is mapped to.
+        condition_units: the number of maxout units that c is mapped to.
         joint_units: the number of units of each joint layer.
-        pieces: the linear pieces of a unit of x and c.
-        joint_pieces: those of a joint unit.
+        pieces: the number of linear pieces of each unit in the layers of x and c.
+        joint_pieces: the number of linear pieces of each joint unit.
         weight_range: weights start uniform in ± this; biases start at 0.
         input_keep: the probability that a pixel is kept in training, in (0, 1]; c always is.
         hidden_keep: the same for the inputs of every later layer.
@@ -284,16 +285,16 @@ def projection_discriminator(
     weight_range: float = 0.005,
     **settings: Any,
 ) -> ConditionalPlayer:
-    """A maxout discriminator of x alone, but for its logit, which the condition weighs.
+    """A maxout discriminator of x whose logit weights the features by the condition.
 
     Args:
         key: a typed random key.
         shape: the shape of one example.
-        classes: the number of classes, where the condition is a label.
-        condition_size: how many numbers the condition has, where it is none; give one of the two.
+        classes: the number of classes, if the condition is a label.
+        condition_size: the size of the condition, if it is a vector; give one of the two.
         units: the number of units of each maxout layer; the last one's are the features.
         weight_range: weights start uniform in ± this.
-        settings: the others of [`advnets.networks.maxout_discriminator`][].
+        settings: the other settings of [`advnets.networks.maxout_discriminator`][].
 
     Returns:
         A module that maps an example and its condition to a logit, see
@@ -328,13 +329,13 @@ def projection_discriminator(
 
 
 def _size(classes: int | None, condition_size: int | None) -> int:
-    """How many numbers a condition is as a vector."""
+    """The size of a condition as a vector."""
     given = [number for number in (classes, condition_size) if number is not None]
     if len(given) != 1 or given[0] < 1:
         raise ValueError(
-            "a condition is a label or a vector: give classes=, their number, or condition_size=, "
-            f"that of its numbers, at least 1; got classes={classes} and condition_size="
-            f"{condition_size}"
+            "a condition is a label or a vector: give classes=, the number of classes, or "
+            f"condition_size=, the vector's size, at least 1; got classes={classes} and "
+            f"condition_size={condition_size}"
         )
     return given[0]
 

@@ -26,7 +26,7 @@ class Labels(Condition):
     """Class labels 0, 1, and so on, with given frequencies.
 
     Attributes:
-        frequencies: of each class; they sum to 1.
+        frequencies: the frequency of each class; they sum to 1.
 
     Raises:
         ValueError: if a frequency is negative, or they do not sum to 1.
@@ -69,8 +69,8 @@ def check_labels(labels: Shaped[np.ndarray, "..."], classes: int) -> None:
         classes: how many classes there are.
 
     Raises:
-        ValueError: for a label that is no integer in 0 to `classes` - 1, or more than one for an
-            example.
+        ValueError: for a label that is not an integer from 0 to `classes` - 1, or more than one for
+            an example.
 
     Example:
         >>> import numpy as np
@@ -94,7 +94,7 @@ def frequencies(labels: Integer[np.ndarray, " n"]) -> Labels:
         labels: class labels, at least one.
 
     Returns:
-        How often each occurs, from 0 to the largest.
+        How often each label occurs, from 0 to the largest.
 
     Raises:
         ValueError: for a negative label.

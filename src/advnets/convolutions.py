@@ -1,7 +1,7 @@
-"""The convolutional layers of the CIFAR-10 recipes: one example of (height, width, channels) each.
+"""The convolutional layers of the CIFAR-10 recipes, on one example (height, width, channels).
 
-The released code puts channels first. Here they come last, as in the images; the difference only
-relabels random weights.
+The released code puts channels first. Here they come last, as in the images; this only relabels
+random weights.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Key
 
 from advnets.layers import uniform_range
 
-# Of a batch of one, its kernel, and the output: lax's names for (height, width, channels) order.
+# lax's names for (height, width, channels) order, of a batch of one, its kernel and the output.
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
@@ -54,9 +54,9 @@ class ConvolutionSpec:
 class MaxoutConv2d(eqx.Module):
     """A convolution of maxout channels, then spatial max pooling.
 
-    Each channel is the largest of its linear pieces. Of that the pooling takes the largest in
-    windows of `pool_size`, as many as it takes to reach the last row and column: an output size
-    that is no whole number is rounded up, and what is missing at the bottom and right is -inf.
+    Each channel is the largest of its linear pieces. The pooling takes the largest value in windows
+    of `pool_size`, with enough windows to reach the last row and column: an output size that is not
+    a whole number is rounded up, and the bottom and right are padded with -inf.
 
     Args:
         key: a typed random key.
@@ -68,10 +68,10 @@ class MaxoutConv2d(eqx.Module):
         pool_size: the height and width of a pooled window.
         pool_stride: the step from one window to the next.
         weight_range: weights start uniform in ± this; biases start at 0.
-        tied_bias: one bias for each piece of a channel, or else one for each of its positions.
+        tied_bias: one bias for each piece of a channel, rather than one for each of its positions.
 
     Attributes:
-        kernel: the weights, one piece of every channel after another along the last axis.
+        kernel: the weights; the last axis has one piece of every channel after another.
         bias: the biases, in the same order.
         out_shape: the shape of an output, (height, width, channels).
 
@@ -182,7 +182,7 @@ class MaxoutConv2d(eqx.Module):
 
 
 class Convolution(eqx.Module):
-    """A convolution with a stride, whose derivatives of every order are matrix products.
+    """A strided convolution whose derivatives of every order are matrix products.
 
     Args:
         key: a typed random key.
@@ -215,7 +215,7 @@ class Convolution(eqx.Module):
 
     References:
         Radford and others 2016, "Unsupervised representation learning with deep convolutional
-        generative adversarial networks" (convolutions with a stride in the place of pooling).
+        generative adversarial networks" (strided convolutions in place of pooling).
     """
 
     kernel: Float[Array, " size size inputs channels"]
@@ -255,27 +255,28 @@ class Convolution(eqx.Module):
 
 
 class Doubled(eqx.Module):
-    """A convolution of 3×3 that makes four pixels of each, so that an image becomes twice as large.
+    """A 3×3 convolution that turns each pixel into four, which doubles an image's height and width.
 
-    The four start with the same kernel, and so alike: from kernels of their own, samples start as a
-    chequerboard.
+    The four start with the same kernel, and so equal: with separate initial kernels, samples start
+    as a chequerboard.
 
     Args:
         key: a typed random key.
         in_shape: the shape of an input, (height, width, channels).
         channels: the number of channels of the output.
         weight_range: weights start uniform in ± this.
-        tied_bias: one bias for each channel, or else one for each output position too.
+        tied_bias: one bias for each channel, rather than one for each output position too.
         output_bias: the initial bias: a number, or an array with one for each.
 
     Attributes:
-        kernel: the weights; the last axis is of the four pixels, row by row, and then of their
-            channels.
+        kernel: the weights; the last axis runs over the four pixels, row by row, and for each over
+            its channels.
         bias: the biases.
         out_shape: the shape of an output, (height, width, channels).
 
     Raises:
-        ValueError: if the input's shape is not that of an image with channels, or there are none.
+        ValueError: if the input's shape is not that of an image with channels, or `channels` is
+            below 1.
 
     Example:
         >>> import jax
@@ -338,12 +339,12 @@ class Deconvolution(eqx.Module):
         kernel_size: the height and width of a patch.
         stride: the step from one patch to the next.
         weight_range: weights start uniform in ± this.
-        tied_bias: one bias for each channel, or else one for each output position too.
+        tied_bias: one bias for each channel, rather than one for each output position too.
         output_bias: the initial bias: a number, or an array with one for each.
 
     Attributes:
-        kernel: that of the convolution which this transposes. Its last axis runs over the channels
-            of this layer's *input*: `kernel[..., i]` is the patch that channel i paints.
+        kernel: the kernel of the convolution that this transposes. Its last axis runs over the
+            channels of this layer's *input*: `kernel[..., i]` is the patch that channel i paints.
         bias: the biases.
         out_shape: the shape of an output, (height, width, channels).
 
@@ -397,8 +398,8 @@ class Deconvolution(eqx.Module):
     def __call__(
         self, x: Float[Array, "height width inputs"], *, key: Key[Array, ""] | None = None
     ) -> Float[Array, "rows columns channels"]:
-        # What each position paints, then the sum where that overlaps, rows first. The gradients of
-        # XLA's own transposed convolution take up to a hundred times as long, on a CPU in a loop.
+        # The patch of each position, then the sum where patches overlap, rows first. On a CPU in a
+        # loop, the gradients of XLA's own transposed convolution take up to 100 times as long.
         patches = jnp.einsum("pqi,abci->abpqc", x, self.kernel)
         strips = [_overlapped(list(patches[:, b]), self.stride, 0) for b in range(len(self.kernel))]
         painted = _overlapped(strips, self.stride, 1)
@@ -445,7 +446,7 @@ def _convolve(
     kernel: Float[Array, "size size inputs filters"],
     padding: int,
 ) -> Float[Array, "rows columns filters"]:
-    """A convolution with gradients that are quick on a CPU, in a loop too."""
+    """A convolution whose gradients are fast on a CPU, even in a loop."""
     return _filtered(x[None], kernel, padding, LAYOUT)[0]
 
 
@@ -456,7 +457,7 @@ def _filtered(
     layout: tuple[str, str, str],
     grown: int = 0,
 ) -> Float[Array, "..."]:
-    """Of an input that has already grown by some of the zeros around it."""
+    """A convolution of an input that already has `grown` of the zeros around it."""
     before, after = grown // 2, grown - grown // 2
     around = [(padding - before, padding - after)] * 2
     return lax.conv_general_dilated(x, kernel, (1, 1), around, dimension_numbers=layout)
@@ -467,9 +468,9 @@ def _tangent(
     padding: int, primals: tuple[Array, Array], tangents: tuple[Any, Any]
 ) -> tuple[Array, Array]:
     # The same convolution, once for each argument, with its axes in another order, so that the
-    # transposes of these, which are the gradients, are in LAYOUT. XLA on a CPU is quick at no other
-    # and, in a loop, takes a convolution as it finds it: the gradients that JAX derives take up to
-    # 100 times as long.
+    # transposes of these, which are the gradients, are in LAYOUT. On a CPU, XLA is fast in no other
+    # layout and, in a loop, does not change a convolution's: the gradients that JAX derives take up
+    # to 100 times as long.
     x, kernel = primals
     x_tangent, kernel_tangent = tangents
     out = _convolve(x, kernel, padding)
@@ -478,8 +479,8 @@ def _tangent(
         layout = ("NHWC", "HWOI", "NHWC")
         tangent += _filtered(x_tangent[None], kernel.swapaxes(2, 3), padding, layout)[0]
     if not isinstance(kernel_tangent, SymbolicZero):
-        # Where the output is larger than the input, the input grows to that size first: that is
-        # quicker again, by some thirty times.
+        # Where the output is larger than the input, the input is padded to that size first: faster
+        # again, by some thirty times.
         grown = max(0, 2 * padding - len(kernel) + 1)
         around = (grown // 2, grown - grown // 2)
         channels_first = jnp.pad(x, (around, around, (0, 0))).transpose(2, 0, 1)[..., None]

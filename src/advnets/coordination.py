@@ -1,13 +1,13 @@
 """Coordination of the players: steps that take into account how the other player will move.
 
-Both players' gradients together are a vector field v, and the field of a game turns: near a
-solution simultaneous gradient descent circles outwards. Each algorithm here changes the step such
-that it turns inwards, and keeps the objective.
+Both players' gradients together are a vector field v, and the field of a game rotates: near a
+solution, simultaneous gradient descent spirals outwards. Each algorithm here changes the step so
+that it spirals inwards, with the same objective.
 
-Players with an `eqx.nn.State` and players with noise are fine in all of them: within an iteration
+All of them support players with an `eqx.nn.State` and players with noise: within an iteration,
 every gradient is taken on the same minibatch, with the same draws and from the same memory.
 
-Two more need no algorithm of their own. Optimistic steps are an update rule,
+Two more methods need no algorithm of their own. Optimistic steps are an update rule,
 `optax.optimistic_gradient_descent` or `optax.optimistic_adam_v2` for both players of
 [`advnets.Simultaneous`][]; two time scales are two update rules with different rates.
 """
@@ -26,24 +26,24 @@ from advnets.players import Players
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Extragradient(Algorithm):
-    r"""Extragradient: look one step ahead, then step from here by the gradients found there.
+    r"""Extragradient: look one step ahead, then step from here with the gradients found there.
 
     $$w' = w - h\, v(w - h\, v(w))$$
 
-    Here w are all players' parameters and v their gradients, each player's of its own cost. The
-    update rules make both steps. Their states move on once, by the gradients at the looked-ahead
-    parameters; a player's memory does too. An iteration costs two passes.
+    Here w are all players' parameters and v their gradients, each of the player's own cost. The
+    update rules make both steps. Their states, and the players' memory, are updated once, at the
+    looked-ahead parameters. An iteration costs two passes.
 
     Attributes:
         objective: what the players descend; -V for the discriminator (Eq. 1) and the
             non-saturating cost for the generator unless given.
         generator_updates: the generator's update rule.
-        discriminator_updates: the discriminator's.
-        other_updates: those of further players.
+        discriminator_updates: the discriminator's update rule.
+        other_updates: the update rules of further players.
         average: the decay of an average of the generator, see [`advnets.algorithms.Algorithm`][].
         fake: how generated examples are made.
-        norms_every: how often gradient norms are computed, likewise; they are of the looked-ahead
-            gradients.
+        norms_every: how often gradient norms are computed, see there; they are those of the
+            looked-ahead gradients.
 
     Raises:
         ValueError: for a setting out of range.
@@ -72,7 +72,7 @@ class Extragradient(Algorithm):
 
         Args:
             key: the run's key, the same at every iteration: the iteration's number is folded in.
-            players: the players; their trained arrays are the state's.
+            players: the players; their trained arrays are taken from the state.
             state: the state.
             real: a minibatch of data, for the look ahead and for the step.
 
@@ -92,24 +92,24 @@ class Extragradient(Algorithm):
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Consensus(Algorithm):
-    r"""Consensus optimisation: simultaneous descent that also shortens both players' gradients.
+    r"""Consensus optimisation: simultaneous descent that also shrinks both players' gradients.
 
     $$w' = w - h \left(v(w) + \gamma\, \nabla \tfrac12 \lVert v(w) \rVert^2\right)$$
 
     The second term is $\gamma J^\top v$, with J the Jacobian of the gradients v of all players; it
     is one pullback of v through v itself. (Jv, a pushforward, would turn the field the other way.)
-    An iteration takes some two to three times one of [`advnets.Simultaneous`][].
+    An iteration takes two to three times as long as one of [`advnets.Simultaneous`][].
 
     Attributes:
-        weight: γ, at least 0. Inside a compiled program an array, which is not checked.
+        weight: γ, at least 0. An array inside a compiled program is not checked.
         objective: what the players descend; -V for the discriminator (Eq. 1) and the
             non-saturating cost for the generator unless given. It is differentiated twice.
         generator_updates: the generator's update rule, which gets the sum.
-        discriminator_updates: the discriminator's, likewise.
-        other_updates: those of further players.
+        discriminator_updates: the discriminator's update rule, which gets it too.
+        other_updates: the update rules of further players.
         average: the decay of an average of the generator, see [`advnets.algorithms.Algorithm`][].
         fake: how generated examples are made.
-        norms_every: how often gradient norms are computed, likewise; they are of v.
+        norms_every: how often gradient norms are computed, see there; they are those of v.
 
     Raises:
         ValueError: for a setting out of range.
@@ -147,7 +147,7 @@ class Consensus(Algorithm):
 
         Args:
             key: the run's key, the same at every iteration: the iteration's number is folded in.
-            players: the players; their trained arrays are the state's.
+            players: the players; their trained arrays are taken from the state.
             state: the state.
             real: a minibatch of data.
 
@@ -172,30 +172,30 @@ class Consensus(Algorithm):
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Unrolled(Algorithm):
-    r"""An unrolled discriminator: G descends its cost against D as D would be some steps later.
+    r"""An unrolled discriminator: G descends its cost against D as it would be a few steps later.
 
     $$\theta' = \theta - h\, \frac{d}{d\theta}\, c_G(\theta, \psi_K(\theta)), \qquad
       \psi_{k+1} = \psi_k - \eta\, \partial_\psi c_D(\theta, \psi_k)$$
 
     G's cost is differentiated through the K updates of a copy of D, which is then dropped. D itself
-    makes one step from where it is, and further players likewise, at the same parameters as G. The
-    K updates see the iteration's minibatch and draws. Each costs a pass forward and two backward.
+    and any further players make one ordinary step, at the same parameters as G. The K updates use
+    the iteration's minibatch and draws. Each costs one forward pass and two backward passes.
 
-    An update rule that divides by a root, such as Adam, has no derivative there where a gradient
+    An update rule that divides by a square root, such as Adam, has no derivative where a gradient
     is 0: give it `eps_root` above 0.
 
     Attributes:
         steps: K, at least 1.
-        rule: how the copy of D moves, from the rule's initial state; the discriminator's own rule,
-            from its present state, unless given.
+        rule: the update rule of the copy of D, from its initial state; unless given, the
+            discriminator's own rule, from its current state.
         objective: what the players descend; -V for the discriminator (Eq. 1) and the
             non-saturating cost for the generator unless given. D's cost is differentiated twice.
         generator_updates: the generator's update rule.
-        discriminator_updates: the discriminator's.
-        other_updates: those of further players.
+        discriminator_updates: the discriminator's update rule.
+        other_updates: the update rules of further players.
         average: the decay of an average of the generator, see [`advnets.algorithms.Algorithm`][].
         fake: how generated examples are made.
-        norms_every: how often gradient norms are computed, likewise.
+        norms_every: how often gradient norms are computed, see there.
 
     Raises:
         ValueError: for a setting out of range.
@@ -233,13 +233,13 @@ class Unrolled(Algorithm):
 
         Args:
             key: the run's key, the same at every iteration: the iteration's number is folded in.
-            players: the players; their trained arrays are the state's.
+            players: the players; their trained arrays are taken from the state.
             state: the state.
             real: a minibatch of data.
 
         Returns:
-            The state after the iteration, and what it saw: of the discriminator as it was, and the
-            generator's cost against the unrolled one.
+            The state after the iteration, and what it saw of the discriminator before its step, and
+            the generator's cost against the unrolled one.
         """
         draws = discriminator_draws(jax.random.fold_in(key, state.iteration))
         names = tuple(players.named)
@@ -256,16 +256,16 @@ class Unrolled(Algorithm):
         return dataclasses.replace(state, iteration=state.iteration + 1), info
 
     def unrolled(self, draws: Draws, players: Players, state: State, real: Batch) -> State:
-        """A state in which D has made its steps against a generator that stands still.
+        """The state after the steps of the copy of D against a fixed generator.
 
         Args:
             draws: the step's keys.
             players: the players.
-            state: a state; the generator's parameters may be differentiated in.
+            state: a state; the result is differentiable in the generator's parameters.
             real: a minibatch of data.
 
         Returns:
-            The state with another discriminator.
+            The state with the unrolled discriminator.
 
         Raises:
             ValueError: if a rule needs to know the length of an epoch.

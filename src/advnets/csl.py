@@ -1,13 +1,13 @@
-r"""The conservative sampling-based likelihood of binary images: one number for every sampler.
+r"""The conservative sampling-based likelihood of binary images, which applies to any sampler.
 
 A sampler that gives pixels' means m, not pixels, is a mixture of Bernoulli images. With samples
-$m_1, \ldots, m_n$ of it,
+$m_1, \ldots, m_n$ from it,
 
 $$\log p(x) \ge \mathbb{E} \log \tfrac1n \textstyle\sum_j p(x | m_j), \qquad
   p(x | m) = \prod_i m_i^{x_i} (1 - m_i)^{1 - x_i},$$
 
-and the right side rises to log p(x) with n, where samples are independent. There is no bandwidth to
-choose; but a sampler whose pixels are sharp needs very many samples.
+and with independent samples the right side rises to log p(x) as n grows. There is no bandwidth to
+choose, but a sampler with sharp pixels needs very many samples.
 """
 
 import math
@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 
 # A mean of exactly 0 or 1, as float32 rounds a sigmoid, would rule an image out by one pixel.
 CLIPPED = 2.0**-23
-# So many samples are taken at once, and so many images; it bounds memory.
+# The numbers of samples and of images that are processed at once; they bound memory.
 SAMPLES, ROWS = 1000, 1000
 
 
@@ -28,15 +28,15 @@ def log_likelihood(
     images: Float[Array | np.ndarray, " rows *shape"],
     means: Float[Array | np.ndarray, " samples *shape"],
 ) -> Float[np.ndarray, " rows"]:
-    """The conservative log-likelihood of each image by samples, in nats.
+    """The conservative log-likelihood of each image given samples, in nats.
 
     Args:
-        images: of zeros and ones.
-        means: a sample's means of pixels in each row, in [0, 1]; those nearer than 2^-23 to 0 or 1
-            count as that far from it, which makes another mixture of Bernoulli images.
+        images: binary images, of zeros and ones.
+        means: the pixels' means of a sample in each row, in [0, 1]; they are clipped to
+            [2^-23, 1 - 2^-23], which makes another mixture of Bernoulli images.
 
     Returns:
-        A number for each image, in float64; right to 1e-5 of its size, or to 1e-5 nats.
+        A number for each image, in float64; its error is at most 1e-5, relative or in nats.
 
     Raises:
         ValueError: if there are no images or no samples; if an image is not binary, or a mean is
@@ -61,18 +61,19 @@ def curve(
     blocks: Iterable[Float[Array | np.ndarray, " samples *shape"]],
     counts: Sequence[int],
 ) -> list[Float[np.ndarray, " rows"]]:
-    """The conservative log-likelihood by growing numbers of samples, of which none is kept.
+    """The conservative log-likelihood for growing numbers of samples, none of which is kept.
 
     Args:
         images: as for [`advnets.csl.log_likelihood`][].
-        blocks: samples' means of pixels, in one order; no more blocks are asked for than needed.
-        counts: the numbers of samples, rising, at least 1.
+        blocks: blocks of samples' pixel means, in order; no more blocks are requested than needed.
+        counts: the numbers of samples, increasing, at least 1.
 
     Returns:
-        For each number of samples a number for each image, in nats.
+        For each number of samples, the log-likelihood of each image, in nats.
 
     Raises:
-        ValueError: as there; or if counts do not rise, or there are fewer samples.
+        ValueError: as [`advnets.csl.log_likelihood`][]; or if counts do not increase, or there are
+            too few samples.
 
     Example:
         >>> import numpy as np
@@ -115,7 +116,7 @@ def curve(
 def _log_sums(
     images: Float[np.ndarray, "rows pixels"], means: Float[np.ndarray, "samples pixels"]
 ) -> Float[np.ndarray, " rows"]:
-    """The log of the sum over some samples of what they give each image, in blocks of one size."""
+    """The log of each image's likelihood summed over some samples, in blocks of one size."""
     padded = np.pad(means, [(0, SAMPLES - len(means)), (0, 0)])
     parts = []
     for start in range(0, len(images), ROWS):

@@ -1,4 +1,4 @@
-"""What a training step draws: its key, split once into named keys."""
+"""The random keys of a training step: its key, split once into named keys."""
 
 import equinox as eqx
 import jax
@@ -9,13 +9,13 @@ class Draws(eqx.Module):
     """The keys of everything random in one step.
 
     Attributes:
-        latents: the prior's.
-        generator: that of noise inside the generator.
-        real: that of the discriminator's noise, such as dropout, on data.
-        fake: likewise on generated examples.
-        objective: for what an objective draws itself, such as mixing weights.
-        iteration: the iteration's number, for what an objective does by a schedule; None outside
-            of training.
+        latents: the key of the prior.
+        generator: the key of noise inside the generator.
+        real: the key of the discriminator's noise, such as dropout, on data.
+        fake: the key of its noise on generated examples.
+        objective: the key of what an objective draws itself, such as mixing weights.
+        iteration: the iteration's number, for an objective with a schedule; None outside of
+            training.
     """
 
     latents: Key[Array, ""]
@@ -27,7 +27,7 @@ class Draws(eqx.Module):
 
 
 def discriminator_draws(key: Key[Array, ""]) -> Draws:
-    """What a discriminator step draws, and a step of the simultaneous order.
+    """The keys of a discriminator step, or of a step of the simultaneous order.
 
     Args:
         key: the step's key.
@@ -48,7 +48,7 @@ def discriminator_draws(key: Key[Array, ""]) -> Draws:
 
 
 def generator_draws(key: Key[Array, ""]) -> Draws:
-    """What a generator step draws.
+    """The keys of a generator step.
 
     Args:
         key: the step's key.

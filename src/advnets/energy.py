@@ -1,7 +1,7 @@
-"""The energy score: a strictly proper score of a distribution of which there are draws.
+"""The energy score: a strictly proper score of a distribution, computed from draws.
 
-In expectation only draws from the true distribution score least. A model that always gives the mean
-has no spread to be credited for; one that gives anything has, but is far from what came.
+In expectation, only draws from the true distribution have the lowest score. A model that always
+gives the mean gets no credit for spread; one that gives anything does, but is far from the outcome.
 """
 
 from typing import TypeAlias
@@ -21,12 +21,12 @@ def energy_score(
       - \frac{1}{2 n (n - 1)} \sum_{i \ne j} \lVert X_i - X_j \rVert$$
 
     The second sum leaves out i = j, so the score's mean does not depend on n: it is that of the
-    distribution, $E\lVert X - x \rVert - \frac12 E\lVert X - X' \rVert$. Components that all draws
-    share with the outcome count for nothing.
+    distribution, $E\lVert X - x \rVert - \frac12 E\lVert X - X' \rVert$. Components in which all
+    draws equal the outcome do not count.
 
     Args:
         draws: n independent draws for each row, at least 2.
-        outcomes: what came, such as the true images.
+        outcomes: the outcomes, such as the true images.
 
     Returns:
         The scores, in the data's units, in float64.
@@ -48,7 +48,7 @@ def energy_score(
     count = drawn.shape[1]
     if count < 2:
         raise ValueError(
-            f"the energy score is of at least 2 draws for each row, whose distances count; got "
+            f"the energy score needs at least 2 draws for each row, as their distances count; got "
             f"{count}"
         )
     to_outcome = np.linalg.norm(drawn - came[:, None], axis=2).mean(axis=1)
@@ -61,11 +61,11 @@ def energy_score(
 def squared_error_of_mean(
     draws: Float[Numbers, " rows n *data"], outcomes: Float[Numbers, " rows *data"]
 ) -> Float[np.ndarray, " rows"]:
-    """The squared distance of the mean of each row's draws from what came.
+    """The squared distance of the mean of each row's draws from the outcome.
 
     Args:
         draws: draws for each row, at least 1.
-        outcomes: what came.
+        outcomes: the outcomes.
 
     Returns:
         The squared errors, in the square of the data's units, in float64.
@@ -86,14 +86,14 @@ def squared_error_of_mean(
 def spread(draws: Float[Numbers, " rows n *data"]) -> Float[np.ndarray, " rows"]:
     """How much each row's draws vary: the sum of their components' variances.
 
-    Of draws from the true distribution, the squared error of their mean is 1 + 1/n times as much,
+    For draws from the true distribution, the squared error of their mean is 1 + 1/n times as much,
     in expectation.
 
     Args:
         draws: n draws for each row, at least 2.
 
     Returns:
-        The variances, without bias, in the square of the data's units, in float64.
+        The unbiased variances, in the square of the data's units, in float64.
 
     Raises:
         ValueError: for fewer than 2 draws, or numbers that are not finite.
@@ -106,7 +106,7 @@ def spread(draws: Float[Numbers, " rows n *data"]) -> Float[np.ndarray, " rows"]
     """
     shape = np.shape(draws)
     if len(shape) < 2 or shape[1] < 2:
-        raise ValueError(f"a spread is of at least 2 draws for each row; got an array of {shape}")
+        raise ValueError(f"a spread needs at least 2 draws for each row; got an array of {shape}")
     drawn, _ = _rows(draws, np.asarray(draws)[:, 0])
     return drawn.var(axis=1, ddof=1).sum(axis=1)
 

@@ -1,11 +1,12 @@
-r"""Few labels: a discriminator of K logits that learns to classify, beside a generator.
+r"""Few labels: a discriminator of K logits that learns to classify, in a game with a generator.
 
-One logit for each of K classes, of which the logarithm of the sum of their exponentials,
+It has one logit for each of K classes. The logarithm of the sum of their exponentials,
 
 $$\log Z(x) = \log \sum_k e^{l_k(x)}, \qquad D(x) = \frac{Z(x)}{Z(x) + 1},$$
 
-is the logit of an ordinary discriminator: the class "generated" has the logit 0. So unlabelled
-images teach it what is data, and a few labels which data are what.
+is the logit of an ordinary discriminator, in which the class "generated" has the logit 0. So
+unlabelled images teach it to tell data from generated images, and a few labels teach it the
+classes.
 """
 
 import itertools
@@ -35,18 +36,19 @@ from advnets.players import Frozen, Player, Stateful, apply, thaw
 def draw_labelled(
     labels: Integer[np.ndarray, " n"], count: int, seed: int
 ) -> Integer[np.ndarray, " {count}"]:
-    """Rows whose labels are told: as many of each class, drawn without replacement.
+    """Draws the labelled rows: equally many of each class, without replacement.
 
     Args:
-        labels: of all rows.
-        count: how many, a multiple of the number of classes; all of them if it is that of rows.
-        seed: of the draw.
+        labels: the labels of all rows.
+        count: the number of rows to draw: a multiple of the number of classes, or the number of
+            all rows.
+        seed: the seed of the draw.
 
     Returns:
         The rows' numbers.
 
     Raises:
-        ValueError: if so many can't be drawn.
+        ValueError: if that many can't be drawn.
 
     Example:
         >>> import numpy as np
@@ -56,7 +58,7 @@ def draw_labelled(
         [0, 0, 1, 1]
     """
     if not len(labels):
-        raise ValueError("labels are drawn of at least 1 row; got none")
+        raise ValueError("labels are drawn from at least 1 row; got none")
     classes, there = np.unique(labels, return_counts=True)
     if count == len(labels):
         return np.arange(count)
@@ -72,7 +74,7 @@ def draw_labelled(
 
 
 class NormedLinear(eqx.Module):
-    r"""A linear layer whose weights have a direction and, apart from it, a length.
+    r"""A linear layer with weight normalisation: directions and lengths are separate parameters.
 
     $$y_i = s_i \frac{w_i \cdot x}{\lVert w_i \rVert} + b_i$$
 
@@ -107,7 +109,7 @@ class Shift(eqx.Module):
     """Adds a bias.
 
     Attributes:
-        bias: it.
+        bias: the bias.
     """
 
     bias: Float[Array, " size"]
@@ -119,11 +121,11 @@ class Shift(eqx.Module):
 
 
 class Classifier(eqx.Module):
-    """A discriminator of K logits: called as a discriminator it gives log Z, their logsumexp.
+    """A discriminator of K logits; called as a discriminator, it returns log Z, their logsumexp.
 
     Attributes:
-        hidden: from an example to its features, the last hidden layer.
-        head: from features to the K logits.
+        hidden: maps an example to its features, the last hidden layer.
+        head: maps features to the K logits.
 
     References:
         Salimans and others 2016, "Improved techniques for training GANs", section 5.
@@ -148,7 +150,7 @@ class Classifier(eqx.Module):
 
 
 class _Outputs(eqx.Module):
-    """A classifier as a player that gives all of its outputs."""
+    """A classifier as a player that returns logits and features."""
 
     classifier: Classifier
 
@@ -164,7 +166,7 @@ def outputs_of(
     """A classifier's logits and features of a batch; a pure function.
 
     Args:
-        key: of its noise; None for none.
+        key: a key for its noise; None for no noise.
         classifier: a [`advnets.few_labels.Classifier`][].
         examples: the batch.
 
@@ -193,13 +195,13 @@ class FewLabels(Objective):
       L_G = \operatorname{mean}_j \bigl(\overline{h_j(x)} - \overline{h_j(G(z))}\bigr)^2$$
 
     The second part is [`advnets.game.discriminator_cost`][] on log Z. Each update draws labelled
-    rows without replacement, over and over where they are fewer than it takes.
+    rows without replacement; where they are fewer than `batch_size`, they are repeated.
 
     Attributes:
         examples: the labelled examples, as the discriminator sees them.
         labels: their classes, from 0.
-        batch_size: the labelled rows of an update.
-        weight: w, of the unlabelled part; at least 0.
+        batch_size: the number of labelled rows in an update.
+        weight: w, the weight of the unlabelled part; at least 0.
 
     Raises:
         ValueError: if there is not one label for each example, or none; for a batch size below 1,
@@ -228,7 +230,7 @@ class FewLabels(Objective):
     def costs(self, draws: Draws, D: Applied, real: Batch, fake: Batch, **others: Applied) -> Costs:
         """The costs on a minibatch of unlabelled data.
 
-        Raises a ValueError where the discriminator is no [`advnets.few_labels.Classifier`][].
+        Raises a ValueError if the discriminator is not a [`advnets.few_labels.Classifier`][].
         """
         classifier = getattr(D, "player", None)
         rows_key, noise = jax.random.split(draws.objective)
@@ -253,7 +255,7 @@ class FewLabels(Objective):
 
 
 def _rows(key: Key[Array, ""], n: int, count: int) -> Int[Array, " {count}"]:
-    """Rows without replacement, all of them over and over where there are fewer."""
+    """Draws rows without replacement; where there are fewer than `count`, they are repeated."""
     return jnp.resize(jax.random.permutation(key, n), (count,))
 
 
@@ -261,7 +263,7 @@ class Averaged(NamedTuple):
     """The state of [`advnets.few_labels.with_average`][].
 
     Attributes:
-        rule: that of the rule within.
+        rule: the state of the inner rule.
         average: the average of the parameters.
     """
 
@@ -273,7 +275,7 @@ def with_average(rule: optax.GradientTransformation, decay: float) -> optax.Grad
     """An update rule that also keeps an exponential moving average of the parameters.
 
     Args:
-        rule: the rule.
+        rule: the inner rule.
         decay: the share of the average that an update keeps, in [0, 1).
 
     Returns:
@@ -319,15 +321,15 @@ def few_labels_classifier(
     """The released code's discriminator for MNIST: weight-normed layers, normal noise before each.
 
     Scale and bias of each layer are chosen such that its outputs have mean 0 and variance 1 on the
-    given images; the scales of hidden layers then stay.
+    given images; the scales of hidden layers are then frozen.
 
     Args:
         key: a typed random key.
-        images: some hundred examples; in the released code 500 training images.
+        images: a few hundred examples; in the released code, 500 training images.
         classes: K.
-        hidden_sizes: the rectified linear units of each hidden layer.
+        hidden_sizes: the number of rectified linear units of each hidden layer.
         input_noise: the standard deviation of the noise on the pixels.
-        hidden_noise: that before every later layer.
+        hidden_noise: the standard deviation of the noise before every later layer.
 
     Returns:
         The classifier.
@@ -378,14 +380,14 @@ def few_labels_generator(
 ) -> Stateful:
     """The released code's generator for MNIST: batch-normed softplus layers, weight-normed output.
 
-    Its latent vectors are uniform on [0, 1] there; batch normalisation of the first layer makes
-    that the same as [`advnets.priors.Uniform`][].
+    There, latent vectors are uniform on [0, 1]; batch normalisation of the first layer makes that
+    equivalent to [`advnets.priors.Uniform`][].
 
     Args:
         key: a typed random key.
         latent_size: the number of components of z.
         shape: the shape of an example, with values in [0, 1].
-        hidden_sizes: the units of each hidden layer.
+        hidden_sizes: the number of units of each hidden layer.
 
     Returns:
         The generator.
@@ -435,15 +437,15 @@ def few_labels_algorithm(
     batch_size: int = 100,
     weight: float = 1.0,
 ) -> Algorithm1:
-    """How the game is played: alternating steps of Adam, and an average of the discriminator.
+    """The game's algorithm: alternating steps of Adam, and an average of the discriminator.
 
     Args:
         examples: the labelled examples, as the discriminator sees them.
         labels: their classes, from 0.
-        learning_rate: Adam's, for both players.
-        decay: of the average of the discriminator's parameters.
-        batch_size: the labelled rows of an update.
-        weight: of the unlabelled part.
+        learning_rate: Adam's learning rate, for both players.
+        decay: the decay of the average of the discriminator's parameters.
+        batch_size: the number of labelled rows in an update.
+        weight: the weight of the unlabelled part.
 
     Returns:
         The algorithm. The average is in a state's `updates["discriminator"]`.
@@ -467,11 +469,11 @@ def few_labels_algorithm(
 
 
 class SemiSupervised(Model):
-    """A generator with its prior, as any [`advnets.Model`][], and the classifier it played against.
+    """An [`advnets.Model`][] together with the classifier that it was trained against.
 
     Attributes:
         generator: the generator.
-        prior: of its latent vectors.
+        prior: the prior of its latent vectors.
         condition: None.
         classifier: the discriminator of K logits, with the average of its parameters.
     """

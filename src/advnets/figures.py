@@ -23,16 +23,16 @@ from advnets.memorisation import Memorisation
 StrPath = str | os.PathLike[str]
 # Grey of shape (height, width) or (height, width, 1), or coloured of shape (height, width, 3).
 Images: TypeAlias = Real[Array | np.ndarray, " n *data"]
-# How wide an image is drawn, to a whole multiple of its own pixels.
+# How wide an image is drawn, rounded to a whole multiple of its own pixels.
 CELL_PIXELS = 84
-# The largest picture, and the longest chart: more is a slip, and would fill the memory.
+# The largest picture, and the longest chart: more is a mistake, and would fill the memory.
 MOST_PIXELS = 100_000_000
 MOST_ROWS = 500
 # What is seen of D where D(x) is a probability.
 GAME = {"value", "real_output", "fake_output", "real_error", "fake_error"}
-# What stands below the last column of Figure 2, as wide as that or wider, to the left of it.
+# The label below the last column of Figure 2, which extends to the left if it is wider.
 LABEL = "nearest training image ↑"
-# The part of an array's pixels that may lie outside of [0, 1], and be clipped, without a word.
+# The fraction of pixels that may lie outside of [0, 1], and be clipped, without a warning.
 CLIPPED = 0.25
 
 Group = Literal["published", "here", "reference"]
@@ -48,8 +48,7 @@ class Row:
         label: the model's name.
         mean: its mean log-likelihood, in nats.
         standard_error: the standard error of that mean, as it was reported; None if it was not.
-        group: whether the number was published, was computed here, or is that of something else in
-            the place of samples.
+        group: whether the number was published, was computed here, or is that of a reference row.
     """
 
     label: str
@@ -71,21 +70,22 @@ def samples_with_neighbours(
     that the generator has not memorised the training set.
 
     Args:
-        path: the PNG file to write; None for a figure that is only given back.
+        path: the PNG file to write; None for a figure that is only returned.
         samples: fair random draws, `rows * columns` of them, row by row, in [0, 1], or uint8 pixels
             in 0..255; each of shape (height, width), (height, width, 1) or (height, width, 3).
         neighbours: the training image nearest to the last sample of each row.
         columns: the number of samples in a row; 5 in the paper's MNIST figure, with 4 rows.
 
     Returns:
-        The figure, matplotlib's, which a notebook shows.
+        The matplotlib figure, which a notebook displays.
 
     Raises:
         ValueError: if the number of samples is not rows times columns, or there are none; if an
             image has another shape or type, or a pixel that is not finite; for a picture of more
             than 100 million pixels.
 
-    A `RuntimeWarning` says so where a quarter of the pixels lie outside of [0, 1], and are clipped.
+    A `RuntimeWarning` is given if more than a quarter of the pixels lie outside of [0, 1], where
+    they are clipped.
 
     Example:
         >>> import pathlib, tempfile
@@ -118,13 +118,13 @@ def interpolations(
     """Figure 3: examples along straight lines in z space, one row per line.
 
     Args:
-        path: the PNG file to write; None for a figure that is only given back.
+        path: the PNG file to write; None for a figure that is only returned.
         images: the examples along each line, as from [`advnets.Model.interpolate`][], in [0, 1], or
             uint8 pixels in 0..255; each of shape (height, width), (height, width, 1) or (height,
             width, 3).
 
     Returns:
-        The figure, matplotlib's, which a notebook shows.
+        The matplotlib figure, which a notebook displays.
 
     Raises:
         ValueError: if there is no image, or one has another shape or type, or a pixel that is not
@@ -178,7 +178,7 @@ def _check_picture(rows: int, columns: int, shape: tuple[int, ...]) -> None:
 
 
 def _pixels(name: str, images: Images) -> Real[np.ndarray, " n height width *channels"]:
-    """Images as they are drawn: floats, grey ones without an axis of channels."""
+    """Images as they are drawn: floats, without an axis of channels if grey."""
     check_finite(name, images)
     pixels = np.asarray(images)
     if pixels.dtype == np.uint8:
@@ -187,7 +187,7 @@ def _pixels(name: str, images: Images) -> Real[np.ndarray, " n height width *cha
         raise ValueError(
             f"{name} are {pixels.dtype}; give floats in [0, 1], or uint8 pixels in 0..255"
         )
-    elif pixels.dtype.kind != "f":  # half precision that NumPy doesn't know
+    elif pixels.dtype.kind != "f":  # a half-precision type that NumPy doesn't have
         pixels = pixels.astype(np.float32)
     outside = np.mean((pixels < 0) | (pixels > 1))
     if outside > CLIPPED:
@@ -201,12 +201,12 @@ def _pixels(name: str, images: Images) -> Real[np.ndarray, " n height width *cha
 
 
 def _gap(width: int) -> int:
-    """The white between images, in pixels of theirs."""
+    """The width of the white between images, in their pixels."""
     return max(1, width // 14)
 
 
 def _scale(width: int) -> int:
-    """How many times as large as it is an image is drawn."""
+    """The factor by which an image is enlarged."""
     return max(1, round(CELL_PIXELS / width))
 
 
@@ -258,7 +258,7 @@ def _written(text: str) -> Float[np.ndarray, " y x"]:
 
 
 def _save_mosaic(path: StrPath | None, picture: Real[np.ndarray, " y x *channels"]) -> Any:
-    """Writes a mosaic pixel by pixel, whole or not at all, and gives it back as a figure."""
+    """Writes a mosaic pixel by pixel, atomically, and returns it as a figure."""
     with needed_for("pictures"):
         import matplotlib.image
 
@@ -277,17 +277,17 @@ def _save_mosaic(path: StrPath | None, picture: Real[np.ndarray, " y x *channels
 
 
 def memorisation(path: StrPath | None, report: Memorisation) -> Any:
-    """How near samples and held-out real images are to the training images: both distributions.
+    """The distributions of samples' and held-out images' distances to the training images.
 
-    A model that copies has a green line to the left of the black one. See
-    [`advnets.memorisation.memorisation`][] for what else may put it there.
+    If a model copies, the green line is to the left of the black one. See
+    [`advnets.memorisation.memorisation`][] for other possible reasons.
 
     Args:
-        path: the PNG file to write; None for a figure that is only given back.
+        path: the PNG file to write; None for a figure that is only returned.
         report: the distances, and the statistics for the title.
 
     Returns:
-        The figure, matplotlib's, which a notebook shows.
+        The matplotlib figure, which a notebook displays.
 
     Raises:
         ValueError: if there are no distances, or one is not finite.
@@ -300,7 +300,7 @@ def memorisation(path: StrPath | None, report: Memorisation) -> Any:
         >>> figure = advnets.figures.memorisation("memorisation.png", report)
 
     References:
-        Section 5 and Figure 2, whose last column is to show the same.
+        Section 5 and Figure 2, whose last column serves the same purpose.
     """
     for name, distances in (
         ("samples", report.sample_distances),
@@ -335,11 +335,11 @@ def table_1(path: StrPath | None, rows: Sequence[Row]) -> Any:
     """Table 1 as a chart: a dot for each row, with its standard error.
 
     Args:
-        path: the PNG file to write; None for a figure that is only given back.
+        path: the PNG file to write; None for a figure that is only returned.
         rows: what to show, from top to bottom; all on the same data.
 
     Returns:
-        The figure, matplotlib's, which a notebook shows.
+        The matplotlib figure, which a notebook displays.
 
     Raises:
         ValueError: if there is no row or more than 500, or a number is not finite.
@@ -397,19 +397,19 @@ def seeds(
     *,
     published: tuple[float, float] | None = (225.0, 2.0),
 ) -> Any:
-    """The test scores of many seeds, a dot each, beside the published value.
+    """The test scores of many seeds, one dot each, with the published value.
 
-    The line through the dots is their mean. The published ± is over test examples, and that
-    of one model; the spread of the dots is over seeds, so the two widths do not compare.
+    The line through the dots is their mean. The published ± is over test examples, for one model;
+    the spread of the dots is over seeds, so the two widths are not comparable.
 
     Args:
-        path: the PNG file to write; None for a figure that is only given back.
-        scores: the scores in nats of each way to train, such as each update order, by its name.
-        published: the published mean and its standard error; the paper's of MNIST unless given.
+        path: the PNG file to write; None for a figure that is only returned.
+        scores: the scores in nats of each training method, such as each update order, by name.
+        published: the published mean and its standard error; unless given, the paper's for MNIST.
             None for data without one.
 
     Returns:
-        The figure, matplotlib's, which a notebook shows.
+        The matplotlib figure, which a notebook displays.
 
     Raises:
         ValueError: if there are no scores or none under a name, more than 500 names, or a number is
@@ -466,13 +466,13 @@ def learning_rates(
     The line runs through the means over seeds.
 
     Args:
-        path: the PNG file to write; None for a figure that is only given back.
-        scores: the validation scores in nats at each learning rate, a seed each; none at one where
+        path: the PNG file to write; None for a figure that is only returned.
+        scores: the validation scores in nats at each learning rate, one for each seed; none where
             all seeds diverged.
-        chosen: the learning rate to mark, if there is one.
+        chosen: the learning rate to mark, if any.
 
     Returns:
-        The figure, matplotlib's, which a notebook shows.
+        The matplotlib figure, which a notebook displays.
 
     Raises:
         ValueError: if there are no scores at all, a learning rate is not above 0, or a number is
@@ -526,19 +526,19 @@ def _with_error(mean: float, error: float | None) -> str:
 
 
 def _heights(labels: Sequence[str]) -> list[float]:
-    """Where rows are, from 0 down: 1 apart, and farther where labels have several lines."""
+    """The heights of rows, from 0 down: 1 apart, or more where labels have several lines."""
     lines = [label.count("\n") + 1 for label in labels]
     apart = [max(1.0, 0.27 * (one + other) + 0.25) for one, other in itertools.pairwise(lines)]
     return [-sum(apart[:number], 0.0) for number in range(len(labels))]
 
 
 def _beside(axis: Any, height: float, text: str, colour: str) -> None:
-    place = axis.get_yaxis_transform()  # x in parts of the panel
+    place = axis.get_yaxis_transform()  # x in fractions of the panel
     axis.text(1.02, height, text, color=colour, fontsize=9, va="center", transform=place)
 
 
 def _rows_of_dots(axis: Any, labels: Sequence[str], heights: Sequence[float]) -> None:
-    axis.set_yticks(heights, labels, parse_math=False)  # a $ in a name is a $
+    axis.set_yticks(heights, labels, parse_math=False)  # a $ in a name is literal
     axis.tick_params(axis="y", length=0)
     axis.grid(axis="x", color=GREY, alpha=0.2, lw=0.8)
     axis.set_axisbelow(True)
@@ -548,19 +548,19 @@ def _rows_of_dots(axis: Any, labels: Sequence[str], heights: Sequence[float]) ->
 def curves(path: StrPath | None, metrics: Sequence[Mapping[str, Any]], *, title: str = "") -> Any:
     """A run at a glance: its players, and the validation likelihood.
 
-    Where D(x) is a probability: V(D, G), the outputs and the errors; of other objectives and
+    Where D(x) is a probability: V(D, G), the outputs and the errors; for other objectives and
     systems, what the metrics hold.
 
     Args:
-        path: the PNG file to write; None for a figure that is only given back.
+        path: the PNG file to write; None for a figure that is only returned.
         metrics: one row for each epoch, as in `Trained.metrics`.
         title: a line above the panels.
 
     Returns:
-        The figure, matplotlib's, which a notebook shows.
+        The matplotlib figure, which a notebook displays.
 
     Raises:
-        ValueError: if there is no row, or what the first has is not a number in each.
+        ValueError: if there is no row, or an entry of the first row is not a number in every row.
 
     Example:
         >>> import pathlib, tempfile
@@ -616,7 +616,7 @@ def curves(path: StrPath | None, metrics: Sequence[Mapping[str, Any]], *, title:
 
 
 def _series(metrics: Sequence[Mapping[str, Any]], *names: str) -> Float[np.ndarray, " epochs"]:
-    """A number of each epoch."""
+    """One number for each epoch."""
     found = np.zeros(len(metrics))
     for number, row in enumerate(metrics):
         try:

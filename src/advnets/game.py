@@ -184,7 +184,7 @@ class BlendedCost(eqx.Module):
             )
 
     def __call__(self, fake_logits: Float[Array, "*fake"]) -> Float[Array, ""]:
-        """The cost, in nats; a ValueError of no logits."""
+        """The cost, in nats; raises a ValueError if there are no logits."""
         total = self.minimax + self.non_saturating
         return (self.non_saturating / total) * non_saturating_cost(fake_logits) + (
             self.minimax / total
@@ -206,12 +206,12 @@ class ThresholdedCost(eqx.Module):
 
     $$\frac1n \sum_{i:\ D(G(z_i)) < 1/2 + \epsilon} c(D(G(z_i)))$$
 
-    The sum goes over the examples that count, the mean over the whole minibatch: the fewer are
-    left to win, the shorter the step.
+    The sum is over the examples that count, but it is divided by the size of the whole minibatch:
+    the fewer examples are left to win, the shorter the step.
 
     Attributes:
         cost: the cost c to threshold, a mean over examples of a function of their logits.
-        margin: ε, in [0, 1/2): how far beyond 1/2 an example has to be before it is left alone.
+        margin: ε, in [0, 1/2): how far above 1/2 D has to be for an example to be ignored.
 
     Raises:
         ValueError: if the margin is outside [0, 1/2).
@@ -235,23 +235,23 @@ class ThresholdedCost(eqx.Module):
         _check_margin(self.margin)
 
     def __call__(self, fake_logits: Float[Array, " batch"]) -> Float[Array, ""]:
-        """The cost, in nats; a ValueError of no logits."""
+        """The cost, in nats; raises a ValueError if there are no logits."""
         each = jax.vmap(self.cost)(fake_logits[:, None])
         return _mean(jnp.where(fake_logits < _logit_of_half_plus(self.margin), each, 0))
 
 
 class LazyDiscriminatorCost(eqx.Module):
-    r"""The halved discriminator's cost without the examples that D already classifies rightly.
+    r"""The halved discriminator cost without the examples that D already classifies correctly.
 
     $$\frac1{2n} \left( -\sum_{i:\ D(x_i) < 1/2 + \epsilon} \log D(x_i)
       - \sum_{i:\ D(G(z_i)) > 1/2 - \epsilon} \log(1 - D(G(z_i))) \right)$$
 
-    n is the whole minibatch. It is the cost of the simultaneous order; Algorithm 1 proper does not
-    halve, so give D twice the learning rate there.
+    n is the size of the whole minibatch. This is the cost of the simultaneous order; Algorithm 1
+    does not halve the cost, so give D twice the learning rate there.
 
     Attributes:
-        margin: ε, in [0, 1/2): how far on the right side of 1/2 an example has to be before it is
-            left alone.
+        margin: ε, in [0, 1/2): how far on the correct side of 1/2 D has to be for an example to be
+            ignored.
 
     Raises:
         ValueError: if the margin is outside [0, 1/2).
@@ -276,7 +276,7 @@ class LazyDiscriminatorCost(eqx.Module):
     def __call__(
         self, real_logits: Float[Array, " batch"], fake_logits: Float[Array, " batch"]
     ) -> Float[Array, ""]:
-        """The cost, in nats; a ValueError of no logits."""
+        """The cost, in nats; raises a ValueError if there are no logits."""
         threshold = _logit_of_half_plus(self.margin)
         log_d = jax.nn.log_sigmoid(real_logits)
         log_one_minus_d = jax.nn.log_sigmoid(-fake_logits)

@@ -1,16 +1,16 @@
 r"""Inference of z after training: which latent vectors an example came from.
 
-A generator has no inverse, but endless pairs to learn one from: draw z, make G(z). A network that
-is fitted to such pairs, while G stays as it is, gives for an example the mean and the standard
-deviation of each component,
+A generator has no inverse, but one can be learned from any number of pairs (z, G(z)). A network
+fitted to such pairs, with G held fixed, gives the mean and the standard deviation of each component
+for an example,
 
 $$\max_{\mu, s}\; \mathbb{E}\, \log N(u;\, \mu(x),\, \mathrm{diag}\, s^2(x)), \qquad
   x = G(T(u)) + \sigma\varepsilon,$$
 
-whose optimum has $\mu(x) = \mathbb{E}[u|x]$: of all such normal distributions the nearest to
-p(u|x) by the inclusive Kullback-Leibler divergence, averaged over x. Here u is standard normal, and
-T makes latent vectors of the prior of it ([`advnets.priors.Prior.from_normal`][]), so a search for
-u never leaves the prior's support.
+where the optimum has $\mu(x) = \mathbb{E}[u|x]$: among such normal distributions, it is the nearest
+to p(u|x) in the inclusive Kullback-Leibler divergence, averaged over x. Here u is standard normal,
+and T maps it to latent vectors of the prior ([`advnets.priors.Prior.from_normal`][]), so a search
+for u never leaves the prior's support.
 """
 
 import math
@@ -36,11 +36,11 @@ from advnets.players import Frozen, Player, apply, for_sampling, inputs_taken
 from advnets.priors import Prior
 from advnets.training.journal import Metrics, holds_run
 
-# What is inferred: u, or what the generator's first so many layers make of its latent vector.
+# What is inferred: u, or the output of this many of the generator's first layers.
 Target: TypeAlias = Literal["latent"] | int
-# Updates between two rows of metrics, and checkpoints; as a game's are by epoch.
+# Updates in a round, which has a row of metrics; it corresponds to an epoch of a game.
 ROUND = 100
-# The least standard deviation that a network gives, so that its cost has a floor.
+# The smallest standard deviation that a network gives, which bounds its cost from below.
 LEAST = 1e-4
 
 
@@ -49,11 +49,11 @@ def _has_map(prior: Prior) -> bool:
 
 
 def latents_of(prior: Prior, u: Float[Array, " n size"]) -> Float[Array, " n size"]:
-    """z = T(u): the latent vectors of a prior that standard normal vectors stand for.
+    """z = T(u): the latent vectors that standard normal vectors stand for.
 
     Args:
         prior: the prior.
-        u: standard normal vectors; of a prior without `from_normal`, latent vectors.
+        u: standard normal vectors; for a prior without `from_normal`, the latent vectors.
 
     Returns:
         The latent vectors.
@@ -69,11 +69,11 @@ def latents_of(prior: Prior, u: Float[Array, " n size"]) -> Float[Array, " n siz
 
 
 def decode(model: Model, u: Float[Array, " n size"]) -> Float[Array, " n *data"]:
-    """G(T(u)), without the noise that may be inside of G.
+    """G(T(u)), without any noise inside G.
 
     Args:
         model: the model.
-        u: standard normal vectors; of a prior without `from_normal`, latent vectors.
+        u: standard normal vectors; for a prior without `from_normal`, the latent vectors.
 
     Returns:
         The examples.
@@ -99,16 +99,15 @@ def pairs(
     Args:
         key: a typed random key.
         model: the model.
-        n: how many.
-        target: `"latent"`, or how many of the generator's layers make what is to be inferred.
+        n: the number of pairs.
+        target: `"latent"`, or the number of the generator's first layers whose output to infer.
         noise: σ, the standard deviation of normal noise on the examples; at least 0.
 
     Returns:
-        What is to be inferred, u or a layer's flattened output, and the examples of it.
+        What is to be inferred, u or a layer's flattened output, and the examples made from it.
 
     Raises:
-        ValueError: if there is no pair, for noise below 0, or a generator that has not so many
-            layers.
+        ValueError: if `n` is below 1, for noise below 0, or for a generator with too few layers.
 
     Example:
         >>> import jax
@@ -147,7 +146,7 @@ def _check_noise(noise: float) -> None:
 
 
 def _layers(model: Model[Any], target: int) -> tuple[Any, ...]:
-    """The layers of a generator that has more than so many."""
+    """The layers of a generator that has more than `target` of them."""
     net = model.generator
     layers = net.layers if isinstance(net, eqx.nn.Sequential) else ()
     if not 1 <= target < len(layers):
@@ -160,12 +159,12 @@ def _layers(model: Model[Any], target: int) -> tuple[Any, ...]:
 
 
 class Inference(eqx.Module):
-    """A network that says what examples came from: q(u|x).
+    """A network that infers what examples were made from: q(u|x).
 
     Attributes:
         net: maps an example to a vector: the means, and after them the logarithms of the standard
             deviations if there is a spread.
-        prior: of the latent vectors.
+        prior: the prior of the latent vectors.
         target: what is inferred, see [`advnets.inference.fit_inference`][].
         spread: whether the network gives standard deviations too.
 
@@ -192,13 +191,13 @@ class Inference(eqx.Module):
     def __call__(
         self, examples: Float[Array, " n *data"]
     ) -> tuple[Float[Array, " n target"], Float[Array, " n target"] | None]:
-        """What examples came from.
+        """Infers what examples were made from.
 
         Args:
-            examples: real ones or generated ones.
+            examples: real or generated examples.
 
         Returns:
-            The means, and the standard deviations; None if the network gives none.
+            The means, and the standard deviations, or None if the network gives none.
         """
         found, _ = apply(self.net, None, examples)
         if not self.spread:
@@ -207,35 +206,35 @@ class Inference(eqx.Module):
         return means, jnp.exp(jnp.maximum(logs, math.log(LEAST)))
 
     def latents(self, examples: Float[Array, " n *data"]) -> Float[Array, " n size"]:
-        """The latent vectors at the means, for a generator to take.
+        """The latent vectors at the means, as a generator takes them.
 
         Args:
-            examples: real ones or generated ones.
+            examples: real or generated examples.
 
         Returns:
             T(μ(x)), in the support of the prior.
 
         Raises:
-            ValueError: if it is a layer that the network infers.
+            ValueError: if the network infers a layer's output.
         """
         if self.target != "latent":
             raise ValueError(
-                f"this network infers what {self.target} layers of the generator make, and no "
+                f"this network infers what {self.target} layers of the generator make, not "
                 'latent vectors; fit one with target="latent"'
             )
         return latents_of(self.prior, self(examples)[0])
 
 
 class InferenceCost(eqx.Module):
-    """What an inference network descends, on fresh pairs at each update.
+    """The cost of an inference network, on fresh pairs at each update.
 
-    With a spread it is -log N(u; μ(x), diag s²(x)) in nats, summed over components; without, the
-    squared error, as in the released code. It also reports the mean squared error of the means,
-    which is 1 for a guess at u that knows nothing of x.
+    With a spread, it is -log N(u; μ(x), diag s²(x)) in nats, summed over components; without one,
+    the squared error, as in the released code. It also reports the mean squared error of the means,
+    which is 1 for a prediction of u that ignores x.
 
     Attributes:
         target: what is inferred.
-        noise: σ.
+        noise: σ, as for [`advnets.inference.fit_inference`][].
 
     References:
         Released code, `AdversaryCost2`, `objective_i`.
@@ -247,7 +246,7 @@ class InferenceCost(eqx.Module):
     def __call__(
         self, key: Key[Array, ""], fitting: "Fitting", memory: PyTree, batch: Batch
     ) -> tuple[Float[Array, ""], PyTree, Mapping[str, Float[Array, ""]]]:
-        """The cost, as [`advnets.training.fit`][] takes it; of the batch only its length counts."""
+        """The cost, as [`advnets.training.fit`][] takes it; only the batch's length matters."""
         goal, examples = pairs(
             key, fitting.model, length(batch), target=self.target, noise=self.noise
         )
@@ -261,11 +260,11 @@ class InferenceCost(eqx.Module):
 
 
 class Fitting(eqx.Module):
-    """What is fitted: an inference network, beside the model that it is of.
+    """What is fitted: an inference network, with the model that it belongs to.
 
     Attributes:
-        inference: what learns.
-        model: what stays as it is.
+        inference: the network, which is trained.
+        model: the model, which does not change.
     """
 
     inference: Inference
@@ -279,16 +278,17 @@ def inference_network(
     *,
     hidden_sizes: Sequence[int] = (1000, 1000),
 ) -> eqx.nn.Sequential:
-    """A fully connected network from examples to what is inferred.
+    """A fully connected network that maps examples to what is inferred.
 
     Args:
         key: a typed random key.
         shape: the shape of an example.
-        outputs: the numbers that it gives: two for each component if there is a spread.
-        hidden_sizes: the rectified linear units of each hidden layer; none for a linear map.
+        outputs: the number of outputs: two for each component if there is a spread.
+        hidden_sizes: the number of rectified linear units of each hidden layer; none for a linear
+            map.
 
     Returns:
-        The network, with Equinox's own initial weights.
+        The network, with Equinox's default initial weights.
 
     Raises:
         ValueError: if a size is below 1.
@@ -327,24 +327,25 @@ def fit_inference(
     folder: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> tuple[Inference, list[Metrics]]:
-    """Fits a network to fresh pairs of a finished generator, which stays as it is.
+    """Fits an inference network to fresh pairs of a trained generator, which does not change.
 
     Args:
-        key: the typed key that everything random follows from.
-        model: the finished generator with its prior.
+        key: a typed random key, which determines everything random.
+        model: the trained generator with its prior.
         net: maps an example to the means and, with a spread, the logarithms of the standard
             deviations after them; [`advnets.inference.inference_network`][] unless given.
-        target: `"latent"` for the latent vector, by its standard normal u; or the number of layers
-            of the generator, an `eqx.nn.Sequential`, that make what is inferred: 2 for the first
-            hidden layer of [`advnets.networks.mlp_generator`][], as its activation is a layer.
+        target: `"latent"` for the latent vector, as its standard normal u; or, if the generator is
+            an `eqx.nn.Sequential`, the number of its first layers whose output is inferred: 2 for
+            the first hidden layer of [`advnets.networks.mlp_generator`][], as its activation is a
+            layer too.
         noise: σ, the standard deviation of normal noise on the examples; at least 0.
-        spread: fit standard deviations too; without, it is a plain regression.
-        steps: how many updates, fewer than 100 or a multiple of it.
-        batch_size: fresh pairs in each.
-        updates: the update rule; Adam, whose rate falls from 0.001 to 0 along a cosine, unless
-            given.
-        folder: where checkpoints and metrics go, if anywhere; a call that was interrupted goes on
-            from there to the bit.
+        spread: fit standard deviations too; without them, it is plain regression.
+        steps: the number of updates, below 100 or a multiple of it.
+        batch_size: the number of fresh pairs in each update.
+        updates: the update rule; unless given, Adam with a learning rate that falls from 0.001 to 0
+            along a cosine.
+        folder: a folder for checkpoints and metrics, if any; an interrupted call resumes from there
+            bit for bit.
         progress: show a progress bar.
 
     Returns:
@@ -352,8 +353,8 @@ def fit_inference(
         a spread) and the mean `squared_error`.
 
     Raises:
-        ValueError: for a setting out of range, a generator that takes a condition or has not so
-            many layers, or a network that gives another number of outputs.
+        ValueError: for a setting out of range, a generator that takes a condition or has too few
+            layers, or a network with the wrong number of outputs.
         CheckpointError, RunInUseError, TrainingDiverged: as [`advnets.training.fit`][].
         KeyboardInterrupt: if a signal asks to stop, after a checkpoint.
 
@@ -420,20 +421,20 @@ def fit_inference(
 def check(
     model: Model, target: Target, noise: float, steps: int, batch_size: int
 ) -> tuple[int, tuple[int, ...]]:
-    """What can be refused before a network is made, and what it must fit.
+    """Checks settings before a network is made, and returns the sizes that it must have.
 
     Args:
-        model: see [`advnets.inference.fit_inference`][], as the other arguments.
-        target: likewise.
-        noise: likewise.
-        steps: likewise.
-        batch_size: likewise.
+        model: as for [`advnets.inference.fit_inference`][].
+        target: as there.
+        noise: as there.
+        steps: as there.
+        batch_size: as there.
 
     Returns:
         The number of components to infer, and the shape of an example.
 
     Raises:
-        ValueError: see there.
+        ValueError: as [`advnets.inference.fit_inference`][], for these settings.
     """
     _check_noise(noise)
     check_count("the number of updates", steps)
@@ -444,7 +445,7 @@ def check(
         )
     if model.condition is not None or inputs_taken(model.generator)[0] > 1:
         raise ValueError(
-            "the generator takes a condition, beside which a latent vector is not inferred; fix it "
+            "the generator takes a condition, which inference does not support; fix the condition "
             "first, by a generator of z alone that calls this one"
         )
     goal, examples = eqx.filter_eval_shape(
@@ -464,15 +465,15 @@ def search(
     """Gradient descent on the squared error of a reconstruction, by Adam; a pure function.
 
     Args:
-        decoder: makes examples of what is searched, such as
+        decoder: maps what is searched for to examples, such as
             `lambda u: inference.decode(model, u)`.
-        examples: what is to be reconstructed.
+        examples: the examples to reconstruct.
         start: where the search begins, a row for each example; rows do not depend on each other.
-        steps: how many updates.
-        learning_rate: Adam's.
+        steps: the number of updates.
+        learning_rate: Adam's learning rate.
 
     Returns:
-        Where it ends.
+        Where the search ends.
 
     Raises:
         ValueError: if there is no update, or the learning rate is not above 0.
@@ -509,11 +510,11 @@ def r_squared(
 
     Args:
         truth: the components, at least 2 rows.
-        predicted: what is predicted of them.
+        predicted: the predictions of them.
 
     Returns:
-        1 for exact predictions, 0 for those no better than the mean, less for worse ones. Of a
-        component that does not vary, 0: there is nothing to account for.
+        1 for exact predictions, 0 for those no better than the mean, less for worse ones. For a
+        component that does not vary, 0, as there is nothing to account for.
 
     Raises:
         ValueError: if there are fewer than 2 rows, or a number is not finite.
@@ -525,7 +526,7 @@ def r_squared(
         [0.5]
     """
     if len(truth) < 2:
-        raise ValueError(f"a variance is of at least 2 rows; got {len(truth)}")
+        raise ValueError(f"a variance needs at least 2 rows; got {len(truth)}")
     for name, rows in (("the components", truth), ("what is predicted", predicted)):
         check_finite(name, rows)
     true, guessed = (np.asarray(rows, np.float64) for rows in (truth, predicted))

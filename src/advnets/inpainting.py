@@ -1,10 +1,10 @@
-"""Models of every conditional p(x_S | x_∉S) by one net: what is missing is filled in.
+"""One network for every conditional p(x_S | x_∉S): it fills in what is missing.
 
-A mask has 1 where a component is observed and 0 where it is missing. The generator is given the
-latent vector, the observed components (0 elsewhere) and the mask, and makes a whole example, of
-which the missing part is kept; the discriminator judges that together with the mask. This is the
+A mask is 1 where a component is observed and 0 where it is missing. The generator takes the latent
+vector, the observed components (0 elsewhere) and the mask, and makes a whole example, of which only
+the missing part is kept; the discriminator judges the filling together with the mask. This is the
 conditional game on pairs (example, mask), so at its optimum every conditional whose mask has a
-positive probability is right.
+positive probability is correct.
 """
 
 import dataclasses
@@ -29,9 +29,9 @@ from advnets.players import inputs_taken
 from advnets.priors import Prior
 
 Shape: TypeAlias = tuple[int, ...]
-# Draws masks, true where observed: of a key, their number, and the shape of an example.
+# Draws masks, true where observed, from a key, their number, and the shape of an example.
 Masks: TypeAlias = Callable[[Key[Array, ""], int, Shape], Bool[Array, " n *shape"]]
-# The sides of a missing block, as parts of an image's: 10 to 20 pixels of 28.
+# The sides of a missing block, as fractions of the image's: 10 to 20 pixels of 28.
 LEAST_SIDE, MOST_SIDE = 10 / 28, 20 / 28
 # How often nothing is observed; the other kinds share the rest equally.
 ALL_MISSING = 0.05
@@ -40,12 +40,12 @@ ALL_MISSING = 0.05
 def random_components(key: Key[Array, ""], n: int, shape: Shape) -> Bool[Array, " n *shape"]:
     """Masks in which each component is observed with a probability that is uniform on [0, 1].
 
-    Every mask has a probability of its own. The channels of a pixel are observed together.
+    Every mask draws its own probability. The channels of a pixel are observed together.
 
     Args:
         key: a typed random key.
         n: the number of masks.
-        shape: that of an example; of three axes the last is channels.
+        shape: the shape of an example; the last of three axes is channels.
 
     Returns:
         The masks, true where observed.
@@ -72,10 +72,10 @@ def random_half(key: Key[Array, ""], n: int, shape: Shape) -> Bool[Array, " n *s
     Args:
         key: a typed random key.
         n: the number of masks.
-        shape: that of an image: (height, width), or (height, width, channels).
+        shape: the shape of an image: (height, width), or (height, width, channels).
 
     Returns:
-        The masks, true where observed; each half as often as another.
+        The masks, true where observed; the four halves are equally likely.
 
     Raises:
         ValueError: if the shape has no height and width, or for a number of masks that is negative,
@@ -98,14 +98,15 @@ def random_half(key: Key[Array, ""], n: int, shape: Shape) -> Bool[Array, " n *s
 
 
 def random_block(key: Key[Array, ""], n: int, shape: Shape) -> Bool[Array, " n *shape"]:
-    """Masks in which a block of an image is missing: in its centre, or, as often, anywhere.
+    """Masks in which a block of an image is missing: in the centre or, equally often, anywhere.
 
-    A side of the block is 10 to 20 pixels of 28, each as likely, or the same part of another side.
+    On a side of 28 pixels the block has 10 to 20, all equally likely; on other sides, the same
+    fraction.
 
     Args:
         key: a typed random key.
         n: the number of masks.
-        shape: that of an image: (height, width), or (height, width, channels).
+        shape: the shape of an image: (height, width), or (height, width, channels).
 
     Returns:
         The masks, true where observed.
@@ -138,14 +139,14 @@ def random_block(key: Key[Array, ""], n: int, shape: Shape) -> Bool[Array, " n *
 
 
 def mixture(key: Key[Array, ""], n: int, shape: Shape) -> Bool[Array, " n *shape"]:
-    """Masks of every kind: random pixels, halves and blocks in equal parts, and 5 % of none at all.
+    """Masks of every kind: random pixels, halves and blocks in equal parts, and 5 % all missing.
 
-    Where nothing is observed the game is the unconditional one.
+    Where nothing is observed, the game is the unconditional one.
 
     Args:
         key: a typed random key.
         n: the number of masks.
-        shape: that of an image: (height, width), or (height, width, channels).
+        shape: the shape of an image: (height, width), or (height, width, channels).
 
     Returns:
         The masks, true where observed.
@@ -166,7 +167,7 @@ def mixture(key: Key[Array, ""], n: int, shape: Shape) -> Bool[Array, " n *shape
     kinds = (random_components, random_half, random_block)
     key, *keys = jax.random.split(key, 1 + len(kinds))
     drawn = [kind(its, n, shape) for kind, its in zip(kinds, keys, strict=True)]
-    # In [0, 1) below ALL_MISSING nothing is observed; above it each kind has an equal part.
+    # A uniform number: below ALL_MISSING nothing is observed; above it each kind has an equal part.
     place = (jax.random.uniform(key, (n,)) - ALL_MISSING) / (1 - ALL_MISSING)
     number = jnp.minimum(jnp.floor(place * len(kinds)), len(kinds) - 1).astype(int)
     number = number.reshape(n, *[1] * len(shape))
@@ -175,7 +176,7 @@ def mixture(key: Key[Array, ""], n: int, shape: Shape) -> Bool[Array, " n *shape
 
 
 def _places(shape: Shape) -> Shape:
-    """The shape of what is observed or missing as a whole."""
+    """The shape of the parts that are observed or missing as a unit."""
     return shape[:2] if len(shape) == 3 else shape
 
 
@@ -194,15 +195,15 @@ def _rows_and_columns(shape: Shape) -> tuple[Array, Array]:
 
 
 class Filled(eqx.Module):
-    """How generated examples are made of data: masks are drawn, and what is missing is filled in.
+    """Makes generated examples from data: draws masks, and fills in what is missing.
 
-    It is for `fake` of [`advnets.Algorithm1`][] and [`advnets.Simultaneous`][]. Each step draws
-    masks of its own, within the compiled program, so data are examples alone.
+    Pass it as `fake` to [`advnets.Algorithm1`][] or [`advnets.Simultaneous`][]. Each step draws its
+    own masks, inside the compiled program, so the data are examples without masks.
 
     Attributes:
         masks: draws the masks; [`advnets.inpainting.mixture`][] unless given.
-        twice: whether each example is filled in by a second latent vector too, for the energy score
-            in [`advnets.inpainting.Inpainting`][]. D does not see that one.
+        twice: whether each example is also filled in with a second latent vector, for the energy
+            score in [`advnets.inpainting.Inpainting`][]. D does not see the second filling.
 
     Example:
         >>> import advnets
@@ -228,19 +229,19 @@ class Filled(eqx.Module):
             generator: the generator as a function of a key and batches: latent vectors, observed
                 components and masks.
             prior: the distribution of the latent vectors.
-            real: a batch of data, examples alone.
+            real: a batch of data, examples without masks.
 
         Returns:
             The examples, with the observed components as they are in the data, the masks, and the
             second fillings, if there are any.
 
         Raises:
-            ValueError: if data are no single array of floats, or if masks or what the generator
-                makes are not of their shape.
+            ValueError: if the data are not a single array of floats, or if the masks or the
+                generator's outputs do not have their shape.
         """
         if not (eqx.is_array(real) and jnp.issubdtype(real.dtype, jnp.floating)):
             raise ValueError(
-                f"a net that fills in is trained on examples alone, an array of floats; got "
+                f"a net that fills in is trained with examples alone, an array of floats; got "
                 f"{_said(real)}"
             )
         latents_key, masks_key = jax.random.split(draws.latents)
@@ -265,23 +266,23 @@ class Filled(eqx.Module):
 
 
 class Inpainting(Objective):
-    r"""The game on pairs (example, mask): D judges data, and filled examples, beside their masks.
+    r"""The game on pairs (example, mask): D judges data, and filled examples, together with masks.
 
-    To the generator's cost a reconstruction error may be added, with d components,
+    A reconstruction error over the d components may be added to the generator's cost,
 
     $$\lambda\, E\left[\frac{1}{d} \lVert (1 - m) \odot (G(z, m \odot x, m) - x) \rVert^2\right]$$
 
-    which trades the diversity of fillings for their error; and the energy score of two fillings,
+    which trades diversity of fillings for a lower error; so may the energy score of two fillings,
 
     $$\mu\, E\left[\tfrac12 \lVert \tilde x - x \rVert + \tfrac12 \lVert \tilde x' - x \rVert
       - \tfrac12 \lVert \tilde x - \tilde x' \rVert\right]$$
 
-    which does not: of all distributions of fillings the true conditional has the least.
+    which does not: of all distributions of fillings, the true conditional has the lowest score.
 
     Attributes:
         objective: the game; [`advnets.objectives.GAN`][] unless given.
-        reconstruction: λ, at least 0; there is no such term unless given.
-        energy: μ, likewise; it needs `Filled(twice=True)`.
+        reconstruction: λ, at least 0; the default 0 leaves the term out.
+        energy: μ, at least 0; the default 0 leaves the term out. It needs `Filled(twice=True)`.
 
     Raises:
         ValueError: if a weight is negative or not finite.
@@ -311,7 +312,7 @@ class Inpainting(Objective):
 
     @property
     def shown(self) -> Mapping[str, str]:  # type: ignore[override]
-        """What a progress line shows: what it does of the game."""
+        """What a progress line shows: the same as for the game itself."""
         return self.objective.shown
 
     def costs(self, draws: Draws, D: Applied, real: Batch, fake: Batch, **others: Applied) -> Costs:
@@ -331,7 +332,7 @@ class Inpainting(Objective):
     def judged(self, real: Batch, fake: Batch) -> tuple[Batch, Batch]:
         if not (isinstance(fake, tuple) and len(fake) in (2, 3)):
             raise ValueError(
-                "the objective is of examples that advnets.inpainting.Filled makes; give the "
+                "the objective needs examples that advnets.inpainting.Filled makes; give the "
                 "algorithm fake=Filled()"
             )
         return (real, fake[1]), fake[:2]
@@ -339,7 +340,7 @@ class Inpainting(Objective):
     def _both(self, fake: Batch) -> tuple[Array, Array]:
         if len(fake) != 3:
             raise ValueError(
-                "the energy score is of two fillings; give the algorithm fake=Filled(twice=True)"
+                "the energy score needs two fillings; give the algorithm fake=Filled(twice=True)"
             )
         return fake[0], fake[2]
 
@@ -361,7 +362,7 @@ def _distance(a: Float[Array, " batch *data"], b: Float[Array, " batch *data"]) 
 
 
 class Filler(eqx.Module):
-    """A generator that fills in: a player of one vector, given all its inputs flattened and joined.
+    """A generator that fills in: passes all its inputs to a player, flattened and joined.
 
     Attributes:
         player: maps a vector (latent, observed components, mask) to an example.
@@ -386,12 +387,12 @@ class Filler(eqx.Module):
         *,
         key: Key[Array, ""] | None = None,
     ) -> Any:
-        """A whole example, of which the missing part is kept."""
+        """A whole example, of which only the missing part is kept."""
         return _joined(self.player, key, z, observed, mask)
 
 
 class MaskedDiscriminator(eqx.Module):
-    """A discriminator of filled examples: a player of one vector, given example and mask joined.
+    """A discriminator of filled examples: passes example and mask to a player, joined.
 
     Attributes:
         player: maps a vector (example, mask) to a logit.
@@ -415,7 +416,7 @@ class MaskedDiscriminator(eqx.Module):
         *,
         key: Key[Array, ""] | None = None,
     ) -> Any:
-        """The logit of an example, filled or of the data, with its mask."""
+        """The logit of an example, filled or real, with its mask."""
         return _joined(self.player, key, x, mask)
 
 
@@ -427,12 +428,12 @@ def _joined(player: Callable[..., Any], key: Key[Array, ""] | None, *inputs: Arr
 
 
 class NothingObserved(Condition):
-    """The condition of a model that fills in where nothing else is said: everything is missing.
+    """The default condition of a model that fills in: everything is missing.
 
-    So [`advnets.Model.sample`][] draws whole examples from such a model.
+    With it, [`advnets.Model.sample`][] draws whole examples from such a model.
 
     Attributes:
-        shape: that of an example.
+        shape: the shape of an example.
 
     Example:
         >>> import jax
@@ -445,7 +446,7 @@ class NothingObserved(Condition):
     shape: Shape = eqx.field(static=True)
 
     def __call__(self, key: Key[Array, ""], n: int) -> tuple[PyTree, ...]:
-        """`n` times nothing, and masks of 0; raises a ValueError for a negative number."""
+        """Zeros for `n` examples and their masks; raises a ValueError for a negative number."""
         check_count("the number of masks", n, 0)
         nothing = jnp.zeros((n, *self.shape))
         return nothing, nothing
@@ -466,22 +467,22 @@ def fill(
     masks: Shaped[np.ndarray | Array, "..."],
     n: int,
 ) -> Float[np.ndarray, " rows {n} *data"]:
-    """Fills in what is missing of images, several times each, with latent vectors of its own.
+    """Fills in what is missing in images, several times each, with fresh latent vectors.
 
     Args:
         key: a typed random key.
         model: a model whose generator takes a latent vector, observed components and a mask.
-        images: examples such as the model makes, pixels in [0, 1], say. What they hold where
-            something is missing is not looked at.
+        images: examples like the model's, with pixels in [0, 1], say. Values where something is
+            missing are ignored.
         masks: for each image, true or 1 where it is observed; or one mask for all.
-        n: how many fillings of each image, at least 1.
+        n: the number of fillings of each image, at least 1.
 
     Returns:
-        The fillings. What is observed is in all of them as it is in the images, bit for bit.
+        The fillings. Their observed components equal those of the images, bit for bit.
 
     Raises:
-        ValueError: for masks of another shape, or that hold anything else than true and false, 1
-            and 0; if there is no image, or n is below 1; or for another kind of generator.
+        ValueError: for masks of another shape, or with values other than true and false, 1 and 0;
+            if there is no image, or n is below 1; or for another kind of generator.
 
     Example:
         >>> import jax
@@ -516,18 +517,17 @@ def fill(
 def checked_masks(
     masks: Shaped[np.ndarray | Array, "..."], shape: Shape
 ) -> Bool[np.ndarray, " rows *data"]:
-    """Masks for images of a shape.
+    """Checks masks for images of a shape.
 
     Args:
         masks: for each image, true or 1 where it is observed; or one mask for all.
-        shape: that of the images, their number first.
+        shape: the shape of the images, their number first.
 
     Returns:
         A mask for each image.
 
     Raises:
-        ValueError: for masks of another shape, or that hold anything else than true and false, 1
-            and 0.
+        ValueError: for masks of another shape, or with values other than true and false, 1 and 0.
 
     Example:
         >>> import numpy as np

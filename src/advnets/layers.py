@@ -1,7 +1,7 @@
-"""What the paper's players are made of, beyond Equinox's own layers.
+"""Layers of the paper's players, beyond Equinox's own.
 
-A layer is an Equinox module that maps one example; `key` switches its noise on, as in training,
-and without a key it is deterministic.
+A layer is an Equinox module that maps one example. With a `key` its noise is on, as in training;
+without one it is deterministic.
 """
 
 import functools
@@ -102,7 +102,7 @@ def sparse_normal(
 ) -> Float[Array, "outputs inputs"]:
     """Weights from N(0, 1) for a few inputs of each output, and 0 for the others.
 
-    Each output draws its inputs on its own, without replacement.
+    Each output draws its inputs independently, without replacement.
 
     Args:
         key: a typed random key.
@@ -113,7 +113,7 @@ def sparse_normal(
         An array of that shape.
 
     Raises:
-        ValueError: if there are fewer inputs than are to be drawn, or none is; if a size is not
+        ValueError: if `nonzero` is below 1 or above the number of inputs, or a size is not
             positive.
 
     Example:
@@ -134,7 +134,7 @@ def sparse_normal(
             f"got {nonzero}"
         )
     place_key, value_key = jax.random.split(key)
-    # The places of the largest of some random numbers: no need to sort the others.
+    # The places of the largest of some random numbers, without sorting the others.
     _, places = jax.lax.top_k(jax.random.uniform(place_key, shape), nonzero)
     values = jax.random.normal(value_key, places.shape)
     return jnp.put_along_axis(jnp.zeros(shape), places, values, axis=1, inplace=False)
@@ -153,15 +153,15 @@ def sparse_linear(
         key: a typed random key.
         in_size: the number of inputs.
         out_size: the number of outputs.
-        nonzero: the number of inputs with which an output starts.
+        nonzero: the number of inputs with nonzero initial weights for each output.
         bias: the initial bias: a number for all outputs, or an array with one for each.
 
     Returns:
         An `eqx.nn.Linear`, weights of shape `(out_size, in_size)`; all of them are trained.
 
     Raises:
-        ValueError: if there are fewer inputs than an output starts with, or that number or a size
-            is not positive.
+        ValueError: if `nonzero` is below 1 or above the number of inputs, or a size is not
+            positive.
 
     Example:
         >>> import jax
@@ -181,7 +181,7 @@ def _linear(
     weight: Float[Array, "outputs inputs"], bias: float | Float[Array, " outputs"]
 ) -> eqx.nn.Linear:
     outputs, inputs = weight.shape
-    # The library's layer, but not its initialisation (nor the time to draw it).
+    # Equinox's layer without its initialisation (or the time that takes).
     layer = eqx.filter_eval_shape(eqx.nn.Linear, inputs, outputs, key=jax.random.key(0))
     new_bias = jnp.broadcast_to(jnp.asarray(bias, weight.dtype), (outputs,))
     return eqx.tree_at(lambda layer: (layer.weight, layer.bias), layer, (weight, new_bias))
@@ -194,10 +194,10 @@ class Maxout(eqx.Module):
 
     Attributes:
         weight: the weights of every piece of every unit.
-        bias: their biases, 0 to start with.
+        bias: their biases, initially 0.
 
     Raises:
-        ValueError: for sizes or a range of the weights that are out of range.
+        ValueError: for sizes or a `weight_range` that are out of range.
 
     Example:
         >>> import jax
@@ -224,7 +224,7 @@ class Maxout(eqx.Module):
     def __call__(
         self, x: Float[Array, " inputs"], *, key: Key[Array, ""] | None = None
     ) -> Float[Array, " units"]:
-        # One matrix: XLA on a CPU turns around what comes out of a product with a stack of them.
+        # One matrix: on a CPU, XLA transposes the result of a product with a stack of matrices.
         matrix = self.weight.reshape(-1, self.weight.shape[-1])
         return jnp.max((matrix @ x).reshape(self.bias.shape) + self.bias, axis=0)
 
@@ -364,20 +364,20 @@ _floored.defvjp(_keep_nothing, _lift)
 
 
 class GradientFloor(eqx.Module):
-    r"""A generator's last layer: the identity, which lifts short gradients to a given norm.
+    r"""A generator's last layer: the identity, but it scales short gradients up to a given norm.
 
     $$\frac{\partial g}{\partial \theta} \leftarrow \frac{\partial g}{\partial \theta}
       \max\left(1, \frac{\text{target}}{\lVert \partial g / \partial G(z) \rVert_F}\right)$$
 
     The norm is over the minibatch of generated examples; a longer gradient is never shortened, and
-    one of 0 stays 0. The scale goes into the gradient at the examples, from which the rest of the
-    generator's gradient follows linearly. The discriminator's is not affected.
+    one of 0 stays 0. The scale is applied to the gradient at the examples, in which the rest of the
+    generator's gradient is linear. The discriminator's gradient is not affected.
 
     The gradient can be taken under [`advnets.players.apply`][] and in training, which name the
     minibatch's axis; elsewhere, map with `jax.vmap(..., axis_name=advnets.layers.MINIBATCH)`.
 
     Attributes:
-        target: the least norm, above 0.
+        target: the smallest norm, above 0.
 
     Raises:
         ValueError: if the target is not above 0 and finite.
@@ -415,14 +415,14 @@ class MinibatchDeviation(eqx.Module):
 
     $$s = \frac1n \sum_{j=1}^n \sqrt{\operatorname{Var}_i(x_{ij}) + 10^{-8}}$$
 
-    The variance is over the examples i of the minibatch and divides by their number; the mean is
-    over the features j. All examples of a minibatch get the same number, so a discriminator sees
-    when the generator's examples are more alike than data are. Data and generated examples are
-    minibatches of their own.
+    The variance is over the examples i of the minibatch, with their number as the divisor; the mean
+    is over the features j. All examples of a minibatch get the same number, so a discriminator can
+    see when generated examples are more alike than data are. Data and generated examples are
+    separate minibatches.
 
     It works under [`advnets.players.apply`][] and in training, which name the minibatch's axis;
     elsewhere, map with `jax.vmap(..., axis_name=advnets.layers.MINIBATCH)`. Put it before one of
-    the last layers, which then has one input more.
+    the last layers, which then needs one more input.
 
     Example:
         >>> import equinox as eqx
@@ -445,14 +445,14 @@ class MinibatchDeviation(eqx.Module):
     def __call__(
         self, x: Float[Array, " n"], *, key: Key[Array, ""] | None = None
     ) -> Float[Array, " n+1"]:
-        """The features and their deviation; a NameError where no axis is named MINIBATCH."""
+        """The features and their deviation; raises a NameError if no axis is named MINIBATCH."""
         away = x - jax.lax.pmean(x, MINIBATCH)
         deviation = jnp.sqrt(jax.lax.pmean(away**2, MINIBATCH) + 1e-8)
         return jnp.append(x, jnp.mean(deviation))
 
 
 class Labelled(eqx.Module):
-    """A player that also takes a class label, which joins its input as a one-hot vector.
+    """A player that also takes a class label, which is appended to its input as a one-hot vector.
 
     Attributes:
         player: maps a vector (the flattened input, then the label's entries) to an output.
@@ -493,14 +493,14 @@ class Labelled(eqx.Module):
 
 
 class Conditioned(eqx.Module):
-    """A player that also takes a condition of numbers, which joins its input as it is.
+    """A player that also takes a condition of numbers, which is appended to its input unchanged.
 
     Attributes:
         player: maps a vector (the flattened input, then the condition's numbers) to an output.
-        size: how many numbers a condition has, at least 1.
+        size: the number of components of a condition, at least 1.
 
     Raises:
-        ValueError: if the size is below 1; of a call, for a condition of another size.
+        ValueError: if the size is below 1; when called, for a condition of another size.
 
     Example:
         >>> import jax
@@ -537,15 +537,15 @@ class Conditioned(eqx.Module):
 
 
 class Branches(eqx.Module):
-    """Two networks side by side: each maps its own part of a vector, and what they make is joined.
+    """Two networks side by side: each maps its own part of a vector, and their outputs are joined.
 
     Attributes:
-        first: maps the vector's first numbers.
+        first: maps the vector's first components.
         second: maps the others, such as a condition.
-        split: how many numbers are the first's.
+        split: the number of components that `first` maps.
 
     Raises:
-        ValueError: of a call, for a vector that leaves one of them without an input.
+        ValueError: when called, for a vector that leaves one of them without an input.
 
     Example:
         >>> import equinox as eqx
@@ -582,17 +582,17 @@ class Branches(eqx.Module):
 
 
 class Projection(eqx.Module):
-    r"""A logit that weighs features by the condition: its inner product with what c maps to.
+    r"""A logit that weights features by the condition: their inner product with an embedding of c.
 
     $$l(h, c) = \langle w + V c, h \rangle + b$$
 
     Attributes:
-        weight: w, of each feature.
-        embedding: V, a row for each number of the condition (of a label, for each class).
-        bias: b, 0 to start with.
+        weight: w, one weight for each feature.
+        embedding: V, a row for each component of the condition (for a label, each class).
+        bias: b, initially 0.
 
     Raises:
-        ValueError: for sizes or a range of the weights that are out of range.
+        ValueError: for sizes or a `weight_range` that are out of range.
 
     Example:
         >>> import jax
@@ -621,13 +621,13 @@ class Projection(eqx.Module):
     def __call__(
         self, x: Float[Array, " inputs"], *, key: Key[Array, ""] | None = None
     ) -> Float[Array, ""]:
-        """The logit of the features and, after them, the condition's numbers."""
+        """The logit of the features and, after them, the condition's components."""
         features, condition = jnp.split(x, [len(self.weight)])
         return (self.weight + condition @ self.embedding) @ features + self.bias
 
 
 def _called(player: Callable[..., Any], x: Float[Array, "..."], key: Any) -> Any:
-    """A player on its input, with the key if it takes one."""
+    """Calls a player on its input, with the key if it takes one."""
     if key is None or not accepts_key(player):
         return player(x)
     return player(x, key=key)

@@ -19,16 +19,16 @@ class Memorisation:
     Attributes:
         sample_distances: each sample's distance to its nearest training image, ascending, in the
             data's units.
-        held_out_distances: each held-out image's, likewise.
-        auc: the probability that a sample is nearer than a held-out image, of equals one half:
-            0.5 if both are as near, 1 if each sample is nearer than each held-out image.
-        p_value: how likely an AUC as high would be if both came from one distribution; one-sided,
-            Mann and Whitney's test, by its normal approximation.
+        held_out_distances: the same for each held-out image.
+        auc: the probability that a sample is nearer than a held-out image, with ties as one half:
+            0.5 if both are equally near, 1 if each sample is nearer than each held-out image.
+        p_value: the probability of an AUC this high if both came from one distribution; one-sided
+            Mann-Whitney test, normal approximation.
         ks_statistic: the largest difference between the two distribution functions, either way.
-        ks_p_value: how likely a difference as large would be; two-sided, Kolmogorov and Smirnov's
-            test, exact for up to 10,000 rows without ties.
+        ks_p_value: the probability of a difference this large; two-sided Kolmogorov-Smirnov test,
+            exact for up to 10,000 rows without ties.
         sample_median: the median of the samples' distances.
-        held_out_median: the median of the held-out images'.
+        held_out_median: the median of the held-out images' distances.
         below_held_out: the fraction of samples nearer than the nearest held-out image.
         copies: the fraction of samples that equal a training image.
     """
@@ -55,25 +55,25 @@ def memorisation(
     A model that has memorised makes samples nearer to training images than new real images are.
     The converse does not hold, so read the AUC with care:
 
-    - Above 0.5 may be no memory at all. A blurred sample, or one near the mean image, is near to
+    - Above 0.5 need not be memorisation. A blurred sample, or one near the mean image, is near to
       everything. Look at the samples, and at `below_held_out`.
-    - At or below 0.5 is no proof of novelty. Poor samples are far from everything, and hide a few
-      copies among them; `below_held_out` and `copies` count those.
+    - At or below 0.5 is no proof of novelty. Poor samples are far from everything, and can hide a
+      few copies among them; `below_held_out` and `copies` count those.
     - Distances are between pixels. A training image moved by one pixel counts as far.
     - The held-out images must come from the training images' distribution, and not be among them.
       A duplicate has distance 0 and makes `below_held_out` 0.
 
-    Memory beyond the arrays themselves is that of blocks of distances. Distances are those of
-    [`advnets.neighbours.nearest`][], so `copies` counts rows that are equal in the type they come
-    in, float64 included.
+    Beyond the arrays themselves, it takes memory for blocks of distances only. Distances are those
+    of [`advnets.neighbours.nearest`][], so `copies` counts rows that are equal in their own type,
+    float64 included.
 
     Args:
         samples: fair random draws from the generator; at least one.
-        train: the images that it was trained on.
-        held_out: real images that it was not trained on, all in the same units; at least one.
+        train: the images that the generator was trained on.
+        held_out: real images that it was not trained on; at least one. All are in the same units.
 
     Returns:
-        The distances, and what they say.
+        The distances and their statistics.
 
     Raises:
         ValueError: if there are no samples, training images or held-out images, or one holds a
@@ -88,7 +88,7 @@ def memorisation(
         (1.0, 1.0, 0.0)
 
     References:
-        Figure 2, whose last column is to show the same; Theis et al. 2016, "A note on the
+        Figure 2, whose last column serves the same purpose; Theis et al. 2016, "A note on the
         evaluation of generative models", on what nearest neighbours can't show.
     """
     if len(samples) == 0 or len(train) == 0 or len(held_out) == 0:

@@ -7,20 +7,20 @@ from jaxtyping import Float
 
 # The sum of autocorrelations ends at the first lag that is this many times the sum so far.
 WINDOW = 5
-# A time is trusted where chains have at least as many samples as this many of it.
+# A time is trusted if the chains have at least this many times as many samples.
 TRUSTED = 50
 
 
 @dataclasses.dataclass(frozen=True)
 class Mixing:
-    """How fast chains mix, in their samples.
+    """How fast chains mix, measured in samples.
 
     Attributes:
         time: the integrated autocorrelation time, in samples: the median over components. A lower
-            bound where it is not trusted.
-        times: of each component.
-        effective_samples: the number of independent samples that would have as precise a mean: all
-            samples of all chains, divided by the time.
+            bound if it is not trusted.
+        times: the time of each component.
+        effective_samples: the number of independent samples that would have an equally precise
+            mean: all samples of all chains, divided by the time.
         trusted: whether all chains together have at least 50 times as many samples as `time`, and
             the window of each component ends within a chain.
     """
@@ -32,7 +32,7 @@ class Mixing:
 
 
 def autocorrelation_time(series: Float[np.ndarray, "chains samples"]) -> tuple[float, bool]:
-    """The integrated autocorrelation time of a stationary series, from several chains of it.
+    """The integrated autocorrelation time of a stationary series, from several chains.
 
     τ = 1 + 2 Σ ρ_t, the sum ending at the first lag that is at least 5τ (Sokal's window).
     Autocovariances are about the mean of all chains, so chains that stay apart count as slow.
@@ -41,8 +41,8 @@ def autocorrelation_time(series: Float[np.ndarray, "chains samples"]) -> tuple[f
         series: a number at each sample of each chain, at least 2 of each.
 
     Returns:
-        τ, in samples, at least that of independent samples up to noise; infinite for a series that
-        is constant. And whether the window ends within the chains.
+        τ, in samples, which up to noise is at least 1, its value for independent samples, and which
+        is infinite for a constant series; and whether the window ends within the chains.
 
     Raises:
         ValueError: for chains of fewer than 2 samples.
@@ -66,7 +66,7 @@ def autocorrelation_time(series: Float[np.ndarray, "chains samples"]) -> tuple[f
     size = 1 << (2 * n - 1).bit_length()
     spectrum = np.fft.rfft(centred, size, axis=1)
     covariances = np.fft.irfft(np.abs(spectrum) ** 2, size, axis=1)[:, :n].sum(0)
-    # Of each lag the mean over as many products as it has: chains are short beside their number.
+    # For each lag, the mean over its number of products: chains are short, but there are many.
     correlations = covariances / np.arange(n, 0, -1) / (covariances[0] / n)
     times = 2 * np.cumsum(correlations) - 1
     ends = np.flatnonzero(np.arange(n) >= WINDOW * times)
@@ -79,11 +79,12 @@ def mixing(samples: Float[np.ndarray, "chains samples *shape"], *, components: i
     """How fast chains mix, by the first principal components of all their samples.
 
     Args:
-        samples: of each chain in their order, at least 2.
-        components: how many principal components; fewer where samples have fewer numbers.
+        samples: the samples of each chain in order, at least 2.
+        components: the number of principal components; fewer if samples have fewer numbers.
 
     Returns:
-        The median time, and what follows from it. A chain's own steps are `thin` times as many.
+        The median time, and what follows from it, in samples; in a chain's own steps it is `thin`
+        times as long.
 
     Raises:
         ValueError: for chains of fewer than 2 samples, or samples that are not finite.
@@ -110,13 +111,13 @@ def mixing(samples: Float[np.ndarray, "chains samples *shape"], *, components: i
 
 
 def r_hat(series: Float[np.ndarray, "chains samples"]) -> float:
-    r"""How far chains are from agreement about a number: 1 where they agree.
+    r"""How far chains are from agreement on a number: 1 where they agree.
 
     $$\hat R = \sqrt{\frac{n-1}{n} + \frac{B}{W}}$$
 
     B is the variance of the chains' means, W the mean of the variances within chains, each of n
-    samples. Chains from different starts, of which the first half is left out, are usually taken to
-    have forgotten these where it is below 1.05.
+    samples. Chains from different starts, with the first half of each left out, are usually taken
+    to have forgotten their starts if it is below 1.05.
 
     Args:
         series: a number at each sample of each chain, at least 2 of each.
@@ -140,7 +141,7 @@ def r_hat(series: Float[np.ndarray, "chains samples"]) -> float:
     chains, n = series.shape
     if min(chains, n) < 2:
         raise ValueError(
-            f"agreement is of at least 2 chains of at least 2 samples; got {chains} of {n}"
+            f"agreement needs at least 2 chains of at least 2 samples; got {chains} of {n}"
         )
     held = np.asarray(series, np.float64)
     between = float(held.mean(axis=1).var(ddof=1))

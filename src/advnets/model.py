@@ -1,4 +1,4 @@
-"""The model distribution p_g: a generator with the prior of its latent vectors, as one thing."""
+"""The model distribution p_g: a generator together with the prior of its latent vectors."""
 
 import dataclasses
 from typing import Any, Generic
@@ -37,8 +37,7 @@ class Model(eqx.Module, Generic[G]):
     Attributes:
         generator: maps a latent vector, and a condition if there is one, to an example.
         prior: the distribution of the latent vectors; `Uniform(100)` unless given.
-        condition: the distribution of what examples are conditioned on, if they are and it is
-            known.
+        condition: the distribution of the conditions, if the generator takes them and it is known.
 
     Example:
         >>> import jax
@@ -67,7 +66,7 @@ class Model(eqx.Module, Generic[G]):
         Args:
             key: a typed random key.
             n: the number of examples.
-            condition: what each example is conditioned on, where the generator takes it.
+            condition: what each example is conditioned on, if the generator takes a condition.
 
         Returns:
             The examples.
@@ -86,15 +85,15 @@ class Model(eqx.Module, Generic[G]):
             key: a typed random key.
             n: the number of examples, at least 1.
             condition: what each example is conditioned on: n rows, or a scalar, such as a label,
-                for all of them. Drawn from the model's own distribution unless given, where it
-                has one.
+                for all of them. Unless given, it is drawn from the model's own distribution, if
+                there is one.
 
         Returns:
             The examples, as a NumPy array on the host.
 
         Raises:
             ValueError: if n is below 1, or 2**31 or more; for a condition of another length, or out
-                of range; or for none where the generator needs one.
+                of range; or if the generator needs a condition and there is none.
 
         Example:
             >>> import jax
@@ -109,10 +108,10 @@ class Model(eqx.Module, Generic[G]):
         return self.blocks(key, n, condition=condition).first(n)
 
     def blocks(self, key: Key[Array, ""], n: int, *, condition: PyTree = None) -> "SampleBlocks":
-        """Draws what `sample` draws, but in blocks, each when it is asked for.
+        """Draws what `sample` draws, but in blocks, each drawn when it is indexed.
 
-        Together the blocks are what `sample` gives for the same key and n, bit for bit. So they
-        take the memory of one block, and the same block can be had again instead of being kept.
+        Together, the blocks are what `sample` returns for the same key and n, bit for bit. Only one
+        block needs to be in memory, and a block can be drawn again instead of being kept.
 
         Args:
             key: a typed random key.
@@ -120,7 +119,7 @@ class Model(eqx.Module, Generic[G]):
             condition: as for `sample`.
 
         Returns:
-            The blocks, fit for [`advnets.parzen.evaluate_draws`][].
+            The blocks, as [`advnets.parzen.evaluate_draws`][] takes them.
 
         Raises:
             ValueError: as `sample`.
@@ -146,9 +145,9 @@ class Model(eqx.Module, Generic[G]):
     ) -> Float[Array, " {lines} {steps} *data"]:
         """Examples along straight lines between pairs of latent vectors drawn from the prior.
 
-        Only the ends of a line are draws from the prior. What lies between is in the support of a
-        uniform or a normal prior, but shorter: half way, a component has half the variance. A
-        spherical prior's line leaves the sphere.
+        Only the ends of a line are draws from the prior. The points between them are in the support
+        of a uniform or a normal prior, but shorter: halfway, a component has half the variance.
+        With a spherical prior, the line leaves the sphere.
 
         Args:
             key: a typed random key.
@@ -158,11 +157,11 @@ class Model(eqx.Module, Generic[G]):
 
         Returns:
             The examples, `steps` of them for each line, in order. Noise inside the generator is the
-            same all along a line.
+            same along a whole line.
 
         Raises:
-            ValueError: if there is no line, or a line has fewer than two points; if there are more
-                than can be counted; and, for a condition, as `sample`.
+            ValueError: if there is no line, or a line has fewer than two points; if there are too
+                many to count; and, for a condition, as `sample`.
 
         Example:
             >>> import jax
@@ -198,7 +197,7 @@ class Model(eqx.Module, Generic[G]):
         *,
         condition: tuple[PyTree, ...] = (),
     ) -> Float[Array, " lines {steps} *data"]:
-        r"""Examples along straight lines between latent vectors of your own.
+        r"""Examples along straight lines between given latent vectors.
 
         $$G((1 - t)\, z_\mathrm{start} + t\, z_\mathrm{end}), \qquad t = 0, \ldots, 1$$
 
@@ -211,10 +210,10 @@ class Model(eqx.Module, Generic[G]):
 
         Returns:
             The examples, `steps` of them for each line, in order. Noise inside the generator is the
-            same all along a line.
+            same along a whole line.
 
         Raises:
-            ValueError: if a line has fewer than two points, or there are more than can be counted.
+            ValueError: if a line has fewer than two points, or there are too many to count.
 
         Example:
             >>> import jax
@@ -232,17 +231,19 @@ class Model(eqx.Module, Generic[G]):
         if steps < 2:
             raise ValueError(f"a line needs at least 2 points, its ends; got {steps} steps")
         if len(starts) * steps >= 2**31:
-            raise ValueError(f"lines have fewer than 2**31 points in all; got {steps:.3g} on each")
+            raise ValueError(
+                f"lines must have fewer than 2**31 points in total; got {steps:.3g} on each"
+            )
         t = jnp.linspace(0, 1, steps, dtype=starts.dtype)[None, :, None]
         latents = (1 - t) * starts[:, None] + t * ends[:, None]
-        # The same key at every point of a line, so that what changes along it is z alone.
+        # The same key at every point of a line, so that only z changes along it.
         keys = jnp.repeat(jax.random.split(key, len(starts)), steps)
         along = jax.tree.map(lambda c: jnp.repeat(jnp.asarray(c), steps, axis=0), condition)
         examples, _ = apply(
             for_sampling(self.generator), keys, latents.reshape(-1, latents.shape[-1]), *along
         )
         shape = latents.shape[:2]
-        # Whatever the generator makes; that it is an array is checked where it is returned.
+        # A generator may return anything; that this is an array is checked on return.
         return jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), examples)
 
     def _conditions(self, key: Key[Array, ""], n: int, condition: PyTree) -> tuple[PyTree, ...]:
@@ -253,7 +254,7 @@ class Model(eqx.Module, Generic[G]):
                 return self.condition(jax.random.fold_in(key, 2**31), n)
             if inputs_taken(self.generator)[0] > 1:
                 raise ValueError(
-                    "the generator takes a condition, of which the model knows no distribution; "
+                    "the generator takes a condition, and the model has no distribution of it; "
                     "give condition=..., a row for each example"
                 )
             return ()
@@ -279,7 +280,7 @@ class Model(eqx.Module, Generic[G]):
 
 
 def model_of(players: Players[G, D]) -> Model[G]:
-    """The p_g of some players.
+    """The model p_g of some players.
 
     Args:
         players: the players.
@@ -304,14 +305,14 @@ def model_of(players: Players[G, D]) -> Model[G]:
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class SampleBlocks:
-    """A model's examples in blocks: `blocks[i]` draws one each time it is asked, and keeps nothing.
+    """A model's examples in blocks: `blocks[i]` draws a block at each access, and keeps nothing.
 
     Attributes:
         keys: the key of each block.
-        model: what draws them.
+        model: the model that they are drawn from.
         n: the number of examples in all blocks together.
         block_rows: the number of examples in a block; the last one may have fewer.
-        condition: what each example is conditioned on, if anything.
+        condition: what each example is conditioned on; empty if nothing.
     """
 
     keys: Key[Array, " blocks"]
@@ -341,16 +342,16 @@ class SampleBlocks:
         return block[: self.n - start]
 
     def first(self, rows: int) -> Float[np.ndarray, " rows *data"]:
-        """The first of the examples, or all where there are fewer, as an array on the host.
+        """The first examples, or all if there are fewer, as an array on the host.
 
         Args:
-            rows: how many, at least 1.
+            rows: how many examples, at least 1.
 
         Returns:
             The examples. Only the blocks that hold them are drawn.
 
         Raises:
-            ValueError: if none is asked for.
+            ValueError: if `rows` is below 1.
         """
         if rows < 1:
             raise ValueError(f"the number of rows must be at least 1; got {rows}")

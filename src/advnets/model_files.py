@@ -1,16 +1,16 @@
-"""Models in open files (safetensors): arrays as tensors, the rest in a note beside them.
+"""Models in open files (safetensors): arrays as tensors, the rest in a note in the metadata.
 
 The note is the entry `advnets` of the file's metadata, JSON with these members:
 
 - `format`: its version, 2;
 - `model`: the model's description (absent if only arrays were saved);
-- `tensors`: of each tensor by name what it is and the SHA-256 of its bytes, such as
+- `tensors`: for each tensor by name, its type and shape and the SHA-256 of its bytes, such as
   `["float32[5,3]", "58a9..."]`;
-- `sha256`: that of the note itself without this member, as JSON in ASCII with sorted keys.
+- `sha256`: the digest of the note without this member, as JSON in ASCII with sorted keys.
 
-So one flipped bit anywhere is noticed: the file is refused, or it says the same as before. In
-files of format 1 and those of other programs there are no digests; their arrays are only known to
-be finite, and of the right shapes and types.
+So one flipped bit anywhere is noticed: the file is refused, or its content is the same as before.
+Files of format 1 and those of other programs have no digests; their arrays are only checked to be
+finite, and of the right shapes and types.
 """
 
 import contextlib
@@ -58,25 +58,25 @@ DAMAGED = "is damaged: its content does not match its SHA-256; get the file afre
 # The model of a run's last epoch, in its folder, and a row for each of its epochs.
 LAST, METRICS = "generator.safetensors", "metrics.jsonl"
 
-# A file's header must be smaller, in bytes, and a note have fewer brackets and commas: some forty
-# thousand layers. Both are counted before anything is parsed.
+# Limits on a file's header, in bytes, and on a note's brackets and commas, which is some forty
+# thousand layers. Both are checked before anything is parsed.
 HEADER = 2**24
 NODES = 10**6
 
 
 def save_model(path: str | os.PathLike[str], model: PyTree, *, arrays_only: bool = False) -> None:
-    """Writes a model as safetensors: all that [`advnets.load_model`][] needs to build it again.
+    """Saves a model as safetensors: everything that [`advnets.load_model`][] needs to rebuild it.
 
-    Arrays are tensors, each under its place in the model. The file's metadata describe the
+    Arrays become tensors, named by their place in the model. The file's metadata describe the
     structure: classes and functions by name, other settings by value, never code. They also hold
-    SHA-256 digests of all of it, which loading verifies. The file appears whole or not at all.
+    SHA-256 digests of everything, which loading verifies. The write is atomic.
 
     Args:
         path: the file to write; its folder must exist.
         model: an [`advnets.Model`][], or any Equinox module. Functions in it need names: no
             lambdas, no closures.
-        arrays_only: leaves the description out, for a model that can't be described; the file is
-            loaded with `like=`.
+        arrays_only: leave the description out, for a model that can't be described; load the file
+            with `like=`.
 
     Raises:
         ValueError: for something that can't be described, an array that a file can't hold, or one
@@ -95,8 +95,8 @@ def save_model(path: str | os.PathLike[str], model: PyTree, *, arrays_only: bool
     """
     if type(model).__name__ == "Trained":
         raise ValueError(
-            "what train returns is more than a model; pass its model (trained.model), or its "
-            "averaged where the algorithm keeps an average"
+            "train returns more than a model; pass its model (trained.model), or trained.averaged "
+            "if the algorithm keeps an average"
         )
     if arrays_only:
         leaves = jax.tree_util.tree_leaves_with_path(eqx.filter(model, eqx.is_array))
@@ -119,7 +119,7 @@ def save_model(path: str | os.PathLike[str], model: PyTree, *, arrays_only: bool
 
 
 def save_last(folder: Path, model: PyTree) -> None:
-    """Writes the model of a run's last epoch: all of it, or its arrays where that can't be.
+    """Saves the model of a run's last epoch, or only its arrays if it can't be described.
 
     Args:
         folder: the run's folder.
@@ -128,7 +128,7 @@ def save_last(folder: Path, model: PyTree) -> None:
     Raises:
         OSError: if the file can't be written.
 
-    A `RuntimeWarning` says so if even its arrays can't be saved.
+    A `RuntimeWarning` is given if not even the arrays can be saved.
     """
     try:
         save_model(folder / LAST, model)
@@ -155,31 +155,31 @@ def load_model(
     known: Iterable[Callable[..., Any]] = (),
     like: Any = None,
 ) -> Any:
-    """Reads a model that [`advnets.save_model`][] wrote, and builds it as it was.
+    """Loads a model that [`advnets.save_model`][] wrote.
 
-    A file from anyone is safe to load: no code is in it and none is imported or run for it, and
-    what it names is looked up among the public modules of advnets and Equinox and the functions of
-    JAX. Your own classes and functions it finds only in `known`, so give what you trust. An array
-    is read only where the model has a place for one of its shape and type.
+    Files from untrusted sources are safe to load: a file holds no code, and none is imported or run
+    for it. Names in it are looked up among the public modules of advnets and Equinox and the
+    functions of JAX. Your own classes and functions are found only in `known`, so pass only what
+    you trust. An array is read only if the model has a place for one of its shape and type.
 
-    A file with digests is verified: one flipped bit in it is an error, or changes nothing. That is
-    against accidents; whoever can write the file can write its digests too. In a file without (of
-    another program, or of before there were any), a changed number is not noticed.
+    A file with digests is verified: one flipped bit in it is an error, or changes nothing. This
+    protects against accidents; whoever can write the file can write its digests too. In a file
+    without digests (from another program, or an earlier version), a changed number is not noticed.
 
     Args:
-        path: the file, or the folder of a run, which holds that of its last epoch.
+        path: the file, or the folder of a run, for the model of its last epoch.
         known: your own classes and functions in the model, found by name.
-        like: a model of the same structure, if the file doesn't describe it: its arrays
-            give way to the file's (it may come from `eqx.filter_eval_shape`), all else is kept.
+        like: a model of the same structure, if the file doesn't describe it: its arrays (it may
+            come from `eqx.filter_eval_shape`) are replaced by the file's, all else is kept.
 
     Returns:
         The model, bit for bit.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no regular file, no safetensors file, or damaged; describes no model,
-            or one with a class or function that is not known; or holds other arrays than the model,
-            any that is not finite, or more than the memory.
+        ValueError: if it is not a regular file, not a safetensors file, or damaged; if it describes
+            no model, or one with a class or function that is not known; or if it holds other arrays
+            than the model, an array that is not finite, or more than fits in memory.
 
     Example:
         >>> import tempfile, pathlib, jax
@@ -223,7 +223,7 @@ def _last_of(folder: Path) -> Path:
 
 
 def digest_of(path: str | os.PathLike[str]) -> str | None:
-    """Reads a file that [`advnets.save_model`][] wrote, and verifies it without building the model.
+    """Verifies a file that [`advnets.save_model`][] wrote, without building the model.
 
     Args:
         path: the file.
@@ -234,8 +234,8 @@ def digest_of(path: str | os.PathLike[str]) -> str | None:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no regular file, no safetensors file, or damaged, or holds an array
-            that is not finite.
+        ValueError: if it is not a regular file, not a safetensors file, or damaged, or holds an
+            array that is not finite.
 
     Example:
         >>> import tempfile, pathlib, jax
@@ -258,8 +258,8 @@ class _File:
     """What a file's header says, and its tensors one by one.
 
     Attributes:
-        note: the note, whose digest has been compared; empty if there is none.
-        tensors: what each tensor is, by name, such as `"float32[5,3]"`, in the file's order.
+        note: the note, whose digest has been verified; empty if there is none.
+        tensors: each tensor's type and shape by name, such as `"float32[5,3]"`, in file order.
     """
 
     note: dict[str, Any]
@@ -270,7 +270,7 @@ class _File:
     def read(self, name: str) -> np.ndarray:
         """A tensor, if it is whole and finite."""
         start, dtype, shape = self._places[name]
-        # Not from the file mapped into memory, whose pages would count beside the array's.
+        # Not from a memory-mapped file, whose pages would count in addition to the array's.
         array = np.empty(shape, dtype)
         self._file.seek(start)
         if self._file.readinto(_bytes(array)) != array.nbytes:
@@ -283,7 +283,7 @@ class _File:
 
 @contextlib.contextmanager
 def _opened(path: str | os.PathLike[str]) -> Iterator[_File]:
-    """A file whose header is whole; its path before any message."""
+    """Opens a file and checks its header; error messages begin with its path."""
     mode = os.stat(path).st_mode
     if stat.S_ISDIR(mode):
         raise ValueError(f"{path} is a folder; name a file in it")
@@ -368,7 +368,7 @@ def _bytes(array: np.ndarray) -> memoryview:
 
 
 def _header_size(content: bytes) -> int:
-    """What a safetensors file says that its header takes, in its first 8 bytes."""
+    """The size of a safetensors file's header, from its first 8 bytes."""
     return struct.unpack("<Q", content[:8])[0] if len(content) >= 8 else 0
 
 
@@ -391,7 +391,7 @@ def _description(note: dict[str, Any]) -> Node:
 
 
 def _filled(like: PyTree, file: _File) -> PyTree:
-    """A model with the arrays of a file in the places of its own."""
+    """A model with its arrays replaced by those of a file."""
 
     def is_array(x: Any) -> bool:
         return eqx.is_array(x) or isinstance(x, jax.ShapeDtypeStruct)

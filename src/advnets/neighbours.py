@@ -25,10 +25,10 @@ from advnets._distances import (
     working_dtype,
 )
 
-# A distance is as exact as this, relatively.
+# The relative error of a distance.
 EXACT_TO = 1e-5
-# The least distance whose square float32 holds to its last digit, and the largest value whose sums
-# of squares it does; and the latter of float64.
+# The smallest distance whose square float32 holds at full precision, and the largest value whose
+# sums of squares it holds; and the latter for float64.
 LEAST, MOST, MOST_OF_ALL = 1e-16, 1e15, 1e150
 
 Found: TypeAlias = tuple[Int[Array, " queries"], Float[Array, " queries"]]
@@ -41,7 +41,7 @@ def nearest(
     query_block: int = 1000,
     image_block: int = 1000,
 ) -> tuple[Int[Array, " queries"], Float[Array, " queries"]]:
-    r"""The nearest image to each query in Euclidean distance; of equals the first.
+    r"""The nearest image to each query in Euclidean distance; the first, among equals.
 
     $$\mathrm{index}_i = \mathrm{argmin}_j \|q_i - x_j\|, \qquad
     \mathrm{distance}_i = \min_j \|q_i - x_j\|$$
@@ -50,25 +50,26 @@ def nearest(
     rounding might have hidden is compared by its differences from the query, so a copy of an image
     finds that image, at distance 0, and nothing else is at distance 0.
 
-    Distances are exact to 1e-5, relatively. They are computed in float32, also of float64 NumPy
-    arrays where JAX has no float64 (`jax_enable_x64`); but of queries for which that is not exact
-    enough, such as rows far from 0 that lie close together, in float64. Under `jax.jit` all is
-    computed in the type that JAX gives the arrays, and values can't be refused: an image that is
-    not finite is nearest to nothing, and infinity is the distance where there is no other.
+    The relative error of distances is at most 1e-5. They are computed in float32, even for float64
+    NumPy arrays where JAX has no float64 (`jax_enable_x64`), except for queries for which that is
+    not exact enough, such as rows far from 0 that lie close together: for these, in float64. Under
+    `jax.jit`, everything is computed in the type that JAX gives the arrays, and values can't be
+    refused: an image that is not finite is never the nearest, and the distance is infinite if there
+    is no other.
 
     Args:
         queries: the rows to look up, such as samples of the generator; at least one.
         images: the rows to search, such as the training set; at least one, in the same units.
-        query_block: the number of queries taken at once.
-        image_block: the number of images taken at once.
+        query_block: the number of queries processed at once.
+        image_block: the number of images processed at once.
 
     Returns:
         The indices of the nearest images, and their distances in the data's units.
 
     Raises:
         ValueError: if there are no queries or no images, or one holds a value that is not finite or
-            above 1e150; if a block has less than one row, or two blocks have 2^31 distances; if a
-            distance is beyond the type.
+            above 1e150; if a block has less than one row, or a pair of blocks has 2^31 distances;
+            if a distance is beyond the type.
 
     Example:
         >>> import jax.numpy as jnp
@@ -107,7 +108,7 @@ def _search_exactly(
     queries: Float[Array | np.ndarray, " queries *data"],
     images: Float[Array | np.ndarray, " images *data"],
 ) -> Found:
-    """What `search` finds, in float64 where it might be wrong otherwise."""
+    """What `search` finds, in float64 where float32 might be wrong."""
     most = max(largest(queries), largest(images))
     if most > MOST_OF_ALL:
         raise ValueError(f"a value is {most:.3g}; scale the rows to at most {MOST_OF_ALL}")
@@ -119,7 +120,7 @@ def _search_exactly(
         found = search(jnp.asarray(queries), jnp.asarray(images))
         indices, distances = (np.array(part) for part in found)
         unsure = distances <= max(LEAST, lost / EXACT_TO)
-        # A copy is one, however it was found.
+        # An exact copy is certain, however it was found.
         near = np.flatnonzero(unsure)
         rows, of_images = (np.asarray(x) for x in (queries[near], images[indices[near]]))
         unsure[near] = (rows != of_images).any(axis=tuple(range(1, rows.ndim)))
@@ -157,7 +158,7 @@ def _search(
     query_block = min(query_block, queries.shape[0])
     image_block = min(image_block, images.shape[0])
     centre = jnp.mean(images, axis=0)
-    # Any centre is right; one that is not finite would make all distances doubtful.
+    # Any centre is valid, but one that is not finite would make all distances doubtful.
     centre = jnp.where(jnp.isfinite(centre), centre, 0)
 
     def search_block(
@@ -172,8 +173,8 @@ def _search(
             candidates, first_image, fresh = take_block(images, number, image_block)
             squared, of_queries, of_images = squared_distances(block, candidates, centre)
             error = of_queries[:, None] + of_images[None, :]
-            # Every image whose distance is certainly more than this is out. Of a distance that is
-            # no number nothing is certain.
+            # Every image whose distance certainly exceeds this is ruled out. A distance that is NaN
+            # rules nothing out.
             at_most = jnp.where(jnp.isnan(squared), jnp.inf, squared + error)
             limit = jnp.minimum(best_squared, jnp.min(at_most, axis=1))
             possible = ~(squared - error > limit[:, None]) & fresh[None, :]
@@ -181,7 +182,7 @@ def _search(
             squared = jnp.where(possible & ~jnp.isnan(squared), squared, jnp.inf)
             index = first_image + jnp.argmin(squared, axis=1).astype(np.int32)
             squared = jnp.min(squared, axis=1)
-            closer = squared < best_squared  # and not <=: of equals the first
+            closer = squared < best_squared  # not <=: the first, among equals
             return (
                 jnp.where(closer, index, best_index),
                 jnp.where(closer, squared, best_squared),

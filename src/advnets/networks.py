@@ -1,7 +1,7 @@
 """The paper's players, as sequences of Equinox layers.
 
-They are `eqx.nn.Sequential`s like any other: index them, take them apart, put layers between, or
-write another Equinox module in their place.
+They are `eqx.nn.Sequential`s like any other: index them, take them apart, insert layers, or use
+another Equinox module in their place.
 """
 
 import math
@@ -41,10 +41,10 @@ def mlp_generator(
     output_nonzero: int | None = None,
     output_bias: float | Float[Array, "*shape"] = 0.0,
 ) -> eqx.nn.Sequential:
-    """A fully connected generator; the MNIST recipe's unless told otherwise.
+    """A fully connected generator; by default, that of the MNIST recipe.
 
-    The recipe of TFD has `activations=("relu", "sigmoid")`, `sigmoid_bias=-2` and
-    `output_nonzero=100`; that of CIFAR-10 the same activations, `output="linear"` and
+    The TFD recipe has `activations=("relu", "sigmoid")`, `sigmoid_bias=-2` and
+    `output_nonzero=100`; the CIFAR-10 recipe has the same activations, `output="linear"` and
     `output_range=0.5`.
 
     Args:
@@ -59,8 +59,8 @@ def mlp_generator(
         output: `"sigmoid"`, for examples in [0, 1], or `"linear"`.
         output_range: the weights of the output start uniform in ± this; `weight_range` unless
             given.
-        output_nonzero: they start sparse instead, from [`advnets.layers.sparse_normal`][], with
-            this many inputs for each pixel.
+        output_nonzero: the weights of the output start sparse instead, from
+            [`advnets.layers.sparse_normal`][], with this many inputs for each pixel.
         output_bias: the initial bias of the output, such as
             [`advnets.layers.marginal_bias`][] of the training images.
 
@@ -122,8 +122,8 @@ def deconvolutional_generator(
 ) -> eqx.nn.Sequential:
     """The convolutional CIFAR-10 recipe's generator: dense layers, then a deconvolution.
 
-    The last hidden layer is seen as an image of `channels` channels, whose deconvolution, linear
-    and with a bias for every pixel and channel, has the shape of an example.
+    The last hidden layer is reshaped to an image of `channels` channels. Its deconvolution, which
+    is linear with a bias for every pixel and channel, has the shape of an example.
 
     Args:
         key: a typed random key.
@@ -132,7 +132,7 @@ def deconvolutional_generator(
         hidden_sizes: the number of units of each hidden layer.
         activations: the kind of each hidden layer, `"relu"` (rectified linear) or `"sigmoid"`; all
             are rectified linear if None.
-        channels: the number of channels that the last hidden layer is seen as.
+        channels: the number of channels that the last hidden layer is reshaped to.
         kernel_size: the height and width of the deconvolution's patches.
         stride: the step from one patch to the next.
         weight_range: weights start uniform in ± this.
@@ -146,7 +146,7 @@ def deconvolutional_generator(
 
     Raises:
         ValueError: if there are not as many activations as hidden layers, no deconvolution gives
-            that shape, or the last hidden layer has another size than it needs.
+            that shape, or the last hidden layer has the wrong size.
 
     Example:
         >>> import jax
@@ -204,11 +204,11 @@ def convolutional_generator(
     output: Output = "sigmoid",
     output_bias: float | Float[Array, "*shape"] = 0.0,
 ) -> eqx.nn.Sequential:
-    """A dense layer, then convolutions of 3×3, each of which doubles the image.
+    """A dense layer, then 3×3 convolutions, each of which doubles the image's height and width.
 
-    Each makes four pixels of one ([`advnets.convolutions.Doubled`][]), which start alike. All
-    layers but the last are rectified linear. For 32×32 pixels and three entries of `channels` the
-    images have 4×4, 8×8, 16×16 and 32×32.
+    Each turns one pixel into four ([`advnets.convolutions.Doubled`][]), which start out equal. All
+    layers but the last are rectified linear. For 32×32 pixels and three entries of `channels`, the
+    images are 4×4, 8×8, 16×16 and 32×32.
 
     Args:
         key: a typed random key.
@@ -224,7 +224,7 @@ def convolutional_generator(
         Weights start uniform with variance 2 / inputs, biases at 0.
 
     Raises:
-        ValueError: if there are no channels, or the shape can't be halved that often.
+        ValueError: if there are no channels, or the shape can't be halved that many times.
 
     Example:
         >>> import jax
@@ -239,7 +239,7 @@ def convolutional_generator(
     References:
         Shi and others 2016, "Real-time single image and video super-resolution using an efficient
         sub-pixel convolutional neural network"; Aitken and others 2017, "Checkerboard artifact free
-        sub-pixel convolution" (that they start alike); He and others 2015, "Delving deep into
+        sub-pixel convolution" (equal initial kernels); He and others 2015, "Delving deep into
         rectifiers" (the initial weights).
     """
     if len(shape) != 3:
@@ -247,7 +247,7 @@ def convolutional_generator(
             f"convolutions make examples of shape (height, width, channels); got {shape}"
         )
     if not channels:
-        raise ValueError("a convolutional generator needs the channels of at least one image")
+        raise ValueError("a convolutional generator needs at least one entry in channels; got none")
     height, width, image_channels = shape
     times = 2 ** len(channels)
     if height % times or width % times or not height * width:
@@ -293,8 +293,8 @@ def stacked_generator(
 ) -> eqx.nn.Sequential:
     """The generator of TFD's second stage: new layers below all those of a trained generator.
 
-    A rectified linear layer and a sigmoid layer, whose output takes the place of `top`'s latent
-    vector. All layers are trained further.
+    They are a rectified linear layer and a sigmoid layer, whose output replaces the latent vector
+    of `top`. All layers are trained further.
 
     Args:
         key: a typed random key.
@@ -308,7 +308,7 @@ def stacked_generator(
         A module that maps a latent vector `(latent_size,)` to an example like those of `top`.
 
     Raises:
-        ValueError: if the first layer of `top` is not a linear one.
+        ValueError: if the first layer of `top` is not linear.
 
     Example:
         >>> import jax
@@ -429,14 +429,14 @@ def leaky_discriminator(
 ) -> eqx.nn.Sequential:
     """A discriminator of leaky rectified linear layers, and one logit.
 
-    It is half as dear as the recipes' maxout layers of as many units, whose pieces it has not.
+    It costs half as much as the recipes' maxout layers with as many units, as it has no pieces.
 
     Args:
         key: a typed random key.
         shape: the shape of one example; (height, width, channels) if there are convolutions.
         channels: the number of channels of each convolution before the dense layers: 4×4, with a
             stride of 2 and a padding of 1, so that each halves the image.
-        units: the number of units of each layer, `jax.nn.leaky_relu`.
+        units: the number of units of each dense layer, with `jax.nn.leaky_relu`.
         input_keep: the probability that dropout keeps a pixel in training, in (0, 1].
         hidden_keep: the same for the inputs of every later layer.
 
@@ -484,10 +484,10 @@ def leaky_discriminator(
 
 
 class Reshape(eqx.Module):
-    """Gives one example another shape.
+    """Reshapes one example.
 
     Attributes:
-        shape: the new shape, of as many elements as the old one.
+        shape: the new shape, with as many elements as the old one.
 
     Example:
         >>> import jax.numpy as jnp
@@ -501,7 +501,7 @@ class Reshape(eqx.Module):
     def __call__(
         self, x: Float[Array, "*shape"], *, key: Key[Array, ""] | None = None
     ) -> Float[Array, "..."]:
-        """The example in that shape.
+        """The reshaped example.
 
         Raises a TypeError if it has another number of elements.
         """

@@ -1,4 +1,4 @@
-"""Figures 2 and 3 of any model: draw, look up, write the picture."""
+"""Figures 2 and 3 of any model: draw samples, look up neighbours, write the picture."""
 
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
@@ -14,7 +14,7 @@ from advnets.model import Model
 from advnets.neighbours import nearest
 from advnets.preprocessing import Preprocess, to_unit_interval
 
-# From what the generator makes to what is shown, in [0, 1].
+# Maps what the generator makes to what is shown, in [0, 1].
 Picture = Callable[[Float[Array, " n *data"]], Float[Array, " n *data"]]
 
 
@@ -36,7 +36,7 @@ class Sampler(Protocol):
 
 
 def as_it_is(images: Float[Array, " n *data"]) -> Float[Array, " n *data"]:
-    """The picture of images that are in [0, 1] anyway: themselves."""
+    """The picture of images that are already in [0, 1]: themselves."""
     return images
 
 
@@ -53,24 +53,25 @@ def figure_2(
 ) -> Any:
     """Figure 2 of a model: fair random draws, and the training images nearest to the last ones.
 
-    Neighbours are looked up among the preprocessed images, that is where the generator lives. The
-    draws are the key's first and only ones: to choose among keys is to choose among pictures.
+    Neighbours are looked up among the preprocessed images, the kind that the generator makes. The
+    draws are the key's first and only ones: to choose among keys would be to choose among pictures.
 
     Args:
-        path: the PNG file to write; None for a figure that is only given back.
+        path: the PNG file to write; None for a figure that is only returned.
         key: a typed random key.
         model: p_g, of images of shape (height, width), (height, width, 1) or (height, width, 3), or
             any other model that draws such images.
-        images: the training images, as the data set has them.
+        images: the training images, as in the data set.
         rows: the number of rows; 4 in the paper's MNIST figure.
-        columns: the number of samples in a row, to which a column of neighbours is added; 5 there.
-        preprocess: takes training images to what the generator was trained on; divides uint8 pixels
-            by 255 unless given.
-        picture: takes samples and neighbours, all of them at once, to what is shown, in [0, 1];
-            nothing is changed unless given.
+        columns: the number of samples in a row, to which a column of neighbours is added; 5 in the
+            paper's.
+        preprocess: maps training images to what the generator was trained on; unless given, divides
+            uint8 pixels by 255.
+        picture: maps samples and neighbours, all of them at once, to what is shown, in [0, 1];
+            unless given, nothing is changed.
 
     Returns:
-        The figure, matplotlib's, which a notebook shows.
+        The matplotlib figure, which a notebook displays.
 
     Raises:
         ValueError: if there are no rows or columns, or too many to draw; if the generator's images
@@ -90,7 +91,7 @@ def figure_2(
     """
     if rows < 1 or columns < 1:
         raise ValueError(f"got {rows} rows of {columns} columns; ask for at least 1 each")
-    figures._check_count(rows, columns + 1)  # before so many are made
+    figures._check_count(rows, columns + 1)  # before that many are made
     samples = model.sample(key, rows * columns)
     train = jax.jit(preprocess)(jnp.asarray(images))  # in one pass over the data, not several
     if samples.shape[1:] != train.shape[1:]:
@@ -118,15 +119,15 @@ def figure_3(
     """Figure 3 of a model: examples along straight lines in z space, one row per line.
 
     Args:
-        path: the PNG file to write; None for a figure that is only given back.
+        path: the PNG file to write; None for a figure that is only returned.
         key: a typed random key.
         model: p_g, of images of shape (height, width), (height, width, 1) or (height, width, 3).
         lines: the number of lines, at least 1.
         steps: the number of images on a line, both ends included; at least 2.
-        picture: takes all images to what is shown, in [0, 1]; nothing is changed unless given.
+        picture: maps all images to what is shown, in [0, 1]; unless given, nothing is changed.
 
     Returns:
-        The figure, matplotlib's, which a notebook shows.
+        The matplotlib figure, which a notebook displays.
 
     Raises:
         ValueError: if there is no line, or a line has fewer than two points; if there are too many
@@ -142,7 +143,7 @@ def figure_3(
         Figure 3.
     """
 
-    figures._check_count(lines, steps)  # before so many are made
+    figures._check_count(lines, steps)  # before that many are made
     found = eqx.filter_jit(lambda model, key: model.interpolate(key, lines, steps))(model, key)
     shown = _shown(picture, found.reshape(-1, *found.shape[2:]))
     return figures.interpolations(path, shown.reshape(lines, steps, *shown.shape[1:]))

@@ -2,8 +2,8 @@
 
 `log_density` is the estimate, a pure function; `evaluate` is the paper's protocol around it, and
 `evaluate_draws` the same for more samples than fit in memory. Read the numbers with care: in high
-dimension they depend much on the number of samples, and good samples don't always score best (Theis
-et al. 2016, "A note on the evaluation of generative models").
+dimension they depend strongly on the number of samples, and good samples don't always score best
+(Theis et al. 2016, "A note on the evaluation of generative models").
 """
 
 import contextlib
@@ -41,19 +41,19 @@ from advnets._distances import (
     working_dtype,
 )
 
-# The error that wrong distances may cause, as a part of 1 + |d log(sigma sqrt(2 pi))| +
-# r^2 / (2 sigma^2). Below the 2e-5 and 1e-10 promised, which must hold the other roundings too.
+# The error that inexact distances may cause, as a fraction of 1 + |d log(sigma sqrt(2 pi))| +
+# r^2 / (2 sigma^2). Below the documented 2e-5 and 1e-10, which must cover other roundings too.
 TOLERANCE = {"float32": 1.5e-5, "float64": 7.5e-11}
 # The part of it that rounding float64 rows to float32 may cause.
 CAST_TOLERANCE = 2e-6
-# Bandwidths whose squares, and those of distances that count beside them, each type holds.
+# Bandwidths for which each type holds their squares and those of the distances that matter.
 RANGES = {"float32": (1e-15, 1e15), "float64": (1e-150, 1e150)}
-# The largest log density whose square float64 holds.
+# The largest log density whose square float64 can hold.
 MOST = 1e150
 
-# Samples that go to a device together: work enough to last while the host adds up what came back.
+# Samples sent to a device together: enough work to last while the host adds up earlier results.
 GROUP_ROWS = 10_000
-# Between two notes of how far an evaluation has come.
+# Between two notes of an evaluation's progress.
 SECONDS_BETWEEN_NOTES = 60.0
 
 GridEnd = Literal["lowest", "highest"]
@@ -61,7 +61,7 @@ GridEnd = Literal["lowest", "highest"]
 
 @dataclass(frozen=True)
 class Selection:
-    """A bandwidth chosen from a grid, and the end of the grid where it lies, if it does."""
+    """A bandwidth chosen from a grid, and which end of the grid it is, if it is one."""
 
     bandwidth: float
     at_grid_end: GridEnd | None
@@ -78,7 +78,7 @@ class LogLikelihood:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An entry of Table 1; `dataclasses.asdict` turns it into plain values, fit for JSON."""
+    """An entry of Table 1; `dataclasses.asdict` turns it into plain values, as for JSON."""
 
     num_samples: int
     bandwidth: float
@@ -100,26 +100,27 @@ def log_density(
     $$\log p(x) = \log \tfrac1n \textstyle\sum_j \exp(-\|x - s_j\|^2 / 2\sigma^2)
     - d \log(\sigma\sqrt{2\pi})$$
 
-    Exact to `2e-5 * (1 + |d log(sigma sqrt(2 pi))| + r^2 / (2 sigma^2))` nats in float32, r being
-    the distance to the nearest sample, also where a point equals a sample; to 1e-10 of that in
-    float64. Memory is that of one block of distances, whatever the number of samples. Under
-    `jax.jit` values can't be refused, and arguments out of range may give NaN.
+    The error is at most `2e-5 * (1 + |d log(sigma sqrt(2 pi))| + r^2 / (2 sigma^2))` nats in
+    float32, where r is the distance to the nearest sample, even if a point equals a sample; in
+    float64, 1e-10 takes the place of 2e-5. Memory is that of one block of distances, whatever the
+    number of samples. Under `jax.jit`, values can't be refused, and arguments out of range may give
+    NaN.
 
     Args:
         points: where to evaluate; at least one row, all values finite.
         samples: the windows' centres; at least one row, in the same units.
         bandwidths: the windows' standard deviations sigma, in the same units; from 1e-15 to 1e15,
             in float64 from 1e-150 to 1e150.
-        point_block: the number of points taken at once.
-        sample_block: the number of samples taken at once.
+        point_block: the number of points processed at once.
+        sample_block: the number of samples processed at once.
 
     Returns:
         Log densities in nats; float64 if the points or the samples are, float32 otherwise.
 
     Raises:
         ValueError: if points, samples or bandwidths are empty; if a block has less than one row, or
-            two blocks have 2^31 distances; if a value is not finite, a bandwidth is out of range,
-            or a log density is beyond the type.
+            a pair of blocks has 2^31 distances; if a value is not finite, a bandwidth is out of
+            range, or a log density is beyond the type.
 
     Example:
         >>> import jax.numpy as jnp
@@ -189,7 +190,7 @@ def _log_density(
                 doubtful = error > tolerance * (squared + slack)
                 return recompute(squared, doubtful, block, centres)
 
-            # Most blocks need no repair, and a glance at each point's nearest sample shows it.
+            # Most blocks need no repair, and each point's nearest sample is enough to tell.
             largest_error = of_points + jnp.max(of_samples)
             any_doubtful = jnp.any(largest_error > tolerance * (jnp.min(squared, axis=1) + slack))
             squared = lax.cond(any_doubtful, repair, lambda squared: squared, squared)
@@ -226,9 +227,9 @@ def _log_density(
 def _log_normalisers(
     bandwidths: Float[Array, " bandwidths"], columns: int
 ) -> Float[Array, " bandwidths"]:
-    """`d log(sigma sqrt(2 pi))` to its last digits, also near sigma = 0.399, where it is 0.
+    """`d log(sigma sqrt(2 pi))` to the last digits, even near sigma = 0.399, where it is 0.
 
-    There the rounding of `sigma sqrt(2 pi)` would count, times d. `sigma - zero` has none.
+    There, the rounding error of `sigma sqrt(2 pi)` would matter, times d. `sigma - zero` has none.
     """
     exact_zero = 1 / math.sqrt(2 * math.pi)
     zero = bandwidths.dtype.type(exact_zero)
@@ -261,11 +262,11 @@ def select_bandwidth(
     samples: Float[Array | np.ndarray, " samples ..."],
     bandwidths: Float[Array | np.ndarray, " bandwidths"],
 ) -> Selection:
-    r"""Choose the bandwidth of the highest mean log density on validation rows.
+    r"""Chooses the bandwidth with the highest mean log density on validation rows.
 
     $$\sigma^* = \mathrm{argmax}_\sigma \tfrac1m \textstyle\sum_{i=1}^m \log p(x_i; \sigma)$$
 
-    If it lies at an end of the grid, a better one may lie outside: say so beside the score.
+    If it is at an end of the grid, a better one may lie outside: report this with the score.
 
     Args:
         validation: the rows to score; at least one, all values finite.
@@ -273,8 +274,8 @@ def select_bandwidth(
         bandwidths: the grid, in the data's units and any order; from 1e-150 to 1e150.
 
     Returns:
-        The bandwidth, of equals the first, and whether it is the lowest or the highest of the
-        grid; for a grid of one, None.
+        The bandwidth (the first, among equals), and whether it is the lowest or the highest of the
+        grid; None for a grid of one.
 
     Raises:
         ValueError: if an array is empty or holds a value that is not finite, a bandwidth is out of
@@ -301,18 +302,18 @@ def log_likelihood(
     samples: Float[Array | np.ndarray, " samples ..."],
     bandwidth: ScalarLike,
 ) -> LogLikelihood:
-    r"""The mean log density of points and its standard error: one number ± another of Table 1.
+    r"""The mean log density of points and its standard error: a number and its ± in Table 1.
 
     $$\bar\ell = \tfrac1n \textstyle\sum_i \log p(x_i), \qquad
     \mathrm{se} = \sqrt{\tfrac1n \textstyle\sum_i (\log p(x_i) - \bar\ell)^2} \,/ \sqrt n$$
 
-    Both are taken in float64. The standard error is over points, for these samples: it doesn't
-    hold the variation from one set of samples to another.
+    Both are computed in float64. The standard error is over points, for these samples: it does not
+    include the variation from one set of samples to another.
 
-    Log densities are those of [`advnets.parzen.log_density`][], with its error. They are computed
-    in float32, also of float64 NumPy arrays where JAX has no float64 (`jax_enable_x64`); but in
-    float64 where rounding such rows to float32 might cost more than that error, as it does far from
-    0, and where a bandwidth or a log density is out of float32's range.
+    Log densities are those of [`advnets.parzen.log_density`][], with the same error. They are
+    computed in float32, even for float64 NumPy arrays where JAX has no float64 (`jax_enable_x64`);
+    but in float64 where rounding such rows to float32 might cost more than that error, as it does
+    far from 0, and where a bandwidth or a log density is out of float32's range.
 
     Args:
         points: the rows to score; at least one, all values finite.
@@ -354,20 +355,20 @@ def evaluate(
     bandwidths: Float[Array | np.ndarray, " bandwidths"] | None = None,
     validation_rows: int = 1000,
 ) -> Evaluation:
-    r"""Score samples as the paper does: choose sigma on validation rows, then score the test rows.
+    r"""Scores samples as the paper does: chooses sigma on validation rows, then scores test rows.
 
     $$\sigma^* = \mathrm{argmax}_\sigma \tfrac1m \textstyle\sum_{i=1}^m \log p(v_i; \sigma),
     \qquad \bar\ell = \tfrac1n \textstyle\sum_i \log p(x_i; \sigma^*)$$
 
-    Of the precision, see [`advnets.parzen.log_likelihood`][].
+    For the precision, see [`advnets.parzen.log_likelihood`][].
 
     Args:
         samples: draws of the generator, 10,000 in the paper; at least one row, all values finite.
         validation: validation rows, in the same units. All are scored; pass a slice to score fewer.
-        test: test rows in the same units; None leaves them alone, as one must during training.
+        test: test rows, in the same units; None to leave the test set alone, as during training.
         bandwidths: the grid, in the data's units, from 1e-150 to 1e150; by default
             `bandwidth_grid()`.
-        validation_rows: the number m of rows, from the first, that choose sigma; at least 1.
+        validation_rows: m, the number of rows, from the first, that sigma is chosen on; at least 1.
 
     Returns:
         The scores of validation and test rows in nats, the bandwidth, and whether it is the lowest
@@ -405,10 +406,10 @@ def evaluate(
 
 @runtime_checkable
 class Blocks(Protocol):
-    """Samples in blocks of rows: a list of arrays, or anything that makes `blocks[i]` when asked.
+    """Samples in blocks of rows: a list of arrays, or anything that makes `blocks[i]` on demand.
 
-    It makes the same block whenever it is asked for the same number. Blocks of one size are
-    fastest, the last one excepted: every other size is compiled separately.
+    The same number must always give the same block. Blocks of one size, except for the last, are
+    fastest: every other size is compiled separately.
     """
 
     def __len__(self) -> int:
@@ -416,7 +417,7 @@ class Blocks(Protocol):
         ...
 
     def __getitem__(self, number: int, /) -> Float[Array | np.ndarray, " samples ..."]:
-        """The block of that number, from 0."""
+        """The block with that number, counted from 0."""
         ...
 
 
@@ -431,34 +432,34 @@ def evaluate_draws(
     notes: str | os.PathLike[str] | None = None,
     progress: bool | str = False,
 ) -> Evaluation:
-    r"""Score samples as `evaluate` does, in the same memory, however many there are.
+    r"""Scores samples as `evaluate` does, in the same memory whatever their number.
 
-    For groups $B_b$ of $n_b$ samples, $n$ in all, with the log densities that each gives alone:
+    For groups $B_b$ of $n_b$ samples, $n$ in total, with the log densities of each group alone:
 
     $$\log p(x) = \log \textstyle\sum_b \exp(\log n_b + \log p(x; B_b)) - \log n$$
 
-    The scores are those of `evaluate` for all blocks in one array, to the error that `log_density`
-    states. Each block is asked for once, and scored at all bandwidths at once; the first is asked
-    for once more, to be checked. Blocks go through in groups of 10,000 samples, or of one larger
-    block; two groups are held, whatever the number of samples, and with several devices one more
-    for each of the others.
+    The scores are those of `evaluate` for all blocks in one array, up to the error of
+    `log_density`. Each block is requested once and scored at all bandwidths; the first is requested
+    a second time, for checks. Blocks are processed in groups of 10,000 samples, or of one larger
+    block. Two groups are in memory, whatever the number of samples, and one more for each further
+    device.
 
     Args:
         blocks: the samples; at least one block, each of at least one row, all values finite. See
             [`advnets.Model.blocks`][] for those of a generator.
         validation: validation rows, in the same units. All are scored; pass a slice to score fewer.
-        test: test rows in the same units; None leaves them alone, as one must during training.
+        test: test rows, in the same units; None to leave the test set alone, as during training.
         bandwidths: the grid, in the data's units, from 1e-150 to 1e150; by default
             `bandwidth_grid()`.
-        validation_rows: the number m of rows, from the first, that choose sigma; at least 1.
-        devices: where to compute; the groups go to them in turn, and so do the calls that make
-            their blocks. The scores are the same, bit for bit, on equal devices. JAX's default
-            device unless given.
-        notes: a folder where it is noted, every minute, how far the evaluation has come: the same
-            call goes on from there, to the same scores. A note that is damaged, or of another
-            evaluation, is not believed: a `RuntimeWarning` says so, and the evaluation starts
-            afresh. Remove the folder afterwards.
-        progress: show a progress bar with the time left; a text says what is being scored.
+        validation_rows: m, the number of rows, from the first, that sigma is chosen on; at least 1.
+        devices: the devices to compute on, which take the groups in turn, together with the calls
+            that make their blocks. The scores are the same, bit for bit, on devices of one kind.
+            JAX's default device unless given.
+        notes: a folder for notes of the evaluation's progress, one a minute: the same call resumes
+            from there, with the same scores. A note that is damaged, or of another evaluation, is
+            ignored with a `RuntimeWarning`, and the evaluation starts over. Remove the folder
+            afterwards.
+        progress: show a progress bar with the time left; a string names what is being scored.
 
     Returns:
         The scores of validation and test rows in nats, the bandwidth, and whether it is the lowest
@@ -515,7 +516,7 @@ def evaluate_draws(
 
 
 class _Note:
-    """How far an evaluation has come: a file that is believed if it is whole, and of that one."""
+    """An evaluation's progress: a file that is used if it is whole and of that evaluation."""
 
     def __init__(self, folder: Path, identity: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -532,7 +533,7 @@ class _Note:
         _files.replace(self._path, self._digest(noted) + noted)
 
     def read(self) -> tuple[Float[np.ndarray, "bandwidths points"], int, int] | None:
-        """The sums, the number of samples in them, and the block after those; None if none."""
+        """The sums, the number of samples in them, and the next block; None without a note."""
         if not self._path.exists():
             return None
         content = self._path.read_bytes()
@@ -585,9 +586,9 @@ def _groups(
     devices: Sequence[jax.Device | None],
     start: int,
 ) -> Iterator[tuple[Float[np.ndarray, " bandwidths points"], int, int]]:
-    """The log densities of one group of blocks after another, its size, and the block after it.
+    """The log densities of one group of blocks after another, its size, and the next block.
 
-    When a group is given out, the devices are at work on those after it.
+    When a group is yielded, the devices are already working on the next ones.
     """
     lost = lost_in_float32(points)
 
@@ -598,12 +599,12 @@ def _groups(
     def give_out(
         start: int, device: jax.Device | None, wide: bool = False
     ) -> tuple[Array, Array, int, range, jax.Device | None]:
-        """Lets a device begin with the group of blocks from `start` on."""
+        """Starts a device on the group of blocks from `start` on."""
         with jax.default_device(device) if device else contextlib.nullcontext():
             parts, end = _group(blocks, start, points)
             wide = wide or _needs_float64(points, lost, parts, bandwidths)
             with in_float64(wide):
-                # As float64 one by one: only then do their types agree.
+                # Converted one by one, so that their types agree.
                 parts = [jnp.asarray(part, np.float64) for part in parts] if wide else parts
                 samples = jax.device_put(jnp.concatenate(parts), device)
                 at = placed(device, wide)
@@ -649,9 +650,9 @@ def _identity(
     blocks: Blocks,
     devices: Sequence[jax.Device] | None,
 ) -> str:
-    """What tells an evaluation from others.
+    """What distinguishes an evaluation from others.
 
-    Its rows, its grid, its first block, its length, and where and in what precision it is done.
+    Its rows, grid and first block, the number of blocks, the kind of device, and the precision.
     """
     kinds = sorted({device.device_kind for device in devices or jax.devices()[:1]})
     wide = jax.config.read("jax_enable_x64")
@@ -706,10 +707,10 @@ def _needs_float64(
     samples: Sequence[Float[Array | np.ndarray, "_ ..."]],
     bandwidths: Float[np.ndarray, " bandwidths"],
 ) -> bool:
-    r"""Whether float32 might not do. `lost` is what points lose by it.
+    r"""Whether float32 might not be enough. `lost` is what points lose by it.
 
-    Moving rows by $\delta$ in all changes $r^2 / 2\sigma^2$ by some $r\delta / \sigma^2$. As a part
-    of $1 + L + r^2 / 2\sigma^2$ that is at most $\delta / \sigma\sqrt{2(1 + L)}$, whatever r.
+    Moving rows by $\delta$ in total changes $r^2 / 2\sigma^2$ by some $r\delta / \sigma^2$. As a
+    part of $1 + L + r^2 / 2\sigma^2$ that is at most $\delta / \sigma\sqrt{2(1 + L)}$, whatever r.
     """
     least, most = RANGES["float32"]
     if bandwidths.min() < least or bandwidths.max() > most:
@@ -721,7 +722,7 @@ def _needs_float64(
 
 
 def _within(log_densities: Float[np.ndarray, " bandwidths points"]) -> bool:
-    """Whether they are numbers of which means and variances can be taken."""
+    """Whether their means and variances can be computed."""
     return bool((np.abs(log_densities) < MOST).all())
 
 

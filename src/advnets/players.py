@@ -21,13 +21,13 @@ from advnets.conditions import Condition
 from advnets.layers import MINIBATCH, Dropout, Labelled
 from advnets.priors import Prior, Uniform
 
-# Any Equinox module that maps one example (and takes `key=`, if it likes).
+# Any Equinox module that maps one example (and may take `key=`).
 Player: TypeAlias = Callable[..., Any]
-# The types of a generator and a discriminator, for whoever reads types.
+# The types of a generator and a discriminator, for type checkers.
 G = TypeVar("G", bound=Player, default=Player, covariant=True)
 D = TypeVar("D", bound=Player, default=Player, covariant=True)
-# What no further player can be called: the other players, the other arguments of an objective's
-# `costs`, and what a row of metrics holds beside the players.
+# Names that no further player can have: those of the other players, of the other arguments of an
+# objective's `costs`, and of the other entries of a row of metrics.
 TAKEN = (
     *("generator", "discriminator"),
     *("self", "draws", "D", "real", "fake"),
@@ -36,7 +36,7 @@ TAKEN = (
 
 
 class Frozen(eqx.Module):
-    """Arrays that training leaves as they are; the module around them sees the arrays themselves.
+    """Arrays that training does not change; the module around them sees plain arrays.
 
     Attributes:
         tree: an array, or any part of a module.
@@ -52,23 +52,23 @@ class Frozen(eqx.Module):
     tree: PyTree
 
     def __call__(self, *inputs: Any, **keywords: Any) -> Any:
-        """What a frozen module gives for one example."""
+        """The output of a frozen module for one example."""
         return thaw(self.tree)(*inputs, **keywords)
 
 
 class Stateful(eqx.Module):
     """A player whose layers keep an `eqx.nn.State`, such as batch or spectral normalisation.
 
-    Layers that look across the minibatch name its axis `advnets.layers.MINIBATCH`. Within a
-    training step every call of a player starts from the state before the step. A discriminator's
-    state then moves on by its data and by its generated examples, in that order, and a generator's
-    by the examples that it made in its own step. Where noise is off, and in samples, the layers are
-    in inference mode.
+    Layers that reduce over the minibatch name its axis `advnets.layers.MINIBATCH`. Within a
+    training step, every call of a player starts from the state before the step. A discriminator's
+    state is then updated with its data and with its generated examples, in that order, and a
+    generator's with the examples that it made in its own step. When noise is off, and in sampling,
+    the layers are in inference mode.
 
     Attributes:
         module: called as `module(*inputs, state)`, with `key=` if it takes one; returns an output
             and a state.
-        state: its state, as `eqx.nn.make_with_state` makes it.
+        state: its state, as `eqx.nn.make_with_state` returns it.
 
     Example:
         >>> import equinox as eqx
@@ -84,28 +84,28 @@ class Stateful(eqx.Module):
     state: eqx.nn.State
 
     def __call__(self, *inputs: Any, key: Key[Array, ""] | None = None) -> Any:
-        """What the module gives for one example in inference mode; the state stays as it is."""
+        """The module's output for one example in inference mode; the state does not change."""
         module: Player = eqx.nn.inference_mode(thaw(self.module))
-        state = jax.tree.map(lambda x: x, self.state)  # a copy: setting a state voids the old one
+        state = jax.tree.map(lambda x: x, self.state)  # a copy: setting a state invalidates it
         keyed = {} if key is None or not accepts_key(module) else {"key": key}
         output, _ = module(*inputs, state, **keyed)
         return output
 
 
 class Players(eqx.Module, Generic[G, D]):
-    """Everything that plays: a generator with its prior, a discriminator, and any further players.
+    """The players: a generator with its prior, a discriminator, and any further players.
 
     Attributes:
         generator: maps a latent vector, and a condition if there is one, to an example.
         discriminator: maps an example, and its condition if there is one, to a logit.
         prior: the distribution of the latent vectors; `Uniform(100)` unless given.
-        condition: the distribution of what examples are conditioned on, if they are; training sets
-            it from integer labels.
+        condition: the distribution of the conditions, if examples have any; training sets it from
+            integer labels.
         others: further players by name, such as an inference net; an objective gets each under its
             name.
 
     Raises:
-        ValueError: for a further player with a name that something else has.
+        ValueError: for a further player with a name that is taken.
 
     Example:
         >>> import jax
@@ -149,13 +149,13 @@ class Players(eqx.Module, Generic[G, D]):
         return {"generator": self.generator, "discriminator": self.discriminator, **self.others}
 
     def replaced(self, named: dict[str, Player]) -> "Players":
-        """These players with others in their places.
+        """A copy of these players with every player replaced.
 
         Args:
             named: all players by name.
 
         Returns:
-            The players, with the prior and the condition of these.
+            The new players, with the same prior and condition.
 
         Raises:
             ValueError: if a player is missing.
@@ -177,7 +177,7 @@ def partition(player: PyTree) -> tuple[PyTree, PyTree, PyTree]:
 
     Returns:
         Three trees of the player's structure, which `eqx.combine` puts together again: trained
-        arrays; the arrays of every `eqx.nn.State`; everything else, frozen arrays among it.
+        arrays; the arrays of every `eqx.nn.State`; everything else, including frozen arrays.
 
     Example:
         >>> import equinox as eqx
@@ -203,7 +203,7 @@ def partition(player: PyTree) -> tuple[PyTree, PyTree, PyTree]:
 
 
 def thaw(tree: PyTree) -> Any:
-    """A player, or any tree, with the arrays in [`advnets.players.Frozen`][] as they are.
+    """A player, or any tree, without the wrappers [`advnets.players.Frozen`][].
 
     Args:
         tree: a player, or a tree of modules.
@@ -232,7 +232,7 @@ def inputs_taken(player: Player) -> tuple[int, float]:
         player: any player.
 
     Returns:
-        The least number and the greatest, a stateful player's state not counted.
+        The smallest and the largest number, not counting a stateful player's state.
 
     Example:
         >>> from advnets import players
@@ -252,13 +252,13 @@ def inputs_taken(player: Player) -> tuple[int, float]:
 
 
 def classes_taken(tree: PyTree) -> int | None:
-    """How many classes the [`advnets.layers.Labelled`][] layers of some players know.
+    """How many classes the [`advnets.layers.Labelled`][] layers of some players have.
 
     Args:
         tree: a player, or a tree of players.
 
     Returns:
-        The least of their numbers; None where there is no such layer.
+        The smallest of their numbers; None if there is no such layer.
 
     Example:
         >>> import equinox as eqx
@@ -273,15 +273,15 @@ def classes_taken(tree: PyTree) -> int | None:
 def apply(
     player: Player, keys: Key[Array, " batch"] | None, *inputs: PyTree
 ) -> tuple[PyTree, Player]:
-    """A player, which is written for one example, on a batch; a pure function.
+    """Applies a player, which is written for one example, to a batch; a pure function.
 
     Args:
         player: any player.
-        keys: a key for each example, given to a player that takes one; None for no noise.
+        keys: a key for each example, passed to a player that takes one; None for no noise.
         inputs: batches, one for each positional argument of the player.
 
     Returns:
-        The outputs, and the player after: another one only if it is stateful.
+        The outputs, and the player afterwards: a new one only if it is stateful.
 
     Example:
         >>> import equinox as eqx
@@ -319,7 +319,7 @@ def for_sampling(generator: Player) -> Player:
         generator: any generator.
 
     Returns:
-        The generator as samples are drawn from it: examples do not depend on each other.
+        The generator to draw samples from: examples do not depend on each other.
 
     Example:
         >>> import equinox as eqx
@@ -345,7 +345,7 @@ def for_sampling(generator: Player) -> Player:
 def without_dropout(player: Player) -> Player:
     """A player whose [`advnets.layers.Dropout`][] keeps everything, with or without a key.
 
-    Where dropout is there to train by, and no part of p_g, samples are drawn from this one.
+    It is for sampling where dropout only serves training and is no part of p_g.
 
     Args:
         player: any player, or a tree of players.
@@ -374,7 +374,7 @@ def judge(
     """A discriminator's logits on a batch, with or without its noise; a pure function.
 
     Args:
-        key: a typed random key, of which each example gets one of its own. None gives no key to
+        key: a typed random key, which is split into one for each example. None passes no key to
             the discriminator and sets its layers to inference mode, which switches dropout off.
         discriminator: maps an example to a logit, of shape `()` or `(1,)`.
         batch: data or generated examples.
@@ -410,10 +410,10 @@ def judge(
 
 
 class Judge(eqx.Module):
-    """A discriminator as an objective is given it: a function of a key and a batch.
+    """A discriminator as an objective receives it: a function of a key and a batch.
 
     Attributes:
-        player: the discriminator itself, for an objective that needs more of it than its logit.
+        player: the discriminator itself, for an objective that needs more than its logit.
 
     Example:
         >>> import jax
@@ -428,5 +428,5 @@ class Judge(eqx.Module):
     player: Player
 
     def __call__(self, key: Key[Array, ""] | None, batch: Batch) -> Float[Array, " batch"]:
-        """The logits of a batch, see [`advnets.players.judge`][]; a ValueError likewise."""
+        """The logits of a batch; raises a ValueError as [`advnets.players.judge`][] does."""
         return judge(key, self.player, batch)

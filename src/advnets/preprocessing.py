@@ -1,4 +1,4 @@
-"""What images go through before the discriminator sees them, and back into a picture.
+"""How images are preprocessed before the discriminator sees them, and shown as pictures again.
 
 Minibatches are preprocessed inside the compiled program, so the data can stay uint8 on the device.
 """
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Real
 
-# A whole minibatch, in the data's own type, to as many examples in floats.
+# Maps a whole minibatch, in the data's own type, to as many examples in floats.
 Preprocess = Callable[[Real[Array, " n *data"]], Float[Array, " n *example"]]
 
 
@@ -41,8 +41,8 @@ def gcn(
 
     $$x \leftarrow s \cdot \frac{x - \bar x}{\lVert x - \bar x \rVert}$$
 
-    The mean and the norm are over all pixels and channels of one image. An image of one value has
-    no contrast to normalise, and becomes 0.
+    The mean and the norm are over all pixels and channels of one image. A constant image has no
+    contrast to normalise, and becomes 0.
 
     Args:
         images: uint8 images, or floats in any range: brightness and contrast drop out.
@@ -68,7 +68,7 @@ def gcn(
     if not 0 < scale <= float(jnp.finfo(jnp.float32).max):
         raise ValueError(f"the scale of the contrast must be above 0 and finite; got {scale}")
     pixels = jnp.asarray(images).astype(float).reshape(len(images), math.prod(images.shape[1:]))
-    # An image of one value is then exactly 0, whatever the rounding of its mean.
+    # A constant image is then exactly 0, whatever the rounding of its mean.
     pixels -= pixels[:, :1]
     pixels -= pixels.mean(axis=1, keepdims=True)
     norm = jnp.linalg.norm(pixels, axis=1, keepdims=True)
@@ -78,15 +78,15 @@ def gcn(
 def gcn_picture(
     images: Float[np.ndarray, " n *data"], largest: float | np.floating | None = None
 ) -> Float[np.ndarray, " n *data"]:
-    """Images after [`advnets.preprocessing.gcn`][] as they are shown: 0 is mid-grey.
+    """Images after [`advnets.preprocessing.gcn`][], as pictures to show: 0 is mid-grey.
 
-    All are divided by the same number. What is lost is each image's own brightness and contrast,
-    which a sample of the generator never had.
+    All images are divided by the same number. Each image's own brightness and contrast are lost,
+    but a sample of the generator never had any.
 
     Args:
         images: the images that are shown together.
-        largest: the absolute value that is black or white, with all beyond it; the largest among
-            the images unless given. The neighbours of samples take that of the samples.
+        largest: the absolute value that is shown as black or white, as is all beyond it; the
+            largest among the images unless given. For neighbours of samples, pass the samples'.
 
     Returns:
         Floats in [0, 1].

@@ -32,13 +32,13 @@ class Prior(eqx.Module):
         """Draws `n` independent latent vectors; raises a ValueError if `n` is negative."""
 
     def from_normal(self, normal: Float[Array, " n size"]) -> Float[Array, " n size"]:
-        """Latent vectors of this prior, made of standard normal ones.
+        """Maps standard normal vectors to latent vectors of this prior.
 
-        So what searches for latent vectors does it where nothing has an end. A prior of your own
-        has no such map unless you write one.
+        With it, a search for latent vectors can run in an unbounded space. A prior of your own has
+        no such map unless you write one.
 
         Raises:
-            NotImplementedError: if there is none.
+            NotImplementedError: if the prior has no such map.
         """
         raise NotImplementedError(f"{type(self).__name__} has no from_normal; write one")
 
@@ -128,7 +128,7 @@ class Spherical(Prior):
         return self.from_normal(normal)
 
     def from_normal(self, normal: Float[Array, " n size"]) -> Float[Array, " n size"]:
-        """Their directions. A row of zeros has none and gives NaN; that is not checked."""
+        """The rows' directions. A row of zeros has none and gives NaN; that is not checked."""
         return normal / jnp.linalg.norm(normal, axis=1, keepdims=True)
 
 
@@ -167,9 +167,9 @@ class Mixture(Prior):
     $$z = e_c + \sigma \varepsilon, \qquad c \text{ uniform on } \{1, \ldots, k\},
       \quad \varepsilon \sim N(0, I)$$
 
-    Data in separate pieces are beyond a continuous generator of a connected prior: what lies
-    between the pieces gets some mass, however the generator is chosen. Here the prior is in pieces
-    as well, as near to it as σ is small beside their distance of √2.
+    A continuous generator of a connected prior can't represent data in separate pieces: the space
+    between the pieces always gets some mass. This prior is in pieces too, approximately: the
+    smaller σ is compared with their distance of √2, the more so.
 
     Attributes:
         size: the number of components of z.

@@ -1,8 +1,8 @@
-r"""Discriminator rejection sampling: of a generator's examples, those that D takes for data.
+r"""Discriminator rejection sampling: keeps those generated examples that D takes for data.
 
 An example is accepted with a probability proportional to D/(1 − D), the exponential of D's logit.
-That ratio is p_data/p_g where D is at its optimum for G, so what is accepted then follows p_data
-wherever p_g is positive. It amounts to another distribution of z.
+That ratio is p_data/p_g if D is at its optimum for G, so the accepted examples then follow p_data
+wherever p_g is positive. This amounts to another distribution of z.
 """
 
 import dataclasses
@@ -32,8 +32,8 @@ class Accepted:
         effective: the effective sample size of the weights w = D/(1 - D), as a share of the
             proposals, (Σw)² / (n Σw²), in (0, 1]: 1 where D sees no difference. A small share says
             that a few proposals carry all the weight.
-        capped: the share of proposals with a larger weight than any that the pilot had, which were
-            accepted, as those are, with probability 1, and so too seldom.
+        capped: the share of proposals with a larger weight than any in the pilot. They are accepted
+            with probability 1, which is too low compared with the others.
     """
 
     examples: Float[np.ndarray, " n *data"]
@@ -64,20 +64,20 @@ def sample(
     $$P(\text{accept } x) = \min\left(1, e^{l(x) - \max l}\right), \qquad
       e^{l} = \frac{D}{1 - D}$$
 
-    Here l is D's logit, without its noise, and its maximum that of the pilot's examples.
+    Here l is D's logit, without its noise, and the maximum is over the pilot's examples.
 
-    With D at its optimum for this generator, what is accepted follows p_data where p_g is positive,
-    but for the capped proposals. D as training leaves it is not there: train it on, the generator
-    held as it is, before you trust more than the look of the samples.
+    With D at its optimum for this generator, the accepted examples follow p_data where p_g is
+    positive, except for the capped proposals. Training does not leave D at that optimum: train it
+    further, with the generator fixed, before you trust more than the look of the samples.
 
     Args:
         key: a typed random key.
         model: an unconditional model.
-        discriminator: maps an example to a logit. One of an objective whose logits are scores
-            rather than log-odds has no such meaning.
+        discriminator: maps an example to a logit. If its objective's logits are scores rather than
+            log-odds, the acceptance probabilities have no such meaning.
         n: the number of examples wanted, at least 1.
-        pilot: the number of examples, none of which is used, by which the largest logit is found;
-            at least 1.
+        pilot: the number of examples, none of which is returned, on which the largest logit is
+            found; at least 1.
         most: the largest number of proposals.
 
     Returns:
@@ -85,7 +85,7 @@ def sample(
 
     Raises:
         ValueError: for a number out of range; for a model that takes a condition; for a logit that
-            is not a number, or infinite; or if so many proposals are not enough.
+            is not a number, or infinite; or if `most` proposals are not enough.
 
     Example:
         >>> import jax
@@ -106,7 +106,7 @@ def sample(
     check_count("the largest number of proposals", most)
     if model.condition is not None or inputs_taken(model.generator)[0] > 1:
         raise ValueError(
-            "rejection sampling is of unconditional models, as it would change how often each "
+            "rejection sampling is for unconditional models, as it would change how often each "
             "condition is drawn; got one whose generator takes a condition"
         )
     pilot_key, sample_key, accept_key = jax.random.split(key, 3)
@@ -132,7 +132,7 @@ def sample(
     if found < n:
         raise ValueError(
             f"of {len(every):,} proposals {found:,} were accepted, and {n:,} are wanted; raise "
-            "most, or train the discriminator less sure of itself"
+            "most, or use a discriminator that is less confident"
         )
     scaled = np.exp(every - every.max())
     return Accepted(

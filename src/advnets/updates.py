@@ -32,11 +32,11 @@ class MomentumState(eqx.Module):
 def momentum(
     learning_rate: optax.ScalarOrSchedule, decay: optax.ScalarOrSchedule
 ) -> optax.GradientTransformation:
-    r"""Momentum in velocity form: the learning rate of the moment goes into the velocity.
+    r"""Momentum in velocity form: the current learning rate goes into the velocity.
 
     $$v \leftarrow \mu_t v - \lambda_t g, \qquad \theta \leftarrow \theta + v$$
 
-    `optax.sgd` accumulates gradients and scales the sum by today's learning rate instead, which
+    `optax.sgd` instead accumulates gradients and scales the sum by the current learning rate, which
     differs when the rate changes.
 
     Args:
@@ -91,11 +91,11 @@ def decayed_learning_rate(
     $$\lambda_t = \max(\lambda_0 / c^t, \lambda_{\min})$$
 
     Args:
-        initial: λ₀, above 0; inside a compiled program an array, which is not checked.
+        initial: λ₀, above 0; an array inside a compiled program is not checked.
         divisor: c, at least 1.
-        floor: the least rate, at least 0.
-        stride: how many discriminator updates pass for each update of this player, k for a
-            generator: the rate decays per discriminator update.
+        floor: the smallest rate, at least 0.
+        stride: the number of discriminator updates for each update of this player (k for a
+            generator), as the rate decays per discriminator update.
 
     Returns:
         A schedule of the player's update count.
@@ -121,7 +121,7 @@ def decayed_learning_rate(
         raise ValueError(f"the learning rate's floor must be at least 0; got {floor}")
     if stride < 1:
         raise ValueError(f"the stride must be at least 1; got {stride}")
-    # Not c ** t: float32 holds 1.000004 to 1 part in 75 of its distance from 1.
+    # Not c ** t: in float32, the distance of 1.000004 from 1 is off by 1 part in 75.
     log_divisor = math.log(divisor)
 
     def schedule(count: Int[Array, ""] | int) -> Float[Array, ""]:
@@ -146,7 +146,7 @@ def momentum_ramp(
     Args:
         updates_per_epoch: this player's updates in an epoch, above 0.
         initial: the momentum of the first epochs, in [0, 1).
-        final: the momentum of the last ones, in [0, 1).
+        final: the momentum of the last epochs, in [0, 1).
         start: the last epoch at `initial`.
         saturate: the first epoch at `final`, above `start`.
 
@@ -186,26 +186,26 @@ def momentum_ramp(
 
 
 def column_norm_limit(limit: float) -> optax.GradientTransformation:
-    r"""Shortens each unit's incoming weights to at most a given length, after the update.
+    r"""Limits the norm of each unit's incoming weights, after the update.
 
     $$w \leftarrow w \cdot \min(1, \text{limit} / \lVert w \rVert)$$
 
-    Put it last in a chain: it turns updates into the ones that end within the limit. It acts on the
-    weights of `eqx.nn.Linear`, [`advnets.layers.Maxout`][] and Equinox's convolutions, and on
-    matrices called `weight` of other modules, a row of which is a unit's incoming weights.
-    Everything else passes through, and velocities are not touched. For the convolutions of this
-    library there is [`advnets.updates.kernel_norm_limit`][].
+    Put it last in a chain: it changes updates so that the weights end within the limit. It acts on
+    the weights of `eqx.nn.Linear`, [`advnets.layers.Maxout`][] and Equinox's convolutions, and on
+    matrices called `weight` in other modules, where a row is a unit's incoming weights. Everything
+    else passes through, and velocities are not changed. For the convolutions of this library, use
+    [`advnets.updates.kernel_norm_limit`][].
 
     Args:
-        limit: the greatest Euclidean norm, above 0.
+        limit: the largest Euclidean norm, above 0.
 
     Returns:
         An Optax gradient transformation that needs `params`.
 
     Raises:
         ValueError: if the limit is not above 0; on update, if `params` are not given, or a module
-            of another kind has a `weight` of more than 2 axes, of which none is known to run over
-            a unit's inputs.
+            of another kind has a `weight` of more than 2 axes, as it is not known which of them run
+            over a unit's inputs.
 
     Example:
         >>> import jax.numpy as jnp
@@ -225,18 +225,18 @@ def column_norm_limit(limit: float) -> optax.GradientTransformation:
 
 
 def kernel_norm_limit(limit: float) -> optax.GradientTransformation:
-    r"""Shortens each kernel of a convolution to at most a given length, after the update.
+    r"""Limits the norm of each kernel of a convolution, after the update.
 
     $$w \leftarrow w \cdot \min(1, \text{limit} / \lVert w \rVert)$$
 
-    Like [`advnets.updates.column_norm_limit`][], which it goes well with in a chain, but it acts on
-    arrays called `kernel`, and the norm is over all axes but the last: in
-    [`advnets.convolutions.MaxoutConv2d`][] the incoming weights of a piece, in
-    [`advnets.convolutions.Deconvolution`][] the patch that an input channel paints, which is what
-    the released code limits there.
+    Like [`advnets.updates.column_norm_limit`][], with which it can be chained, but it acts on
+    arrays called `kernel`, and the norm is over all axes but the last. In
+    [`advnets.convolutions.MaxoutConv2d`][] that is the norm of a piece's incoming weights; in
+    [`advnets.convolutions.Deconvolution`][], as in the released code, that of the patch that an
+    input channel paints.
 
     Args:
-        limit: the greatest Euclidean norm, above 0.
+        limit: the largest Euclidean norm, above 0.
 
     Returns:
         An Optax gradient transformation that needs `params`.
@@ -263,7 +263,7 @@ def kernel_norm_limit(limit: float) -> optax.GradientTransformation:
 
 
 def _incoming_axes(owner: Any, name: str, ndim: int) -> tuple[int, ...] | None:
-    """The axes of a weight that run over a unit's inputs; None for what is no such weight."""
+    """The axes of a weight that run over a unit's inputs; None if it is not such a weight."""
     if name != "weight" or ndim < 2:
         return None
     if isinstance(owner, eqx.nn.Conv | eqx.nn.ConvTranspose):  # (outputs, inputs, *kernel)
@@ -272,7 +272,7 @@ def _incoming_axes(owner: Any, name: str, ndim: int) -> tuple[int, ...] | None:
         return (ndim - 1,)
     raise ValueError(
         f"column_norm_limit does not know which of the {ndim} axes of a {type(owner).__name__}'s "
-        "weight run over a unit's inputs; limit the layers that it knows with optax.masked"
+        "weight run over a unit's inputs; use optax.masked to limit only layers it knows"
     )
 
 
@@ -295,7 +295,7 @@ def _norm_limit(
             return update
         moved = param + update
         norm = jnp.sqrt(jnp.sum(moved * moved, axis=axes, keepdims=True))
-        # The update, not the weight, is what changes: within the limit it passes bit for bit.
+        # This changes the update, not the weight: within the limit it passes bit for bit.
         return jnp.where(norm > limit, moved * (limit / norm) - param, update)
 
     def update(updates: PyTree, params: PyTree = None) -> PyTree:
@@ -348,15 +348,15 @@ def released_updates(
     [`advnets.updates.kernel_norm_limit`][] where a recipe has a limit.
 
     Args:
-        learning_rate: the initial learning rate, above 0; inside a compiled program an array.
+        learning_rate: the initial learning rate, above 0; an array inside a compiled program.
         updates_per_epoch: this player's updates in an epoch.
         divisor: what the learning rate is divided by after every discriminator update.
-        floor: the least learning rate.
+        floor: the smallest learning rate.
         initial_momentum: the momentum in epoch 1.
         final_momentum: the momentum from epoch `saturate` on.
         saturate: the epoch at which the ramp ends.
         stride: discriminator updates for each update of this player (k for a generator).
-        norm_limit: the greatest norm of a unit's incoming weights or of a kernel, if there is a
+        norm_limit: the largest norm of a unit's incoming weights or of a kernel, if there is a
             limit.
 
     Returns:
@@ -391,17 +391,17 @@ def released_updates(
 class Released:
     """The released recipes' update rule, before the length of an epoch is known.
 
-    [`advnets.train`][] knows how many updates an epoch has, and makes of this what
-    [`advnets.updates.released_updates`][] makes of that number.
+    [`advnets.train`][] knows how many updates an epoch has, and passes that number, with these
+    settings, to [`advnets.updates.released_updates`][].
 
     Attributes:
-        learning_rate: the initial learning rate, above 0; inside a compiled program an array.
+        learning_rate: the initial learning rate, above 0; an array inside a compiled program.
         divisor: what the learning rate is divided by after every discriminator update.
-        floor: the least learning rate.
+        floor: the smallest learning rate.
         initial_momentum: the momentum in epoch 1.
         final_momentum: the momentum from epoch `saturate` on.
         saturate: the epoch at which the ramp ends.
-        norm_limit: the greatest norm of a unit's incoming weights or of a kernel, if there is a
+        norm_limit: the largest norm of a unit's incoming weights or of a kernel, if there is a
             limit.
 
     Raises:
@@ -460,8 +460,8 @@ def shrink(factor: float) -> optax.GradientTransformation:
 
     $$\theta \leftarrow \text{factor} \cdot (\theta + u)$$
 
-    Put it last in a chain: it turns an update u into the one that ends there. Velocities are not
-    touched.
+    Put it last in a chain: it changes an update u so that the parameters end there. Velocities are
+    not changed.
 
     Args:
         factor: what the parameters are multiplied by, in (0, 1].

@@ -142,7 +142,7 @@ def test_pictures_are_drawn_class_by_class():
     drawn, rows = in_rows(advnets.Model(Labelled(Table(table), 10), advnets.priors.UnitCube(1)))
     assert rows == 10
     np.testing.assert_array_equal(drawn.sample(KEY, 30)[:, 0, 0], shades.repeat(3))
-    with pytest.raises(ValueError, match="31 samples can't be shared by 10 classes"):
+    with pytest.raises(ValueError, match="31 samples can't be split evenly over 10 classes"):
         drawn.sample(KEY, 31)
 
 
@@ -256,7 +256,7 @@ def test_conditional_likelihoods_against_numpy(whole):
     assert both.images.conditional.test.mean == pytest.approx(mean, rel=1e-4)
     assert both.images.accuracy > 0.8
     line = by_class.ConditionalParzen().line(measured)
-    assert "30 training images of each class in the place of samples" in line
+    assert "30 training images of each class in place of samples" in line
 
 
 @pytest.mark.long

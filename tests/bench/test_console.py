@@ -133,7 +133,7 @@ def test_a_run_says_where_to_look(tmp_path, capsys):
     printed = capsys.readouterr()
     every = result_of(folder).recipe["evaluate_every"]
     assert f"samples.png there is redrawn every {every} epochs" in printed.err
-    assert "48 updates in all, where most" in printed.err
+    assert "48 updates in total, but most" in printed.err
     assert "This was the quick preset" in printed.out
     assert len(printed.err.splitlines()) < 15
     assert set(COMMANDS) > {"check", "parzen"}

@@ -30,7 +30,7 @@ CASES = {
     "a full disk": (
         lambda: raised(OSError(errno.ENOSPC, "No space left on device", "run/x")),
         3,
-        "run/x: No space left on device; when that is mended, GO ON",
+        "run/x: No space left on device; once that is fixed, GO ON",
     ),
     "memory": (lambda: raised(MemoryError("80 GiB")), 4, "not enough memory (80 GiB)"),
     "a device's memory": (out_of_memory, 4, "Out of memory allocating 80 bytes"),
@@ -64,7 +64,7 @@ def test_a_fault_of_ours_shows_its_traceback(capsys):
     assert guarded(lambda _: 1 // 0) == ExitCode.BUG
     said = capsys.readouterr().err
     assert "ZeroDivisionError" in said
-    assert "a fault of advnets; please report it" in said
+    assert "a bug in advnets; please report it" in said
 
 
 def test_control_characters_do_not_reach_the_terminal(capsys):

@@ -161,7 +161,7 @@ def test_a_row_for_each_rate_is_the_distribution_over_its_seeds(pixel_rates):
     best = int(np.argmax(means))
     assert result.chosen == results.Chosen([0.1, 0.6][best], ["lowest", "highest"][best])
     assert (pixel_rates / "learning-rates.png").stat().st_size > 0
-    assert f"chosen by it: {result.chosen.learning_rate}" in report.of(result, pixel_rates)
+    assert f"chosen on validation: {result.chosen.learning_rate}" in report.of(result, pixel_rates)
 
 
 def test_the_choice_is_by_validation_alone_among_rates_where_no_seed_diverged():

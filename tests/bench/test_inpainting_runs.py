@@ -136,12 +136,12 @@ def test_the_report_says_it_and_its_page_paints_masks(whole, capsys):
     assert main(["report", str(folder)]) == 0
     page = (folder / "report.html").read_text("utf-8")
     assert "Energy score of the missing pixels, 10 fillings of each of 30 test images" in page
-    assert "Of true draws the error is 1.1 times the" in page
+    assert "For true draws the error is 1.1 times the" in page
     assert 'data-region="centre"' in page
     assert "60 test images to paint on" in page
     result = json.loads((folder / "results.json").read_text())
     line = module.Fillings().line(result["evaluations"]["fillings"])
-    assert line.startswith("Energy score of fillings, less is better: right half ")
+    assert line.startswith("Energy score of fillings, lower is better: right half ")
     assert "(best baseline, " in line
     (folder / "samples/test.png").rename(folder / "away.png")
     assert main(["explore", str(folder)]) == 2
@@ -180,7 +180,7 @@ def test_seeds_that_are_trained_together_are_watched_too(tmp_path, monkeypatch):
     ("options", "said"),
     [
         (["--reconstruction", "-1"], "the reconstruction must be at least 0 and finite; got -1.0"),
-        (["--monitor"], "is no game that can be monitored"),
+        (["--monitor"], "is not a game that can be monitored"),
         (["--energy", "inf"], "energy must be finite; got inf"),
         (["--preprocessing", "gcn"], "use sigmoid with unit"),
         (["--second-stage.epochs", "1"], "has dense layers only, and one stage"),

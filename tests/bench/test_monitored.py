@@ -83,7 +83,7 @@ def test_a_row_that_is_damaged_is_named_in_the_section(monitored):
 
 def test_a_system_without_a_game_has_no_monitor(capsys, tmp_path):
     assert main(["vae", "--monitor", "--out", str(tmp_path / "vae")]) == 2
-    assert "vae is no game that can be monitored" in capsys.readouterr().err
+    assert "vae is not a game that can be monitored" in capsys.readouterr().err
     assert not (tmp_path / "vae").exists()
 
 

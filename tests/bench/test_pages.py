@@ -161,7 +161,7 @@ NOISY = eqx.nn.Sequential([advnets.layers.Dropout(0.5), advnets.networks.Reshape
         (advnets.Model(Own(), advnets.priors.Normal(6)), "can't compute its Own"),
         (advnets.Model(eqx.nn.Lambda(abs), advnets.priors.Normal(6)), "its function abs"),
         (advnets.Model(NOISY, advnets.priors.Normal(6)), "Dropout draws noise for each sample"),
-        (advnets.Model(advnets.layers.Conditioned(Own(), 3)), "takes a condition beside z"),
+        (advnets.Model(advnets.layers.Conditioned(Own(), 3)), "takes a condition besides z"),
     ],
 )
 def test_what_a_page_cannot_compute_is_said(tmp_path, model, why):
@@ -282,8 +282,8 @@ def test_changed_settings_leave_no_single_command(copied):
     rewritten(copied / "config.json", changes=[change])
     rewritten(copied / "results.json", changes=[change, elsewhere])
     page = pages.write_report(copied).read_text()
-    assert "makes the run again" not in page
-    assert "No single command makes it: settings were changed at iteration\n24 (see" in page
+    assert "reproduces the run" not in page
+    assert "No single command reproduces it: settings were changed at iteration\n24 (see" in page
 
 
 def test_a_folder_of_the_library_s_says_that_it_has_no_report(tmp_path, capsys):

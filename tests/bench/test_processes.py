@@ -175,13 +175,13 @@ def test_processes_that_slurm_starts_train_many_games(tmp_path):
             ["--coordinator", f"{'x' * 300}:1", "--processes", "1", "--process", "0"],
             "there is no host",
         ),
-        (["--devices", "3"], "got 3 (JAX_NUM_CPU_DEVICES=N in the environment gives a CPU N)"),
+        (["--devices", "3"], "got 3 (set JAX_NUM_CPU_DEVICES=N in the environment for N devices"),
         (
             ["--devices", "2", "--batch-size", "25"],
             "batch size must be a multiple of the 2 devices",
         ),
         (["--devices", "2", "--seeds", "3"], "number of seeds must be a multiple of the 2 devices"),
-        (["--processes", "2", "--process", "0"], "need --coordinator HOST:PORT"),
+        (["--processes", "2", "--process", "0"], "need all of --coordinator HOST:PORT"),
         (["--coordinator", "localhost:1", "--distributed"], "no --distributed"),
         (
             ["--coordinator", "localhost:1", "--processes", "2", "--process", "2"],

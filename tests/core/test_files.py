@@ -43,7 +43,7 @@ def test_what_is_no_file_is_not_replaced(tmp_path, linked):
     if linked:
         path = tmp_path / "link"
         path.symlink_to(pipe)
-    with pytest.raises(OSError, match="no file") as error:
+    with pytest.raises(OSError, match="not a file") as error:
         _files.replace(path, b"content")
     assert error.value.filename == str(pipe)
     assert pipe.is_fifo()

@@ -405,7 +405,7 @@ REFUSED = {
         lambda: Inpainting(OnNothing(), energy=1.0).costs(
             discriminator_draws(KEY), len, PAIR[0], (PAIR[0], PAIR[0])
         ),
-        r"of two fillings; give the algorithm fake=Filled\(twice=True\)",
+        r"needs two fillings; give the algorithm fake=Filled\(twice=True\)",
     ),
     "an energy's weight below 0": (lambda: Inpainting(energy=-2.0), "energy score .*; got -2"),
     "a weight below 0": (lambda: Inpainting(reconstruction=-1.0), "at least 0 and finite; got -1"),

@@ -247,7 +247,7 @@ def test_dropout_is_milder_at_the_input_than_later(key):
         ),
         (
             lambda key: networks.convolutional_generator(key, 2, (32, 32, 1), channels=()),
-            "the channels of at least one image",
+            "at least one entry in channels",
         ),
         (
             lambda key: networks.stacked_generator(

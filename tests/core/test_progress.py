@@ -109,14 +109,14 @@ def test_few_updates_and_rows_that_are_left_out_are_pointed_out(kind, monkeypatc
     stream = opened(kind, monkeypatch)
     trained(epochs=1, rows=160, left_out=60)
     assert _few(999, 100, 0) == (
-        "note: 999 updates in all, where most models need thousands (more epochs make more)"
+        "note: 999 updates in total, but most models need thousands (train for more epochs)"
     )
-    assert _few(1, 100, 0).startswith("note: 1 update in all,")
+    assert _few(1, 100, 0).startswith("note: 1 update in total,")
     assert _few(1000, 160, 60) == (
-        "note: 1,000 updates in all; 60 of 160 rows left out of each epoch, as they fill no "
+        "note: 1,000 updates in total; 60 of 160 rows left out of each epoch, as they fill no "
         "minibatch (a smaller batch size uses more)"
     )
-    assert "note: 30 updates in all, " in stream.getvalue()
+    assert "note: 30 updates in total, " in stream.getvalue()
     # Of ten games, each has as many.
     more = {"games": 10, "epochs": 40, "rows": 1285, "left_out": 85, "enabled": True}
     Progress(12_000, 0, {}, **more).close()

@@ -267,5 +267,5 @@ def test_a_result_of_another_type_is_named():
 def test_a_list_of_images_is_no_data():
     images = [np.zeros((28, 28), np.float32)] * 1000
     for data in (images, (images, np.zeros(1000)), np.zeros((1000, 28)).tolist()):
-        with pytest.raises(ValueError, match=r"not a list of 1000 \(np.stack makes images one"):
+        with pytest.raises(ValueError, match=r"not a list of 1000 \(use np.stack for images"):
             advnets.train(jax.random.key(0), players(), data, epochs=1)

@@ -16,7 +16,7 @@ def test_a_warning_points_at_the_users_line():
         check_data(source)
 
     pixels = Resident(np.full((3, 4), 200.0, np.float32))
-    with pytest.warns(RuntimeWarning, match="like pixels that are not scaled") as caught:
+    with pytest.warns(RuntimeWarning, match="like unscaled pixels") as caught:
         check(pixels)
     (warning,) = caught
     assert warning.filename == __file__

@@ -64,16 +64,16 @@ class OfBatches(eqx.Module):
         ({"resume": True}, "resume needs folder=, the folder of the run"),
         (
             changed(discriminator=OfBatches(eqx.nn.Linear(6, 1, key=KEY), ())),
-            "no logit for an example of shape .*; it is written for minibatches, and a player",
+            "no logit for an example of shape .*; it is written for minibatches, but a player",
         ),
         (
             changed(generator=OfBatches(eqx.nn.Linear(LATENT, 6, key=KEY), SHAPE)),
-            "fails on a latent vector of size .*; it is written for minibatches, and a player",
+            "fails on a latent vector of size .*; it is written for minibatches, but a player",
         ),
         (
             {"data": np.zeros((53, 4, 4, 3), np.uint8)}
             | changed(generator=networks.mlp_generator(KEY, LATENT, (3, 3, 3), hidden_sizes=[])),
-            r"shape \(3, 3, 3\) .*\(a Deconvolution makes \(n - 1\) \* stride \+ kernel_size",
+            r"shape \(3, 3, 3\) .*\(a Deconvolution turns n pixels into \(n - 1\) \* stride",
         ),
         ({"data": images().astype(np.int32)}, "uint8 in 0..255 or floats; got int32"),
         ({"data": np.array(["a"] * 53)}, "or floats; got <U1"),
@@ -103,7 +103,7 @@ def test_settings_data_and_players(settings, message):
         ),
         (
             {"data": (images(), LABELS)},
-            "the generator takes a latent vector alone, and the data have a condition",
+            "the generator takes only a latent vector, but the data have a condition",
         ),
         (
             {"data": (images(), LABELS)} | labelled() | {
@@ -111,7 +111,7 @@ def test_settings_data_and_players(settings, message):
                     labelled()["players"], discriminator=plain(KEY).discriminator
                 )
             },
-            "the discriminator takes an example alone, and the data have a condition",
+            "the discriminator takes only an example, but the data have a condition",
         ),
         (labelled(), "the generator needs 2 inputs, a latent vector and a condition"),
         ({"data": (images(), LABELS + 1)} | labelled(), "labels must be from 0 to 2; got 1 to 3"),
@@ -177,10 +177,10 @@ def test_a_layer_that_looks_across_another_axis():
 @pytest.mark.parametrize(
     ("preprocess", "message"),
     [
-        (lambda images: images, "must give floats; of uint8 it made uint8"),
+        (lambda images: images, "must return floats; from uint8 it made uint8"),
         (
             lambda images: images[:1].astype(float),
-            r"as many examples as it gets; of 2 it made float32 of shape \(1, 2, 3\)",
+            r"as many examples as it gets; from 2 it made float32 of shape \(1, 2, 3\)",
         ),
         (functools.partial(preprocessing.gcn, scale=0), "fails on images of shape .* above 0"),
     ],
@@ -288,7 +288,7 @@ def test_a_player_may_be_frozen_as_a_whole():
 def test_a_rule_that_asks_for_the_cost_is_refused():
     rule = optax.chain(optax.sgd(0.1), optax.contrib.reduce_on_plateau())
     algorithm = advnets.Algorithm1(generator_updates=rule, discriminator_updates=rule)
-    with pytest.raises(ValueError, match=r"asks for the cost \(value=\), which it is not given"):
+    with pytest.raises(ValueError, match=r"needs the cost \(value=\), which it is not given"):
         train(1, algorithm=algorithm)
 
 

@@ -85,7 +85,7 @@ def test_large_layers_are_sharded_and_the_numbers_are_those_of_one_device(monkey
     ("devices", "batch_size", "message"),
     [
         (0, 4, "devices must be at least 1 and at most 2"),
-        (3, 4, r"got 3 \(JAX_NUM_CPU_DEVICES=N in the environment gives a CPU N\)"),
+        (3, 4, r"got 3 \(set JAX_NUM_CPU_DEVICES=N in the environment for N devices"),
         (2, 5, "the batch size must be a multiple of the 2 devices; got 5"),
     ],
 )

@@ -114,7 +114,7 @@ def test_a_cost_that_is_not_finite_ends_the_run():
         (lambda key, model, memory, batch: (batch.sum(), None, {}), "memory of the shapes"),
         (
             lambda key, model, memory, batch: (batch.sum(), memory, {"cost": 1.0}),
-            "'cost' is recorded",
+            "'cost' is always recorded",
         ),
         (lambda key, model, memory, batch: (batch.sum(), memory, {"x": batch}), "'x' must be a"),
         (lambda key, model, memory, batch: batch @ batch, "the cost can't be computed"),

@@ -130,11 +130,11 @@ STACKED = eqx.filter_vmap(build)(PLAYER_KEYS, SHIFTS)
             KEYS, STACKED, {"vary": RATES.at[1].set(jnp.inf), "algorithm": of_rate},
             "must be above 0 and finite; got",
         ),
-        (KEYS, STACKED, {"algorithm": of_rate}, "a function of settings, and none vary; give vary"),
-        (KEYS, STACKED, {"vary": RATES}, "is no function of them; give a function"),
+        (KEYS, STACKED, {"algorithm": of_rate}, "settings, but no settings vary; give vary"),
+        (KEYS, STACKED, {"vary": RATES}, "is not a function of them; give a function"),
         (
             KEYS, STACKED, {"vary": RATES, "algorithm": advnets.Algorithm1()},
-            "is no function of them; give a function",
+            "is not a function of them; give a function",
         ),
         (
             KEYS, STACKED,

@@ -156,7 +156,7 @@ def test_other_settings_of_a_layer_are_another_run(tmp_path):
     for other, message in (
         (players(0.8), "another kind of players"),
         (players(0.5, frozen=2.0), "another kind of players"),
-        (players(0.5, pieces=3), "players or update rules of other shapes"),
+        (players(0.5, pieces=3), "players or update rules with other shapes"),
     ):
         with pytest.raises(advnets.CheckpointError, match=message):
             run(2, tmp_path, players=other)
@@ -206,7 +206,7 @@ def test_settings_may_be_changed_on_purpose(tmp_path):
         run(4, algorithm=still, resume=True)
     # Of texts of some hundred characters, what differs.
     assert str(refused.value).endswith(
-        "(it had ...step_size=-0.1..., this is ...step_size=-0.0...), or accept the change with "
+        "(it had ...step_size=-0.1..., this has ...step_size=-0.0...), or accept the change with "
         'resume="changed"'
     )
     after = run(4, algorithm=still, resume="changed")

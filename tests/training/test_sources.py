@@ -113,12 +113,12 @@ def test_a_fingerprint_is_that_of_every_row_however_it_is_read(monkeypatch):
         (lambda: Resident((images(), LABELS[:50])), r"\[0\] has 53 and \[1\] has 50"),
         (lambda: Streamed((images(), LABELS[:50])), r"same number of rows; got \[50, 53\]"),
         (lambda: Streamed(()), "same number of rows"),
-        (lambda: Streamed(["a", "b"]), "must give arrays of numbers"),
-        (lambda: Streamed(np.array(["a", "b"])), "must give arrays of numbers"),
-        (lambda: Streamed(Own(np.array([None, {}]))), "must give arrays of numbers"),
+        (lambda: Streamed(["a", "b"]), "must return arrays of numbers"),
+        (lambda: Streamed(np.array(["a", "b"])), "must return arrays of numbers"),
+        (lambda: Streamed(Own(np.array([None, {}]))), "must return arrays of numbers"),
         (
             lambda: Streamed(datasets.Dataset.from_dict({"name": ["a", "b"]}).with_format("numpy")),
-            "must give arrays of numbers",
+            "must return arrays of numbers",
         ),
     ],
 )

@@ -108,7 +108,7 @@ def test_the_result_is_float64_whatever_the_caller_has():
     ],
 )
 def test_tracers_are_refused(name, function):
-    message = f"{name} is a traced array.* use those of advnets.verify.traceable"
+    message = f"{name} is a traced array.* use the functions of advnets.verify.traceable"
     with pytest.raises(TypeError, match=message):
         jax.jit(function)(0.5)
 
@@ -142,7 +142,7 @@ def test_the_criterions_functions_are_all_traceable():
         (["1.0"], [1.0], 1.0, "p_data must be an array of real numbers"),
         ([1 + 0j], [1.0], 1.0, "p_data must be an array of real numbers"),
         (np.array([1 + 1j]), [1.0], 1.0, "p_data must be an array of real numbers"),
-        ([[0.5], [0.25, 0.25]], [1.0], 1.0, r"p_data must be .* rows of one length; got \[\[0.5"),
+        ([[0.5], [0.25, 0.25]], [1.0], 1.0, r"p_data must be .* rows of equal length; got \[\[0.5"),
         ([1.0], [None], 1.0, "p_g"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What models of pixels in [0, 1] share: what they ask of images, and their cross-entropy."""
+"""Shared by models of pixels in [0, 1]: checks of images, and the cross-entropy."""
 
 import math
 
@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Real
 
 
 def check_pixels(name: str, images: Float[Array | np.ndarray, " n *shape"]) -> None:
-    """Refuses pixels that are no probabilities. Values can't be looked at within a program.
+    """Refuses pixels that are not probabilities; in a traced program, values are not checked.
 
     Args:
         name: what the images are, for the message.
@@ -23,7 +23,7 @@ def check_pixels(name: str, images: Float[Array | np.ndarray, " n *shape"]) -> N
     if isinstance(images, jax.core.Tracer):
         return
     least, most = float(images.min()), float(images.max())
-    if not (least >= 0 and most <= 1):  # a pixel that is not a number too
+    if not (least >= 0 and most <= 1):  # also refuses NaN
         raise ValueError(
             f"{name} must have pixels in [0, 1], which are probabilities here; got {least:.3g} to "
             f"{most:.3g} (divide uint8 images by 255)"
@@ -33,17 +33,17 @@ def check_pixels(name: str, images: Float[Array | np.ndarray, " n *shape"]) -> N
 def as_rows(
     images: Real[Array, " batch *shape"], shape: tuple[int, ...]
 ) -> Real[Array, " batch pixels"]:
-    """Images as rows of pixels, where they have as many as a model takes.
+    """Images as rows of pixels, if they have as many pixels as the model's.
 
     Args:
-        images: the images; none of them is as well.
-        shape: that of an image of the model.
+        images: the images; there may be none.
+        shape: the shape of one of the model's images.
 
     Returns:
         A row for each image.
 
     Raises:
-        ValueError: if they have more pixels than that, or fewer.
+        ValueError: if they have another number of pixels.
     """
     pixels = math.prod(shape)
     if math.prod(images.shape[1:]) != pixels:
@@ -56,7 +56,7 @@ def as_rows(
 
 
 def check_rows(name: str, rows: Real[Array | np.ndarray, " n *shape"]) -> None:
-    """Refuses none where there is a mean over them.
+    """Refuses empty rows, which have no mean.
 
     Args:
         name: what they are, for the message.
@@ -70,12 +70,12 @@ def check_rows(name: str, rows: Real[Array | np.ndarray, " n *shape"]) -> None:
 
 
 def check_units(name: str, units: tuple[int, ...], expected: int) -> None:
-    """Refuses states, or means, of more units than a model has there, or of fewer.
+    """Refuses states or means with another number of units than the model's.
 
     Args:
         name: what they are, for the message.
         units: their shape.
-        expected: the number of units.
+        expected: the model's number of units.
 
     Raises:
         ValueError: if the last axis has another length.
@@ -94,7 +94,7 @@ def cross_entropies(
 
     Args:
         logits: l, the log-odds of the units.
-        x: what they stand for, in [0, 1].
+        x: their targets, in [0, 1].
 
     Returns:
         One number for each row.

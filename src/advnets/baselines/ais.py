@@ -1,14 +1,14 @@
-r"""Annealed importance sampling: the normaliser of a restricted Boltzmann machine, from either end.
+r"""Annealed importance sampling: log Z of a restricted Boltzmann machine, from both directions.
 
-Runs go from a machine whose units are independent, and whose log Z is known, to the machine in
-question, or back, in small steps of an inverse temperature β from 0 to 1:
+Runs go from a machine of independent units, whose log Z is known, to the machine in question, or
+back, in small steps of an inverse temperature β between 0 and 1:
 
 $$\log p^*_\beta(v) = ((1 - \beta) a + \beta c)^T v
 + \textstyle\sum_j \log(1 + e^{\beta (v^T W_j + b_j)})$$
 
-On the way up the mean weight of the runs is an unbiased estimate of Z, and its log tends to be too
-small; on the way down, from the machine's own samples, it estimates 1 / Z, and log Z tends to be
-too large. Where both agree, both are right.
+Forward, the mean weight of the runs is an unbiased estimate of Z, and its log tends to be too
+small; in reverse, from the machine's own samples, it estimates 1 / Z, and log Z tends to be too
+large. If both agree, both are right.
 """
 
 import math
@@ -26,7 +26,7 @@ from advnets._counts import check_count
 from advnets.baselines._pixels import check_units
 from advnets.baselines.rbm import RBM, binary, log_odds, softplus
 
-# Temperatures that one call of the compiled program goes through.
+# Temperatures in one call of the compiled program.
 BLOCK = 250
 
 
@@ -36,11 +36,11 @@ class LogPartition:
 
     Attributes:
         value: the estimate, in nats.
-        standard_error: its standard error over the runs, in nats. It says nothing of regions that
-            no run has seen.
-        effective_runs: how many equal weights would vary as much as the mean of these; where it is
-            near 1, one run decides all.
-        log_weights: what each run says, in nats.
+        standard_error: its standard error over the runs, in nats; it does not account for regions
+            that no run has visited.
+        effective_runs: the number of equal weights whose mean would vary as much as the mean of
+            these; near 1, a single run dominates.
+        log_weights: the log weight of each run, in nats.
     """
 
     value: float
@@ -58,24 +58,24 @@ def log_partition(
     temperatures: int = 10_000,
     progress: bool = False,
 ) -> LogPartition:
-    """log Z by runs from independent units to the machine.
+    """log Z by forward runs, from independent units to the machine.
 
     Args:
         key: a typed random key.
         model: the machine.
-        means: of the independent units, above 0 and below 1: those of the data, see
-            [`advnets.baselines.rbm.pixel_means`][]. Which they are changes how precise the estimate
-            is, not what it estimates.
+        means: the means of the independent units, above 0 and below 1, such as those of the data;
+            see [`advnets.baselines.rbm.pixel_means`][]. They affect the precision of the estimate,
+            not what it estimates.
         runs: the number of runs, side by side.
         temperatures: the number of steps from β = 0 to β = 1, of equal size.
         progress: show progress.
 
     Returns:
-        The estimate; too small rather than too large.
+        The estimate, which tends to be too small.
 
     Raises:
-        ValueError: if there are less than 2 runs, or no step; if means are not of the machine's
-            units, or one is not above 0 and below 1.
+        ValueError: if there are fewer than 2 runs, or no step; if the means are not as many as the
+            machine's visible units, or one is not above 0 and below 1.
 
     Example:
         >>> import jax
@@ -110,23 +110,23 @@ def reverse_log_partition(
     temperatures: int = 10_000,
     progress: bool = False,
 ) -> LogPartition:
-    """log Z by runs from the machine's samples to independent units.
+    """log Z by reverse runs, from the machine's samples to independent units.
 
     Args:
         key: a typed random key.
         model: the machine.
-        means: of the independent units, likewise.
-        visible: binary samples of the machine, one for each run. Those of a chain that has not
-            reached its distribution make an estimate of something else.
+        means: the means of the independent units, as in [`advnets.baselines.ais.log_partition`][].
+        visible: binary samples of the machine, one for each run. If they come from a chain that has
+            not converged, the estimate is not one of log Z.
         temperatures: the number of steps from β = 1 to β = 0, of equal size.
         progress: show progress.
 
     Returns:
-        The estimate; too large rather than too small.
+        The estimate, which tends to be too large.
 
     Raises:
-        ValueError: if there are less than 2 runs, or no step; if means or samples are not of the
-            machine's units, or a mean is not above 0 and below 1.
+        ValueError: if there are fewer than 2 runs, or no step; if means or samples do not have as
+            many entries as the machine has visible units, or a mean is not above 0 and below 1.
 
     Example:
         >>> import jax
@@ -160,7 +160,7 @@ def _inverse(temperatures: int) -> Float[np.ndarray, " steps"]:
 
 
 def _log_base(model: RBM, base: Float[Array, " visible"]) -> float:
-    """log Z at β = 0: of independent visible units, and of hidden ones that are fair coins."""
+    """log Z at β = 0, where visible units are independent and hidden units are fair coins."""
     of_visible = np.logaddexp(0, np.asarray(base, np.float64)).sum()
     return float(of_visible) + model.hidden_bias.size * math.log(2)
 
@@ -176,11 +176,11 @@ def _anneal(
 ) -> Float[np.ndarray, " runs"]:
     """The log weight of each run through inverse temperatures, summed in float64.
 
-    At each it is weighted by the step to the next, and then moved by a Gibbs step there.
+    At each temperature, a run is weighted for the step to the next, then makes a Gibbs step there.
     """
     steps = np.stack([inverse[:-1], inverse[1:]], axis=1).astype(model.weights.dtype)
     count, length = len(steps), min(BLOCK, len(steps))
-    # Steps to where a run is already weigh nothing.
+    # Steps from the last temperature to itself add no weight.
     idle = np.repeat(steps[-1:, 1:], 2, axis=1).repeat(-count % length, axis=0)
     blocks = np.concatenate([steps, idle]).reshape(-1, length, 2)
     total = np.zeros(len(visible))
@@ -203,7 +203,7 @@ def _advance(
     visible: Float[Array, "runs visible"],
     steps: Float[Array, "steps 2"],
 ) -> tuple[Float[Array, "runs visible"], Float[Array, "steps runs"]]:
-    """The runs after some steps, and what they weigh at each."""
+    """The runs after some steps, and their log weights at each step."""
 
     def step(
         visible: Float[Array, "runs visible"], given: tuple[Key[Array, ""], Float[Array, "2"]]
@@ -222,7 +222,7 @@ def _advance(
 
 
 def _estimate(log_weights: Float[np.ndarray, " runs"], *, sign: int) -> LogPartition:
-    """The log of the mean weight, or of one over the mean of one over them."""
+    """The log of the mean weight (sign 1), or of the harmonic mean weight (sign -1)."""
     logs = sign * log_weights
     log_mean = scipy.special.logsumexp(logs) - math.log(len(logs))
     weights = np.exp(logs - log_mean)

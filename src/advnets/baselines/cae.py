@@ -1,10 +1,10 @@
-r"""The contractive autoencoder, stacked, and the walk that draws from it: Table 1's third row.
+r"""Stacked contractive autoencoders, and the walk that samples from them: Table 1's third row.
 
 $$h = \sigma(x W + b), \qquad \hat x = \sigma(h W^\top + c), \qquad
   \text{cost} = -\sum_i \left[x_i \log \hat x_i + (1 - x_i) \log(1 - \hat x_i)\right]
   + \lambda \left\lVert \frac{\partial h}{\partial x} \right\rVert_F^2$$
 
-All here is for batches, one row for each image, so that every product is one of matrices.
+All functions take batches, one row for each image, so that every product is a matrix product.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ from advnets.players import Frozen, thaw
 
 
 class Layer(eqx.Module):
-    """One contractive autoencoder: sigmoid units both ways, the same weights up and down.
+    """One contractive autoencoder: sigmoid encoder and decoder with tied weights.
 
     Attributes:
         weight: W, from inputs to units.
@@ -53,11 +53,11 @@ class Layer(eqx.Module):
         return jax.nn.sigmoid(x @ self.weight + self.bias[None])
 
     def logits(self, code: Float[Array, " batch units"]) -> Float[Array, " batch inputs"]:
-        """The log-odds of the inputs that codes stand for."""
+        """The log-odds of the inputs reconstructed from codes."""
         return code @ self.weight.T + self.input_bias[None]
 
     def decode(self, code: Float[Array, " batch units"]) -> Float[Array, " batch inputs"]:
-        """The inputs that codes stand for, in (0, 1)."""
+        """The inputs reconstructed from codes, in (0, 1)."""
         return jax.nn.sigmoid(self.logits(code))
 
     def contraction(self, code: Float[Array, " batch units"]) -> Float[Array, " batch"]:
@@ -71,19 +71,20 @@ class Layer(eqx.Module):
     def spread(
         self, code: Float[Array, " batch units"], noise: Float[Array, " batch units"]
     ) -> Float[Array, " batch units"]:
-        r"""Noise as the encoder's Jacobian J shapes it: $J J^\top \epsilon$, without a $J J^\top$.
+        r"""Noise shaped by the encoder's Jacobian J: $J J^\top \epsilon$, never forming $JJ^\top$.
 
-        What is left of it lies along the data, in whose directions alone codes change much.
+        What remains of the noise lies along the data, the only directions in which codes change
+        much.
         """
         s = slope(code)
         return s * (((s * noise) @ self.weight.T) @ self.weight)
 
 
 def slope(code: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """The derivative of a sigmoid where it takes some values: h (1 - h).
+    """The derivative of a sigmoid, as a function of its value: h (1 - h).
 
     Args:
-        code: the values, in [0, 1].
+        code: the sigmoid's values h, in [0, 1].
 
     Returns:
         Numbers from 0 to 1/4.
@@ -98,12 +99,12 @@ def slope(code: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def new_layer(key: Key[Array, ""], inputs: int, units: int) -> Layer:
-    """A layer to be trained: weights uniform in ±√(6 / (inputs + units)), biases 0.
+    """An untrained layer: weights uniform in ±√(6 / (inputs + units)), biases 0.
 
     Args:
         key: a typed random key.
-        inputs: the number of its inputs, at least 1.
-        units: the number of its units, at least 1.
+        inputs: the number of inputs, at least 1.
+        units: the number of units, at least 1.
 
     Returns:
         The layer.
@@ -120,14 +121,14 @@ def new_layer(key: Key[Array, ""], inputs: int, units: int) -> Layer:
     """
     if min(inputs, units) < 1:
         raise ValueError(
-            f"a layer has at least 1 input and 1 unit; got {inputs} inputs and {units} units"
+            f"a layer needs at least 1 input and 1 unit; got {inputs} inputs and {units} units"
         )
     weight = uniform_range(key, (inputs, units), math.sqrt(6 / (inputs + units)))
     return Layer(weight, jnp.zeros(units, weight.dtype), jnp.zeros(inputs, weight.dtype))
 
 
 class Stack(eqx.Module):
-    """Contractive autoencoders on top of each other, each trained on the codes of those below.
+    """Contractive autoencoders on top of each other, each trained on the codes of the one below.
 
     Attributes:
         layers: the layers, from the pixels up; at least one.
@@ -154,7 +155,7 @@ class Stack(eqx.Module):
     def __check_init__(self) -> None:
         layers = thaw(self.layers)
         if not layers:
-            raise ValueError("a stack has at least one layer; got none")
+            raise ValueError("a stack needs at least one layer; got none")
         sizes = [math.prod(self.shape), *(layer.weight.shape[1] for layer in layers)]
         for number, (layer, size) in enumerate(zip(layers, sizes, strict=False), 1):
             if layer.weight.shape[0] != size:
@@ -165,18 +166,18 @@ class Stack(eqx.Module):
 
     @property
     def top(self) -> Layer:
-        """The uppermost layer: the one that is trained, and whose Jacobian the walk takes."""
+        """The top layer: the one that is trained, and whose Jacobian the walk uses."""
         layer: Layer = thaw(self.layers[-1])
         return layer
 
     @property
     def below(self) -> tuple[Layer, ...]:
-        """The layers under it."""
+        """The layers below the top one."""
         layers: tuple[Layer, ...] = thaw(self.layers[:-1])
         return layers
 
     def inputs(self, images: Float[Array, " batch *shape"]) -> Float[Array, " batch inputs"]:
-        """What the top layer is given of images: their pixels, or the codes of the layer below.
+        """The top layer's inputs for images: their pixels, or the codes of the layer below.
 
         Args:
             images: pixels in [0, 1].
@@ -185,7 +186,7 @@ class Stack(eqx.Module):
             A row for each image.
 
         Raises:
-            ValueError: if the images have another number of pixels than the stack's.
+            ValueError: if the images do not have the stack's number of pixels.
         """
         x = as_rows(images, self.shape)
         for layer in self.below:
@@ -193,7 +194,7 @@ class Stack(eqx.Module):
         return x
 
     def pictures(self, inputs: Float[Array, " batch inputs"]) -> Float[Array, " batch *shape"]:
-        """The images that inputs of the top layer stand for.
+        """The images reconstructed from inputs of the top layer.
 
         Args:
             inputs: a row for each image: its pixels, or a code of the layer below the top.
@@ -206,7 +207,7 @@ class Stack(eqx.Module):
         return inputs.reshape(len(inputs), *self.shape)
 
     def logits(self, images: Float[Array, " batch *shape"]) -> Float[Array, " batch pixels"]:
-        """The log-odds of the pixels of images that went through all layers, up and down.
+        """The log-odds of the pixels of images reconstructed through all layers, up and down.
 
         Args:
             images: pixels in [0, 1].
@@ -215,7 +216,7 @@ class Stack(eqx.Module):
             A row for each image.
 
         Raises:
-            ValueError: if the images have another number of pixels than the stack's.
+            ValueError: if the images do not have the stack's number of pixels.
         """
         code = self.top.encode(self.inputs(images))
         lowest, *others = *self.below, self.top
@@ -224,7 +225,7 @@ class Stack(eqx.Module):
         return lowest.logits(code)
 
     def cross_entropies(self, images: Float[Array, " batch *shape"]) -> Float[Array, " batch"]:
-        """The cross-entropy of images by their reconstructions, summed over pixels, in nats.
+        """The cross-entropy of images with their reconstructions, summed over pixels, in nats.
 
         Args:
             images: pixels in [0, 1].
@@ -233,12 +234,12 @@ class Stack(eqx.Module):
             One number for each image.
 
         Raises:
-            ValueError: if the images have another number of pixels than the stack's.
+            ValueError: if the images do not have the stack's number of pixels.
         """
         return cross_entropies(self.logits(images), as_rows(images, self.shape))
 
     def reconstruct(self, images: Float[Array, " batch *shape"]) -> Float[Array, " batch *shape"]:
-        """Images through all layers, up and down.
+        """Images reconstructed through all layers, up and down.
 
         Args:
             images: pixels in [0, 1].
@@ -247,13 +248,13 @@ class Stack(eqx.Module):
             Their mean-field pixels, in (0, 1).
 
         Raises:
-            ValueError: if the images have another number of pixels than the stack's.
+            ValueError: if the images do not have the stack's number of pixels.
         """
         return jax.nn.sigmoid(self.logits(images)).reshape(images.shape)
 
 
 def new_stack(key: Key[Array, ""], shape: tuple[int, ...], units: int) -> Stack:
-    """A stack of one layer, to be trained.
+    """An untrained stack of one layer.
 
     Args:
         key: a typed random key.
@@ -276,7 +277,7 @@ def new_stack(key: Key[Array, ""], shape: tuple[int, ...], units: int) -> Stack:
 
 
 def grow(key: Key[Array, ""], stack: Stack, units: int) -> Stack:
-    """A trained stack with a new layer on top, to be trained; those below it are frozen.
+    """A trained stack with an untrained layer on top; the layers below it are frozen.
 
     Args:
         key: a typed random key.
@@ -284,7 +285,7 @@ def grow(key: Key[Array, ""], stack: Stack, units: int) -> Stack:
         units: the number of units of the new layer.
 
     Returns:
-        The larger stack, the arrays of all but its top layer in [`advnets.players.Frozen`][].
+        The larger stack, with the arrays of all but its top layer in [`advnets.players.Frozen`][].
 
     Raises:
         ValueError: if the number of units is below 1.
@@ -303,13 +304,13 @@ def grow(key: Key[Array, ""], stack: Stack, units: int) -> Stack:
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """What the top layer of a stack descends, in nats: the mean of each image's cost.
+    """The cost that trains the top layer of a stack, in nats: a mean over images.
 
-    The cross-entropy is of all that the layer is given, the codes of the layer below as well as
-    pixels; it is summed over them, and so is the contraction over all of the Jacobian.
+    The cross-entropy is of the layer's inputs, whether pixels or codes of the layer below, and is
+    summed over them; the contraction is summed over all of the Jacobian.
 
     Attributes:
-        weight: λ, how much the contraction counts; at least 0.
+        weight: λ, the weight of the contraction; at least 0.
 
     Raises:
         ValueError: if it is negative or not finite.
@@ -343,15 +344,14 @@ class Cost:
         Args:
             key: not used: nothing is drawn.
             model: the stack.
-            memory: given back as it is: there is none.
+            memory: returned unchanged; not used.
             batch: images, pixels in [0, 1].
 
         Returns:
             The cost, the memory, and both terms, each a mean over images.
 
         Raises:
-            ValueError: if there are no images, or they have another number of pixels than the
-                stack's.
+            ValueError: if there are no images, or they do not have the stack's number of pixels.
         """
         check_rows("a minibatch", batch)
         x, layer = model.inputs(batch), model.top
@@ -363,9 +363,9 @@ class Cost:
 
 
 class Walk(Chain[Array]):
-    r"""The chain that draws from a stack: noise along the data, then up and down once.
+    r"""The chain that samples from a stack: encode, add noise along the data, decode.
 
-    Its state is what the top layer is given: pixels, or the codes of the layer below.
+    Its state is the top layer's input: pixels, or the codes of the layer below.
 
     $$h = \text{encode}(u), \qquad h \leftarrow h + J J^\top \epsilon, \quad
       \epsilon \sim N(0, s^2 I), \qquad u \leftarrow \text{decode}(h)$$
@@ -406,9 +406,9 @@ class Walk(Chain[Array]):
     def start(
         self, key: Key[Array, ""], images: Float[Array, " chains *shape"]
     ) -> Float[Array, " chains inputs"]:
-        """What the top layer is given of the images, of which nothing is drawn.
+        """The top layer's inputs for the images; nothing is drawn.
 
-        Raises a ValueError if they have another number of pixels than the stack's.
+        Raises a ValueError if the images do not have the stack's number of pixels.
         """
         return self.model.inputs(images)
 
@@ -429,21 +429,21 @@ def lost(
     training: Float[Array | np.ndarray, " n *shape"],
     held_out: Float[Array | np.ndarray, " m *shape"],
 ) -> int:
-    """How many chains have left the data for good, by where they are now.
+    """The number of chains that have left the data for good, judged by where they are now.
 
-    A chain is lost where its picture is farther from the nearest training image than any of some
-    real images, which were held out, is from its own.
+    A chain is lost if its picture is farther from its nearest training image than any held-out real
+    image is from its own.
 
     Args:
         pictures: the last picture of each chain.
         training: the training images.
-        held_out: real images that are not among them.
+        held_out: real images that are not among the training images.
 
     Returns:
         The number of lost chains.
 
     Raises:
-        ValueError: if there are none of any of these, or a pixel is outside [0, 1].
+        ValueError: if any of these are empty, or a pixel is outside [0, 1].
 
     Example:
         >>> import jax.numpy as jnp
@@ -467,10 +467,10 @@ def faded(
     pictures: Float[Array | np.ndarray, " chains *shape"],
     training: Float[Array | np.ndarray, " n *shape"],
 ) -> int:
-    """How many chains have all but gone black, by where they are now.
+    """The number of chains that are almost black, judged by where they are now.
 
-    A picture has faded if its pixels add up to less than those of any training image. It need not
-    be lost: black is nearer to thin digits than many a real image is to its nearest.
+    A picture has faded if its pixels sum to less than those of any training image. The chain need
+    not be lost: black is nearer to thin digits than many real images are to their nearest ones.
 
     Args:
         pictures: the last picture of each chain.
@@ -480,7 +480,7 @@ def faded(
         The number of faded pictures.
 
     Raises:
-        ValueError: if there are none of either, or a pixel is outside [0, 1].
+        ValueError: if either is empty, or a pixel is outside [0, 1].
 
     Example:
         >>> import jax.numpy as jnp

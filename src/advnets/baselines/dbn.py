@@ -1,7 +1,7 @@
-"""Deep belief networks of two hidden layers: an RBM, and one on top of its hidden units.
+"""Deep belief networks of two hidden layers: an RBM, and another on top of its hidden units.
 
-$p(x, h_1) = p(x | h_1) p(h_1)$: the upper machine is the prior of the lower one's hidden units,
-and of the lower machine only the way down is left. Both are learned greedily, the lower one first.
+$p(x, h_1) = p(x | h_1) p(h_1)$: the upper machine is the prior of the lower one's hidden units, and
+only the downward direction of the lower machine remains. Training is greedy, the lower one first.
 """
 
 import equinox as eqx
@@ -26,8 +26,8 @@ class DBN(eqx.Module):
     """A deep belief network of two hidden layers.
 
     Attributes:
-        lower: the machine of pixels and first hidden layer; in a [`advnets.players.Frozen`][] while
-            the upper one learns.
+        lower: the machine of pixels and first hidden layer; in [`advnets.players.Frozen`][] while
+            the upper one is trained.
         upper: the machine of first and second hidden layer.
 
     Example:
@@ -60,21 +60,21 @@ def stack(
     *,
     hidden: int,
 ) -> DBN:
-    """A machine to begin with on top of one that has learned, which is frozen.
+    """A network with a new machine on top of a trained one, which is frozen.
 
     Args:
         key: a typed random key.
-        lower: the machine that has learned.
-        images: what it learned: pixels in [0, 1], or uint8. The upper machine's visible biases give
-            the lower one's hidden units the means that the first 10,000 images give them.
+        lower: the trained machine.
+        images: its training data: pixels in [0, 1], or uint8. The upper machine's visible biases
+            give the lower one's hidden units their means over the first 10,000 images.
         hidden: the number of units of the second hidden layer.
 
     Returns:
         The network.
 
     Raises:
-        ValueError: if there is no hidden unit, or no image; if the images have another number of
-            pixels than the machine, or a pixel is outside [0, 1].
+        ValueError: if there is no hidden unit, or no image; if the images do not have the machine's
+            number of pixels, or a pixel is outside [0, 1].
 
     Example:
         >>> import jax
@@ -94,19 +94,19 @@ def stack(
 def first_means(
     key: Key[Array, ""], lower: RBM, images: Real[Array | np.ndarray, " rows *shape"]
 ) -> Float[np.ndarray, " first"]:
-    """The mean of each unit of the first hidden layer over images, 10,000 of them at most.
+    """The mean of each unit of the first hidden layer over at most 10,000 images.
 
     Args:
-        key: a typed random key, by which binary images are drawn.
+        key: a typed random key, for drawing binary images.
         lower: the lower machine.
         images: pixels in [0, 1], or uint8.
 
     Returns:
-        The means, as [`advnets.baselines.rbm.pixel_means`][] gives them.
+        The means, computed as by [`advnets.baselines.rbm.pixel_means`][].
 
     Raises:
-        ValueError: if there is no image; if the images have another number of pixels than the
-            machine, or a pixel is outside [0, 1].
+        ValueError: if there is no image; if the images do not have the machine's number of pixels,
+            or a pixel is outside [0, 1].
 
     Example:
         >>> import jax
@@ -118,7 +118,7 @@ def first_means(
         (3,)
     """
     rows = images[:MEANS_OF]
-    rbm.pixel_means(rows)  # refuses what are no probabilities
+    rbm.pixel_means(rows)  # refuses pixels that are not probabilities
     rows = as_rows(jnp.asarray(rows), lower.visible_bias.shape)
     up = jax.jit(lambda lower, rows: lower.hidden_means(visible_of(key, rows)))
     return rbm.pixel_means(up(lower, rows))
@@ -127,11 +127,11 @@ def first_means(
 class UpperPCD(eqx.Module):
     """The cost of the upper machine, by [`advnets.baselines.rbm.PCD`][], with the lower one frozen.
 
-    Each presentation of an image draws a binary image from its grey levels, and the lower machine's
-    hidden units from that.
+    Each time an image is used, a binary image is drawn from its grey levels, and the lower
+    machine's hidden units are drawn given that.
 
     Attributes:
-        pcd: how the upper machine learns.
+        pcd: the cost applied to the upper machine.
 
     Example:
         >>> import jax
@@ -155,7 +155,7 @@ class UpperPCD(eqx.Module):
         memory: Float[Array, "chains hidden"],
         batch: Real[Array, " batch *shape"],
     ) -> tuple[Float[Array, ""], Float[Array, "chains hidden"], dict[str, Float[Array, ""]]]:
-        """The cost, the chains after, and what was seen.
+        """The cost, the new states of the chains, and the free energies.
 
         Args:
             key: a typed random key.
@@ -164,11 +164,11 @@ class UpperPCD(eqx.Module):
             batch: images: pixels in [0, 1], or uint8.
 
         Returns:
-            The cost in nats; the states; and the mean free energies of data and chains.
+            The cost in nats; the new states; and the mean free energies of data and chains.
 
         Raises:
-            ValueError: if there are no images, or no chains; if these have other numbers of pixels
-                and units than the network.
+            ValueError: if there are no images or no chains; if their numbers of pixels and units
+                are not the network's.
         """
         drawn, up, chains = jax.random.split(key, 3)
         rows = as_rows(batch, model.first.visible_bias.shape)
@@ -189,10 +189,10 @@ class Layers(eqx.Module):
 
 
 class TopGibbs(Chain[Layers]):
-    """Gibbs sampling of a network: in the upper machine, with pixels by the way down from there.
+    """Gibbs sampling from a network: in the upper machine, with a downward pass to the pixels.
 
-    The first hidden layer is drawn both ways, never passed on as means: with means it would be no
-    chain of this model.
+    The first hidden layer is drawn in both directions, never replaced by its means: with means the
+    chain would not sample from this model.
 
     Attributes:
         model: the network.
@@ -215,9 +215,9 @@ class TopGibbs(Chain[Layers]):
     shape: tuple[int, ...] = eqx.field(static=True)
 
     def start(self, key: Key[Array, ""], images: Float[Array, " chains *shape"]) -> Layers:
-        """Both layers drawn on the way up from images, which are drawn from their grey levels.
+        """Both layers drawn upward from binary images, which are drawn from grey levels.
 
-        Raises a ValueError if the images have another number of pixels than the network.
+        Raises a ValueError if the images do not have the network's number of pixels.
         """
         drawn, up, further_up = jax.random.split(key, 3)
         rows = as_rows(images, self.model.first.visible_bias.shape)
@@ -225,7 +225,7 @@ class TopGibbs(Chain[Layers]):
         return Layers(first, self.model.upper.sample_hidden(further_up, first))
 
     def step(self, key: Key[Array, ""], state: Layers) -> Layers:
-        """The first layer drawn from the second, and the second from that."""
+        """Draws the first layer given the second, then the second given the first."""
         down, up = jax.random.split(key)
         first = self.model.upper.sample_visible(down, state.second)
         return Layers(first, self.model.upper.sample_hidden(up, first))
@@ -239,26 +239,27 @@ class TopGibbs(Chain[Layers]):
 def log_weights(
     key: Key[Array, ""], model: DBN, visible: Float[Array, "batch visible"], draws: int
 ) -> Float[Array, "draws batch"]:
-    r"""What bounds on a network's log-likelihood are made of, but for log Z of the upper machine.
+    r"""The terms of bounds on a network's log-likelihood, except log Z of the upper machine.
 
     $$\log p(x \mid h_1) + \log p^*(h_1) - \log q(h_1 \mid x), \qquad h_1 \sim q$$
 
-    q is what the lower machine infers on the way up, and p* the upper machine's unnormalised
-    probability of its visible units. The mean over draws, less log Z, is the variational bound; the
-    log of their mean exponential, less log Z, is in expectation a tighter one.
+    q is the lower machine's conditional of its hidden units, and p* the upper machine's
+    unnormalised probability of its visible units. The mean over draws, minus log Z, is the
+    variational bound; the log of their mean exponential, minus log Z, is in expectation a tighter
+    one.
 
     Args:
         key: a typed random key.
         model: the network.
         visible: binary images.
-        draws: the number of draws of h₁ for each.
+        draws: the number of draws of h₁ for each image.
 
     Returns:
         The logs, in nats.
 
     Raises:
-        ValueError: if there is no draw, or 2**31 of them; if images have another number of pixels
-            than the network.
+        ValueError: if there is no draw, or 2**31 or more; if images do not have the network's
+            number of pixels.
 
     Example:
         >>> import jax
@@ -272,7 +273,7 @@ def log_weights(
 
     References:
         Salakhutdinov and Murray 2008, "On the quantitative analysis of deep belief networks",
-        section 5; Burda and others 2016, "Importance weighted autoencoders".
+        section 5; Burda et al. 2016, "Importance weighted autoencoders".
     """
     check_count("the number of draws", draws)
     check_units("images", visible.shape, model.first.visible_bias.size)
@@ -290,5 +291,5 @@ def log_weights(
 def _log_bernoulli(
     states: Float[Array, "batch units"], inputs: Float[Array, "batch units"]
 ) -> Float[Array, " batch"]:
-    """The log-probability of binary states, by their log-odds."""
+    """The log-probability of binary states, given their log-odds."""
     return jnp.sum(states * inputs - softplus(inputs), axis=1)

@@ -1,7 +1,7 @@
-"""What fills in an image without a net: a conditional normal distribution, and nearest neighbours.
+"""Fillers without a net: a conditional normal distribution, nearest neighbours, random images.
 
-They are what a model of all conditionals p(x_S | x_∉S) is held against. Every filler gives several
-fillings of each image, in which what is observed is left as it is.
+A model of all conditionals p(x_S | x_∉S) is compared with them. Every filler returns several
+fillings of each image, in which the observed part is unchanged.
 """
 
 import abc
@@ -18,7 +18,7 @@ BLOCK = 100
 
 
 class BaselineFiller(abc.ABC):
-    """Something that fills in; subclass it to compare with more."""
+    """A method of filling in; subclass it to compare with another."""
 
     @abc.abstractmethod
     def fill(
@@ -33,17 +33,17 @@ class BaselineFiller(abc.ABC):
         """Fills in images.
 
         Args:
-            rng: draws what is random.
-            images: the images; what they hold where something is missing is not looked at.
+            rng: the random number generator.
+            images: the images; their values at missing components are ignored.
             masks: true where an image is observed.
-            n: how many fillings of each.
-            progress: what a progress line says; none unless given.
+            n: the number of fillings of each image.
+            progress: the label of a progress line; none is shown unless given.
 
         Returns:
             The fillings.
 
         Raises:
-            ValueError: if n is below 1, or more than there are to choose from.
+            ValueError: if n is below 1, or more than the filler can return.
         """
 
 
@@ -83,7 +83,7 @@ class RandomImages(BaselineFiller):
 
 
 class NearestImages(BaselineFiller):
-    """The training images that are nearest on what is observed, in Euclidean distance.
+    """The training images nearest on the observed part, in Euclidean distance.
 
     Attributes:
         train: the training images, preprocessed.
@@ -112,9 +112,9 @@ class NearestImages(BaselineFiller):
         *,
         progress: str = "",
     ) -> Float[np.ndarray, " rows {n} *data"]:
-        """The n nearest, the nearest first. The generator is not used.
+        """Fills in from the n nearest images, the nearest first; `rng` is not used.
 
-        Raises a ValueError if n is below 1 or beyond the number of training images.
+        Raises a ValueError if n is below 1 or above the number of training images.
         """
         check_count("the number of fillings", n)
         if n > len(self.train):
@@ -127,7 +127,7 @@ class NearestImages(BaselineFiller):
                 stop = min(start + BLOCK, len(images))
                 observed = masks[start:stop].reshape(stop - start, -1).astype(train.dtype)
                 seen = images[start:stop].reshape(stop - start, -1) * observed
-                # Squared distances, but for what all training images share.
+                # Squared distances, up to a term that all training images share.
                 far = observed @ squares.T - 2 * seen @ train.T
                 near = np.sort(np.argpartition(far, n - 1, axis=1)[:, :n], axis=1)
                 order = np.argsort(np.take_along_axis(far, near, axis=1), axis=1, kind="stable")
@@ -143,7 +143,7 @@ class NormalConditional(BaselineFiller):
     clipped.
 
     Attributes:
-        mean: that of the training images, flattened.
+        mean: the mean of the training images, flattened.
         precision: the inverse of the covariance.
 
     Raises:

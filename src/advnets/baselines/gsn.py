@@ -1,8 +1,8 @@
 """The deep generative stochastic network of Table 1, as its authors released it.
 
-A network of two layers of hidden units is trained to restore corrupted images, over a few rounds of
-its own sampling (walkback). The Markov chain that goes on so, corrupting what it restored, then
-samples from the model.
+A network of two layers of hidden units is trained to restore corrupted images over a few rounds of
+its own sampling (walkback). The Markov chain that continues these rounds, corrupting what it has
+restored, samples from the model.
 """
 
 import math
@@ -22,12 +22,12 @@ from advnets.layers import uniform_range
 
 
 class Noise(eqx.Module):
-    """What a training example's rounds draw; rounds are counted from 0.
+    """The noise drawn in the rounds of a training step; rounds are counted from 0.
 
     Attributes:
-        pixels: uniform on (0, 1): what decides the pixels that each round sees.
-        before: standard normal: what is added to the top units before tanh, for the next round.
-        after: standard normal: what is added to them after tanh.
+        pixels: uniform on (0, 1): decides the pixels that each round sees.
+        before: standard normal: added to the top units before tanh, for the next round.
+        after: standard normal: added to the top units after tanh.
     """
 
     pixels: Float[Array, "rounds batch pixels"]
@@ -41,7 +41,7 @@ class State(eqx.Module):
     Attributes:
         pixels: the corrupted pixels that the next step sees.
         top: the units of the second layer, with their noise.
-        means: the pixels' probabilities in the last step; before the first, the images.
+        means: the pixels' probabilities in the last step; before the first step, the images.
     """
 
     pixels: Float[Array, "chains pixels"]
@@ -50,7 +50,7 @@ class State(eqx.Module):
 
 
 class GSN(Chain[State]):
-    r"""A deep generative stochastic network: its weights, and the Markov chain that they make.
+    r"""A deep generative stochastic network: its weights, and the Markov chain they define.
 
     A round takes pixels x and the units $h_2$ of the second layer to
 
@@ -61,14 +61,14 @@ class GSN(Chain[State]):
     with standard normal ε and ε′. The next x is drawn from Bernoulli(p), and then each of its
     pixels is replaced by a fair coin's 0 or 1 with some probability (salt and pepper).
 
-    All methods take batches, whose examples do not depend on each other.
+    All methods take batches of independent examples.
 
     Args:
         key: a typed random key, for the weights: uniform in ±√(6 / (inputs + outputs)). Biases
             start at 0.
         image_shape: the shape of an image.
-        hidden_sizes: the numbers of units of the two layers.
-        salt_and_pepper: the probability with which a pixel is replaced.
+        hidden_sizes: the numbers of units of the two hidden layers.
+        salt_and_pepper: the probability that a pixel is replaced.
         noise: s, the standard deviation of both noises of the second layer.
 
     Attributes:
@@ -93,7 +93,7 @@ class GSN(Chain[State]):
 
     References:
         Table 1, row "Deep GSN"; Bengio, Thibodeau-Laufer, Alain and Yosinski 2014, "Deep generative
-        stochastic networks trainable by backprop", and the code of its authors.
+        stochastic networks trainable by backprop", and its authors' code.
     """
 
     weight1: Float[Array, "pixels lower"]
@@ -144,7 +144,7 @@ class GSN(Chain[State]):
 
         Args:
             x: corrupted pixels.
-            top: h₂; None for 0, which saves a product.
+            top: h₂; None means 0, and saves a product.
 
         Returns:
             Numbers in (-1, 1).
@@ -153,13 +153,13 @@ class GSN(Chain[State]):
         return jnp.tanh(x @ self.weight1 + _rows(self.bias1) + above)
 
     def pixel_logits(self, lower: Float[Array, "batch lower"]) -> Float[Array, "batch pixels"]:
-        """The pixels' log-odds of being 1, of which p is the sigmoid.
+        """The pixels' log-odds of being 1, whose sigmoid is p.
 
         Args:
             lower: h₁.
 
         Returns:
-            Any numbers.
+            Unbounded numbers.
         """
         return lower @ self.weight1.T + _rows(self.bias0)
 
@@ -177,7 +177,7 @@ class GSN(Chain[State]):
             after: ε′, standard normal.
 
         Returns:
-            Any numbers: the noise after tanh is unbounded.
+            Unbounded numbers, as noise is added after tanh.
         """
         activation = lower @ self.weight2 + _rows(self.bias2)
         return jnp.tanh(activation + self.noise * before) + self.noise * after
@@ -192,7 +192,7 @@ class GSN(Chain[State]):
             uniform: uniform on (0, 1). The lowest become 1, those above them 0.
 
         Returns:
-            Pixels, of which those that are not replaced are as they were.
+            The images; pixels that are not replaced are unchanged.
         """
         rate = self.salt_and_pepper
         return jnp.where(uniform < rate, (uniform < rate / 2).astype(images.dtype), images)
@@ -204,28 +204,28 @@ class GSN(Chain[State]):
 
         Args:
             logits: the log-odds of p.
-            uniform: uniform on (0, 1). One number does for both: a pixel ends as 1 with
-                probability (1 - r) p + r / 2, where r is that of salt and pepper.
+            uniform: uniform on (0, 1). One number serves both purposes: a pixel becomes 1 with
+                probability (1 - r) p + r / 2, where r is the probability of salt and pepper.
 
         Returns:
-            Zeros and ones, which have no gradient.
+            Zeros and ones, without a gradient.
         """
         rate = self.salt_and_pepper
         on = (1 - rate) * jax.nn.sigmoid(logits) + rate / 2
         return lax.stop_gradient((uniform < on).astype(logits.dtype))
 
     def start(self, key: Key[Array, ""], images: Float[Array, " chains *shape"]) -> State:
-        """Chains that start from images with salt and pepper, and no units of the second layer.
+        """Chains that start from images with salt and pepper, and second-layer units of 0.
 
         Args:
             key: a typed random key.
-            images: pixels in [0, 1], an image for each chain.
+            images: pixels in [0, 1], one image for each chain.
 
         Returns:
             The chains' state.
 
         Raises:
-            ValueError: if the images have another number of pixels than the network's.
+            ValueError: if the images do not have the network's number of pixels.
         """
         images = images.astype(self.bias0.dtype)
         x = as_rows(images, self.image_shape)
@@ -233,14 +233,14 @@ class GSN(Chain[State]):
         return State(pixels, jnp.zeros((len(x), len(self.bias2)), x.dtype), images)
 
     def step(self, key: Key[Array, ""], state: State) -> State:
-        """A round of every chain, with all noise on.
+        """One round of every chain, with all noise on.
 
         Args:
             key: a typed random key.
             state: the chains' state.
 
         Returns:
-            Their state after it.
+            Their state after the round.
         """
         pixel_key, before_key, after_key = jax.random.split(key, 3)
         lower = self.lower(state.pixels, state.top)
@@ -255,7 +255,7 @@ class GSN(Chain[State]):
         )
 
     def means(self, state: State) -> Float[Array, " chains *shape"]:
-        """The pixels' probabilities p of every chain.
+        """The pixel probabilities p of every chain.
 
         Args:
             state: the chains' state.
@@ -271,7 +271,7 @@ def _rows(bias: Float[Array, " units"]) -> Float[Array, "1 units"]:
 
 
 def _uniforms(key: Key[Array, ""], shape: tuple[int, ...], dtype: Any) -> Float[Array, "..."]:
-    """Numbers of 16 bits, for a probability that is right to 2⁻¹⁷: two for each word drawn."""
+    """Uniform numbers of 16 bits, two per word drawn; probabilities are accurate to 2⁻¹⁷."""
     size = math.prod(shape)
     words = jax.random.bits(key, (-(-size // 2),), jnp.uint32)
     halves = lax.bitcast_convert_type(words, jnp.uint16).ravel()[:size]
@@ -279,7 +279,7 @@ def _uniforms(key: Key[Array, ""], shape: tuple[int, ...], dtype: Any) -> Float[
 
 
 def draw_noise(key: Key[Array, ""], model: GSN, batch: int, rounds: int = 4) -> Noise:
-    """All that a training step draws.
+    """Draws all the noise of a training step.
 
     Args:
         key: a typed random key.
@@ -291,8 +291,8 @@ def draw_noise(key: Key[Array, ""], model: GSN, batch: int, rounds: int = 4) -> 
         The noise of all rounds.
 
     Raises:
-        ValueError: if there is no round, or no image; if a number, or that of the images of all
-            rounds together, is 2**31 or more.
+        ValueError: if there is no round, or no image; if either number, or their product, is 2**31
+            or more.
 
     Example:
         >>> import jax
@@ -318,23 +318,23 @@ def draw_noise(key: Key[Array, ""], model: GSN, batch: int, rounds: int = 4) -> 
 def walkback(
     model: GSN, images: Float[Array, " batch *shape"], noise: Noise
 ) -> Float[Array, "rounds batch pixels"]:
-    """Rounds from corrupted images on; a pure function of the noise.
+    """Rounds that start from corrupted images; deterministic given the noise.
 
-    Gradients pass from a round to the one before through the second layer, and never through the
+    Gradients flow from a round to the previous one through the second layer, and never through the
     pixels drawn between them.
 
     Args:
         model: the network.
         images: pixels in [0, 1].
-        noise: what the rounds draw, from [`advnets.baselines.gsn.draw_noise`][]; its length is the
-            number of rounds.
+        noise: the noise of the rounds, from [`advnets.baselines.gsn.draw_noise`][]; its length is
+            the number of rounds.
 
     Returns:
         The pixels' log-odds of being 1 in each round.
 
     Raises:
-        ValueError: if the images have another number of pixels than the network's, or the noise is
-            for another number of images.
+        ValueError: if the images do not have the network's number of pixels, or the noise is for
+            another number of images.
 
     Example:
         >>> import jax
@@ -348,8 +348,8 @@ def walkback(
     clean = as_rows(images, model.image_shape)
     if noise.pixels.shape[1:] != clean.shape:
         raise ValueError(
-            f"the noise must be for {len(images)} images of {clean.shape[1]} pixels, as they are; "
-            f"got noise of shape {noise.pixels.shape}"
+            f"the noise must be for the {len(images)} images of {clean.shape[1]} pixels; got noise "
+            f"of shape {noise.pixels.shape}"
         )
     first, *others = noise.pixels
     lower = model.lower(model.corrupted(clean, first))
@@ -364,7 +364,7 @@ def walkback(
 def cost(
     key: Key[Array, ""], model: GSN, images: Float[Array, " batch *shape"], rounds: int = 4
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-    r"""What training descends: the cross-entropy of the clean images, summed over the rounds.
+    r"""The training cost: the cross-entropy of the clean images, summed over the rounds.
 
     $$\sum_{t=1}^{T} -\frac{1}{n d} \sum_{i,j} \left[ x_{ij} \log p^t_{ij}
       + (1 - x_{ij}) \log (1 - p^t_{ij}) \right]$$
@@ -378,12 +378,12 @@ def cost(
         rounds: T, at least 1.
 
     Returns:
-        The cost, in nats for a pixel, and what is looked at in training: the last round's
+        The cost, in nats per pixel, and the value monitored in training: the last round's
         `cross_entropy`, the number that the authors published for the first epochs.
 
     Raises:
-        ValueError: if there is no round, or no image; if the images have another number of pixels
-            than the network's.
+        ValueError: if there is no round, or no image; if the images do not have the network's
+            number of pixels.
 
     Example:
         >>> import jax
@@ -408,17 +408,17 @@ def updates(
     annealing: float = 0.995,
     momentum: float = 0.5,
 ) -> optax.GradientTransformation:
-    r"""The released update rule: descent along an average of gradients.
+    r"""The released update rule: descent along a moving average of gradients.
 
     $$v \leftarrow \mu v + (1 - \mu) g, \qquad \theta \leftarrow \theta - \lambda c^e v$$
 
-    in epoch e, counted from 0. Unlike with the momentum of other recipes, the steps are no longer
-    for a larger μ.
+    in epoch e, counted from 0. Unlike the momentum of other recipes, a larger μ does not make the
+    steps longer.
 
     Args:
         iterations_per_epoch: the number of updates in an epoch.
         learning_rate: λ.
-        annealing: c, by which the rate is multiplied after each epoch.
+        annealing: c, the factor by which the rate is multiplied after each epoch.
         momentum: μ.
 
     Returns:

@@ -1,8 +1,8 @@
-"""Restricted Boltzmann machines of binary units, learned by persistent contrastive divergence.
+"""Restricted Boltzmann machines of binary units, trained by persistent contrastive divergence.
 
-A machine gives a pair of binary vectors, visible v and hidden h, the energy
-$E(v, h) = -v^T W h - c^T v - b^T h$ and the probability $e^{-E(v, h)} / Z$. Everything here takes
-batches, so that products stay matrix products, and is a pure function: put it under `jax.jit`.
+A machine assigns a pair of binary vectors, visible v and hidden h, the energy
+$E(v, h) = -v^T W h - c^T v - b^T h$ and the probability $e^{-E(v, h)} / Z$. All functions here
+take batches, so that products stay matrix products, and are pure: use them under `jax.jit`.
 """
 
 import math
@@ -19,9 +19,9 @@ from advnets.baselines._pixels import as_rows, check_rows, check_units
 from advnets.chains import Chain
 from advnets.preprocessing import to_unit_interval
 
-# More hidden or visible units than that, on the smaller side, are too many to sum over.
+# The most units of the smaller side, hidden or visible, whose states are summed over.
 MOST_SUMMED = 24
-# So many states of them at once.
+# The number of states summed at once.
 BLOCK = 2**10
 
 
@@ -64,11 +64,11 @@ class RBM(eqx.Module):
         return -visible @ self.visible_bias - jnp.sum(softplus(inputs), axis=1)
 
     def hidden_means(self, visible: Float[Array, "batch visible"]) -> Float[Array, "batch hidden"]:
-        """The probability of each hidden unit to be 1, given the visible ones."""
+        """The probability that each hidden unit is 1, given the visible ones."""
         return jax.nn.sigmoid(self.hidden_inputs(visible))
 
     def visible_means(self, hidden: Float[Array, "batch hidden"]) -> Float[Array, "batch visible"]:
-        """The probability of each visible unit to be 1, given the hidden ones."""
+        """The probability that each visible unit is 1, given the hidden ones."""
         return jax.nn.sigmoid(self.visible_inputs(hidden))
 
     def hidden_inputs(self, visible: Float[Array, "batch visible"]) -> Float[Array, "batch hidden"]:
@@ -95,8 +95,8 @@ class RBM(eqx.Module):
 def softplus(inputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """log(1 + e^x), the log of the sum over a unit's two states, with an absolute error of 1e-7.
 
-    `jax.nn.softplus` is right to the last digit of small values too, which is lost in a sum over
-    units; it costs a tenth of an update on a CPU.
+    `jax.nn.softplus` is also accurate to the last digit for small values, which is lost in a sum
+    over units; it costs a tenth of an update on a CPU.
 
     Args:
         inputs: the log-odds x of each unit.
@@ -120,22 +120,22 @@ def _softplus(inputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 @_softplus.defjvp
 def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    # A machine draws its hidden units by the same means, which are computed once.
+    # The same sigmoid is used to draw a machine's hidden units, so it is computed once.
     return _softplus(*primals), jax.nn.sigmoid(*primals) * tangents[0]
 
 
 def binary(key: Key[Array, ""], means: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Independent draws of 0 and 1, from 16 random bits each.
 
-    A draw is 1 with its probability rounded to a multiple of 2^-16: half the random bits of
-    `jax.random.bernoulli`, whose draws count beside a layer's matrix product on a CPU.
+    Probabilities are rounded to a multiple of 2^-16. This takes half the random bits of
+    `jax.random.bernoulli`, whose cost is noticeable beside a layer's matrix product on a CPU.
 
     Args:
         key: a typed random key.
         means: the probabilities of 1; one below 2^-17 counts as 0.
 
     Returns:
-        Zeros and ones, of the type of the probabilities.
+        Zeros and ones, in the dtype of the probabilities.
 
     Example:
         >>> import jax
@@ -147,14 +147,14 @@ def binary(key: Key[Array, ""], means: Float[Array, "*shape"]) -> Float[Array, "
     half = -(-means.size // 2)
     words = jax.random.bits(key, (half,), jnp.uint32)
     bits = jnp.concatenate([words & 0xFFFF, words >> 16])[: means.size].reshape(means.shape)
-    # The middle of an interval of 2^-16, so that probabilities are rounded to the nearest.
+    # The midpoint of an interval of 2^-16, so that probabilities are rounded to the nearest.
     return (bits.astype(means.dtype) + 0.5 < means * 2**16).astype(means.dtype)
 
 
 def visible_of(
     key: Key[Array, ""], images: Real[Array, " batch *shape"]
 ) -> Float[Array, "batch n"]:
-    """Binary images drawn from grey levels, each pixel with its level as the probability of 1.
+    """Binary images drawn from grey levels: each pixel is 1 with its level as the probability.
 
     Args:
         key: a typed random key.
@@ -175,13 +175,13 @@ def visible_of(
 
 
 def start(key: Key[Array, ""], means: Float[np.ndarray, " visible"], *, hidden: int) -> RBM:
-    r"""A machine to begin with: small weights, and visible biases that give the units their means.
+    r"""A new machine: small weights, and visible biases that give the units their means.
 
     $$W_{ij} \sim N(0, 0.01^2), \qquad c_i = \log \frac{m_i}{1 - m_i}, \qquad b = 0$$
 
     Args:
         key: a typed random key.
-        means: those of the visible units in what it is to learn, above 0 and below 1, see
+        means: the means of the visible units in the training data, above 0 and below 1; see
             [`advnets.baselines.rbm.pixel_means`][].
         hidden: the number of hidden units.
 
@@ -189,7 +189,7 @@ def start(key: Key[Array, ""], means: Float[np.ndarray, " visible"], *, hidden: 
         The machine.
 
     Raises:
-        ValueError: if there is no hidden unit, or no visible one, or 2**31 of them; if a mean is
+        ValueError: if there is no hidden unit, or no visible one, or 2**31 or more; if a mean is
             not above 0 and below 1.
 
     Example:
@@ -209,7 +209,7 @@ def start(key: Key[Array, ""], means: Float[np.ndarray, " visible"], *, hidden: 
 
 
 def log_odds(means: Float[np.ndarray, " units"]) -> Float[Array, " units"]:
-    """The biases of independent binary units of some means.
+    """The biases of independent binary units with given means.
 
     Args:
         means: the means, above 0 and below 1.
@@ -235,7 +235,7 @@ def log_odds(means: Float[np.ndarray, " units"]) -> Float[Array, " units"]:
 
 
 def pixel_means(images: Real[Array | np.ndarray, " rows *shape"]) -> Float[np.ndarray, " pixels"]:
-    """The mean of each pixel over some images and two more, a black one and a white one.
+    """The mean of each pixel over the images plus two more, a black one and a white one.
 
     Args:
         images: pixels in [0, 1], or uint8.
@@ -268,7 +268,7 @@ def pixel_means(images: Real[Array | np.ndarray, " rows *shape"]) -> Float[np.nd
 
 
 def fair_coins(key: Key[Array, ""], chains: int, units: int) -> Float[Array, "chains units"]:
-    """Hidden states from which persistent chains start.
+    """Random hidden states to start persistent chains from.
 
     Args:
         key: a typed random key.
@@ -293,21 +293,21 @@ def fair_coins(key: Key[Array, ""], chains: int, units: int) -> Float[Array, "ch
 
 
 class PCD(eqx.Module):
-    r"""The cost of persistent contrastive divergence, which is called with a minibatch of images.
+    r"""The cost of persistent contrastive divergence; call it with a minibatch of images.
 
     $$\tfrac1m \textstyle\sum_i F(v_i) - \tfrac1n \sum_j F(v^-_j) + \tfrac\lambda2 \|W\|^2$$
 
-    Each presentation of an image draws a binary v from its grey levels. The v⁻ are drawn by chains
-    that go on from one update to the next, by `steps` of Gibbs sampling; nothing is differentiated
-    through them, so that the gradient is the log-likelihood's, with the chains' states in place of
-    exact samples. The value itself is no measure of progress.
+    Each time an image is used, a binary v is drawn from its grey levels. The v⁻ come from chains
+    that continue from one update to the next, by `steps` Gibbs steps each time. Nothing is
+    differentiated through them, so the gradient is that of the log-likelihood with the chains'
+    states in place of exact samples. The value itself is not a measure of progress.
 
     Attributes:
-        steps: Gibbs steps of an update.
-        decay: λ, the decay of the weights.
+        steps: the number of Gibbs steps in an update.
+        decay: λ, the weight decay.
 
     Raises:
-        ValueError: if there is no step, or 2**31 of them; if the decay is negative.
+        ValueError: if there is no step, or 2**31 or more; if the decay is negative or not finite.
 
     Example:
         >>> import jax
@@ -340,7 +340,7 @@ class PCD(eqx.Module):
         memory: Float[Array, "chains hidden"],
         batch: Real[Array, " batch *shape"],
     ) -> tuple[Float[Array, ""], Float[Array, "chains hidden"], dict[str, Float[Array, ""]]]:
-        """The cost, the chains after, and what was seen.
+        """The cost, the new states of the chains, and the free energies.
 
         Args:
             key: a typed random key.
@@ -349,11 +349,11 @@ class PCD(eqx.Module):
             batch: images: pixels in [0, 1], or uint8.
 
         Returns:
-            The cost in nats; the hidden states; and the mean free energies of data and chains.
+            The cost in nats; the new hidden states; and the mean free energies of data and chains.
 
         Raises:
-            ValueError: if there are no images, or no chains; if these have other numbers of pixels
-                and units than the machine.
+            ValueError: if there are no images or no chains; if their numbers of pixels and units
+                are not the machine's.
         """
         drawn, chains = jax.random.split(key)
         rows = as_rows(batch, model.visible_bias.shape)
@@ -366,7 +366,7 @@ class PCD(eqx.Module):
         memory: Float[Array, "chains hidden"],
         visible: Float[Array, "batch visible"],
     ) -> tuple[Float[Array, ""], Float[Array, "chains hidden"], dict[str, Float[Array, ""]]]:
-        """The same for visible units that are binary already.
+        """The same for visible units that are already binary.
 
         Args:
             key: a typed random key.
@@ -375,11 +375,11 @@ class PCD(eqx.Module):
             visible: zeros and ones.
 
         Returns:
-            The cost in nats; the hidden states; and the mean free energies of data and chains.
+            The cost in nats; the new hidden states; and the mean free energies of data and chains.
 
         Raises:
-            ValueError: if there are no visible states, or no chains; if these have other numbers of
-                units than the machine.
+            ValueError: if there are no visible states or no chains; if their numbers of units are
+                not the machine's.
         """
         for name, states, units in (
             ("the visible states", visible, model.visible_bias.size),
@@ -389,7 +389,7 @@ class PCD(eqx.Module):
             check_units(name, states.shape, units)
         still: RBM = lax.stop_gradient(model)
         keys = jax.random.split(key, self.steps)
-        if self.steps > 1:  # the visible units of all but the last step are forgotten
+        if self.steps > 1:  # only the last step's visible units are needed
             chain = Gibbs(still, (model.visible_bias.size,))
             memory, _ = lax.scan(lambda h, key: (chain.step(key, h), None), memory, keys[:-1])
         down, up = jax.random.split(keys[-1])
@@ -403,7 +403,7 @@ class PCD(eqx.Module):
 
 
 class Gibbs(Chain[Array]):
-    """Gibbs sampling of a machine: a chain whose state is the hidden units.
+    """Gibbs sampling from a machine: a chain whose state is the hidden units.
 
     Attributes:
         model: the machine.
@@ -426,7 +426,7 @@ class Gibbs(Chain[Array]):
     def start(
         self, key: Key[Array, ""], images: Float[Array, " chains *shape"]
     ) -> Float[Array, "chains hidden"]:
-        """Hidden units drawn from binary images, which are drawn from grey levels.
+        """Hidden units drawn given binary images, which are drawn from grey levels.
 
         Raises a ValueError if the images have another number of pixels than the machine.
         """
@@ -437,7 +437,7 @@ class Gibbs(Chain[Array]):
     def step(
         self, key: Key[Array, ""], state: Float[Array, "chains hidden"]
     ) -> Float[Array, "chains hidden"]:
-        """Visible units drawn from the hidden ones, and hidden units from these."""
+        """Draws visible units given the hidden ones, then hidden units given those."""
         down, up = jax.random.split(key)
         return self.model.sample_hidden(up, self.model.sample_visible(down, state))
 
@@ -447,7 +447,7 @@ class Gibbs(Chain[Array]):
 
 
 def log_partition(model: RBM) -> Float[Array, ""]:
-    """log Z by summing over all states of the smaller side, for machines of at most 24 units there.
+    """log Z by summing over all states of the smaller side, which may have at most 24 units.
 
     Args:
         model: the machine.
@@ -456,8 +456,8 @@ def log_partition(model: RBM) -> Float[Array, ""]:
         log Z in nats.
 
     Raises:
-        ValueError: if both sides have more units; [`advnets.baselines.ais.log_partition`][]
-            estimates log Z then.
+        ValueError: if both sides have more units; estimate log Z with
+            [`advnets.baselines.ais.log_partition`][] then.
 
     Example:
         >>> import jax.numpy as jnp
@@ -472,7 +472,7 @@ def log_partition(model: RBM) -> Float[Array, ""]:
             f"log Z is a sum over 2**{units} states, and at most 2**{MOST_SUMMED} are summed; "
             "estimate it with advnets.baselines.ais"
         )
-    if units < model.weights.shape[0]:  # the machine with its sides exchanged has the same Z
+    if units < model.weights.shape[0]:  # swapping the sides does not change Z
         model = RBM(model.weights.T, model.hidden_bias, model.visible_bias)
     block = min(BLOCK, 2**units)
 

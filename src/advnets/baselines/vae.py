@@ -1,10 +1,10 @@
-r"""The variational autoencoder: a generator trained by a bound on log p(x), with no discriminator.
+r"""The variational autoencoder: a generator trained with a bound on log p(x), no discriminator.
 
 $$\log p(x) \ge \mathbb{E}_{q(z|x)}\left[\log p(x|z)\right] - \mathrm{KL}(q(z|x) \,\|\, p(z)),
   \qquad p(z) = N(0, I), \quad q(z|x) = N(\mu(x), \mathrm{diag}\,\sigma^2(x))$$
 
-Its generator is a network like another, so it is an [`advnets.Model`][] with an encoder beside it.
-All likelihoods are in nats.
+Its generator is an ordinary network, so a VAE is an [`advnets.Model`][] with an encoder. All
+likelihoods are in nats.
 """
 
 import dataclasses
@@ -33,12 +33,12 @@ from advnets.networks import Reshape
 from advnets.players import Player, apply
 from advnets.priors import Normal
 
-# Latent vectors that are decoded at once when a bound takes many of each image; it bounds memory.
+# The most latent vectors decoded at once when a bound draws many for each image; limits memory.
 DECODED_AT_ONCE = 10_000
 
 
 class BernoulliPixels(eqx.Module):
-    """Draws black or white pixels with the probabilities that it is given; without a key, those.
+    """Draws black or white pixels with given probabilities; without a key, returns those.
 
     Example:
         >>> import jax
@@ -58,20 +58,19 @@ class BernoulliPixels(eqx.Module):
 
 
 class VAE(Model[eqx.nn.Sequential]):
-    """A generator with its prior, as any [`advnets.Model`][], and an encoder.
+    """A generator with its prior, like any [`advnets.Model`][], and an encoder.
 
     Attributes:
         generator: two parts: the decoder, which maps a latent vector to a vector with a number for
-            each pixel, and what makes an image of that vector.
-        prior: standard normal, as the bounds take it.
+            each pixel, and a part that turns that vector into an image.
+        prior: standard normal, as the bounds assume.
         condition: None.
-        encoder: maps an image to the means and the logarithms of the variances of q(z|x), one
-            after the other.
-        width: the standard deviation of Gaussian pixels, whose means the decoder gives; None for
-            Bernoulli pixels, whose logits it gives.
+        encoder: maps an image to the means and log-variances of q(z|x), concatenated.
+        width: the standard deviation of Gaussian pixels, whose means the decoder returns; None for
+            Bernoulli pixels, whose logits it returns.
 
     Raises:
-        ValueError: if the prior is not normal, or the width not above 0.
+        ValueError: if the prior is not normal, or the width is not above 0.
 
     Example:
         >>> import jax
@@ -90,7 +89,7 @@ class VAE(Model[eqx.nn.Sequential]):
     def __check_init__(self) -> None:
         if type(self.prior) is not Normal:
             raise ValueError(
-                f"the bounds of a VAE take a standard normal prior; got {self.prior!r} (give "
+                f"the bounds of a VAE need a standard normal prior; got {self.prior!r} (give "
                 "advnets.priors.Normal)"
             )
         if self.width is not None and not 0 < self.width < math.inf:
@@ -107,7 +106,7 @@ class VAE(Model[eqx.nn.Sequential]):
 
     @property
     def _shape(self) -> tuple[int, ...]:
-        """That of an image."""
+        """The shape of an image."""
         latents = jax.ShapeDtypeStruct((1, self.prior.size), jnp.zeros(0).dtype)
         shape: tuple[int, ...] = eqx.filter_eval_shape(self.decode, latents).shape[1:]
         return shape
@@ -121,12 +120,12 @@ class VAE(Model[eqx.nn.Sequential]):
             images: pixels in [0, 1].
 
         Returns:
-            The means of its components, and the logarithms of their variances.
+            The means and log-variances of its components.
 
         Raises:
-            ValueError: if the images have another number of pixels than the model's.
+            ValueError: if the images do not have the model's number of pixels.
         """
-        as_rows(images, self._shape)  # refuses what the encoder may take, or refuse in its own way
+        as_rows(images, self._shape)  # the encoder might accept it, or fail obscurely
         found, _ = apply(self.encoder, None, images)
         means, log_variances = jnp.split(found, 2, axis=1)
         return means, log_variances
@@ -141,14 +140,14 @@ class VAE(Model[eqx.nn.Sequential]):
             The images, in (0, 1) if their pixels are Bernoulli.
 
         Raises:
-            ValueError: if the latent vectors have another number of components than the model's.
+            ValueError: if the latent vectors do not have the model's number of components.
         """
         check_units("latent vectors", latents.shape, self.prior.size)
         images: Float[Array, " batch *shape"] = apply(self.generator, None, latents)[0]
         return images
 
     def reconstruct(self, images: Float[Array, " batch *shape"]) -> Float[Array, " batch *shape"]:
-        """Images by way of the mean of their latent vectors.
+        """Images decoded from the means of their latent vectors.
 
         Args:
             images: pixels in [0, 1].
@@ -157,7 +156,7 @@ class VAE(Model[eqx.nn.Sequential]):
             Mean pixels.
 
         Raises:
-            ValueError: if the images have another number of pixels than the model's.
+            ValueError: if the images do not have the model's number of pixels.
         """
         return self.decode(self.encode(images)[0])
 
@@ -174,8 +173,7 @@ class VAE(Model[eqx.nn.Sequential]):
             A number for each image.
 
         Raises:
-            ValueError: if latent vectors or images have other numbers of components and pixels than
-                the model's.
+            ValueError: if the numbers of components and pixels are not the model's.
         """
         check_units("latent vectors", latents.shape, self.prior.size)
         outputs, _ = apply(self.generator.layers[0], None, latents)
@@ -198,7 +196,7 @@ def new_vae(
     latent_size: int = 50,
     bernoulli: bool = False,
 ) -> VAE:
-    """A VAE to be trained: a hidden layer of tanh units each way, Bernoulli pixels.
+    """An untrained VAE: encoder and decoder with one hidden layer of tanh units, Bernoulli pixels.
 
     Weights are uniform in ±√(6 / (inputs + outputs)), biases 0.
 
@@ -207,7 +205,7 @@ def new_vae(
         shape: the shape of an image.
         hidden_size: the number of units of each hidden layer.
         latent_size: the number of components of z.
-        bernoulli: samples have drawn pixels; else the pixels' means.
+        bernoulli: whether samples have drawn pixels, instead of the pixels' means.
 
     Returns:
         The model.
@@ -227,7 +225,7 @@ def new_vae(
     pixels = math.prod(shape)
     if min(pixels, hidden_size, latent_size) < 1:
         raise ValueError(
-            f"a VAE has at least 1 pixel, 1 hidden unit and 1 latent component; got {pixels}, "
+            f"a VAE needs at least 1 pixel, 1 hidden unit and 1 latent component; got {pixels}, "
             f"{hidden_size} and {latent_size}"
         )
     up, posterior, down, out = jax.random.split(key, 4)
@@ -263,8 +261,8 @@ def divergence(
     $$\mathrm{KL} = \tfrac12 \sum_j \left(\mu_j^2 + \sigma_j^2 - \log \sigma_j^2 - 1\right)$$
 
     Args:
-        means: of q's components.
-        log_variances: of q's components.
+        means: the means of q's components.
+        log_variances: the log-variances of q's components.
 
     Returns:
         A number for each image.
@@ -283,12 +281,12 @@ def divergence(
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """What a VAE descends: minus the bound, its expectation by one latent vector of each image.
+    """The cost of a VAE: the negative bound, estimated with one latent vector for each image.
 
     Attributes:
-        binary: each time that an image comes, its pixels are drawn, black or white, with their grey
-            levels as probabilities; the bound is then one on the probability of binary images. Else
-            grey levels are both input and target, as they are.
+        binary: whether to draw black or white pixels each time an image is used, with grey levels
+            as probabilities; the bound is then on the probability of binary images. Otherwise, the
+            grey levels themselves are both input and target.
 
     Example:
         >>> import jax
@@ -313,15 +311,14 @@ class Cost:
         Args:
             key: a typed random key.
             model: the VAE.
-            memory: given back as it is: there is none.
+            memory: returned unchanged; not used.
             batch: images, pixels in [0, 1].
 
         Returns:
             The cost, the memory, and the bound's two terms, each a mean over images, in nats.
 
         Raises:
-            ValueError: if there are no images, or they have another number of pixels than the
-                model's.
+            ValueError: if there are no images, or they do not have the model's number of pixels.
         """
         check_rows("a minibatch", batch)
         latents_key, pixels_key = jax.random.split(key)
@@ -339,7 +336,7 @@ def _drawn(
     means: Float[Array, " batch size"],
     log_variances: Float[Array, " batch size"],
 ) -> tuple[Float[Array, " batch size"], Float[Array, " batch size"]]:
-    """Latent vectors from q(z|x), and the standard normal noise that they were made of."""
+    """Latent vectors from q(z|x), and the standard normal noise they were made from."""
     noise = jax.random.normal(key, means.shape, means.dtype)
     return means + jnp.exp(log_variances / 2) * noise, noise
 
@@ -352,28 +349,28 @@ def log_bound(
     draws: int = 1,
     importance: bool = False,
 ) -> Float[np.ndarray, " rows"]:
-    r"""A lower bound on log p(x) of each image, in nats, estimated by draws from q(z|x).
+    r"""A lower bound on log p(x) of each image, in nats, estimated with draws from q(z|x).
 
     $$\frac1K \sum_k \log w_k \quad\text{or, with importance,}\quad
       \log \frac1K \sum_k w_k, \qquad w_k = \frac{p(x|z_k)\, p(z_k)}{q(z_k|x)}$$
 
-    Both are unbiased for bounds. The first one's does not depend on K. The second one's is above
-    it, and rises to log p(x) as K grows, where q has tails heavy enough.
+    Both are unbiased estimates of bounds. The first bound does not depend on K. The second is above
+    it, and rises to log p(x) as K grows, if q's tails are heavy enough.
 
     Args:
         key: a typed random key.
         model: the VAE.
-        images: pixels in [0, 1]; only of black and white ones is this a likelihood of Bernoulli
-            pixels.
+        images: pixels in [0, 1]; with Bernoulli pixels, this is a likelihood only for black and
+            white images.
         draws: K, at least 1.
-        importance: the importance-weighted bound.
+        importance: whether to use the importance-weighted bound.
 
     Returns:
         A number for each image.
 
     Raises:
-        ValueError: if there are no images or no draws; if the images have another number of pixels
-            than the model's; for Bernoulli pixels, if one is outside [0, 1].
+        ValueError: if there are no images or no draws; if the images do not have the model's number
+            of pixels; for Bernoulli pixels, if one is outside [0, 1].
 
     Example:
         >>> import jax
@@ -402,19 +399,19 @@ def log_weights(
     *,
     draws: int,
 ) -> Float[np.ndarray, " rows {draws}"]:
-    """The log w_k of which [`advnets.baselines.vae.log_bound`][] is made: for both bounds at once.
+    """The log w_k that [`advnets.baselines.vae.log_bound`][] averages, for both bounds at once.
 
     Args:
         key: a typed random key.
         model: the VAE.
-        images: as there.
-        draws: how many of each image, at least 1.
+        images: as for [`advnets.baselines.vae.log_bound`][].
+        draws: the number of draws for each image, at least 1.
 
     Returns:
         A row for each image, in nats, float64.
 
     Raises:
-        ValueError: as there.
+        ValueError: as [`advnets.baselines.vae.log_bound`][].
 
     Example:
         >>> import jax
@@ -446,7 +443,7 @@ def log_weights(
 def _log_weights(
     key: Key[Array, ""], model: VAE, images: Float[Array | np.ndarray, " rows *shape"], draws: int
 ) -> Float[Array, " rows {draws}"]:
-    """log w of some draws from q(z|x) for each image."""
+    """log w of `draws` draws from q(z|x) for each image."""
     images = jnp.asarray(images)
     means, log_variances = (jnp.repeat(x, draws, axis=0) for x in model.encode(images))
     latents, noise = _drawn(key, means, log_variances)

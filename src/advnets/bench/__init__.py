@@ -1,12 +1,12 @@
 """The paper's experiments at full scale, by name: `python -m advnets.bench`.
 
-An experiment is data, a system that is fitted to them, and a protocol that scores it. In Python:
-take a benchmark from [`advnets.bench.BENCHMARKS`][], change its recipe with `dataclasses.replace`,
-or write a [`advnets.bench.Recipe`][] of your own into a [`advnets.bench.Benchmark`][], and
-[`advnets.bench.run`][] it; [`advnets.bench.run_grid`][] runs many seeds and settings at once. A
-system of another kind is a subclass of [`advnets.bench.systems.System`][].
-[`advnets.bench.load_model`][] opens what a run has left, and [`advnets.bench.rescore`][] scores it
-with more samples.
+An experiment consists of data, a system that is fitted to them, and a protocol that scores it. In
+Python, take a benchmark from [`advnets.bench.BENCHMARKS`][] and change its recipe with
+`dataclasses.replace`, or put a [`advnets.bench.Recipe`][] of your own into a
+[`advnets.bench.Benchmark`][], and [`advnets.bench.run`][] it; [`advnets.bench.run_grid`][] runs
+many seeds and settings at once. A system of another kind is a subclass of
+[`advnets.bench.systems.System`][]. [`advnets.bench.load_model`][] loads the model of a finished
+run, and [`advnets.bench.rescore`][] scores it with more samples.
 """
 
 from advnets import _checking

@@ -1,4 +1,4 @@
-"""A benchmark: settings with a name, the system that takes them, and what is known about both."""
+"""A benchmark: named settings, the system that they are for, and what is known about both."""
 
 import dataclasses
 
@@ -8,20 +8,20 @@ from advnets.bench.systems.base import System
 
 @dataclasses.dataclass(frozen=True)
 class Benchmark:
-    """Settings with a name, the system that they are for, and what is known about them."""
+    """Named settings, the system that they are for, and what is known about them."""
 
     name: str
     recipe: Settings
     system: type[System]
-    """The class of what is fitted; it is built from the recipe."""
+    """The class of the system to fit; it is built from the recipe."""
     summary: str
     """What it does."""
     needs: str
     """The data that it needs."""
     cost: str = "not measured"
-    """How long it takes, and on what."""
+    """How long it takes, and on which hardware."""
     expected: str = "nothing published"
-    """What the paper says to expect, and where it says it."""
+    """The result to expect, and its source."""
     quick: Settings | None = None
     """Smaller settings of the same kind, done in a minute or two."""
     published: tuple[float, float] | None = None
@@ -29,5 +29,5 @@ class Benchmark:
 
     @property
     def command(self) -> str:
-        """What runs it from a shell."""
+        """The shell command that runs it."""
         return f"python -m advnets.bench {self.name}"

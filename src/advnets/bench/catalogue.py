@@ -1,4 +1,4 @@
-"""The benchmarks by name: the recipes as released, and what is known about each."""
+"""The benchmarks by name: the released recipes and others, and what is known about each."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -76,10 +76,10 @@ CIFAR10_CONV = Recipe(
     ),
 )
 
-# The paper has no such experiment. All was chosen for this library, on the validation rows and over
-# five seeds, to be done in about a minute on 2 CPU cores. From weights as small as those of MNIST's
-# D, so few pixels and units give next to no logits, and D does not learn for a hundred epochs; with
-# the released momentum one seed of five collapses; without an average of G, samples are grainy.
+# Not an experiment of the paper. All of it was chosen for this library, on validation rows and over
+# five seeds, to take about a minute on 2 CPU cores. With initial weights as small as those of
+# MNIST's D, so few pixels and units give logits near 0, and D does not learn for a hundred epochs;
+# with the released momentum one seed in five collapses; samples are grainy without an average of G.
 DIGITS = Recipe(
     dataset="digits",
     epochs=600,
@@ -92,8 +92,8 @@ DIGITS = Recipe(
     evaluate_every=100,
 )
 
-# Another game than the released one, whose first minute shows no digits: smaller players that start
-# from larger weights, Adam, and an average of G.
+# Not the released game, which shows no digits in its first minute: smaller players with larger
+# initial weights, Adam, and an average of G.
 MNIST_QUICK = dataclasses.replace(
     MNIST,
     epochs=5,
@@ -147,10 +147,10 @@ CIFAR10_TUNED = Recipe(
     ),
 )
 
-# Mirza and Osindero 2014, as printed; what is not, as released for MNIST.
+# Mirza and Osindero 2014 as printed; settings that they do not print are as released for MNIST.
 MNIST_CONDITIONAL = ConditionalRecipe()
 
-# MNIST_QUICK's game given the class, which it takes a few epochs more to learn.
+# MNIST_QUICK's game conditioned on the class, which takes a few epochs more to learn.
 MNIST_CONDITIONAL_QUICK = dataclasses.replace(
     MNIST_CONDITIONAL,
     epochs=8,
@@ -167,24 +167,24 @@ MNIST_CONDITIONAL_QUICK = dataclasses.replace(
 
 GSN = GSNSettings()
 
-# A fifth of the cost, and a rate at which 30 epochs get as far as hundreds do at the released one.
+# A fifth of the cost, and a rate at which 30 epochs get as far as hundreds at the released one.
 GSN_500 = GSNSettings(hidden_sizes=(500, 500), learning_rate=1.0, epochs=300)
 GSN_QUICK = dataclasses.replace(
     GSN_500, hidden_sizes=(250, 250), epochs=5, evaluate_every=5, num_samples=1000, burn_in=20
 )
-# Nothing is known of the run that Table 1 cites but its two hidden layers.
+# Of the run that Table 1 cites, only the two hidden layers are known.
 DBN = DBNSettings()
 DBN_QUICK = dataclasses.replace(
     DBN, lower_epochs=5, epochs=5, hidden_sizes=(300, 200), num_samples=1000, burn_in=200
 )
-# Nor of the stacked CAE's; docs/systems says which settings come from where.
+# Likewise for the stacked CAE; docs/systems gives the source of each setting.
 CAE = CAESettings()
 VAE = VAESettings()
 FEW_LABELS = FewLabelsSettings()
 
-# Nothing was released for this game. The rule is that of MNIST_QUICK. D has no dropout, under which
-# it did not tell a filled hole from data; the energy score keeps fillings diverse, which the game
-# alone loses, as each condition comes with one image only.
+# Nothing was released for this game. The update rule is MNIST_QUICK's. D has no dropout, with which
+# it could not tell fillings from data. The energy score keeps fillings diverse; the game alone does
+# not, because each condition comes with only one image.
 INPAINTING = InpaintingRecipe(
     **{
         **vars(MNIST_QUICK),
@@ -209,7 +209,7 @@ BENCHMARKS = {
             recipe=DIGITS,
             summary="8×8 digits with small players",
             cost="about a minute on 2 CPU cores",
-            expected="26 to 30 nats, as real images score (measured; not in the paper)",
+            expected="26 to 30 nats, like real images (measured; not in the paper)",
             needs="nothing: the data come with scikit-learn",
             quick=dataclasses.replace(DIGITS, epochs=300),
         ),
@@ -250,10 +250,10 @@ BENCHMARKS = {
             recipe=CIFAR10,
             summary="CIFAR-10, fully connected, as released",
             cost="a GPU, or days on 2 CPU cores",
-            expected="samples like Figure 2c; the paper gives no likelihood, and 4 epochs had "
+            expected="samples like Figure 2c; the paper gives no likelihood, and 4 epochs reached "
             "-4667.5 ± 3.1 nats",
             needs=f"uoft-cs/cifar10 {HUB}",
-            # Fewer units, so smaller weights into the pixels, which start as spread as the data.
+            # Fewer units and smaller output weights: pixels start as spread out as the data.
             quick=dataclasses.replace(
                 CIFAR10,
                 epochs=1,
@@ -271,10 +271,10 @@ BENCHMARKS = {
             recipe=CIFAR10_CONV,
             summary="CIFAR-10, convolutional, as released",
             cost="a GPU, or days on 2 CPU cores",
-            expected="samples like Figure 2d; the paper gives no likelihood, and 2 epochs had "
+            expected="samples like Figure 2d; the paper gives no likelihood, and 2 epochs reached "
             "-4369.3 ± 0.3 nats",
             needs=f"uoft-cs/cifar10 {HUB}",
-            # Fewer channels, so larger weights, without which D's logits all but vanish.
+            # Fewer channels need larger weights; otherwise D's logits nearly vanish.
             quick=dataclasses.replace(
                 CIFAR10_CONV,
                 epochs=1,
@@ -301,9 +301,10 @@ BENCHMARKS = {
             name="mnist-tuned",
             system=Adversarial,
             recipe=MNIST_TUNED,
-            summary="the paper's score in the least time: what has been learned since 2014",
-            cost="an estimated three minutes on 2 CPU cores",
-            expected="nothing in the paper, whose recipe is `mnist` (225 ± 2 nats)",
+            summary="the paper's score in minutes, with methods found since 2014",
+            cost="about five minutes on 2 CPU cores",
+            expected="237 nats (measured, five seeds, standard deviation 3); not in the paper, "
+            "whose recipe is `mnist` (225 ± 2 nats)",
             needs=f"ylecun/mnist {HUB}",
             quick=dataclasses.replace(MNIST_TUNED, epochs=3, num_samples=1000),
         ),
@@ -311,7 +312,7 @@ BENCHMARKS = {
             name="cifar10-tuned",
             system=Adversarial,
             recipe=CIFAR10_TUNED,
-            summary="colour and structure without a GPU: a small convolutional pair",
+            summary="colour and structure without a GPU: small convolutional players",
             cost="an estimated hour on 2 CPU cores",
             expected="nothing in the paper, whose recipe is `cifar10-conv`",
             needs=f"uoft-cs/cifar10 {HUB}",
@@ -332,8 +333,8 @@ BENCHMARKS = {
             recipe=MNIST_CONDITIONAL,
             summary="digits given their class, with the players of Mirza and Osindero (2014)",
             cost="an estimated ten minutes on 2 CPU cores",
-            expected="−6 to 129 nats by seed (measured, three), where their Table 1 has 132 ± 1.8, "
-            "a proof of concept",
+            expected="−6 to 129 nats over three seeds (measured), where their Table 1 has "
+            "132 ± 1.8, a proof of concept",
             needs=f"ylecun/mnist {HUB}, or nothing: --dataset digits",
             quick=MNIST_CONDITIONAL_QUICK,
         ),
@@ -341,7 +342,7 @@ BENCHMARKS = {
             name="dbn",
             system=DeepBeliefNetwork,
             recipe=DBN,
-            summary="Table 1's deep belief network on MNIST, re-created in kind",
+            summary="a deep belief network on MNIST, of the kind in Table 1",
             expected="171 nats (measured, three seeds, standard deviation 9), where Table 1 has "
             "138 ± 2 by an unknown protocol",
             needs=f"ylecun/mnist {HUB}",
@@ -352,10 +353,10 @@ BENCHMARKS = {
             name="cae",
             system=StackedCAE,
             recipe=CAE,
-            summary="the paper's comparison: a stacked contractive autoencoder and its walk",
+            summary="a stacked contractive autoencoder, as in Table 1, sampled by its walk",
             cost="under half an hour on 2 CPU cores",
             expected="173 nats (measured, three seeds, standard deviation 6), where Table 1 has "
-            "121 ± 1.6 by settings that were not published",
+            "121 ± 1.6 with unpublished settings",
             needs=f"ylecun/mnist {HUB}",
             quick=dataclasses.replace(
                 CAE,
@@ -381,9 +382,9 @@ BENCHMARKS = {
             name="mnist-few-labels",
             system=FewLabelsGame,
             recipe=FEW_LABELS,
-            summary="100 labels: a discriminator of 10 logits, a generator that matches features",
+            summary="100 labels: a discriminator with 10 logits, a generator that matches features",
             cost="a GPU, or an estimated 1.8 hours on 2 CPU cores for each draw of labels",
-            expected="0.93 % ± 0.07 % of test rows wrong (Salimans and others 2016), on 60,000 "
+            expected="0.93 % ± 0.07 % test error (Salimans and others 2016), with 60,000 "
             "unlabelled rows",
             needs=f"ylecun/mnist {HUB}",
             quick=dataclasses.replace(
@@ -402,7 +403,7 @@ BENCHMARKS = {
             summary="Table 1's deep GSN as its authors released it",
             cost="a GPU, or an estimated half a day on 2 CPU cores",
             expected="224.1 ± 2.0 nats after 60 epochs on all rows (measured), where Table 1 has "
-            "214 ± 1.1 by one chain whose σ is not known",
+            "214 ± 1.1 from one chain with unknown σ",
             needs=f"ylecun/mnist {HUB}",
             quick=GSN_QUICK,
             published=(214.0, 1.1),
@@ -421,10 +422,10 @@ BENCHMARKS = {
             name="mnist-inpainting",
             system=Inpainting,
             recipe=INPAINTING,
-            summary="every conditional by one net: what is missing of an image is filled in",
+            summary="one network for all conditionals: fills in the missing part of an image",
             cost="an estimated 20 minutes on 2 CPU cores",
-            expected="nothing in the paper, which proposes it (section 7); an energy score beside "
-            "that of two baselines",
+            expected="nothing in the paper, which proposes it (section 7); an energy score "
+            "compared with two baselines",
             needs=f"ylecun/mnist {HUB}",
             quick=dataclasses.replace(
                 INPAINTING,
@@ -444,10 +445,10 @@ def system_of(config: Config) -> System:
     """The system that a run's `config.json` describes.
 
     Args:
-        config: the run's.
+        config: the run's `config.json`.
 
     Returns:
-        That of the benchmark of its name, or an adversarial recipe where there is none.
+        The system of the benchmark with that name; an adversarial one if the name is unknown.
 
     Raises:
         ValueError: if the settings are not that system's.
@@ -463,16 +464,16 @@ def system_of(config: Config) -> System:
         return system(msgspec.convert(config.recipe, system.settings_type))
     except msgspec.ValidationError as error:
         raise ValueError(
-            f"the run's settings are not those of {config.benchmark} ({error}); an earlier version "
-            "made it, or its config.json is damaged"
+            f"the run's settings are not those of {config.benchmark} ({error}); the run is from an "
+            "earlier version, or its config.json is damaged"
         ) from None
 
 
 def evaluations_of(benchmark: str) -> Mapping[str, Evaluation]:
-    """What is measured of a benchmark's runs, by name.
+    """The evaluations of a benchmark's runs, by name.
 
     Args:
-        benchmark: its name; where it is unknown, what is measured of all.
+        benchmark: its name; an unknown one has only the evaluations that all runs have.
 
     Returns:
         The evaluations.

@@ -1,4 +1,4 @@
-"""What a run's folder holds, and whether all of it is as it was written."""
+"""The contents of a run's folder, and whether they are unchanged since they were written."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from advnets.training.checkpoints import CHECKPOINTS, check_whole, numbers
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """What is known of one file, or of one checkpoint.
+    """The finding about one file, or one checkpoint.
 
     Attributes:
         name: its path within the folder.
@@ -43,8 +43,8 @@ class Checked:
 
     Attributes:
         folder: the folder.
-        summary: what the run is, in a line.
-        findings: of each file and checkpoint.
+        summary: what the run is, in one line.
+        findings: one for each file and checkpoint.
     """
 
     folder: Path
@@ -70,10 +70,10 @@ def check_run(folder: Path) -> Checked:
     """Verifies every file of a run's folder against its SHA-256.
 
     Args:
-        folder: the folder of a run, or of many runs that were trained together.
+        folder: the folder of a run, or of many runs trained together.
 
     Returns:
-        What it holds.
+        The findings.
 
     Raises:
         FileNotFoundError: if it holds no run.
@@ -106,7 +106,7 @@ def _summary(folder: Path) -> str:
 
 
 def _of_run(folder: Path, prefix: str) -> Iterator[Finding]:
-    """Findings of one run's folder, but of the folders of others in it."""
+    """Findings of one run's folder, without those of other runs' folders in it."""
     listed: dict[str, str] = {}
     epochs = None
     for path in sorted(folder.glob("*.json")):
@@ -118,7 +118,7 @@ def _of_run(folder: Path, prefix: str) -> Iterator[Finding]:
         yield finding
     yield from _of_checkpoints(folder, prefix)
     yield from _of_checkpoints(folder / FIRST_STAGE, f"{prefix}{FIRST_STAGE}/")
-    # A run that went on after its results were written has newer files than they list.
+    # A run continued after its results were written has newer files than they list.
     went_on = epochs is not None and progress(folder)[1] > epochs
     for name, digest in listed.items():
         yield _of_listed(folder / name, f"{prefix}{name}", digest, went_on=went_on)
@@ -130,11 +130,11 @@ def _of_run(folder: Path, prefix: str) -> Iterator[Finding]:
         yield _of_metrics(log, f"{prefix}{METRICS}")
     for path in sorted(folder.glob(f"{SAMPLES}/*.png")):
         if f"{SAMPLES}/{path.name}" not in listed:
-            note = "a picture that no results speak of yet"
+            note = "a picture that results.json does not list yet"
             yield Finding(f"{prefix}{SAMPLES}/{path.name}", "unverified", note)
     for page, command in ((REPORT, "report"), (EXPLORER, "explore")):
         if (folder / page).exists():
-            note = f"nothing reads it; advnets.bench {command} makes it again"
+            note = f"nothing reads it; advnets.bench {command} writes it again"
             yield Finding(f"{prefix}{page}", "unverified", note)
 
 
@@ -155,7 +155,7 @@ def _of_document(path: Path, prefix: str) -> Finding:
 def _listed(path: Path) -> tuple[dict[str, str], int | None]:
     try:
         result = results.read(path, Result)
-    except ValueError:  # of many runs, which lists no files
+    except ValueError:  # the results of many runs, which list no files
         return {}, None
     return dict(result.files), result.epochs
 
@@ -182,7 +182,7 @@ def _of_listed(path: Path, name: str, digest: str, *, went_on: bool) -> Finding:
     if _files.sha256(path) == digest:
         return Finding(name, "whole", "")
     if went_on and path.suffix != ".safetensors":
-        return Finding(name, "unverified", "the run went on since its results were written")
+        return Finding(name, "unverified", "the run continued after its results were written")
     return Finding(name, "damaged", "it does not match the SHA-256 in results.json")
 
 

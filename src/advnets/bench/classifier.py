@@ -1,7 +1,7 @@
-"""A small classifier of a benchmark's images, by which samples are told apart.
+"""A small classifier of a benchmark's images, which decides the class of a sample.
 
-It is fitted to training rows alone, by [`advnets.training.fit`][], and its error on test rows goes
-beside whatever it is used for.
+It is fitted to training rows only, by [`advnets.training.fit`][]; its error on test rows is
+reported with every result that it is used for.
 """
 
 import dataclasses
@@ -28,9 +28,9 @@ from advnets.training.devices import is_main_process
 
 # The classifier of a run, in its folder.
 CLASSIFIER = "classifier.safetensors"
-# Images that are classified at a time.
+# Images that are classified at once.
 BLOCK = 10_000
-# Of data as few as the digits', an epoch has few updates: at least so many in all.
+# On small data such as the digits an epoch has few updates, so there is a minimum in total.
 EPOCHS, LEAST_UPDATES, BATCH = 8, 2_000, 100
 
 
@@ -47,15 +47,15 @@ def new_classifier(
 
     Args:
         key: a typed random key.
-        shape: that of an image.
-        classes: how many classes.
+        shape: the shape of an image.
+        classes: the number of classes.
         hidden_sizes: the number of units of each hidden layer.
-        input_keep: the probability that a pixel is kept in training.
+        input_keep: the probability that dropout keeps a pixel in training.
         hidden_keep: the same for the inputs of every later layer.
 
     Returns:
-        A module that maps an image to a logit for each class. Weights start uniform in ±√(6 /
-        inputs), those of the logits at 0.
+        A module that maps an image to a logit for each class. Weights are initialised uniformly in
+        ±√(6 / inputs), those of the logits at 0.
 
     Raises:
         ValueError: for a size or a keep rate out of range.
@@ -82,16 +82,16 @@ def new_classifier(
 def cross_entropy(
     key: Key[Array, ""], model: eqx.nn.Sequential, memory: PyTree, batch: tuple[Array, Array]
 ) -> tuple[Float[Array, ""], PyTree, dict[str, Float[Array, ""]]]:
-    """What a classifier descends, as [`advnets.training.fit`][] calls it.
+    """A classifier's cost, with the signature that [`advnets.training.fit`][] expects.
 
     Args:
-        key: that of dropout.
+        key: the key of dropout.
         model: the classifier.
-        memory: nothing; it is handed on.
+        memory: unused; it is returned unchanged.
         batch: images and their labels.
 
     Returns:
-        The mean negative log probability of the labels, in nats; the memory; nothing else.
+        The mean negative log probability of the labels, in nats; the memory; an empty dictionary.
     """
     images, labels = batch
     keys = jax.random.split(key, len(images))
@@ -111,16 +111,17 @@ def fit_classifier(
     learning_rate: float = 3e-3,
     progress: bool = False,
 ) -> eqx.nn.Sequential:
-    """Fits a classifier to images: Adam, minibatches of 100, a rate that falls to 0 by a cosine.
+    """Fits a classifier to images: Adam, minibatches of 100, cosine decay of the rate to 0.
 
     Args:
         key: a typed random key; the same one gives the same classifier.
         images: training images, uint8 or preprocessed floats.
         labels: their classes, from 0 on.
-        classes: how many classes; one more than the largest label unless given.
+        classes: the number of classes; by default one more than the largest label.
         hidden_sizes: the number of units of each hidden layer.
-        epochs: how many; 8 unless given, or as many as make 2,000 updates.
-        learning_rate: the first one.
+        epochs: the number of epochs; by default 8, or as many as make 2,000 updates if that is
+            more.
+        learning_rate: the initial learning rate.
         progress: show a progress bar.
 
     Returns:
@@ -180,7 +181,7 @@ def predict(
 
     Args:
         model: a fitted classifier.
-        images: like those that it was fitted to.
+        images: images like those that it was fitted to.
 
     Returns:
         The classes.
@@ -194,13 +195,13 @@ def predict(
 
 @dataclasses.dataclass(frozen=True)
 class Judge:
-    """The classifier of a run, and how good it is.
+    """The classifier of a run, and its accuracy.
 
     Attributes:
         model: the classifier.
-        sha256: of its file in the run's folder; empty where this process writes none.
-        test_accuracy: the share of test rows that it gives their own class, in [0, 1].
-        test_rows: how many they are.
+        sha256: the SHA-256 of its file in the run's folder; empty if this process writes none.
+        test_accuracy: the share of test rows that it classifies correctly, in [0, 1].
+        test_rows: the number of test rows.
     """
 
     model: eqx.nn.Sequential
@@ -210,9 +211,9 @@ class Judge:
 
 
 def judge_of(subject: Subject) -> Judge:
-    """The classifier of a run: of its folder where it is there, or fitted now and left there.
+    """The classifier of a run: from its folder if it is there, or else fitted now and saved there.
 
-    It is fitted to the training rows as the run's model sees them, by the same key for every run.
+    It is fitted to the preprocessed training rows, with the same key for every run.
 
     Args:
         subject: what is evaluated.
@@ -249,5 +250,5 @@ def _read(path: Path) -> eqx.nn.Sequential | None:
         return None
     model = advnets.load_model(path)
     if not isinstance(model, eqx.nn.Sequential):
-        raise ValueError(f"{path} holds a {type(model).__name__}, no classifier; remove it")
+        raise ValueError(f"{path} holds a {type(model).__name__}, not a classifier; remove it")
     return model

@@ -50,11 +50,11 @@ Recipe = TypeVar("Recipe", bound=Settings)
 
 @dataclasses.dataclass(frozen=True)
 class Options(Generic[Recipe]):
-    """What a run is given beside its recipe."""
+    """Options of a run, besides its recipe."""
 
     recipe: Annotated[Recipe, tyro.conf.arg(name="")]
     preset: Literal["full", "quick"] = "full"
-    """quick: smaller players and few epochs, to try everything in a minute or two."""
+    """quick: smaller players and fewer epochs, to try everything in a minute or two."""
     seed: int = 0
     """Seed of everything random."""
     seeds: int = 1
@@ -63,31 +63,30 @@ class Options(Generic[Recipe]):
     """Initial learning rates to train at in one program, each with all the seeds; the validation
     likelihood chooses one."""
     out: Path | None = None
-    """Folder of the run; a new one under runs/ unless given."""
+    """Folder of the run; by default a new one under runs/."""
     data_dir: Path | None = None
     """Local mirror of the Hub's repositories, or a folder of images (or ADVNETS_DATA)."""
     first_stage: Path | None = None
     """tfd: a finished first stage to build on, instead of training it."""
     resume: bool = False
-    """Continue the run in the folder, exactly, from its newest whole checkpoint."""
+    """Continue the run in the folder, bit for bit, from its newest whole checkpoint."""
     devices: int | None = None
-    """Number of devices to spread the runs over, or to shard a single run's minibatches over; 1
-    unless given, or all devices of several processes."""
+    """Number of devices to distribute the runs over, or to shard a single run's minibatches over;
+    by default 1, or with several processes all their devices."""
     shard_layers: bool = False
-    """Shard a single run's large layers over the devices too, where they do not fit on one."""
+    """Also shard a single run's large layers over the devices, if they do not fit on one."""
     accept_changes: bool = False
-    """With --resume: go on with another learning rate, momentum, norm limit or objective than the
-    run began with. What was changed, and when, is recorded with its results."""
+    """With --resume: accept a learning rate, momentum, norm limit or objective that differs from
+    the one the run began with. Each change, and when it was made, is recorded with the results."""
     watch: bool = False
-    """Write report.html after each evaluation too, to be watched in a browser while the run goes
-    on."""
+    """Also write report.html after each evaluation, to watch the run in a browser."""
     monitor: bool = False
-    """Measure the distance from equilibrium, warn of collapse."""
+    """Measure the distance from equilibrium, and warn of collapse."""
     tensorboard: bool = False
-    """Log what TensorBoard shows to tensorboard/ in each run's folder."""
+    """Write TensorBoard logs to tensorboard/ in each run's folder."""
     verify_replay: bool = False
-    """Write no run, but show on this machine that training repeats bit for bit: a short one twice,
-    and once interrupted and resumed."""
+    """Instead of a run, check that training repeats bit for bit on this machine: train a short run
+    twice, and once more interrupted and resumed."""
     together: Annotated[Processes, tyro.conf.arg(name="")] = dataclasses.field(
         default_factory=Processes
     )
@@ -95,92 +94,92 @@ class Options(Generic[Recipe]):
 
 @dataclasses.dataclass(frozen=True)
 class ReferenceOptions:
-    """What the reference rows are computed on."""
+    """Options of the reference rows."""
 
     dataset: str = "mnist"
     """digits, mnist, cifar10, tfd, imagefolder, or owner/name on the Hub."""
     preprocessing: Preprocessing = "unit"
-    """unit: pixels in [0, 1]; gcn: as the CIFAR-10 recipes."""
+    """unit: pixels in [0, 1]; gcn: as in the CIFAR-10 recipes."""
     iterations: int = 20
-    """Most rounds of k-means (10 seconds each for MNIST on 2 cores)."""
+    """Maximum number of k-means iterations (10 seconds each for MNIST on 2 cores)."""
     seed: int = 0
-    """Seed of the centroids' start."""
+    """Seed of the centroids' initialisation."""
     out: Path | None = None
-    """File of the result; runs/references-DATASET.json unless given."""
+    """Result file; by default runs/references-DATASET.json."""
     data_dir: Path | None = None
     """Local mirror of the Hub's repositories (or ADVNETS_DATA)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TableOptions:
-    """What Table 1 is made from."""
+    """Options of Table 1."""
 
     runs: tuple[Path, ...] = ()
-    """Folders of finished runs (or files of reference rows), beside what ships with the package."""
+    """Folders of finished runs (or files of reference rows), besides those shipped with advnets."""
     out: Path = Path("runs/table1")
-    """Folder of table1.md, table1.json and the pictures; what is there of them is replaced."""
+    """Folder for table1.md, table1.json and the pictures; existing ones are replaced."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Table2Options:
-    """What Table 2 is measured of."""
+    """Options of Table 2."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = ()
-    """Folders of finished runs on one data set: mnist (or another adversarial one), vae, dbn, gsn,
-    gsn-500, cae; those that there are."""
+    """Folders of finished runs on one data set: any of mnist (or another adversarial benchmark),
+    vae, dbn, gsn, gsn-500 and cae."""
     out: Path = Path("results/table2")
-    """Folder of table2.md, table2.json and the pictures; what is there already is not measured
-    again."""
+    """Folder for table2.md, table2.json and the pictures; cells measured there before are not
+    measured again."""
     preset: Literal["full", "quick"] = "full"
-    """quick: fewer samples, steps and updates, to see all of it in a minute or two."""
+    """quick: fewer samples, steps and updates, to try everything in a minute or two."""
     num_samples: int | None = None
-    """The most samples of the likelihoods; 100,000 unless given."""
+    """Maximum number of samples for the likelihoods; by default 100,000."""
     data_dir: Path | None = None
     """Local mirror of the Hub's repositories, or a folder of images (or ADVNETS_DATA)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class StabilisersOptions:
-    """How much of the comparison of stabilisers is played."""
+    """Options of the comparison of stabilisers."""
 
     out: Path = Path("results/stabilisers")
-    """Folder of stabilisers.md, stabilisers.json and the pictures; a setting that is finished there
-    is not played again."""
+    """Folder for stabilisers.md, stabilisers.json and the pictures; settings finished there before
+    are not trained again."""
     preset: Literal["full", "quick"] = "full"
-    """quick: the ring alone, few seeds and updates, to see all of it in a minute or two."""
+    """quick: only the ring, few seeds and updates, to try everything in a minute or two."""
     seeds: int | None = None
-    """Games of each setting; 20 unless given."""
+    """Number of games per setting; by default 20."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ParzenOptions:
-    """What a finished run is scored with."""
+    """Options of scoring a finished run again."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of the run."""
     num_samples: int = 1_000_000
-    """Samples drawn; none is kept."""
+    """Number of samples to draw; none of them is stored."""
     best: bool = False
     """Score the best epoch on validation, not the last."""
     devices: int = 1
-    """Number of devices to spread the samples over."""
+    """Number of devices to distribute the samples over."""
     data_dir: Path | None = None
     """Local mirror of the Hub's repositories, or the run's folder of images (or ADVNETS_DATA)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ReportOptions:
-    """What is reported."""
+    """Options of a report."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...")]
-    """Folder of a run, or of many runs that were trained together; several to compare them."""
+    """Folder of a run, or of many runs trained together; name several to compare them."""
     out: Path = Path("runs/comparison.html")
-    """Of several runs: the file of the page that compares them."""
+    """With several runs: the file of the comparison page."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ExploreOptions:
-    """What is explored."""
+    """Options of the explorer."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of the run."""
@@ -188,65 +187,65 @@ class ExploreOptions:
 
 @dataclasses.dataclass(frozen=True)
 class InferenceOptions:
-    """What inference is fitted to, and how."""
+    """Options of an inference network."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of a finished run of an adversarial recipe."""
     out: Path | None = None
-    """Folder of the results; inference/ in the run's unless given."""
+    """Folder for the results; by default inference/ in the run's folder."""
     preset: Literal["full", "quick"] = "full"
-    """quick: a smaller network, fewer updates and images, to see all of it in a minute."""
+    """quick: a smaller network, fewer updates and images, to try everything in a minute."""
     steps: int | None = None
-    """Updates of the network, a multiple of 100; 2500 unless given."""
+    """Number of updates of the network, a multiple of 100; by default 2500."""
     noise: float = 0.0
-    """Standard deviation of normal noise on the samples that the network is fitted to."""
+    """Standard deviation of the normal noise added to the samples that the network is fitted to."""
     data_dir: Path | None = None
     """Local mirror of the Hub's repositories, or a folder of images (or ADVNETS_DATA)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class FeaturesOptions:
-    """What linear classifiers are fitted to."""
+    """Options of linear classifiers on a run's features."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of a finished run of an adversarial recipe, on data with labels."""
     labels: tuple[int, ...] = (100, 1000)
-    """How many labels are told, as many of each class; the number of training rows for all."""
+    """Numbers of labelled rows, balanced over classes; give the number of training rows for all."""
     draws: int = features.DRAWS
-    """How often they are drawn, by seeds from 0."""
+    """Number of random draws of the labelled rows, with seeds from 0."""
     out: Path | None = None
-    """Folder of the results; features/ in the run's unless given."""
+    """Folder for the results; by default features/ in the run's folder."""
     data_dir: Path | None = None
     """Local mirror of the Hub's repositories, or a folder of images (or ADVNETS_DATA)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class CheckOptions:
-    """What is checked."""
+    """Options of the check."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Folder of a run, or of many runs that were trained together."""
+    """Folder of a run, or of many runs trained together."""
 
 
 PROGRAM = "python -m advnets.bench"
-CHECK = "verify every file of a run's folder against its SHA-256, and say what it holds"
-REPORT = "write a run's report.html again, of a run that goes on too; or a page of several runs"
-EXPLORE = "a page in which the run's generator draws as z is moved"
+CHECK = "verify every file in a run's folder against its SHA-256, and list its contents"
+REPORT = "rewrite a run's report.html, even during training; or write a page comparing several runs"
+EXPLORE = "write a page that runs the run's generator in the browser and redraws as z is moved"
 PARZEN = "score a finished run again, with more samples"
-REFERENCES = "real training images, and k-means centroids of them, scored in the place of samples"
+REFERENCES = "real training images, and their k-means centroids, scored in place of samples"
 TABLE1 = "Table 1 from recorded runs: the published rows, ours, and the reference rows"
 
-INFERENCE = "which z a real image has: a network fitted to the run's generator, beside a search"
-FEATURES = "few labels: D's layers under a linear classifier, beside pixels and an untrained D"
-TABLE2 = "Table 2 measured on finished runs: a number for each of its claims, and what they cost"
-STABILISERS = "stabilisers compared: how many modes of a ring and a grid each finds, over 20 seeds"
-SPEED = "speed side by side: PyTorch, an Equinox loop, the products alone; cost curves; start-up"
+INFERENCE = "infer z of real images: a network fitted to the run's generator, compared with search"
+FEATURES = "few labels: linear classifiers on D's features, compared with pixels and an untrained D"
+TABLE2 = "Table 2 measured on finished runs: a number for each of its claims, and its cost"
+STABILISERS = "compare stabilisers: how many modes of a ring and a grid each finds, over 20 seeds"
+SPEED = "compare speed with PyTorch, an Equinox loop and the products alone; cost curves; startup"
 SPEED_FOLDER = Path("bench/speed")
 # On fewer images the released recipes collapse.
 FEW_IMAGES = 10_000
 
 
-# What most people need of a benchmark's options; `--help-all` has the rest.
+# The options that most people need; `--help-all` lists the rest.
 COMMON = {
     "Data": ("--dataset", "--data-dir", "--image-size"),
     "Training": ("--preset", "--epochs", "--batch-size", "--learning-rate", "--order"),
@@ -256,13 +255,13 @@ COMMON = {
 
 
 def listing() -> str:
-    """What there is to run, for a call without arguments."""
+    """The list of benchmarks and commands, for a call without arguments."""
     entries: dict[str, tuple[str, ...]] = {
         one.name: (f"{one.summary}: {one.cost}", f"needs {one.needs}", f"expect {one.expected}")
         for one in BENCHMARKS.values()
     }
     entries |= {
-        "references": (REFERENCES, "needs the data set that it is given"),
+        "references": (REFERENCES, "needs the chosen data set"),
         "report": (REPORT, "needs the folders of the runs"),
         "explore": (EXPLORE, "needs the run's folder"),
         "inference": (INFERENCE, "needs the run's folder and its data"),
@@ -271,15 +270,15 @@ def listing() -> str:
         "parzen": (PARZEN, "needs the run's folder and its data"),
         "table1": (TABLE1, "needs nothing: the recorded runs come with the package"),
         "table2": (TABLE2, "needs the folders of the runs and their data"),
-        "stabilisers": (STABILISERS, "needs nothing: it makes its data"),
-        "speed": (SPEED, "needs a clone of the repository, and some minutes"),
+        "stabilisers": (STABILISERS, "needs nothing: it generates its data"),
+        "speed": (SPEED, "needs a clone of the repository, and a few minutes"),
     }
     lines = [
         f"Example: {_terminal.styled(f'{PROGRAM} digits --preset quick', 'bold')}",
         "",
-        f"{PROGRAM} NAME [OPTIONS]    (--help after a name explains both)",
+        f"{PROGRAM} NAME [OPTIONS]    (NAME --help explains both)",
         "--preset quick: a small version of each benchmark, done in a minute or two.",
-        "--list: this list; --version: of advnets and JAX, and what JAX computes on.",
+        "--list: this list; --version: the versions of advnets and JAX, and JAX's device.",
         "",
     ]
     for name, told in entries.items():
@@ -298,15 +297,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _open_streams() -> None:
-    """Opens the standard streams that the process was started without, on nothing.
+    """Opens the standard streams that the process was started without, on the null device.
 
-    Or else the next file to be opened would take their place, and get what is printed.
+    Otherwise the next file opened would get their descriptor, and with it the printed output.
     """
     for number in (0, 1, 2):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the least number that is free
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free descriptor
     sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
     sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
@@ -381,7 +380,7 @@ def _read(
     default: Any = None,
     groups: Mapping[str, Sequence[str]] | None = None,
 ) -> Any:
-    """A command's options; or its page of help, after which there is nothing left to do."""
+    """Parses a command's options, or prints its help page and exits."""
     prog = f"{PROGRAM} {name}"
     if _options.asks_for_help(arguments):
         known = list(_options.options(kind, default))
@@ -396,14 +395,14 @@ def _read(
 
 
 def _own(recipe: Settings) -> list[str]:
-    """The options of a system's own settings, which no other benchmark has."""
+    """The options of settings that only this system has."""
     common = {field.name for field in dataclasses.fields(AdversarialRecipe)}
     names = [field.name for field in dataclasses.fields(recipe) if field.name not in common]
     return [f"--{name.replace('_', '-')}" for name in names]
 
 
 def _announced(grid: Grid) -> str:
-    """Where a run's files go, and where it can be looked at meanwhile."""
+    """The message about where a run's files go, and what to look at during training."""
     settings = grid.runs[0].system.settings
     said = f"{grid.runs[0].called}: everything goes to {grid.folder}"
     if settings.epochs > settings.evaluate_every:
@@ -413,21 +412,21 @@ def _announced(grid: Grid) -> str:
     released = getattr(settings, "update_rule", None) == "momentum"
     if released and run.called != run.name and rows < FEW_IMAGES:
         said += (
-            f"\nnote: networks and rates of {run.name} are for tens of thousands of images, and "
-            f"here are {rows:,}, on which they may collapse; those of digits are for few"
+            f"\nnote: networks and rates of {run.name} are for tens of thousands of images and "
+            f"may collapse on {rows:,}; the digits recipe is meant for few images"
         )
     return said
 
 
 def _show(text: str) -> None:
-    """Prints a report, its headings in bold where that can be seen."""
+    """Prints a report, with bold headings where the terminal supports them."""
     for line in _documents.printable(text).split("\n"):
         heading = line.endswith(":") and not line.startswith(" ")
         print(_terminal.styled(line, "bold") if heading else line)
 
 
 def _continuing(benchmark: Benchmark, arguments: list[str], folder: Path) -> str:
-    """How an interrupted run is continued: the same command, that resumes."""
+    """The message on how to continue an interrupted run: the same command with `--resume`."""
     more = [] if "--resume" in arguments else ["--resume"]
     more += [] if "--out" in arguments else ["--out", str(folder)]
     return f"{benchmark.command} {shlex.join([*arguments, *more])} continues it"
@@ -441,11 +440,11 @@ def _replay(benchmark: Benchmark, request: Request) -> int:
 
 
 def _request(options: Options[Any], defaults: Options[Any]) -> Request:
-    """What the options ask for beside the recipe."""
+    """What the options ask for, besides the recipe."""
     rates = options.learning_rates
     rate = getattr(options.recipe, "learning_rate", None)
     if rates and rate != getattr(defaults.recipe, "learning_rate", None):
-        raise ValueError(f"--learning-rates has a run at each; leave out --learning-rate {rate}")
+        raise ValueError(f"--learning-rates trains at each rate; leave out --learning-rate {rate}")
     many = options.seeds != 1 or bool(rates)
     return Request(
         seed=options.seed,
@@ -464,7 +463,7 @@ def _request(options: Options[Any], defaults: Options[Any]) -> Request:
 
 
 def _defaults(benchmark: Benchmark, arguments: list[str]) -> Options[Any]:
-    """The settings that a command line starts from, which its preset decides."""
+    """The default options of a command line, which depend on its preset."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--preset", nargs="?")
     quick = parser.parse_known_args(arguments)[0].preset == "quick"
@@ -490,7 +489,7 @@ def _parzen(arguments: list[str], again: Again) -> int:
     print(report.scored(label, result.parzen))
     print(result.caveat)
     path = rescoring.path_of(options.run, options.num_samples, best=options.best)
-    print(_documents.printable(f"it is in {path}"))
+    print(_documents.printable(f"the result is in {path}"))
     return ExitCode.DONE
 
 
@@ -519,7 +518,7 @@ def _references(arguments: list[str], _: Again) -> int:
         ("centroids", result.centroids),
     ):
         print(report.scored(f"{found.num_samples} {label}", found))
-    print(_documents.printable(f"they are in {path_of(options.dataset, options.out)}"))
+    print(_documents.printable(f"the results are in {path_of(options.dataset, options.out)}"))
     return ExitCode.DONE
 
 
@@ -560,7 +559,7 @@ def _table2(arguments: list[str], again: Again) -> int:
     _show(table2.summary(table))
     said = f"table2.md, table2.json and the pictures are in {options.out}"
     if not table.measured:
-        said += "; nothing could be measured, and the reasons stand in the cells"
+        said += "; nothing could be measured, for the reasons given in the cells"
     print(_documents.printable(said), file=sys.stderr)
     return ExitCode.DONE if table.measured else ExitCode.DAMAGED
 
@@ -586,7 +585,7 @@ def _report(arguments: list[str], _: Again) -> int:
     options = _read(ReportOptions, arguments, "report", REPORT, example="runs/digits runs/digits-2")
     with before_work():
         if not options.runs:
-            raise ValueError("name the folder of a run, or of several to compare")
+            raise ValueError("name the folder of a run, or several folders to compare their runs")
         if len(options.runs) == 1:
             print(pages.write_report(options.runs[0]))
         else:

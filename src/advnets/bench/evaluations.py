@@ -1,4 +1,4 @@
-"""What is measured of a fitted system beside its likelihood: an entry here for each evaluation."""
+"""Evaluations of a fitted system besides its likelihood, each an entry of `EVALUATIONS`."""
 
 import abc
 import dataclasses
@@ -16,23 +16,23 @@ from advnets.bench.results import Json
 from advnets.paper_figures import Sampler
 from advnets.training.devices import is_main_process
 
-# Samples, and held-out images, whose nearest training images are looked up.
+# The number of samples, and of held-out images, whose nearest training images are looked up.
 MEMORISATION_ROWS = 1000
-# Samples that vary less, relative to the data, are nearly all alike.
+# Samples that vary less than this, relative to the data, are nearly all alike.
 COLLAPSED = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """What there is to evaluate after the last epoch.
+    """What an evaluation gets after the last epoch.
 
     Attributes:
         model: the fitted system's distribution.
         key: the key of the samples that are scored.
-        first: gives the first n of those samples.
+        first: returns the first n of those samples.
         data: the data; test rows are for final numbers only.
-        preprocess: takes the data's pixels to where the samples are.
-        folder: where a picture may go.
+        preprocess: maps the data's pixels to the range of the samples.
+        folder: where a picture may be written.
         progress: whether to show progress.
     """
 
@@ -46,11 +46,11 @@ class Subject:
 
 
 class Evaluation(abc.ABC):
-    """Something to measure; subclass it, and add it to `EVALUATIONS` under a name."""
+    """A measurement; subclass it, and add an instance to `EVALUATIONS` under a name."""
 
     @abc.abstractmethod
     def measure(self, subject: Subject) -> Json:
-        """What `results.json` is to hold under the evaluation's name."""
+        """The value that `results.json` will hold under the evaluation's name."""
 
     @abc.abstractmethod
     def line(self, found: Json) -> str:
@@ -74,12 +74,12 @@ class Memorisation(Evaluation):
     def line(self, found: Json) -> str:
         return (
             f"Memorisation: a sample is nearer to its nearest training image than a held-out image "
-            f"to its own in {_number(found, 'auc'):.0%} of pairs"
+            f"is to its own in {_number(found, 'auc'):.0%} of pairs"
         )
 
 
 class Spread(Evaluation):
-    """How much samples vary, relative to held-out images: next to nothing after a collapse."""
+    """How much samples vary, relative to held-out images: hardly at all after a collapse."""
 
     def measure(self, subject: Subject) -> Json:
         samples = subject.first(MEMORISATION_ROWS)
@@ -91,8 +91,8 @@ class Spread(Evaluation):
         if spread is not None and spread < COLLAPSED and is_main_process():
             warnings.warn(
                 f"the samples are nearly all alike: they vary {spread:.2g} times as much as the "
-                'data; the generator has collapsed, or has hardly been trained (the page "When a '
-                'game collapses" of the documentation has remedies)',
+                "data; the generator has collapsed, or has hardly been trained (for remedies, see "
+                'the page "When a game collapses" of the documentation)',
                 RuntimeWarning,
                 stacklevel=2,
             )
@@ -109,7 +109,7 @@ class Spread(Evaluation):
 def _number(found: Json, name: str) -> float:
     number = found.get(name) if isinstance(found, dict) else None
     if not isinstance(number, int | float):
-        raise ValueError(f"a result of this evaluation has a number {name!r}; got {found!r:.200}")
+        raise ValueError(f"a result of this evaluation needs a number {name!r}; got {found!r:.200}")
     return number
 
 

@@ -1,7 +1,7 @@
 """An experiment: a system fitted to data, then scored and drawn by one protocol.
 
-`prepare` checks all that can be checked before work starts, and locks the folders; `execute` does
-the work: fit, score, draw. Seeds and settings are one grid, and a single run is a grid of one.
+`prepare` checks everything that can be checked before work starts, and locks the folders; `execute`
+does the work: fit, score, draw. Seeds and settings form a grid; a single run is a grid of one.
 """
 
 import contextlib
@@ -67,27 +67,28 @@ from advnets.training.journal import lock_folder
 
 # Figure 3: lines in z space, and points on each.
 LINES, STEPS = 8, 11
-# The most runs that are trained at once; each has a folder.
+# The most runs that can be trained at once; each has a folder.
 MOST_RUNS = 10_000
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What an experiment is told beside its benchmark.
+    """The options of an experiment, besides its benchmark.
 
     Attributes:
         seed: the seed of everything random, or the first of several.
         seeds: the number of seeds that are fitted together; None for a single run.
-        learning_rates: of a sweep, which has all seeds for each.
-        out: the folder; a new one under `runs/` unless given.
+        learning_rates: those of a sweep, which runs all seeds at each.
+        out: the folder; by default a new one under `runs/`.
         data_dir: where the data are, see [`advnets.data.load`][].
-        first_stage: of a benchmark in two stages: a finished first stage to build on.
+        first_stage: for a benchmark in two stages: a finished first stage to build on.
         resume: continue the run in the folder.
-        devices: how many devices to spread it over, see [`advnets.train`][].
-        shard_layers: shard large layers over the devices too, likewise.
-        accept_changes: resume with other settings than the run began with, where that is possible.
+        devices: how many devices to distribute it over, see [`advnets.train`][].
+        shard_layers: also shard large layers over the devices, see [`advnets.train`][].
+        accept_changes: resume with settings that differ from those the run began with, where that
+            is possible.
         monitor: monitor the game at every evaluation, see [`advnets.monitor.Monitor`][].
-        callbacks: what is called after every evaluation, see [`advnets.train`][].
+        callbacks: functions called after every evaluation, see [`advnets.train`][].
     """
 
     seed: int = 0
@@ -106,14 +107,14 @@ class Request:
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """Runs that are ready to start, which share all but their seeds and learning rates.
+    """Runs that are ready to start, which differ only in their seeds and learning rates.
 
     Attributes:
-        folder: the folder of a single run, or of the folders of several.
+        folder: the folder of a single run, or the parent of the folders of several.
         runs: the runs.
-        together: whether they are several.
-        learning_rates: of a sweep, those of its runs.
-        locks: what keeps other processes out of the folder.
+        together: whether there are several.
+        learning_rates: for a sweep, those of its runs.
+        locks: the locks that keep other processes out of the folder.
     """
 
     folder: Path
@@ -128,18 +129,18 @@ def prepare(benchmark: Benchmark, request: Request) -> Grid:
 
     Args:
         benchmark: what to run.
-        request: how.
+        request: how to run it.
 
     Returns:
         The runs, for [`advnets.bench.experiment.execute`][].
 
     Raises:
-        ValueError: for a setting out of range, data that can't be had, or resuming with other
-            settings.
+        ValueError: for a setting out of range, data that can't be loaded, or resuming with
+            different settings.
         OSError: if the folder holds another run, or nothing to resume, or there is no such first
             stage.
     """
-    origin = Provenance.here()  # before anything else: a checkout may move during a long run
+    origin = Provenance.here()  # first of all: a checkout may change during a long run
     _check(benchmark, request)
     known = BENCHMARKS.get(benchmark.name, benchmark)
     name = called(benchmark.name, known.recipe.dataset, benchmark.recipe.dataset, request.data_dir)
@@ -150,7 +151,7 @@ def prepare(benchmark: Benchmark, request: Request) -> Grid:
         runs, common = _checked(benchmark, name, request, folder, origin)
         if not request.resume:
             lock_folder(locks, folder)
-            choose(name, folder, request.resume)  # now that nobody else is at work there
+            choose(name, folder, request.resume)  # again, now that the folder is locked
             barrier("every process has looked at the locked folder")  # before there are files
         if is_main_process():
             for run in runs:
@@ -167,7 +168,7 @@ def prepare(benchmark: Benchmark, request: Request) -> Grid:
 def _checked(
     benchmark: Benchmark, called: str, request: Request, folder: Path, origin: Provenance
 ) -> tuple[tuple[Run, ...], Config]:
-    """The runs, once all is checked, and the settings that they have in common."""
+    """The runs, after all checks, and the settings that they have in common."""
     planned = _plan(benchmark, request, folder)
     system = benchmark.system(benchmark.recipe)
     common = _config(benchmark.name, benchmark.recipe, request.seed)
@@ -186,11 +187,11 @@ def _checked(
         changes[folder] = same(folder, common)
         common = msgspec.structs.replace(common, changes=changes[folder])
         for recipe, seed, own in planned:
-            if request.seeds is not None and (own / CONFIG).exists():  # it may have been stopped
+            if request.seeds is not None and (own / CONFIG).exists():  # or it was stopped before
                 config = _config(benchmark.name, recipe, seed)
                 changes[own] = same(own, config)
             check_best(own)
-            _earlier_rate(own)  # which is needed at the end, from a file that may be damaged
+            _earlier_rate(own)  # it is needed at the end, and its file may be damaged
     first_stage = identify_first_stage(folder, request.first_stage, request.resume)
     recipe = benchmark.recipe
     data = advnets.data.load(
@@ -234,7 +235,7 @@ def _checked(
 
 
 def _write_config(config: Config, run: Run, folder: Path, changes: tuple[Change, ...]) -> None:
-    """Writes the `config.json` of a run, or of the folder that has it among others."""
+    """Writes the `config.json` of a run, or of the folder that it shares with others."""
     whole = msgspec.structs.replace(
         config,
         image_shape=run.data.train.shape[1:],
@@ -249,7 +250,9 @@ def _write_config(config: Config, run: Run, folder: Path, changes: tuple[Change,
 def _check(benchmark: Benchmark, request: Request) -> None:
     seed, seeds, rates = request.seed, request.seeds, request.learning_rates
     if request.monitor and not benchmark.system.monitored:
-        raise ValueError(f"{benchmark.name} is no game that can be monitored; leave out --monitor")
+        raise ValueError(
+            f"{benchmark.name} is not a game that can be monitored; leave out --monitor"
+        )
     if seeds is None:
         if not 0 <= seed < 2**32:
             raise ValueError(f"the seed must be at least 0 and below 2**32; got {seed}")
@@ -271,7 +274,7 @@ def _check(benchmark: Benchmark, request: Request) -> None:
             f"seeds must be at least 0 and below 2**32; got {seed} to {seed + seeds - 1}"
         )
     if request.shard_layers:
-        raise ValueError("each of many runs at once is on one device; leave out --shard-layers")
+        raise ValueError("many runs at once have one device each; leave out --shard-layers")
     if request.first_stage is not None:
         raise ValueError(
             f"many runs at once have one stage; leave out --first-stage {request.first_stage}"
@@ -345,24 +348,24 @@ def run(
     Args:
         benchmark: what to run: one of [`advnets.bench.BENCHMARKS`][], or your own.
         seed: the seed of everything random, 0 to 2**32 - 1.
-        out: the run's folder; a new one under `runs/` unless given.
+        out: the run's folder; by default a new one under `runs/`.
         data_dir: where the data are, see [`advnets.data.load`][].
-        first_stage: of a benchmark in two stages: a finished run of the first one to build on.
+        first_stage: for a benchmark in two stages: a finished run of the first one to build on.
         resume: continue the run in the folder.
-        accept_changes: resume with another learning rate, momentum, norm limit or objective than
-            the run began with; what was changed, and when, is in the result.
+        accept_changes: resume with a learning rate, momentum, norm limit or objective that differs
+            from the one the run began with; each change, and when it was made, is in the result.
         devices: how many devices to shard each minibatch over, see [`advnets.train`][].
-        shard_layers: shard large layers over the devices too, likewise.
+        shard_layers: also shard large layers over the devices, see [`advnets.train`][].
         monitor: monitor the game at every evaluation, see [`advnets.monitor.Monitor`][]; the folder
-            then holds `monitor.png` too.
+            then also holds `monitor.png`.
         progress: show progress.
 
     Returns:
-        What `results.json` holds.
+        The content of `results.json`.
 
     Raises:
-        ValueError: for a setting out of range, data that can't be had, or resuming with other
-            settings.
+        ValueError: for a setting out of range, data that can't be loaded, or resuming with
+            different settings.
         OSError: if the folder holds another run, or nothing to resume, or there is no such first
             stage.
         TrainingDiverged: if a cost or a gradient stops being finite.
@@ -411,38 +414,38 @@ def run_grid(
     monitor: bool = False,
     progress: bool = True,
 ) -> SeedsResult | SweepResult:
-    """Fits, evaluates and draws many seeds of a benchmark, perhaps at several learning rates.
+    """Fits, evaluates and draws many seeds of a benchmark, optionally at several learning rates.
 
     The folder then holds `seed-N/` for each seed, or `learning-rate-R-seed-N/` for each run of a
-    sweep, with all that [`advnets.bench.run`][] leaves but for the checkpoints, which are common;
-    `results.json`, with the scores' distribution over seeds, for each learning rate; `seeds.png`
-    or `learning-rates.png`, which shows it; and `config.json`.
+    sweep, with the files that [`advnets.bench.run`][] writes, except for the checkpoints, which the
+    runs share; `results.json`, with the distribution of scores over seeds for each learning rate;
+    `seeds.png` or `learning-rates.png`, which shows it; and `config.json`.
 
-    Every learning rate has the same seeds, so that two of them differ in nothing else. It is chosen
-    by the mean over seeds of the validation likelihood at each run's best epoch; test rows have no
-    part in it. One at which a seed diverged is not chosen.
+    Every learning rate has the same seeds, so that runs differ in nothing else. The learning rate
+    is chosen by the mean over seeds of the validation likelihood at each run's best epoch; test
+    rows play no part. A rate at which a seed diverged is not chosen.
 
     Args:
-        benchmark: what to run, a recipe of one stage.
+        benchmark: what to run, a recipe with one stage.
         seeds: how many seeds.
         seed: the first of them.
-        learning_rates: the initial learning rates of a sweep; the recipe's alone unless given.
-        out: the folder of the runs' folders; a new one under `runs/` unless given.
+        learning_rates: the initial learning rates of a sweep; by default only the recipe's.
+        out: the parent of the runs' folders; by default a new one under `runs/`.
         data_dir: where the data are, see [`advnets.data.load`][].
         resume: continue the runs in the folder.
-        devices: how many devices to spread the runs over, see [`advnets.train_many`][].
+        devices: how many devices to distribute the runs over, see [`advnets.train_many`][].
         monitor: monitor each game at every evaluation, see [`advnets.monitor.Monitor`][].
         progress: show progress.
 
     Returns:
-        What `results.json` holds.
+        The content of `results.json`.
 
     Raises:
-        ValueError: for a setting out of range, a recipe of two stages, data that can't be had, or
-            resuming with other settings.
+        ValueError: for a setting out of range, a recipe with two stages, data that can't be loaded,
+            or resuming with different settings.
         OSError: if the folder holds other runs, or nothing to resume.
-        TrainingDiverged: if no run is left. One that diverges while others are left is named in a
-            warning and under `diverged`, and has no score.
+        TrainingDiverged: if every run diverged. A run that diverges while others are left is named
+            in a warning and under `diverged`, and has no score.
 
     Example:
         >>> import dataclasses, tempfile
@@ -482,17 +485,17 @@ def execute(
     Args:
         grid: the runs.
         progress: show progress.
-        watch: write `report.html` after each evaluation too.
+        watch: also write `report.html` after each evaluation.
 
     Returns:
-        What `results.json` of the grid's folder holds.
+        The content of `results.json` in the grid's folder.
     """
     with grid.locks:
         try:
             found = _execute(grid, progress=progress, live=watch)
         except BaseException:
             if is_main_process():
-                with contextlib.suppress(Exception):  # what stopped the run is said, not this
+                with contextlib.suppress(Exception):  # report what stopped the run, not this
                     pages.write_report(grid.folder)
             raise
         if is_main_process():
@@ -530,7 +533,7 @@ def _execute(grid: Grid, *, progress: bool, live: bool) -> Result | SeedsResult 
 
 
 def _live(grid: Grid) -> Callable[..., None]:
-    """What writes the report of runs that go on, once an epoch, whoever of them tells of it."""
+    """A function that writes the report during training, once per epoch for all runs."""
     told = [0]
 
     def tell(snapshot: advnets.training.Snapshot | None = None) -> None:
@@ -540,14 +543,14 @@ def _live(grid: Grid) -> Callable[..., None]:
             told[0] = snapshot.epoch
         try:
             pages.write_report(grid.folder, live=True)
-        except (ValueError, OSError) as error:  # a run does not end for a page
+        except (ValueError, OSError) as error:  # a failing report does not stop a run
             warnings.warn(f"no report was written ({error})", RuntimeWarning, stacklevel=2)
 
     return tell
 
 
 def score_training_images(run: Run) -> Score:
-    """The reference row that every result is shown beside: real images in the place of samples.
+    """The reference row of every result: real training images scored in place of samples.
 
     Args:
         run: a prepared run.
@@ -572,14 +575,14 @@ def finish(
 
     Args:
         run: the run.
-        watch: its watch, which knows its samples.
-        fitted: what its system has become.
-        training_images: what [`advnets.bench.experiment.score_training_images`][] gives, if it is
-            known.
+        watch: its watch, which draws its samples.
+        fitted: its fitted system.
+        training_images: the result of [`advnets.bench.experiment.score_training_images`][], if it
+            is known.
         progress: show progress.
 
     Returns:
-        What `results.json` holds.
+        The content of `results.json`.
     """
     system, data, folder = run.system, run.data, run.folder
     settings, preprocess = system.settings, on_host(system.settings.preprocessing)
@@ -628,7 +631,7 @@ def finish(
         recipe=results.as_json(settings),
         epochs=epochs,
         updates=fitted.updates,
-        # A run that had nothing left to do keeps the rate that it had.
+        # A run with nothing left to do keeps its recorded rate.
         updates_per_second=fitted.updates_per_second or _earlier_rate(folder),
         first_stage=run.first_stage,
         order=system.order(),

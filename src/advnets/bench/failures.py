@@ -1,4 +1,4 @@
-"""The one boundary of the command line: whatever stops work becomes a sentence and an exit code."""
+"""The error boundary of the command line: what stops work becomes a sentence and an exit code."""
 
 import contextlib
 import dataclasses
@@ -14,16 +14,16 @@ from advnets._extras import MissingExtraError
 
 
 class ExitCode(enum.IntEnum):
-    """What the command's exit code says. A signal's is 128 and its number, as a shell has it.
+    """The command's exit codes. After a signal it is 128 plus the signal's number, as in a shell.
 
     Attributes:
-        DONE: all that was asked for is done.
+        DONE: everything asked for is done.
         DIVERGED: training diverged: a cost, a gradient or a parameter is not finite.
         REFUSED: a setting, a data set or a folder was refused; no work was begun.
-        DAMAGED: a file is damaged, or can't be read or written; what was saved before stays.
-        MEMORY: there is not enough memory, of the host or of a device.
-        DIFFERENT: of `--verify-replay`: training did not repeat bit for bit.
-        BUG: a fault of the library, shown with its traceback.
+        DAMAGED: a file is damaged, or can't be read or written; what was saved before is kept.
+        MEMORY: there is not enough memory on the host or on a device.
+        DIFFERENT: with `--verify-replay`: training did not repeat bit for bit.
+        BUG: a bug in the library, shown with its traceback.
     """
 
     DONE = 0
@@ -41,10 +41,10 @@ class Refused(Exception):
 
 @dataclasses.dataclass
 class Again:
-    """How to go on after an interruption, which is known once work has begun.
+    """How to continue after an interruption; set once work has begun.
 
     Attributes:
-        sentence: it, as a sentence.
+        sentence: the instruction.
     """
 
     sentence: str = "the same command starts it again"
@@ -52,13 +52,13 @@ class Again:
 
 @contextlib.contextmanager
 def before_work() -> Iterator[None]:
-    """Around what comes before work: errors there are refusals, and nothing has changed.
+    """A context for what comes before work: errors in it are refusals, and nothing has changed.
 
-    A terminal shows meanwhile that something is being done: to read MNIST takes seconds.
+    Meanwhile a terminal shows that something is being done, since reading MNIST takes seconds.
 
     Raises:
-        Refused: for a ValueError, an OSError or a missing library, but not where nobody
-            reads what is printed.
+        Refused: for a ValueError, an OSError or a missing library, but not for a broken
+            output pipe.
     """
     shown = _terminal.is_terminal(sys.stderr)
     try:
@@ -73,14 +73,14 @@ def before_work() -> Iterator[None]:
 
 
 def guarded(work: Callable[[Again], int]) -> int:
-    """Does work, and says in a sentence what stopped it.
+    """Does work, and reports in a sentence what stopped it.
 
     Args:
-        work: the work; its own exit code is kept. It is given an [`advnets.bench.failures.Again`][]
-            to say how to go on after an interruption.
+        work: the work; its own exit code is kept. It gets an [`advnets.bench.failures.Again`][] in
+            which to set how to continue after an interruption.
 
     Returns:
-        The exit code, an [`advnets.bench.failures.ExitCode`][] or 128 and a signal's number.
+        The exit code, an [`advnets.bench.failures.ExitCode`][] or 128 plus a signal's number.
     """
     again = Again()
     with _signals.noted(), warnings.catch_warnings():
@@ -96,7 +96,7 @@ def _warned(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """A warning as a sentence, without the line of code that it came from."""
+    """Prints a warning as a sentence, without the source line that it came from."""
     with contextlib.suppress(OSError):
         word = _terminal.styled("warning:", "yellow", stream=sys.stderr)
         _progress.say(f"{word} {_documents.printable(str(message))}")
@@ -106,16 +106,16 @@ def _sentence_of(work: Callable[[Again], int], again: Again) -> int:
     try:
         with _terminal.for_readers_who_leave():
             return work(again)
-        return ExitCode.DONE  # to a reader who left
+        return ExitCode.DONE  # the reader closed the pipe
     except (Refused, MissingExtraError) as error:
         return _said(ExitCode.REFUSED, str(error))
     except TrainingDiverged as error:
         return _said(ExitCode.DIVERGED, str(error))
     except OSError as error:
-        return _said(ExitCode.DAMAGED, f"{_of_os(error)}; when that is mended, {again.sentence}")
+        return _said(ExitCode.DAMAGED, f"{_of_os(error)}; once that is fixed, {again.sentence}")
     except MemoryError as error:
         return _said(ExitCode.MEMORY, f"not enough memory ({error}); {SMALLER}")
-    except SystemExit as ended:  # of the parser of options, which has said why
+    except SystemExit as ended:  # from the option parser, which has printed why
         return ended.code if isinstance(ended.code, int) else ExitCode.REFUSED
     except KeyboardInterrupt as stopped:
         return _stopped(stopped, again.sentence)
@@ -126,10 +126,10 @@ def _sentence_of(work: Callable[[Again], int], again: Again) -> int:
         if "RESOURCE_EXHAUSTED" in first or "Out of memory" in first:
             return _said(ExitCode.MEMORY, f"not enough memory ({first}); {SMALLER}")
         traceback.print_exc()
-        return _said(ExitCode.BUG, f"{first}: a fault of advnets; please report it")
+        return _said(ExitCode.BUG, f"{first}: a bug in advnets; please report it")
 
 
-SMALLER = "take smaller players, a smaller batch size, or more devices"
+SMALLER = "use smaller players, a smaller batch size, or more devices"
 
 
 def _said(code: ExitCode, sentence: str) -> int:
@@ -140,7 +140,7 @@ def _said(code: ExitCode, sentence: str) -> int:
 
 
 def _of_os(error: OSError) -> str:
-    """What the system says of a file, without its number."""
+    """The operating system's message about a file, without its error number."""
     if error.strerror is None:
         return str(error)
     return f"{error.filename}: {error.strerror}" if error.filename else error.strerror

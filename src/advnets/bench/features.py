@@ -1,8 +1,7 @@
-"""Few labels: features of a finished run under a linear classifier, beside pixels and PCA.
+"""Few labels: linear classifiers on features of a finished run, compared with pixels and PCA.
 
 Section 7 of the paper: features of the discriminator, or of the inference network, could improve a
-classifier where labels are few. Each is shown beside the same layer of a discriminator that was
-never trained.
+classifier when labels are few. Each is compared with the same layer of an untrained discriminator.
 """
 
 import dataclasses
@@ -39,29 +38,29 @@ from advnets.players import apply
 
 FOLDER, FOUND = "features", "features.json"
 PARTS = "parts"
-# Inverse strengths of regularisation, of which validation rows choose one.
+# Inverse strengths of regularisation, from which one is chosen on validation rows.
 GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 DRAWS = 10
-# Validation rows that choose; training rows, without labels, that features are standardised by.
+# Validation rows of that choice; unlabelled training rows by which features are standardised.
 CHOSEN_ON, UNLABELLED = 1000, 10_000
 COMPONENTS = 50
-# Rows at once; numbers of a feature vector beyond which it is left out.
+# Rows in a block; the size of a feature vector beyond which it is left out.
 BLOCK, LARGEST = 1000, 4096
-# Steps of the classifier's solver; from so many rows on, fewer.
+# Steps of the classifier's solver; from this many rows on, fewer.
 ITERATIONS, MANY, FEWER = 1000, 10_000, 100
 VERSION = 1
 GROUPS = {"raw": INK, "trained": GREEN, "untrained": GREY, "inference": BLUE}
 
-# What features are made of: images as the run sees them, to a vector for each.
+# Maps preprocessed images to a feature vector for each.
 Maker: TypeAlias = Callable[[Float[np.ndarray, " n *shape"]], Float[np.ndarray, " n features"]]
 
 
 class Few(msgspec.Struct, frozen=True):
-    """What a classifier makes of features with so many labels.
+    """The errors of classifiers on features, with one number of labels.
 
     Attributes:
-        labels: how many, over all classes.
-        c: the inverse strength of regularisation that validation rows chose, the same for all
+        labels: the number of labels, over all classes.
+        c: the inverse strength of regularisation chosen on validation rows, the same for all
             draws.
         validation: the mean error of the draws on validation rows, as a fraction.
         test: the error of each draw on the test rows, as a fraction.
@@ -79,7 +78,7 @@ class Few(msgspec.Struct, frozen=True):
 
     @property
     def deviation(self) -> float | None:
-        """Its standard deviation over draws; None for one draw."""
+        """The standard deviation of the test error over draws; None for one draw."""
         return float(np.std(self.test, ddof=1)) if len(self.test) > 1 else None
 
 
@@ -87,11 +86,11 @@ class FeatureRow(msgspec.Struct, frozen=True):
     """One kind of features.
 
     Attributes:
-        name: what they are.
+        name: the name of the features.
         group: `raw`, `trained`, `untrained` or `inference`.
-        size: how many numbers there are for an image; 0 if there are none.
-        found: what they came to, for each number of labels.
-        reason: why there is nothing, where there is nothing.
+        size: the size of an image's feature vector; 0 if there are no features.
+        found: the errors, for each number of labels.
+        reason: why there are no errors, if there are none.
     """
 
     name: str
@@ -107,14 +106,14 @@ class FeaturesFound(msgspec.Struct, frozen=True):
     Attributes:
         benchmark: the run's.
         seed: the run's.
-        model_sha256: of the file of its model.
+        model_sha256: the SHA-256 of its model's file.
         labels: the numbers of labels.
-        draws: how often labels were drawn, by seeds from 0; all labels are one draw.
+        draws: the number of draws of labels, with seeds from 0; all labels are one draw.
         rows: one for each kind of features.
-        test_rows: how many the errors are of.
+        test_rows: the number of test rows.
         data: where the data came from.
-        seconds: how long it took, without what was there already.
-        provenance: where all of it comes from.
+        seconds: how long it took, without parts done before.
+        provenance: the provenance of the results.
     """
 
     benchmark: str
@@ -132,9 +131,9 @@ class FeaturesFound(msgspec.Struct, frozen=True):
 def hidden_layers(
     player: Any, examples: Float[Array, " n *data"]
 ) -> list[Float[Array, " n features"]]:
-    """What each hidden layer of a network gives, without noise; a pure function.
+    """The outputs of each hidden layer of a network, without noise; a pure function.
 
-    A hidden layer ends where the next one with weights begins, so that its activation is in it.
+    A hidden layer ends where the next layer with weights begins, so it includes its activation.
 
     Args:
         player: an `eqx.nn.Sequential`.
@@ -172,7 +171,7 @@ def hidden_layers(
 
 @dataclasses.dataclass(frozen=True)
 class _Kind:
-    """A kind of features, or why there is none; they may be in proportions of their own."""
+    """A kind of features, or why there is none; if proportioned, all share one scale."""
 
     name: str
     group: str
@@ -192,25 +191,25 @@ def prepare(
     """Checks all that can be checked before classifiers are fitted to a run's features.
 
     The features are pixels, 50 principal components, the hidden layers of the discriminator in the
-    newest checkpoint, the same of the discriminator before training, and, where
-    [`advnets.bench.inference`][] has left one, the inference network's hidden layers and its u.
+    newest checkpoint, those of the discriminator before training, and, if
+    [`advnets.bench.inference`][] has fitted one, the inference network's hidden layers and its u.
 
     Args:
         run: the folder of a finished adversarial run.
-        labels: how many are told, each a multiple of the number of classes, or that of all training
-            rows.
-        out: where the results go; `features/` in the run's folder unless given.
-        draws: how often labels are drawn, at least 1.
+        labels: the numbers of labelled rows, each a multiple of the number of classes, or the
+            number of all training rows.
+        out: where the results go; by default `features/` in the run's folder.
+        draws: the number of draws of labelled rows, at least 1.
         data_dir: where the run's data are, see [`advnets.data.load`][].
 
     Returns:
         A function that fits, measures and writes, given whether to show progress. After an
-        interruption it goes on with the next kind of features.
+        interruption it continues with the next kind of features.
 
     Raises:
         FileNotFoundError: if the folder holds no finished run.
-        ValueError: if the run is no adversarial one, the data have no labels or are others, or so
-            many can't be drawn; if a file is damaged.
+        ValueError: if the run is not adversarial, the data have no labels or are not the run's, or
+            a number of labels can't be drawn; if a file is damaged.
         OSError: if the results can't be written.
     """
     origin, folder = Provenance.here(), Path(run)
@@ -278,7 +277,7 @@ def prepare(
 
 
 class _Kept(msgspec.Struct, frozen=True):
-    """A row as soon as it is known."""
+    """A finished row, kept on disk."""
 
     identity: str
     row: FeatureRow
@@ -369,7 +368,7 @@ def _layer(player: Any, number: int) -> Maker:
 
 
 def _blocks(make: Callable[..., Array]) -> Maker:
-    """A function of arrays on the device, as one of rows on the host."""
+    """Turns a function of device arrays into one of host rows, which works in blocks."""
     compiled = jax.jit(make)
 
     def of_rows(images: Float[np.ndarray, " n *shape"]) -> Float[np.ndarray, " n features"]:
@@ -393,7 +392,7 @@ def _measured(
     draws: int,
     shown: Any,
 ) -> FeatureRow:
-    """One kind of features under the classifier, for each number of labels."""
+    """Measures one kind of features with the classifier, for each number of labels."""
     if kind.make is None:
         shown.update(len(counts))
         return FeatureRow(kind.name, kind.group, 0, (), kind.reason)
@@ -436,13 +435,14 @@ def few(
     """Multinomial logistic regression on each draw of labelled rows.
 
     Args:
-        drawn: for each draw, the features of its rows and their labels; as many rows in each.
-        validation: rows that choose the strength of regularisation, by the mean error of all draws.
-        test: rows that the draws' errors are of, at that strength alone.
-        grid: the inverse strengths C to choose from, of equals the first.
+        drawn: for each draw, the features of its rows and their labels; all of the same length.
+        validation: rows on which the strength of regularisation is chosen, by the mean error of all
+            draws.
+        test: rows on which the draws' errors are measured, at the chosen strength only.
+        grid: the inverse strengths C to choose from; of equally good ones the first is chosen.
 
     Returns:
-        What it came to.
+        The errors.
 
     Raises:
         ValueError: if there is no draw or no strength.
@@ -463,7 +463,7 @@ def few(
 
     def fitted(labelled: Labelled, c: float) -> Any:
         many = len(labelled[0]) >= MANY
-        # Of small products more threads than one take longer.
+        # Small products take longer with more than one thread.
         threads, steps = (None, FEWER) if many else (1, ITERATIONS)
         with threadpoolctl.threadpool_limits(threads), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
@@ -484,7 +484,7 @@ def few(
 def _standardised(
     rows: Float[np.ndarray, " n features"], *, together: bool = False
 ) -> Callable[[Float[np.ndarray, " m features"]], Float[np.ndarray, " m features"]]:
-    """Features of mean 0 and variance 1 on some rows, each or all together; constants stay 0."""
+    """Standardises features on some rows, each or all with one scale; constants become 0."""
     centre = rows.mean(axis=0, dtype=np.float64)
     scale = rows.std(axis=0, dtype=np.float64)
     if together:
@@ -499,10 +499,10 @@ def _percent(few: Few) -> str:
 
 
 def markdown(found: FeaturesFound) -> str:
-    """What was found, as Markdown.
+    """The results as Markdown.
 
     Args:
-        found: it.
+        found: the results.
 
     Returns:
         A table of test errors in percent, and how they were measured.
@@ -521,21 +521,21 @@ def markdown(found: FeaturesFound) -> str:
         "",
         f"{found.benchmark}, seed {found.seed}; {found.data}. Multinomial logistic regression on "
         f"features standardised by the first {UNLABELLED:,} training rows (principal components "
-        "all together). Labels are drawn as many of each class, mean ± standard deviation over "
-        f"{found.draws} draws (of all: one). "
+        "with one common scale). Labels are balanced over classes; mean ± standard deviation over "
+        f"{found.draws} draws (of all labels: one). "
         f"C, from {', '.join(f'{c:g}' for c in GRID)}, is chosen for each cell on the first "
         f"{CHOSEN_ON:,} validation rows, the same for all draws; the {found.test_rows:,} test rows "
-        f"are looked at once. {origin.date}, {found.seconds:.0f} s on {origin.device.kind}"
+        f"are used once. {origin.date}, {found.seconds:.0f} s on {origin.device.kind}"
         + (f", commit {origin.commit[:12]}." if origin.commit else "."),
     ]
     return "\n".join(lines) + "\n"
 
 
 def summary(found: FeaturesFound) -> str:
-    """What was found, for a terminal.
+    """The results for a terminal.
 
     Args:
-        found: it.
+        found: the results.
 
     Returns:
         A line for each kind of features.
@@ -553,8 +553,8 @@ def picture(path: str | os.PathLike[str] | None, found: FeaturesFound) -> Any:
     """Test errors as a chart: a panel for each number of labels, a row for each kind of features.
 
     Args:
-        path: the PNG file; None for a figure that is only given back.
-        found: what was found.
+        path: the PNG file; None for a figure that is only returned.
+        found: the results.
 
     Returns:
         The figure.

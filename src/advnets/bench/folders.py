@@ -1,4 +1,4 @@
-"""A run's folder: where it is, what it was run with, and whether it may be resumed."""
+"""A run's folder: where it is, which settings it was run with, and whether it may be resumed."""
 
 import contextlib
 import hashlib
@@ -25,22 +25,23 @@ from advnets.training.checkpoints import (
 )
 
 CONFIG, RESULTS = "config.json", "results.json"
-# Of a run in two stages; the second one's files are in the run's own folder.
+# The first stage of a run in two stages; the second stage's files are in the run's own folder.
 FIRST_STAGE = "first-stage"
 # Pictures of the samples at each evaluation, and of training images.
 SAMPLES = "samples"
-# Pages that are made of the rest.
+# Pages that are generated from the other files.
 REPORT, EXPLORER = "report.html", "explore.html"
 
 
 def choose(name: str, out: str | os.PathLike[str] | None, resume: bool) -> Path:
-    """The folder of a run, which is not made yet.
+    """The folder of a run, which is not created yet.
 
     Args:
         name: what the run is called.
-        out: the folder, if the user names one; else the next of `runs/NAME`, `runs/NAME-2` and so
-            on, or to resume the latest of them. A space or a sign in the name becomes a hyphen.
-        resume: whether a run in the folder is to be continued.
+        out: the folder, if the user names one; otherwise the next of `runs/NAME`, `runs/NAME-2` and
+            so on, or the latest of them when resuming. Spaces and symbols in the name become
+            hyphens.
+        resume: whether to continue a run in the folder.
 
     Returns:
         The folder.
@@ -70,16 +71,16 @@ def choose(name: str, out: str | os.PathLike[str] | None, resume: bool) -> Path:
 def called(
     benchmark: str, usual: str, dataset: str, data_dir: str | os.PathLike[str] | None
 ) -> str:
-    """What a run is called: after its benchmark, and after its data where those are others.
+    """What a run is called: its benchmark's name, or its data and recipe if the data differ.
 
     Args:
         benchmark: the benchmark's name.
-        usual: the data set that it is for.
+        usual: the benchmark's own data set.
         dataset: the data set of the run.
         data_dir: where that is.
 
     Returns:
-        Such as `"mnist"`, or of a folder of images `"flowers (mnist recipe)"`.
+        A name such as `"mnist"`, or `"flowers (mnist recipe)"` for a folder of images.
 
     Example:
         >>> from advnets.bench.folders import called
@@ -93,9 +94,9 @@ def called(
 
 
 def check_writable(path: Path) -> None:
-    """Refuses a file that can't be written, before the work whose result it is to hold.
+    """Refuses a file that can't be written, before the work whose result it will hold.
 
-    The folder that it is in is made; if the file can't be written, nothing is left.
+    The file's folder is created; if the file can't be written, nothing is left behind.
 
     Args:
         path: the file.
@@ -116,15 +117,15 @@ def check_writable(path: Path) -> None:
         raise
 
 
-# What keeps others out of a folder, and what a process that is killed before a run begins leaves.
+# Lock files of a folder, and what a process leaves that is killed before its run begins.
 LEFT = frozenset({_locks.LOCK, _locks.NOTE, f"{_locks.NOTE}.partial", f"{CONFIG}.partial"})
 
 
 def _is_empty(folder: Path, left: frozenset[str] = LEFT) -> bool:
-    """Whether a folder holds no run, and nothing else of anybody's.
+    """Whether a folder holds neither a run nor anything else.
 
-    A run has begun when its settings are written; several runs, when those that they have in common
-    are, after each run's own.
+    A run has begun once its settings are written; several runs have begun once their common
+    settings are written, which happens after each run's own.
     """
     return folder.is_dir() and all(
         path.name in left or (path.is_dir() and _is_empty(path, left | {CONFIG}))
@@ -139,13 +140,12 @@ def _default(name: str, number: int) -> Path:
 def identify_first_stage(
     folder: Path, given: str | os.PathLike[str] | None, resume: bool
 ) -> FirstStage | None:
-    """Which first stage a run builds on, if not on one of its own.
+    """The first stage that a run builds on, if it does not train its own.
 
     Args:
         folder: the run's.
-        given: the first stage's folder; when resuming, the one that the run began with unless
-            given.
-        resume: whether the run is continued.
+        given: the first stage's folder; when resuming, by default the one that the run began with.
+        resume: whether the run is being resumed.
 
     Returns:
         The first stage's `folder` and the `sha256` of its generator's file, or None.
@@ -193,18 +193,18 @@ def _leaves(value: Json, name: str) -> Iterator[tuple[str, Json]]:
 
 
 def check_alone(folder: Path) -> None:
-    """Refuses to resume one of the runs that were trained together: their checkpoints are common.
+    """Refuses to resume a single one of runs trained together, which share their checkpoints.
 
     Args:
         folder: the run's.
 
     Raises:
-        ValueError: if the folder is one of several runs'.
+        ValueError: if the folder is that of one of several runs.
     """
     parent = folder.absolute().parent
     try:
         together = read_config(parent)
-    except ValueError:  # none, or something else's
+    except ValueError:  # there is none, or it belongs to something else
         return
     if together.seeds is not None:
         rates = " ".join(map(str, together.learning_rates))
@@ -223,15 +223,15 @@ def check_same(
 
     Args:
         folder: the run's.
-        config: what is to be continued.
+        config: the settings to resume with.
         changeable: the settings that may be changed.
-        accept: whether those are accepted if they differ.
+        accept: whether to accept changes of those.
 
     Returns:
-        What was changed now and when it was resumed before.
+        The changes made now, after those made when it was resumed before.
 
     Raises:
-        ValueError: if a setting differs, or fewer epochs are asked for than there are; or if a file
+        ValueError: if a setting differs, fewer epochs are asked for than the run has, or a file
             of the run is damaged.
     """
     stored = read_config(folder)
@@ -240,7 +240,7 @@ def check_same(
     if bool(old.get("second_stage.epochs")) != bool(new.get("second_stage.epochs")):
         was, is_now = (two, one) if old.get("second_stage.epochs") else (one, two)
         raise ValueError(f"{folder} holds {was}, not {is_now}; choose another folder with --out")
-    # The last stage's epochs may be more than they were; a first stage's are what it was built on.
+    # Only the last stage's epochs may grow; the first stage is what the second was built on.
     last = "second_stage.epochs" if new.get("second_stage.epochs") else "epochs"
     iteration, reached = progress(folder)
     wanted = new[last]
@@ -265,13 +265,13 @@ def check_same(
 
 
 def check_data(folder: Path, config: Config, data_sha256: str, source: str) -> None:
-    """Refuses to resume on other data than the run began with, of any split.
+    """Refuses to resume on data that differ, in any split, from those the run began with.
 
     Args:
         folder: the run's.
         config: its `config.json`.
-        data_sha256: of the data at hand.
-        source: where they came from.
+        data_sha256: the SHA-256 of the data given now.
+        source: where those data came from.
 
     Raises:
         ValueError: if they differ.
@@ -284,7 +284,7 @@ def check_data(folder: Path, config: Config, data_sha256: str, source: str) -> N
 
 
 def check_best(folder: Path) -> None:
-    """Checks the best model so far, which is needed in the end, before a run goes on.
+    """Checks the best model so far, which is needed at the end, before a run continues.
 
     Args:
         folder: the run's.
@@ -295,7 +295,7 @@ def check_best(folder: Path) -> None:
     own = bool(numbers(folder / CHECKPOINTS))
     above, name = (folder, "") if own else (folder.parent, folder.name)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they come when the run goes on
+        warnings.simplefilter("ignore")  # they are issued when the run continues
         found = newest_whole(above / CHECKPOINTS)
     if found is None or name not in found[1].runs:
         return
@@ -305,7 +305,7 @@ def check_best(folder: Path) -> None:
 
 
 def check_model(folder: Path, best: Measured) -> None:
-    """Checks that the file of the best model is whole, and of this run.
+    """Checks that the file of the best model is whole and belongs to this run.
 
     Args:
         folder: the run's.
@@ -323,7 +323,7 @@ def check_model(folder: Path, best: Measured) -> None:
     advnets.model_files.digest_of(path)
     if best.model_sha256 not in (None, _files.sha256(path)):
         raise ValueError(
-            f"{path} is not the model that the run saved: its SHA-256 is not that on record; "
+            f"{path} is not the model that the run saved: its SHA-256 is not the recorded one; "
             "restore it from a copy, or start again in another folder with --out"
         )
 
@@ -331,7 +331,7 @@ def check_model(folder: Path, best: Measured) -> None:
 def newest_manifest(folder: Path) -> tuple[Path, str, Manifest] | None:
     """The newest checkpoint with a whole manifest, the name of the run in it, and the manifest.
 
-    Those of runs that were trained together are in the folder above.
+    The checkpoints of runs trained together are in the parent folder.
     """
     for above, name in ((folder, ""), (folder.parent, folder.name)):
         for number in numbers(above / CHECKPOINTS):
@@ -346,7 +346,7 @@ def newest_manifest(folder: Path) -> tuple[Path, str, Manifest] | None:
 
 
 def progress(folder: Path) -> tuple[int, int]:
-    """How far a run is, in iterations and in epochs; without checkpoints, by its metrics."""
+    """How far a run is, in iterations and epochs; without checkpoints, according to its metrics."""
     found = newest_manifest(folder)
     if found is not None:
         _, name, manifest = found
@@ -356,7 +356,7 @@ def progress(folder: Path) -> tuple[int, int]:
 
 
 def _compared(config: Config) -> dict[str, Json]:
-    """What must be the same in a continued run, by name."""
+    """The settings that must stay the same in a resumed run, by name."""
     return flat(
         {
             "benchmark": config.benchmark,
@@ -369,24 +369,24 @@ def _compared(config: Config) -> dict[str, Json]:
 
 
 def read_rows(path: Path, *, having: str = "") -> list[Measured]:
-    """The rows of a `metrics.jsonl`, without half a last one; a ValueError if it is damaged.
+    """The rows of a `metrics.jsonl`, without an incomplete last one; a ValueError if it is damaged.
 
-    Rows without the name `having` are not looked at.
+    Rows without the name `having` are skipped.
     """
     return _rows(whole_lines(path), path, f'"{having}"'.encode() if having else b"")
 
 
 def whole_lines(log: Path) -> bytes:
-    """The lines of a log, without half a last one.
+    """The lines of a log, without an incomplete last one.
 
     Args:
         log: the file.
 
     Returns:
-        Its content to the last end of a line.
+        Its content up to the last newline.
 
     Raises:
-        ValueError: if it is no ordinary file; opening a pipe would wait for its writer.
+        ValueError: if it is not a regular file; opening a pipe would wait for its writer.
         OSError: if it can't be read.
     """
     if log.exists() and not log.is_file():
@@ -403,7 +403,7 @@ def _rows(content: bytes, source: Path, having: bytes = b"") -> list[Measured]:
 
 
 def digests(folder: Path, best_epoch: int) -> dict[str, str]:
-    """The SHA-256 of the files that a finished run has left, but of those that carry their own.
+    """The SHA-256 of each file that a finished run has written, except those that carry their own.
 
     Args:
         folder: the run's.
@@ -430,19 +430,19 @@ def check_checkpoints(folder: Path) -> None:
     """Refuses a run without a whole checkpoint before anything in its folder is changed.
 
     Args:
-        folder: the run's, or that of many runs.
+        folder: that of a run, or of many runs.
 
     Raises:
         CheckpointError: if there are checkpoints, and none is whole.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they come when the run goes on
+        warnings.simplefilter("ignore")  # they are issued when the run continues
         for above in (folder, folder / FIRST_STAGE):
             newest_whole(above / CHECKPOINTS)
 
 
 def best_name(epoch: int | str) -> str:
-    """The file of the best generator on validation rows, which is of that epoch."""
+    """The file name of the best generator on validation rows, which is that of this epoch."""
     return f"generator-epoch-{epoch}.safetensors"
 
 

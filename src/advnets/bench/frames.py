@@ -1,6 +1,6 @@
-"""Small pictures of a run as it goes on: samples at every evaluation, and training images.
+"""Small pictures of a run during training: samples at every evaluation, and training images.
 
-They have the images' own resolution, and a page shows them as large as it likes.
+They have the images' own resolution; a page scales them.
 """
 
 import io
@@ -18,29 +18,29 @@ from advnets.bench.folders import SAMPLES
 
 SHEET = f"{SAMPLES}/training.png"
 FILTERS = "filters.png"
-# The most pictures of samples that are kept: of a longer run every other evaluation's, and so on.
+# The most pictures of samples that are kept; longer runs keep every second evaluation's, and so on.
 MOST_FRAMES = 32
-# The most bytes of training images on the sheet, and the columns they are in.
+# The most bytes of training images on the sheet, and its number of columns.
 SHEET_BYTES, SHEET_COLUMNS = 800_000, 25
 
 
 def mosaic(
     images: Real[np.ndarray, " n *shape"], columns: int, gap: int = 0
 ) -> UInt8[np.ndarray, "height width *channels"]:
-    """Images in rows, one after another.
+    """Images tiled row by row.
 
     Args:
-        images: whole rows of them, uint8 or in [0, 1]; each of shape (height, width), (height,
-            width, 1) or (height, width, 3).
-        columns: the images of a row.
-        gap: the white between them, and around them, in pixels.
+        images: the images of complete rows, uint8 or in [0, 1]; each of shape (height, width),
+            (height, width, 1) or (height, width, 3).
+        columns: the number of images in a row.
+        gap: the white space between images, and around them, in pixels.
 
     Returns:
         The picture.
 
     Raises:
-        ValueError: if an image has another shape, or the last row is not whole; if the gap is below
-            0, or 2**31 or more.
+        ValueError: if an image has another shape, or the last row is not complete; if the gap is
+            below 0, or 2**31 or more.
 
     Example:
         >>> import numpy as np
@@ -74,7 +74,7 @@ def png(picture: UInt8[np.ndarray, "height width *channels"]) -> bytes:
         The file's content.
 
     Raises:
-        ValueError: if there are none, or each is neither a number nor red, green and blue.
+        ValueError: if there are no pixels, or they are neither grey levels nor RGB.
     """
     grey = picture.ndim == 2
     if picture.size == 0 or not (grey or (picture.ndim == 3 and picture.shape[2] == 3)):
@@ -93,19 +93,20 @@ def png(picture: UInt8[np.ndarray, "height width *channels"]) -> bytes:
 def write_frame(
     folder: Path, epoch: int, every: int, images: Real[np.ndarray, " n *shape"], columns: int
 ) -> None:
-    """Writes the samples of an epoch, and removes those of epochs that are too many.
+    """Writes the samples of an epoch, and removes surplus ones of earlier epochs.
 
-    What is left depends on the epoch alone: a run that was resumed leaves the same files.
+    The remaining files depend only on the epoch, so a resumed run has the same files.
 
     Args:
         folder: the run's.
-        epoch: which one.
-        every: the epochs between evaluations.
+        epoch: the epoch's number.
+        every: the number of epochs between evaluations.
         images: the samples as they are shown, in [0, 1].
-        columns: the samples of a row.
+        columns: the number of samples in a row.
 
     Raises:
-        ValueError: as [`advnets.bench.frames.mosaic`][], for what are no images, or no whole rows.
+        ValueError: as [`advnets.bench.frames.mosaic`][], for arrays that are not images, or
+            incomplete rows.
     """
     place = folder / SAMPLES
     place.mkdir(exist_ok=True)
@@ -120,13 +121,13 @@ def write_frame(
 
 
 def frames(folder: Path) -> dict[int, Path]:
-    """The pictures of samples that a run has left, by epoch.
+    """The pictures of samples in a run's folder, by epoch.
 
     Args:
         folder: the run's.
 
     Returns:
-        Their files, in order.
+        Their files, in order of the epochs.
     """
     found = {}
     for path in (folder / SAMPLES).glob("epoch-*.png"):
@@ -136,14 +137,15 @@ def frames(folder: Path) -> dict[int, Path]:
 
 
 def write_sheet(folder: Path, images: UInt8[np.ndarray, " n *shape"]) -> None:
-    """Writes the first training images, as many as a page has room for, unless they are there.
+    """Writes the first training images, as many as a page has room for, unless already written.
 
     Args:
         folder: the run's.
         images: the training images.
 
     Raises:
-        ValueError: if there are none; as [`advnets.bench.frames.mosaic`][], for what are no images.
+        ValueError: if there are none; as [`advnets.bench.frames.mosaic`][], for arrays that are not
+            images.
     """
     if images.size == 0:
         raise ValueError(f"a sheet shows at least 1 image; got an array of shape {images.shape}")
@@ -157,14 +159,14 @@ def write_sheet(folder: Path, images: UInt8[np.ndarray, " n *shape"]) -> None:
 
 
 def sheet_count(folder: Path, shape: tuple[int, ...]) -> int:
-    """How many training images a run's sheet has.
+    """The number of training images on a run's sheet.
 
     Args:
         folder: the run's.
-        shape: that of an image.
+        shape: the shape of an image.
 
     Returns:
-        Their number; 0 if there is no sheet.
+        The number of images; 0 if there is no sheet.
 
     Raises:
         ValueError: if the shape has no height and width.
@@ -188,17 +190,17 @@ def write_filters(
 
     Args:
         folder: the run's.
-        weights: the weights; of many units those of the first 100 are shown. Grey is 0, and white
-            or black the largest weight of a unit in size.
-        shape: that of an image.
+        weights: the weights; at most the first 100 units are shown. Grey is 0; white or black is a
+            unit's weight with the largest absolute value.
+        shape: the shape of an image.
 
     Raises:
         ValueError: if there are no weights, or an image has another number of pixels; as
-            [`advnets.bench.frames.mosaic`][], for what is no image.
+            [`advnets.bench.frames.mosaic`][], for shapes that are not images.
     """
     if weights.size == 0 or math.prod(shape) != len(weights):
         raise ValueError(
-            f"filters have a row of weights for each pixel of an image of shape {shape}; got an "
+            f"filters need a row of weights for each pixel of an image of shape {shape}; got an "
             f"array of shape {weights.shape}"
         )
     columns = min(10, weights.shape[1])

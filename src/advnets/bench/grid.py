@@ -1,4 +1,4 @@
-"""What many runs together come to: a distribution over seeds, for each learning rate of a sweep."""
+"""The joint result of many runs: the distribution over seeds, for each learning rate of a sweep."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,14 +30,14 @@ def _rate(found: Sequence[Result]) -> float | None:
 
 
 def seeds_result(folder: Path, outcomes: Outcomes) -> SeedsResult:
-    """The distribution over seeds, which it writes and draws.
+    """Computes, writes and draws the distribution over seeds.
 
     Args:
-        folder: the folder of the runs' folders.
+        folder: the parent of the runs' folders.
         outcomes: the runs with their results.
 
     Returns:
-        What the folder's `results.json` holds.
+        The content of the folder's `results.json`.
 
     Raises:
         ValueError: if no run has a result.
@@ -71,21 +71,21 @@ def seeds_result(folder: Path, outcomes: Outcomes) -> SeedsResult:
 
 
 def sweep_result(folder: Path, learning_rates: Sequence[float], outcomes: Outcomes) -> SweepResult:
-    """A row for each learning rate, and the choice by validation, which it writes and draws.
+    """Computes, writes and draws a row for each learning rate, and the choice on validation rows.
 
     Args:
-        folder: the folder of the runs' folders.
+        folder: the parent of the runs' folders.
         learning_rates: the learning rates.
-        outcomes: the runs with their results, as many for each rate, in the rates' order.
+        outcomes: the runs with their results, the same number for each rate, in the rates' order.
 
     Returns:
-        What the folder's `results.json` holds.
+        The content of the folder's `results.json`.
 
     Raises:
         ValueError: if there is no learning rate, or no run has a result.
     """
     if not learning_rates:
-        raise ValueError("a sweep has at least 1 learning rate; got none")
+        raise ValueError("a sweep needs at least 1 learning rate; got none")
     seeds = len(outcomes) // len(learning_rates)
     rows = tuple(
         _row(rate, outcomes[number * seeds : (number + 1) * seeds])
@@ -138,13 +138,13 @@ def _values(spread: Distribution | None) -> Sequence[float]:
 
 
 def choose(rows: Sequence[RateRow]) -> Chosen | None:
-    """The learning rate with the greatest mean validation likelihood, where no seed diverged.
+    """The learning rate with the highest mean validation likelihood at which no seed diverged.
 
     Args:
         rows: one for each learning rate.
 
     Returns:
-        The choice, and whether it is the least or the greatest of several rates, so that one beyond
+        The choice, and whether it is the lowest or highest of several rates, so that one beyond
         may be better. None if a seed diverged at each.
 
     Example:

@@ -1,7 +1,7 @@
-"""Inference of z in a finished run: a network fitted to its generator, beside searching for z.
+"""Inference of z in a finished run: a network fitted to its generator, compared with search.
 
-Section 7 of the paper names it among the extensions; the released code has a network for it that no
-recipe turns on.
+Section 7 of the paper lists it as an extension; the released code has a network for it that no
+recipe enables.
 """
 
 import dataclasses
@@ -35,16 +35,16 @@ from advnets.bench.systems.rows import mean_of
 from advnets.bench.watching import pictured
 from advnets.model_files import load_model, save_model
 
-# In the run's folder; the network, and what it came to.
+# The folder in the run's folder, and its files: the network and its results.
 FOLDER, NETWORK, FOUND = "inference", "network.safetensors", "inference.json"
 FIT, PARTS, SETTINGS = "fit", "parts", "settings.json"
-# Images searched for at once, those of the picture, lines of the walk and steps between real ends.
+# Images per block of search, images in the picture, lines of the walk, and steps between real ends.
 BLOCK, SHOWN, LINES, STEPS = 100, 10, 6, 9
-# Pairs that R² is of.
+# Pairs on which R² is measured.
 PAIRS = 10_000
-# What is seen in the picture, and kept of each block.
+# The ways of inferring u that the picture shows, with their labels.
 SEARCHED = {"network": "network", "searched": "then search", "from_zero": "search from 0"}
-# A search begins next to 0, where a spherical prior's latent vector has no direction.
+# A search begins near 0 but not at it, where a spherical prior's latent vector has no direction.
 NEXT_TO_0 = 1e-3
 VERSION = 1
 
@@ -55,12 +55,12 @@ class Effort:
 
     Attributes:
         steps: updates of the network.
-        batch_size: fresh pairs in each.
-        units: rectified linear units of each of its two hidden layers.
-        noise: σ of normal noise on the examples that it is fitted to.
-        rows: test images, and fresh samples, that are reconstructed.
+        batch_size: fresh pairs in each update.
+        units: rectified linear units in each of the network's two hidden layers.
+        noise: σ of the normal noise on the examples that the network is fitted to.
+        rows: the number of test images, and of fresh samples, that are reconstructed.
         search: steps of gradient descent on u.
-        neighbours: training images among which the nearest is looked up.
+        neighbours: the number of training images among which the nearest is looked up.
 
     Raises:
         ValueError: for a number below 1, or noise below 0.
@@ -97,8 +97,8 @@ class Mean(msgspec.Struct, frozen=True):
     """The mean over rows of a squared distance, summed over pixels.
 
     Attributes:
-        mean: it.
-        standard_error: its standard error over rows; None of one row.
+        mean: the mean.
+        standard_error: its standard error over rows; None for one row.
         n: the number of rows.
     """
 
@@ -108,11 +108,11 @@ class Mean(msgspec.Struct, frozen=True):
 
 
 class Reconstructed(msgspec.Struct, frozen=True):
-    """How far images are from what stands for them: squared errors, summed over pixels.
+    """Squared errors of reconstructions, summed over pixels.
 
     Attributes:
-        network: G at what the network infers.
-        searched: G after the search that begins there.
+        network: G at the u that the network infers.
+        searched: G after a search that begins there.
         from_zero: G after a search that begins at 0.
         mean_image: the mean training image.
         nearest: the nearest of some training images.
@@ -131,18 +131,18 @@ class InferenceFound(msgspec.Struct, frozen=True):
     Attributes:
         benchmark: the run's.
         seed: the run's.
-        model_sha256: of the file of its model.
+        model_sha256: the SHA-256 of its model's file.
         effort: how much was fitted and measured.
-        r_squared: of each component of u, on fresh pairs.
-        deviation: the network's standard deviation of u, the mean over components and pairs; 1
-            where it knows nothing.
-        samples: fresh samples, reconstructed.
-        test: test images, reconstructed.
+        r_squared: R² of each component of u, on fresh pairs.
+        deviation: the network's standard deviation of u, averaged over components and pairs; 1
+            means that it knows nothing.
+        samples: the errors of fresh samples.
+        test: the errors of test images.
         curve: the network's cost in nats, and its squared error, every 100 updates.
         data: where the data came from.
-        data_sha256: of the data.
-        seconds: how long it took, without what was there already.
-        provenance: where all of it comes from.
+        data_sha256: the SHA-256 of the data.
+        seconds: how long it took, without parts done before.
+        provenance: the provenance of the results.
     """
 
     benchmark: str
@@ -166,7 +166,7 @@ class InferenceFound(msgspec.Struct, frozen=True):
 
 
 class _Part(msgspec.Struct, frozen=True):
-    """Images of one kind, reconstructed: what is kept at once, and u of those in the picture."""
+    """The results for images of one kind, kept on disk, with u of those in the picture."""
 
     found: Reconstructed
     shown: dict[str, list[list[float]]]
@@ -194,19 +194,19 @@ def prepare(
 
     Args:
         run: the folder of a finished run whose samples are G(z).
-        out: where the results go; `inference/` in the run's folder unless given. What is there of
-            another model or with other settings is replaced.
+        out: where the results go; by default `inference/` in the run's folder. Results of another
+            model or with other settings are replaced.
         effort: how much is fitted and measured.
         data_dir: where the run's data are, see [`advnets.data.load`][].
 
     Returns:
         A function that fits, measures and writes, given whether to show progress. After an
-        interruption it goes on; what is there already is not done again.
+        interruption it continues, without repeating finished parts.
 
     Raises:
         FileNotFoundError: if the folder holds no finished run.
         ValueError: if its samples are not made of latent vectors, or its generator takes a
-            condition; if the data are others, or a file is damaged.
+            condition; if the data are not the run's, or a file is damaged.
         OSError: if the results can't be written.
     """
     origin, folder = Provenance.here(), Path(run)
@@ -274,13 +274,13 @@ def prepare(
 
 
 def read(run: str | os.PathLike[str]) -> tuple[InferenceFound, inference.Inference] | None:
-    """What inference has left in a run's folder, if it is of the run's model as it is.
+    """The inference results in a run's folder, if they belong to its current model.
 
     Args:
         run: the run's folder.
 
     Returns:
-        What was found, and the network; or None.
+        The results and the network, or None.
 
     Raises:
         ValueError: if a file is damaged.
@@ -300,7 +300,7 @@ def _identity(model: str, data: str, effort: Effort) -> str:
 
 
 def _begun(place: Path, identity: str) -> InferenceFound | None:
-    """What is there already, if it is all; what is another's makes room."""
+    """The finished results, if there are any; parts with another identity are removed."""
     known = False
     if (place / SETTINGS).is_file():
         try:
@@ -370,7 +370,7 @@ def _images(subject: _Subject, name: str) -> Float[np.ndarray, " rows *shape"]:
 def _part(
     subject: _Subject, found: inference.Inference, name: str, folder: Path, *, progress: bool
 ) -> _Part:
-    """Images of one kind, reconstructed in blocks; or what was kept of them."""
+    """The results for images of one kind: those kept on disk, or measured now in blocks."""
     path = folder / f"{name}.json"
     if path.is_file():
         try:
@@ -431,7 +431,7 @@ def _reconstructed(
     near: Float[Array, " n size"],
     steps: int,
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    """u of images in three ways, and the squared error of G there."""
+    """u of images inferred in three ways, and the squared error of G there."""
 
     def decoder(u: Array) -> Array:
         return inference.decode(model, u)
@@ -450,13 +450,13 @@ def _reconstructed(
 
 
 def markdown(found: InferenceFound) -> str:
-    """What was found, as Markdown.
+    """The results as Markdown.
 
     Args:
-        found: it.
+        found: the results.
 
     Returns:
-        A table of squared errors, and what else there is to say.
+        A table of squared errors, and further results and settings below it.
     """
     lines = [
         f"| squared error, summed over pixels | {found.samples.network.n:,} fresh samples | "
@@ -471,7 +471,7 @@ def markdown(found: InferenceFound) -> str:
         "",
         f"R² of a component of u on {PAIRS:,} fresh pairs: {found.mean_r_squared:.3f} on average, "
         f"from {min(found.r_squared):.3f} to {max(found.r_squared):.3f}; the network's standard "
-        f"deviation of u: {found.deviation:.2f} on average, where 1 is to know nothing.",
+        f"deviation of u: {found.deviation:.2f} on average, where 1 means to know nothing.",
         "",
         f"{found.benchmark}, seed {found.seed}; {found.data}. A network of two layers of "
         f"{found.effort.units:,} rectified linear units, {found.effort.steps:,} updates of "
@@ -484,13 +484,13 @@ def markdown(found: InferenceFound) -> str:
 
 
 def ways(effort: Effort) -> dict[str, str]:
-    """What stands for an image, by name.
+    """The ways of reconstructing an image, by name.
 
     Args:
         effort: how much was measured.
 
     Returns:
-        The fields of [`advnets.bench.inference.Reconstructed`][], each in words.
+        The fields of [`advnets.bench.inference.Reconstructed`][], with a description of each.
     """
     return {
         "network": "G at what the network infers",
@@ -512,7 +512,7 @@ def _told(mean: Mean) -> str:
 def _draw(
     path: Path, subject: _Subject, found: InferenceFound, part: _Part, show: Callable[..., Any]
 ) -> None:
-    """Test images and their reconstructions, squared errors, and R² of each component."""
+    """Draws test images and their reconstructions, squared errors, and R² of each component."""
     images = _images(subject, "test")[: len(part.shown["network"])]
     train = subject.preprocess(subject.data.train[: subject.effort.neighbours])
     rows, _ = advnets.neighbours.nearest(images, train)
@@ -577,7 +577,7 @@ def _walk(
     part: _Part,
     show: Callable[..., Any],
 ) -> None:
-    """Straight lines in z between what was inferred of two real images, which stand at the ends."""
+    """Draws lines in z between the inferred z of two real images, which are shown at the ends."""
     images = _images(subject, "test")[: len(part.shown["network"])]
     lines = min(LINES, len(images) // 2)
     if lines == 0:
@@ -594,10 +594,10 @@ def _walk(
 
 
 def summary(found: InferenceFound) -> str:
-    """What was found, for a terminal.
+    """The results for a terminal.
 
     Args:
-        found: it.
+        found: the results.
 
     Returns:
         A line for each number.

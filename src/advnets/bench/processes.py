@@ -8,26 +8,27 @@ import jax
 
 @dataclasses.dataclass(frozen=True)
 class Processes:
-    """How a process finds the others; a single process unless told."""
+    """How a process finds the others; by default it is the only one."""
 
     distributed: bool = False
-    """One of several processes, started by Slurm, Open MPI or on Cloud TPU, where JAX finds all."""
+    """This is one of several processes started by Slurm, Open MPI or on Cloud TPU, which JAX
+    detects."""
     coordinator: str | None = None
-    """Several processes started by hand: HOST:PORT of the first one, where it listens."""
+    """For processes started by hand: HOST:PORT at which the first one listens."""
     processes: int | None = None
-    """How many there are."""
+    """For processes started by hand: their number."""
     process: int | None = None
-    """This one's number, from 0."""
+    """For processes started by hand: the index of this one, from 0."""
 
 
 def join(given: Processes) -> None:
-    """Finds the other processes, before JAX does anything else.
+    """Connects to the other processes, before JAX does anything else.
 
     Args:
-        given: how.
+        given: how to find them.
 
     Raises:
-        ValueError: if that is not all that is needed, or the others are not found.
+        ValueError: if an option is missing or out of range, or the others are not found.
 
     Example:
         >>> from advnets.bench.processes import Processes, join
@@ -39,8 +40,8 @@ def join(given: Processes) -> None:
         return
     if missing < 3 and (missing or given.distributed):
         raise ValueError(
-            "several processes started by hand need --coordinator HOST:PORT, --processes and "
-            "--process, all three and no --distributed"
+            "several processes started by hand need all of --coordinator HOST:PORT, --processes "
+            "and --process, and no --distributed"
         )
     if given.processes is not None and not 0 <= (given.process or 0) < given.processes:
         raise ValueError(
@@ -53,13 +54,13 @@ def join(given: Processes) -> None:
         jax.distributed.initialize(*by_hand)
     except (ValueError, RuntimeError) as error:
         raise ValueError(
-            f"the other processes were not found ({error}); where nothing tells JAX of them, give "
+            f"the other processes were not found ({error}); where JAX can't detect them, give "
             "--coordinator, --processes and --process"
         ) from error
 
 
 def _check_address(coordinator: str) -> None:
-    """Refuses what is no address, for which JAX ends the process after minutes."""
+    """Refuses an invalid address, on which JAX would end the process after minutes."""
     host, _, port = coordinator.rpartition(":")
     if not (host and port.isascii() and port.isdigit() and 0 < int(port[:6]) < 2**16):
         raise ValueError(

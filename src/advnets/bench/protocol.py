@@ -16,17 +16,17 @@ from advnets.bench.results import Score
 from advnets.bench.settings import PREPROCESSING, Preprocessing
 from advnets.parzen import Blocks, Evaluation, LogLikelihood
 
-# The paper's protocol chooses MNIST's bandwidth on these many validation rows; during training, the
-# likelihood is of these rows too.
+# The paper's protocol chooses MNIST's bandwidth on this many validation rows; likelihoods during
+# training are of the same rows.
 SELECTION_ROWS = 1000
 
 Preprocess: TypeAlias = Callable[[UInt8[np.ndarray, " n *shape"]], Float[np.ndarray, " n *shape"]]
-# Samples in an array, or drawn block by block and not kept.
+# Samples in an array, or drawn block by block and not stored.
 Samples: TypeAlias = np.ndarray | Blocks
 
 
 def on_host(preprocessing: Preprocessing) -> Preprocess:
-    """A benchmark's preprocessing, from and to arrays on the host."""
+    """A benchmark's preprocessing, from host arrays to host arrays."""
     compiled = jax.jit(PREPROCESSING[preprocessing])
     return lambda images: np.asarray(compiled(images))
 
@@ -65,12 +65,13 @@ def score(
     """The Parzen log-likelihood of samples by the paper's protocol, in nats.
 
     Args:
-        samples: draws of a model: an array, or blocks of which none is kept, see
+        samples: a model's samples: an array, or blocks that are not stored, see
             [`advnets.parzen.evaluate_draws`][].
-        data: what to score them by. With several folds, each has its bandwidth, chosen on all its
-            validation rows.
-        preprocess: takes the data's pixels to where the samples are.
-        devices: what to spread blocks over, as for [`advnets.parzen.evaluate_draws`][].
+        data: the data to score them on. With several folds, each has its own bandwidth, chosen on
+            all its validation rows.
+        preprocess: maps the data's pixels to the range of the samples.
+        devices: the devices to distribute blocks over, as for
+            [`advnets.parzen.evaluate_draws`][].
         notes: a folder from which an interrupted call on blocks continues, likewise.
         progress: show progress on blocks; a text says what is being scored.
 
@@ -120,16 +121,16 @@ def _over_folds(means: list[float]) -> LogLikelihood:
 
 
 def first_fold(data: advnets.data.Dataset, *, proper_folds: bool) -> advnets.data.Dataset:
-    """The folds on which a best epoch may be tested.
+    """The data with the folds on which a best epoch may be tested.
 
-    It was chosen on the first fold's validation rows; unless the folds are proper, others test on
-    them.
+    The best epoch was chosen on the first fold's validation rows; unless the folds are proper,
+    other folds test on those rows.
 
     Args:
         data: the run's.
         proper_folds: whether no fold validates on rows that another one tests on.
 
     Returns:
-        The data, with the first fold alone unless all are proper.
+        The data, with only the first fold unless the folds are proper.
     """
     return data if proper_folds else dataclasses.replace(data, folds=data.folds[:1])

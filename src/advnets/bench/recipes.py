@@ -1,4 +1,4 @@
-"""The recipes as typed data, and how to build what they describe."""
+"""The recipes as typed data, and functions that build what they describe."""
 
 import contextlib
 import dataclasses
@@ -48,7 +48,7 @@ Order = Literal["alternating", "simultaneous"]
 Output = Literal["sigmoid", "linear", "deconvolution"]
 DLayers = Literal["maxout", "leaky-relu"]
 UpdateRule = Literal["momentum", "adam"]
-# Of Adam, as is usual for adversarial games since: no momentum, a short memory of squares.
+# Adam's decays, as usual for GANs since: no momentum, a short average of squared gradients.
 ADAM = {"b1": 0.0, "b2": 0.99}
 
 
@@ -57,7 +57,7 @@ class DeconvolutionSpec:
     """The transposed convolution that ends the convolutional recipe's generator."""
 
     channels: int = 80
-    """Channels that the last hidden layer is seen as."""
+    """Channels that the last hidden layer is reshaped to."""
     kernel_size: int = 5
     """Height and width of the kernel."""
     stride: int = 3
@@ -66,26 +66,26 @@ class DeconvolutionSpec:
 
 @dataclasses.dataclass(frozen=True)
 class GeneratorSpec:
-    """Fully connected hidden layers, then pixels; or convolutions of a growing image."""
+    """Fully connected hidden layers, then pixels; or convolutions with upsampling."""
 
     hidden_sizes: tuple[int, ...] = (1200, 1200)
-    """Units of each hidden layer, rectified linear but for `last_hidden`."""
+    """Units of each hidden layer; all but the last (`last_hidden`) are rectified linear."""
     channels: tuple[int, ...] = ()
-    """Channels of each image that a convolution of 3×3 doubles, in the place of hidden layers,
-    whose settings and weight ranges then mean nothing."""
+    """Channels of each image that a 3×3 convolution doubles in size; replaces the hidden layers,
+    whose settings and weight ranges are then ignored."""
     last_hidden: Activation = "relu"
     """Activation of the last hidden layer."""
     sigmoid_bias: float = 0.0
     """Initial bias of a sigmoid hidden layer."""
     weight_range: float = 0.05
-    """Weights start uniform in ± this."""
+    """Weights are initialised uniformly in ± this."""
     output: Output = "sigmoid"
-    """Sigmoid pixels start from the data's marginals, the others from 0."""
+    """Kind of pixels; the bias of sigmoid pixels starts at the data's marginals, others at 0."""
     output_range: float = 0.05
-    """The output's weights start uniform in ± this, unless they are sparse."""
+    """The output's weights are initialised uniformly in ± this, unless they are sparse."""
     output_nonzero: int = 0
-    """Standard normal weights of each output unit, the rest 0; 0 for uniform weights (not for a
-    deconvolution)."""
+    """Number of standard normal weights per output unit, the rest being 0; 0 for uniform weights
+    (required for a deconvolution)."""
     deconvolution: DeconvolutionSpec = DeconvolutionSpec()
 
 
@@ -96,78 +96,78 @@ class DiscriminatorSpec:
     convolutions: tuple[advnets.convolutions.ConvolutionSpec, ...] = ()
     """Maxout convolutions before the fully connected layers."""
     layers: DLayers = "maxout"
-    """Kind of the fully connected layers; leaky-relu: their weights start by their number of
-    inputs, so neither pieces nor weight range mean anything for them."""
+    """Kind of the fully connected layers; leaky-relu: initialised by fan-in, so that pieces and
+    weight range are ignored."""
     channels: tuple[int, ...] = ()
-    """leaky-relu: channels of convolutions of 4×4 before the fully connected layers, each of which
-    halves the image."""
+    """leaky-relu: channels of 4×4 convolutions before the fully connected layers, each of which
+    halves the image's height and width."""
     units: tuple[int, ...] = (240, 240)
     """Units of each fully connected layer."""
     pieces: int = 5
-    """Linear pieces of each of their units."""
+    """Linear pieces of each maxout unit."""
     weight_range: float = 0.005
-    """Weights start uniform in ± this."""
+    """Weights are initialised uniformly in ± this."""
     input_keep: float = 0.8
     """Probability that dropout keeps a pixel."""
     hidden_keep: float = 0.5
-    """The same for the inputs of every later layer."""
+    """Probability that dropout keeps an input of a later layer."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SecondStage:
-    """New layers below the trained generator, all of which train on with a fresh discriminator."""
+    """New layers below the trained generator; all of it trains on against a new discriminator."""
 
     epochs: int = 0
     """Epochs of the second stage; 0 for a recipe of one stage."""
     hidden_size: int = 8000
-    """Units of the new rectified linear layer; a sigmoid layer takes the place of the prior."""
+    """Units of the new rectified linear layer; a new sigmoid layer replaces the prior."""
     sigmoid_bias: float = -2.0
     """Initial bias of that sigmoid layer."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe(GameSettings):
-    """What an adversarial experiment fixes. The defaults are the released `mnist.yaml`.
+    """The settings of an adversarial experiment. The defaults are the released `mnist.yaml`.
 
     Raises:
         ValueError: for a setting out of range.
     """
 
     epochs: int = 250
-    """Epochs to train; the released recipe never stops; its momentum stops rising at 250."""
+    """Epochs to train. The released recipe never stops; its momentum stops rising at epoch 250."""
     order: Order = "simultaneous"
-    """simultaneous: as the released code; alternating: as the paper's Algorithm 1."""
+    """simultaneous: as in the released code; alternating: as in the paper's Algorithm 1."""
     objective: Literal["non-saturating", "minimax", "blend"] = "non-saturating"
-    """What the generator descends; blend is of the other two in equal parts."""
+    """The generator's cost; blend mixes the other two in equal parts."""
     k: int = 1
     """Discriminator steps for each generator step (alternating order)."""
     prior: Literal["uniform", "normal", "spherical", "unit-cube"] = "uniform"
     """The distribution of the latent vectors."""
     latent_size: int = 100
-    """Components of a latent vector."""
+    """Number of components of a latent vector."""
     update_rule: UpdateRule = "momentum"
-    """momentum: as the released code; adam: β₁ = 0, β₂ = 0.99, for which the divisor, the floor and
-    the three settings of momentum mean nothing."""
+    """momentum: as in the released code; adam: β₁ = 0, β₂ = 0.99, ignoring the divisor, the floor
+    and the three settings of momentum."""
     average: float | None = None
-    """Decay of an exponential moving average of the generator's parameters over its updates, which
-    is then what is scored, drawn and saved; the paper and the released code have none."""
+    """Decay of an exponential moving average of the generator's parameters over its updates; the
+    average is then scored, drawn and saved. The paper and the released code have none."""
     average_share: float | None = None
-    """The largest share of the updates so far that the average weighs, until the decay is reached;
-    unless given, the decay holds from the first on."""
+    """Largest share of the updates so far that the average spans, until the decay is reached; by
+    default the decay holds from the first update on."""
     penalty: float = 0.0
-    """The weight γ of R1 and of R2 in the discriminator's cost, which the paper has not."""
+    """The weight γ of R1 and of R2 in the discriminator's cost; the paper has neither."""
     penalty_every: int = 1
     """The penalties are computed in one update of this many, with as many times their weight; with
     several seeds in one program the numbers are the same, and every update computes them."""
     learning_rate: float = 0.1
     """The initial learning rate of both players."""
     final_rate: float = 1.0
-    """adam: the share of the learning rate that is left at the end of the last epoch, along half a
-    cosine; 1 for a constant rate."""
+    """adam: the share of the learning rate left at the end of the last epoch, after cosine decay; 1
+    for a constant rate."""
     learning_rate_divisor: float = 1.000004
-    """What it is divided by after every discriminator update."""
+    """What the learning rate is divided by after every discriminator update."""
     learning_rate_floor: float = 1e-6
-    """The least learning rate."""
+    """The lowest learning rate."""
     initial_momentum: float = 0.5
     """Momentum in epoch 1."""
     final_momentum: float = 0.7
@@ -175,10 +175,10 @@ class Recipe(GameSettings):
     momentum_saturates: int = 250
     """The epoch at which momentum stops rising."""
     norm_limit: float | None = None
-    """The greatest norm of a unit's incoming weights or of a kernel, if there is a limit."""
+    """Maximum norm of a unit's incoming weights or of a kernel, if there is a limit."""
     precision: Literal["float32", "tensorfloat32", "bfloat16"] = "float32"
-    """Of the inputs of the players' matrix products; sums, parameters and Parzen windows stay
-    float32. A CPU always computes in float32."""
+    """Precision of the inputs of the players' matrix products; sums, parameters and Parzen windows
+    stay float32. A CPU always computes in float32."""
     generator: GeneratorSpec = GeneratorSpec()
     discriminator: DiscriminatorSpec = DiscriminatorSpec()
     second_stage: SecondStage = SecondStage()
@@ -287,21 +287,21 @@ class Recipe(GameSettings):
 
 
 def _check_weight_range(weight_range: float) -> None:
-    """Checks without computing: processes find each other before JAX starts."""
+    """Checks without computing, because processes find each other before JAX starts."""
     jax.eval_shape(lambda: advnets.layers.uniform_range(jax.random.key(0), (), weight_range))
 
 
 def products_in(recipe: Recipe) -> contextlib.AbstractContextManager[None]:
     """A context whose matrix products and convolutions have the recipe's precision.
 
-    Where a product names its own, as Parzen windows do, that holds. In bfloat16, convolutions are
-    in JAX's default precision: TF32 on an NVIDIA GPU.
+    A product that names its own precision, as in Parzen windows, keeps it. With bfloat16,
+    convolutions have JAX's default precision: TF32 on an NVIDIA GPU.
 
     Args:
         recipe: the recipe.
 
     Returns:
-        The context, `jax.default_matmul_precision` of JAX's name for it.
+        The context, `jax.default_matmul_precision` with JAX's name for it.
 
     Example:
         >>> import jax
@@ -318,12 +318,12 @@ def products_in(recipe: Recipe) -> contextlib.AbstractContextManager[None]:
 def build_players(
     key: Key[Array, ""], recipe: Recipe, images: UInt8[np.ndarray, " n *shape"]
 ) -> advnets.Players:
-    """The recipe's players before training, for images like these.
+    """The recipe's players before training.
 
     Args:
         key: a typed random key.
-        recipe: the recipe; of two stages, the first.
-        images: training images: their shape, and the mean of their pixels, are used.
+        recipe: the recipe; with two stages, the players are the first stage's.
+        images: training images, whose shape and mean pixels are used.
 
     Returns:
         The generator with its prior, and the discriminator.
@@ -340,7 +340,7 @@ def build_players(
         Uniform(size=50)
     """
     if 0 in images.shape:
-        raise ValueError(f"players are built for images; got none, of shape {images.shape}")
+        raise ValueError(f"players need at least one training image; got shape {images.shape}")
     generator_key, discriminator_key = jax.random.split(key)
     return advnets.Players(
         _build_generator(generator_key, recipe, images),
@@ -420,7 +420,7 @@ def _build_generator(
 
 
 def stack(key: Key[Array, ""], recipe: Recipe, top: eqx.nn.Sequential) -> eqx.nn.Sequential:
-    """The second stage's generator: the recipe's new layers below a generator of the first."""
+    """The second stage's generator: the recipe's new layers below a first stage's generator."""
     return advnets.networks.stacked_generator(
         key,
         recipe.latent_size,
@@ -438,7 +438,7 @@ def algorithm_of(
 
     Args:
         recipe: the recipe.
-        learning_rate: takes the place of the recipe's: within a program it is an array.
+        learning_rate: replaces the recipe's; inside a compiled program it is an array.
 
     Returns:
         The algorithm, for epochs of any length.

@@ -1,4 +1,4 @@
-"""The reference rows of Table 1: what real images, and their centroids, score as samples."""
+"""The reference rows of Table 1: real images, and their centroids, scored as samples."""
 
 import os
 from collections.abc import Callable
@@ -26,22 +26,22 @@ def references(
     seed: int = 0,
     progress: bool = True,
 ) -> dict[str, Score]:
-    """Scores training images, and k-means centroids of them, in the place of a model's samples.
+    """Scores training images, and their k-means centroids, in place of a model's samples.
 
     Real images are draws from the data's distribution, centroids are not; yet centroids score
-    higher. Both rows say how far to trust the likelihood of Table 1.
+    higher. Both rows show how far to trust the likelihood of Table 1.
 
     Args:
         dataset: the images.
-        preprocessing: what the images go through first, as in the recipe to compare with.
-        iterations: the most rounds of Lloyd's algorithm, at least 1.
-        seed: the seed of the centroids' start, which is at random images.
+        preprocessing: the preprocessing of the images, as in the recipe to compare with.
+        iterations: the maximum number of iterations of Lloyd's algorithm, at least 1.
+        seed: the seed of the centroids' initialisation, at random images.
         progress: print k-means' progress.
 
     Returns:
-        `training_images`: the score of the first 10,000 training images, or of all where there are
-        fewer. `centroids`: the score of 10,000 centroids, or of a fifth as many as images where
-        there are fewer than 50,000. Each in nats, with its bandwidth.
+        `training_images`: the score of the first 10,000 training images, or of all if there are
+        fewer. `centroids`: the score of 10,000 centroids, or of a fifth of the number of images if
+        that is below 50,000. Each in nats, with its bandwidth.
 
     Raises:
         ValueError: if `iterations` is below 1.
@@ -91,19 +91,19 @@ def record(
     """Scores the reference rows of a data set and writes them, with their provenance, as JSON.
 
     Args:
-        name: the data set's, see [`advnets.data.load`][].
-        out: the file; `runs/references-NAME.json` unless given.
-        data_dir: where the data are, likewise.
-        preprocessing: what the images go through first.
-        iterations: the most rounds of k-means.
-        seed: the seed of the centroids' start.
+        name: the data set's name, see [`advnets.data.load`][].
+        out: the file; by default `runs/references-NAME.json`.
+        data_dir: where the data are, see [`advnets.data.load`][].
+        preprocessing: the preprocessing of the images.
+        iterations: the maximum number of k-means iterations.
+        seed: the seed of the centroids' initialisation.
 
     Returns:
-        What the file holds.
+        The content of the file.
 
     Raises:
-        OSError: if the file is there, or can't be written.
-        ValueError: for a setting out of range, or data that can't be had.
+        OSError: if the file exists, or can't be written.
+        ValueError: for a setting out of range, or data that can't be loaded.
         OverflowError: for a seed beyond 64 bits.
     """
     return prepare_record(
@@ -117,7 +117,7 @@ def record(
 
 
 def path_of(name: str, out: str | os.PathLike[str] | None) -> Path:
-    """Where the rows of a data set go, if the user names no file."""
+    """The file for the rows of a data set: the given one, or the default."""
     return Path(out or f"runs/references-{name.replace('/', '-')}.json")
 
 
@@ -130,10 +130,10 @@ def prepare_record(
     iterations: int = 20,
     seed: int = 0,
 ) -> Callable[[], ReferenceRows]:
-    """What [`advnets.bench.reference_rows.record`][] does before any work.
+    """The checks of [`advnets.bench.reference_rows.record`][], made before any work.
 
     Args:
-        name: see there, as the other arguments.
+        name: as in [`advnets.bench.reference_rows.record`][].
         out: likewise.
         data_dir: likewise.
         preprocessing: likewise.
@@ -141,11 +141,11 @@ def prepare_record(
         seed: likewise.
 
     Returns:
-        A function that does the rest.
+        A function that scores and writes the rows.
 
     Raises:
-        OSError: if the file is there, or can't be written.
-        ValueError: see there.
+        OSError: if the file exists, or can't be written.
+        ValueError: as [`advnets.bench.reference_rows.record`][].
     """
     path = path_of(name, out)
     if path.exists():
@@ -175,7 +175,7 @@ def prepare_record(
 
 
 def recorded_centroids(settings: Settings) -> Reference | None:
-    """The recorded score of k-means centroids for some data, in short form; None without."""
+    """The recorded score of k-means centroids for the settings' data; None if there is none."""
     for result in recorded():
         if isinstance(result, ReferenceRows):
             same = (result.dataset, result.preprocessing)

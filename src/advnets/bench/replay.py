@@ -1,4 +1,4 @@
-"""Proof on one's own machine that training repeats bit for bit, whatever interrupts it."""
+"""A check on the user's machine that training repeats bit for bit, even if interrupted."""
 
 import dataclasses
 import hashlib
@@ -20,12 +20,12 @@ EPOCHS = 2
 
 @dataclasses.dataclass(frozen=True)
 class Replayed:
-    """The SHA-256 of what short runs of one recipe ended in, their states and metrics.
+    """The SHA-256 of the final states and metrics of short runs of one recipe.
 
     Attributes:
-        once: of a run.
-        again: of the same run with twice as many checkpoints.
-        resumed: of one that was stopped after its first epoch and resumed.
+        once: that of a run.
+        again: that of the same run with twice as many checkpoints.
+        resumed: that of a run stopped after its first epoch and resumed.
     """
 
     once: str
@@ -40,7 +40,7 @@ class Replayed:
     def lines(self) -> Iterator[str]:
         """The comparison as text."""
         yield f"SHA-256 of the state and the metrics after {EPOCHS} epochs:"
-        yield f"  in one go              {self.once}"
+        yield f"  uninterrupted          {self.once}"
         yield f"  with more checkpoints  {self.again}"
         yield f"  stopped and resumed    {self.resumed}"
         yield "equal, bit for bit" if self.same else "NOT equal: training does not repeat here"
@@ -51,13 +51,13 @@ def verify_replay(benchmark: Benchmark, request: Request) -> Replayed:
 
     Args:
         benchmark: what to train.
-        request: how; its folder is not used.
+        request: how to train it; its folder is not used.
 
     Returns:
-        Digests of what each training ended in.
+        Digests of the outcome of each training.
 
     Raises:
-        Refused: for settings or data that can't be had.
+        Refused: for settings out of range, or data that can't be loaded.
         TrainingDiverged: if a cost or a gradient stops being finite.
 
     Example:
@@ -101,7 +101,7 @@ def _train(
 
 
 def _of_length(recipe: Settings, epochs: int) -> Settings:
-    """Settings whose last stage has so many epochs; one that it builds on is trained for one."""
+    """Settings whose last stage has this many epochs; a stage before it has one."""
     second = getattr(recipe, "second_stage", None)
     if second is None or not second.epochs:
         return dataclasses.replace(recipe, epochs=epochs)

@@ -31,7 +31,7 @@ def of(result: Result | SeedsResult | SweepResult, folder: Path, *, quick: bool 
         quick: whether it is that of the quick preset.
 
     Returns:
-        Some lines.
+        The text, of several lines.
     """
     note = [QUICK] if quick else []
     if isinstance(result, Result):
@@ -44,7 +44,7 @@ def of(result: Result | SeedsResult | SweepResult, folder: Path, *, quick: bool 
 
 
 def scored(label: str, found: Score | Reference | Published) -> str:
-    """A line: a score, as a whole or of the paper, and its standard error."""
+    """A line of the report: a score of a run or of the paper, and its standard error."""
     test = found if isinstance(found, Published) else found.test
     line = f"  {label:<44} {test.mean:8.1f} ± {test.standard_error:.1f}"
     if isinstance(found, Published):
@@ -101,9 +101,9 @@ def _of_sweep(result: SweepResult, note: list[str]) -> list[str]:
             lines[-1] += f"   diverged: seeds {', '.join(map(str, row.diverged))}"
     chosen = result.chosen
     if chosen is None:
-        lines += ["none is chosen: at each a seed diverged"]
+        lines += ["none is chosen: a seed diverged at each"]
     else:
-        lines += [f"chosen by it: {chosen.learning_rate:g}"]
+        lines += [f"chosen on validation: {chosen.learning_rate:g}"]
         if chosen.at_grid_end:
             lines[-1] += f", the {chosen.at_grid_end} given: one beyond may score higher"
         lines += ["Parzen log-likelihood of the test set there, nats:"]
@@ -119,7 +119,7 @@ def _tests(result: SeedsResult | RateRow) -> Sequence[str]:
 
 
 def _spread(label: str, found: Distribution) -> str:
-    """A line: a distribution over seeds."""
+    """A line of the report: a distribution over seeds."""
     line = f"  {label:<26} mean {found.mean:.1f}"
     if found.standard_deviation is not None:
         line += (

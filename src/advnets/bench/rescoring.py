@@ -21,14 +21,14 @@ from advnets.paper_figures import Sampler
 
 
 def load_model(folder: str | os.PathLike[str], *, best: bool = False) -> Any:
-    """Opens the model that a run has left.
+    """Opens the model of a finished run.
 
     Args:
         folder: the run's folder.
-        best: that of the best epoch by validation likelihood, not of the last epoch.
+        best: open the model of the best epoch by validation likelihood, not of the last epoch.
 
     Returns:
-        The model: of an adversarial recipe, an [`advnets.Model`][].
+        The model; for an adversarial recipe, an [`advnets.Model`][].
 
     Raises:
         FileNotFoundError: if the folder holds no finished run.
@@ -46,11 +46,11 @@ def load_model(folder: str | os.PathLike[str], *, best: bool = False) -> Any:
 
 
 def open_run(folder: Path, *, best: bool = False) -> tuple[Sampler, Config, System, Result]:
-    """Opens what a finished run has left, whole or not at all.
+    """Opens a finished run, or raises an error if any of it is damaged.
 
     Args:
         folder: the run's folder.
-        best: its model is that of the best epoch by validation likelihood, not of the last epoch.
+        best: open the model of the best epoch by validation likelihood, not of the last epoch.
 
     Returns:
         The model, the settings, the system and the result.
@@ -71,12 +71,12 @@ def open_run(folder: Path, *, best: bool = False) -> tuple[Sampler, Config, Syst
     system = system_of(config)
     path = folder / (best_name(result.best.epoch) if best else LAST)
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing; resume the run to have it made again")
+        raise FileNotFoundError(f"{path} is missing; resume the run to write it again")
     digest = result.files.get(path.name)
     if digest is not None and _files.sha256(path) != digest:
         raise ValueError(
-            f"{path} is not the model that {RESULTS} speaks of: its SHA-256 differs; it is "
-            "damaged, or the run went on and was stopped while it wrote (then resume it)"
+            f"{path} is not the model that {RESULTS} lists: its SHA-256 differs; it is damaged, or "
+            "the run continued and was stopped while it wrote (then resume it)"
         )
     return system.load(path, config.image_shape), config, system, result
 
@@ -90,28 +90,28 @@ def rescore(
     data_dir: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> Rescored:
-    """Scores a finished run's model by the run's own protocol, with more or fewer samples.
+    """Scores a finished run's model with the run's own protocol and another number of samples.
 
     The result goes to `parzen-NUM_SAMPLES.json` in the run's folder (`parzen-best-…` for the best
     epoch), never to `results.json`. If it is interrupted, the same call continues.
 
     Args:
         folder: the run's.
-        num_samples: how many samples to draw, from 1 to 2**31 - 1. None is kept, so memory is no
-            limit.
+        num_samples: how many samples to draw, from 1 to 2**31 - 1. None of them is stored, so
+            memory is no limit.
         best: score the model of the best epoch by validation likelihood, not of the last one.
-        devices: how many devices the samples are spread over, at least 1.
+        devices: how many devices to distribute the samples over, at least 1.
         data_dir: where the run's data are, see [`advnets.data.load`][].
         progress: show a progress bar with the time left.
 
     Returns:
-        What the file holds.
+        The content of the file.
 
     Raises:
-        ValueError: if `num_samples` or `devices` is out of range, the data can't be had or aren't
-            the run's, or a file of the run is damaged.
+        ValueError: if `num_samples` or `devices` is out of range, the data can't be loaded or
+            aren't the run's, or a file of the run is damaged.
         FileNotFoundError: if the folder holds no finished run.
-        FileExistsError: if the result is there already.
+        FileExistsError: if the result exists already.
 
     Example:
         >>> from advnets import bench
@@ -128,26 +128,26 @@ def rescore(
 
 
 def path_of(folder: str | os.PathLike[str], num_samples: int, *, best: bool) -> Path:
-    """Where the score of so many samples of a run goes."""
+    """The file for the score of this many samples of a run."""
     return Path(folder) / f"parzen-{'best-' if best else ''}{num_samples}.json"
 
 
 def data_of(
     folder: Path, system: System, result: Result, data_dir: str | os.PathLike[str] | None
 ) -> advnets.data.Dataset:
-    """The data of a finished run, and no other.
+    """The data of a finished run; other data are refused.
 
     Args:
         folder: the run's folder.
         system: its system.
-        result: what it came to.
+        result: its result.
         data_dir: where the data are, see [`advnets.data.load`][].
 
     Returns:
-        The data, as they are loaded.
+        The data as loaded, not yet adapted to the system.
 
     Raises:
-        ValueError: if they can't be had, or aren't the run's.
+        ValueError: if they can't be loaded, or aren't the run's.
     """
     settings = system.settings
     data = advnets.data.load(
@@ -160,7 +160,7 @@ def data_of(
         result.data_sha256 is None and data.source != result.data
     ):
         raise ValueError(
-            f"{folder} was scored on {result.data}, and this is {data.source} with other rows; "
+            f"{folder} was scored on {result.data}, but this is {data.source} with other rows; "
             "name the run's data with --data-dir"
         )
     return data
@@ -174,10 +174,10 @@ def prepare(
     devices: int = 1,
     data_dir: str | os.PathLike[str] | None = None,
 ) -> Callable[[bool], Rescored]:
-    """What [`advnets.bench.rescore`][] does before any work: all that can be refused is, here.
+    """The checks of [`advnets.bench.rescore`][], all made before any work.
 
     Args:
-        folder: see there, as the other arguments.
+        folder: as in [`advnets.bench.rescore`][].
         num_samples: likewise.
         best: likewise.
         devices: likewise.
@@ -187,7 +187,7 @@ def prepare(
         A function that scores the samples, given whether to show progress.
 
     Raises:
-        ValueError: see there.
+        ValueError: as [`advnets.bench.rescore`][].
         FileNotFoundError: likewise.
         FileExistsError: likewise.
     """

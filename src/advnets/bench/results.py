@@ -1,4 +1,4 @@
-"""What runs leave as JSON, as types: one reader, one writer, errors that name file and field."""
+"""The JSON files of runs as types: one reader, one writer, errors that name file and field."""
 
 import contextlib
 import json
@@ -17,11 +17,11 @@ from advnets._provenance import provenance
 from advnets.parzen import GridEnd, LogLikelihood
 from advnets.training.checkpoints import Change
 
-# Kept as JSON holds them: their types are their system's.
+# Kept as plain JSON, because their types belong to their system.
 Settings: TypeAlias = dict[str, Any]
 Read = TypeVar("Read")
 
-# The most pixels in a row or a column: no image's shape comes from a damaged file.
+# The most pixels in a row or a column, so that a damaged file can't give an absurd image shape.
 LARGEST = 2**14
 
 CAVEAT = (
@@ -35,14 +35,14 @@ class Score(msgspec.Struct, frozen=True, omit_defaults=True):
     """A Parzen log-likelihood by the paper's protocol, in nats.
 
     Attributes:
-        num_samples: the samples that the window was fitted to.
-        bandwidth: the chosen one; of several folds, each fold's.
-        at_grid_end: `"lowest"` or `"highest"` if it is an end of the grid.
-        validation: of the validation rows: the mean and its standard error over rows, or over
-            folds where there are several.
-        test: of the test rows, likewise.
-        folds: of several folds, each fold's score.
-        iterations: of k-means centroids, the rounds that made them.
+        num_samples: the number of samples that the window was fitted to.
+        bandwidth: the chosen bandwidth; with several folds, each fold's.
+        at_grid_end: `"lowest"` or `"highest"` if the bandwidth is an end of the grid.
+        validation: the mean over validation rows and its standard error, over rows or, where there
+            are several, over folds.
+        test: the same for the test rows.
+        folds: with several folds, each fold's score.
+        iterations: for k-means centroids, the iterations of k-means.
     """
 
     num_samples: int
@@ -55,19 +55,19 @@ class Score(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Reference(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The score of something in the place of samples, with that of the test set in short form.
+    """The score of a reference row, with its test score repeated at the top level.
 
     Attributes:
-        num_samples: as for [`advnets.bench.results.Score`][], like all that follow.
-        bandwidth: likewise.
-        at_grid_end: likewise.
-        validation: likewise.
-        test: likewise.
-        mean: the test set's.
-        standard_error: the test set's.
-        n: the test set's.
-        folds: as for a score.
-        iterations: likewise.
+        num_samples: as in [`advnets.bench.results.Score`][].
+        bandwidth: as in a score.
+        at_grid_end: as in a score.
+        validation: as in a score.
+        test: as in a score.
+        mean: that of `test`.
+        standard_error: that of `test`.
+        n: that of `test`.
+        folds: as in a score.
+        iterations: as in a score.
     """
 
     num_samples: int
@@ -83,7 +83,7 @@ class Reference(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @staticmethod
     def of(score: Score) -> "Reference":
-        """A score with its test score in short form."""
+        """A score with its test score repeated at the top level."""
         test = score.test
         return Reference(
             num_samples=score.num_samples,
@@ -112,12 +112,12 @@ class Published(msgspec.Struct, frozen=True):
 
 
 class References(msgspec.Struct, frozen=True):
-    """What a run's score is shown beside.
+    """The scores that a run's score is compared with.
 
     Attributes:
-        training_images: real training images in the place of samples.
-        centroids: k-means centroids of them, where they are recorded.
-        paper: the paper's number, where it has one for these data.
+        training_images: that of real training images in place of samples.
+        centroids: that of their k-means centroids, if it is recorded.
+        paper: the paper's, if it has one for these data.
     """
 
     training_images: Reference
@@ -129,7 +129,7 @@ class Best(msgspec.Struct, frozen=True):
     """The best epoch by validation likelihood.
 
     Attributes:
-        epoch: which one.
+        epoch: the epoch's number.
         parzen: its score.
     """
 
@@ -141,9 +141,9 @@ class Measured(msgspec.Struct, frozen=True):
     """The part of a row of `metrics.jsonl` by which the best epoch is chosen.
 
     Attributes:
-        epoch: which one.
+        epoch: the epoch's number.
         validation: its likelihood on validation rows, if it was measured.
-        model_sha256: of the file of its model, if that was kept as the best so far.
+        model_sha256: the SHA-256 of its model's file, if that was kept as the best so far.
     """
 
     epoch: int
@@ -160,8 +160,8 @@ class FirstStage(msgspec.Struct, frozen=True):
     """The finished first stage that a run builds on.
 
     Attributes:
-        folder: where it is.
-        sha256: of its generator's file.
+        folder: the first stage's folder.
+        sha256: the SHA-256 of its generator's file.
     """
 
     folder: str
@@ -169,13 +169,13 @@ class FirstStage(msgspec.Struct, frozen=True):
 
 
 class Device(msgspec.Struct, frozen=True):
-    """What a run ran on.
+    """The hardware of a run.
 
     Attributes:
         kind: the name of the processor or accelerator.
         platform: JAX's name of its platform.
-        count: how many JAX had.
-        cpu_cores: the cores of the host.
+        count: the number of devices that JAX had.
+        cpu_cores: the number of CPU cores of the host.
     """
 
     kind: str
@@ -188,11 +188,11 @@ class Provenance(msgspec.Struct, frozen=True):
     """Where a number comes from.
 
     Attributes:
-        command: what was run.
-        commit: of the checkout, if there was one.
-        versions: of Python and the packages.
-        device: what it ran on.
-        date: when it began, UTC.
+        command: the command that was run.
+        commit: the commit of the checkout, if there was one.
+        versions: those of Python and the packages.
+        device: the device that it ran on.
+        date: when it began, in UTC.
     """
 
     command: str
@@ -203,7 +203,7 @@ class Provenance(msgspec.Struct, frozen=True):
 
     @staticmethod
     def here() -> "Provenance":
-        """That of this process."""
+        """The provenance of what this process computes."""
         return msgspec.convert(provenance(), Provenance)
 
 
@@ -215,21 +215,21 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
         seed: the seed of everything random.
         recipe: the settings.
         epochs: the epochs trained.
-        updates: the discriminator's updates.
+        updates: the number of discriminator updates.
         updates_per_second: their rate.
-        first_stage: what it was built on, if on a given first stage.
-        order: the order of updates, of an adversarial recipe.
+        first_stage: the given first stage that it was built on, if any.
+        order: the order of updates of an adversarial recipe.
         parzen: the score after the last epoch.
-        best: that of the best epoch on validation.
-        references: what to read them beside.
-        caveat: how to read them.
+        best: the score of the best epoch on validation.
+        references: the scores to compare them with.
+        caveat: how to read the scores.
         memorisation: whether samples are nearer to training images than held-out images are.
         data: where the data came from.
-        provenance: where all of it comes from.
+        provenance: the provenance of the run.
         evaluations: further evaluations, by name.
-        data_sha256: of the data, all splits; None in results of earlier versions.
-        changes: what was changed when the run was resumed.
-        files: the SHA-256 of the files that the run has left, by name.
+        data_sha256: the SHA-256 of the data, all splits; None in results of earlier versions.
+        changes: the settings that were changed when the run was resumed.
+        files: the SHA-256 of the run's files, by name.
     """
 
     benchmark: str
@@ -258,10 +258,10 @@ class Distribution(msgspec.Struct, frozen=True):
 
     Attributes:
         mean: their mean.
-        standard_deviation: the sample's; None for one value.
-        min: the least.
-        max: the greatest.
-        n: how many there are.
+        standard_deviation: the sample standard deviation; None for one value.
+        min: the smallest.
+        max: the largest.
+        n: the number of values.
         values: the values, one for each seed.
     """
 
@@ -283,11 +283,11 @@ class SeedsResult(msgspec.Struct, frozen=True):
         last: the test scores after the last epoch, in nats.
         best: those of the best epochs on validation.
         recipe: the settings.
-        updates_per_second: of all runs together.
-        references: what to read them beside.
-        caveat: how to read them.
+        updates_per_second: the rate of all runs together.
+        references: the scores to compare them with.
+        caveat: how to read the scores.
         data: where the data came from.
-        provenance: where all of it comes from.
+        provenance: the provenance of the runs.
     """
 
     benchmark: str
@@ -304,7 +304,7 @@ class SeedsResult(msgspec.Struct, frozen=True):
 
 
 class RateRow(msgspec.Struct, frozen=True):
-    """What a learning rate came to.
+    """The scores at a learning rate.
 
     Attributes:
         learning_rate: the initial learning rate.
@@ -322,11 +322,12 @@ class RateRow(msgspec.Struct, frozen=True):
 
 
 class Chosen(msgspec.Struct, frozen=True):
-    """The learning rate that validation chooses.
+    """The learning rate chosen on validation rows.
 
     Attributes:
         learning_rate: the initial learning rate.
-        at_grid_end: `"lowest"` or `"highest"` if one beyond those given may be better.
+        at_grid_end: `"lowest"` or `"highest"` if it is an end of the given ones, so that one beyond
+            may be better.
     """
 
     learning_rate: float
@@ -342,11 +343,11 @@ class SweepResult(msgspec.Struct, frozen=True):
         learning_rates: a row for each.
         chosen: the best on validation; None if a seed diverged at each.
         recipe: the settings, without the learning rate.
-        updates_per_second: of all runs together.
-        references: what to read the rows beside.
-        caveat: how to read them.
+        updates_per_second: the rate of all runs together.
+        references: the scores to compare the rows with.
+        caveat: how to read the scores.
         data: where the data came from.
-        provenance: where all of it comes from.
+        provenance: the provenance of the runs.
     """
 
     benchmark: str
@@ -367,13 +368,13 @@ class Rescored(msgspec.Struct, frozen=True):
     Attributes:
         benchmark: the run's.
         seed: the run's.
-        generator: which of its generators.
-        epoch: of which epoch that is.
+        generator: which of its generators was scored.
+        epoch: that generator's epoch.
         parzen: the score.
-        caveat: how to read it.
+        caveat: how to read the score.
         data: where the data came from.
         run: the provenance of the run.
-        provenance: that of the score.
+        provenance: the provenance of the score.
     """
 
     benchmark: str
@@ -392,12 +393,12 @@ class ReferenceRows(msgspec.Struct, frozen=True):
 
     Attributes:
         dataset: the data set's name.
-        preprocessing: what its images went through.
-        seed: the seed of the centroids' start.
-        training_images: the score of real training images in the place of samples.
-        centroids: that of k-means centroids of them.
+        preprocessing: the preprocessing of its images.
+        seed: the seed of the centroids' initialisation.
+        training_images: the score of real training images in place of samples.
+        centroids: the score of their k-means centroids.
         data: where the data came from.
-        provenance: where all of it comes from.
+        provenance: the provenance of the scores.
     """
 
     dataset: str
@@ -413,14 +414,14 @@ class TestScore(msgspec.Struct, frozen=True):
     """The part of a score that a table shows.
 
     Attributes:
-        test: of the test rows.
+        test: the score of the test rows.
     """
 
     test: LogLikelihood
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """The part of a run's result that a table shows, so that a table reads older runs too.
+    """The part of a run's result that a table shows, so that tables also read older runs.
 
     Attributes:
         benchmark: the run's.
@@ -428,8 +429,8 @@ class Entry(msgspec.Struct, frozen=True):
         recipe: its settings.
         parzen: its score after the last epoch.
         data: where the data came from.
-        first_stage: what it was built on, if on a given first stage.
-        evaluations: what else was measured, by name.
+        first_stage: the given first stage that it was built on, if any.
+        evaluations: further evaluations, by name.
     """
 
     benchmark: str
@@ -447,19 +448,19 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Config(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What `config.json` holds: all that a run depends on beside data and versions.
+    """What `config.json` holds: everything that a run depends on, besides data and versions.
 
     Attributes:
         benchmark: the benchmark's name.
         seed: the seed, or the first of several.
-        image_shape: that of the training images.
-        first_stage: what it is built on, if on a given first stage.
+        image_shape: the shape of a training image.
+        first_stage: the given first stage that it is built on, if any.
         recipe: the settings.
-        seeds: of runs that were trained together, the number of seeds.
-        learning_rates: their learning rates, of a sweep.
-        data_sha256: of the data, all splits; None in runs of earlier versions.
-        changes: which settings were changed when the run was resumed.
-        called: what the run is called, where its data are not the benchmark's.
+        seeds: for runs trained together, the number of seeds.
+        learning_rates: for a sweep, its learning rates.
+        data_sha256: the SHA-256 of the data, all splits; None in runs of earlier versions.
+        changes: the settings that were changed when the run was resumed.
+        called: what the run is called, if its data are not the benchmark's.
     """
 
     benchmark: str
@@ -479,11 +480,11 @@ class Config(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def read(path: Path, kind: type[Read]) -> Read:
-    """A JSON file as a type.
+    """Reads a JSON file as a type.
 
     Args:
         path: the file.
-        kind: the type. Fields that it does not have are ignored.
+        kind: the type. Fields of the file that it does not have are ignored.
 
     Returns:
         A value of the type.
@@ -500,11 +501,11 @@ def encode(content: object) -> bytes:
     """A value of any of these types as indented JSON.
 
     Args:
-        content: a structure, a dataclass, or what JSON holds; NumPy's and JAX's numbers and arrays
+        content: a structure, a dataclass, or JSON values; numbers and arrays of NumPy and JAX
             become Python's.
 
     Returns:
-        The JSON. What JSON has no number for, such as NaN, is null.
+        The JSON. A number that JSON lacks, such as NaN, becomes null.
 
     Raises:
         ValueError, TypeError: for what JSON can't hold.
@@ -521,20 +522,20 @@ def encode(content: object) -> bytes:
 
 
 def as_json(content: object) -> Any:
-    """What JSON makes of a value: dictionaries, lists, numbers, text; a ValueError if nothing."""
+    """A value as JSON types (dictionaries, lists, numbers, text); a ValueError if it has none."""
     return msgspec.json.decode(msgspec.json.encode(content, enc_hook=_plain))
 
 
 def _plain(value: Any) -> Any:
     if hasattr(value, "__array__"):
-        with contextlib.suppress(TypeError):  # of a random key, which is no array of numbers
+        with contextlib.suppress(TypeError):  # a random key is not an array of numbers
             return np.asarray(value).tolist()
     kind = type(value).__name__
     raise ValueError(f"a value of type {kind} can't be kept as JSON; make it numbers and text")
 
 
 def write(path: Path, content: object) -> None:
-    """Writes a structure as JSON, with its own SHA-256, to a file that appears whole or not at all.
+    """Writes a structure as JSON, with its own SHA-256, to a file, atomically.
 
     Args:
         path: the file.
@@ -557,7 +558,7 @@ def distribution(values: Sequence[float]) -> Distribution:
         Their distribution.
 
     Raises:
-        ValueError: if there is none, or they are too large for their spread to be a number.
+        ValueError: if there are none, or their spread overflows a float.
 
     Example:
         >>> from advnets.bench.results import distribution
@@ -566,11 +567,11 @@ def distribution(values: Sequence[float]) -> Distribution:
     """
     n = len(values)
     if n == 0:
-        raise ValueError("there must be a value at least")
+        raise ValueError("there must be at least one value")
     mean = sum(values) / n
     try:
         squares = sum((value - mean) ** 2 for value in values)
     except OverflowError:
-        raise ValueError(f"the spread of {list(values)} is beyond what a float holds") from None
+        raise ValueError(f"the spread of {list(values)} overflows a float") from None
     deviation = (squares / (n - 1)) ** 0.5 if n > 1 else None
     return Distribution(mean, deviation, min(values), max(values), n, tuple(values))

@@ -1,4 +1,4 @@
-"""What every experiment is told: its data, and how often and with how many samples to score it."""
+"""The settings of every experiment: its data, and how often and on how many samples to score."""
 
 import dataclasses
 import math
@@ -9,7 +9,7 @@ import numpy as np
 
 import advnets
 
-# What images go through before a model sees them.
+# The preprocessing of images before a model sees them.
 PREPROCESSING: dict[str, Callable[..., Any]] = {
     "unit": advnets.preprocessing.to_unit_interval,
     "gcn": advnets.preprocessing.gcn,
@@ -20,7 +20,7 @@ FLOAT32 = np.finfo(np.float32)
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Data and protocol; each system's settings add its own.
+    """Data and protocol; each system adds settings of its own.
 
     Raises:
         ValueError: for a setting out of range.
@@ -29,7 +29,7 @@ class Settings:
     dataset: str = "mnist"
     """digits, mnist, cifar10, tfd, imagefolder, or owner/name on the Hub."""
     image_size: int | None = None
-    """Height and width to resize images to, for imagefolder and owner/name."""
+    """imagefolder and owner/name: height and width to resize images to."""
     proper_folds: bool = False
     """tfd: validate on rows that no fold tests on (the standard folds overlap)."""
     preprocessing: Preprocessing = "unit"
@@ -56,7 +56,7 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class GameSettings(Settings):
-    """What every game is told beside its players.
+    """The settings of every game, besides its players.
 
     Raises:
         ValueError: for a setting out of range.
@@ -78,7 +78,7 @@ def check_counts(counts: dict[str, int]) -> None:
 
 
 def _check_numbers(name: str, value: Any) -> None:
-    """Refuses numbers that the types of training can't hold, by name."""
+    """Refuses numbers that float32 or int32 can't represent, by name."""
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"{name} must be finite; got {value}")
@@ -98,6 +98,6 @@ def _check_numbers(name: str, value: Any) -> None:
 
 
 def check_choice(name: str, chosen: str, allowed: Any) -> None:
-    """Raises a ValueError for what is not among the choices."""
+    """Raises a ValueError for a value that is not one of the choices."""
     if chosen not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {chosen!r}")

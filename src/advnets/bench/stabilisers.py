@@ -54,7 +54,7 @@ class Effort(msgspec.Struct, frozen=True):
 
 
 FULL = Effort()
-QUICK = Effort(seeds=2, updates=2000, data=("ring",))
+QUICK = Effort(seeds=2, updates=1600, data=("ring",))
 
 
 class Stabilisers(msgspec.Struct, frozen=True):

@@ -33,7 +33,7 @@ PUBLISHED: dict[str, dict[str, tuple[float, float | None]]] = {
     "later: adversarial autoencoder": {"mnist": (340.0, None), "tfd": (2252.0, None)},
 }
 OURS = "adversarial nets"
-# What the paper's other rows are, by the benchmarks that make them anew.
+# The paper's other rows, by the benchmarks that reproduce them.
 OTHERS = {
     "dbn": "DBN",
     "cae": "stacked CAE",
@@ -52,7 +52,8 @@ class Cell:
 
     Attributes:
         mean: the mean log-likelihood of the test set; over several seeds, the mean of those.
-        standard_error: over test rows (over folds for TFD), the seeds' mean; None if not published.
+        standard_error: over test rows (over folds for TFD), averaged over seeds; None if not
+            published.
         seeds: the number of seeds; None for published numbers and reference rows.
         spread: the standard deviation over seeds; None for fewer than two.
         scores: the seeds' means, in the order of the seeds.
@@ -94,15 +95,15 @@ def read_runs(folders: Sequence[str | os.PathLike[str]]) -> list[Entry | Referen
     """The results of runs, and reference rows.
 
     Args:
-        folders: of finished runs, each with a `results.json`; or such files, or those that
+        folders: folders of finished runs, each with a `results.json`; or such files, or those that
             `python -m advnets.bench references` writes.
 
     Returns:
-        What each holds.
+        The content of each.
 
     Raises:
         FileNotFoundError: if a folder holds no finished run.
-        ValueError: if a file is damaged, or no result.
+        ValueError: if a file is damaged, or holds no result.
     """
     found = []
     for folder in folders:
@@ -115,10 +116,10 @@ def read_runs(folders: Sequence[str | os.PathLike[str]]) -> list[Entry | Referen
 
 
 def rows(found: Sequence[Entry | ReferenceRows]) -> list[TableRow]:
-    """The table's rows: published ones, one for each setting that was run, reference rows.
+    """The table's rows: published ones, one for each setting that was run, and reference rows.
 
-    Runs of one benchmark share a row if only their seeds differ; the row's label names what
-    differs from the benchmark's recipe.
+    Runs of one benchmark share a row if only their seeds differ; the row's label names the settings
+    that differ from the benchmark's recipe.
 
     Args:
         found: results of runs, and reference rows.
@@ -136,8 +137,8 @@ def rows(found: Sequence[Entry | ReferenceRows]) -> list[TableRow]:
     settings: dict[tuple[str, str, str, str], list[Entry]] = {}
     for entry in found:
         if isinstance(entry, Entry) and column(entry) is not None:
-            # How often a run was looked at changes nothing in it; a setting that came after it
-            # stands at its default.
+            # How often a run was evaluated changes nothing in it; settings that were added to the
+            # library later have their defaults.
             later = flat(as_json(type(BENCHMARKS[entry.benchmark].recipe)()))
             recipe = later | flat(entry.recipe) | {"evaluate_every": None}
             key = (
@@ -148,7 +149,7 @@ def rows(found: Sequence[Entry | ReferenceRows]) -> list[TableRow]:
             )
             settings.setdefault(key, []).append(entry)
     for (name, _, label, _), runs in sorted(settings.items()):
-        by_seed = {run.seed: run for run in runs}  # the last of two runs with one seed
+        by_seed = {run.seed: run for run in runs}  # of two runs with the same seed, the last
         ordered = [by_seed[seed] for seed in sorted(by_seed)]
         tests = [run.parzen.test for run in ordered]
         table.append(TableRow(label, "here", {name: _over_seeds(tests)}))
@@ -167,7 +168,7 @@ def column(entry: Entry) -> str | None:
     known = BENCHMARKS.get(entry.benchmark)
     dataset = entry.recipe.get("dataset")
     if known is None or known.recipe.dataset != dataset or dataset not in COLUMNS:
-        return None  # on other data it is no row of this table
+        return None  # runs on other data are not rows of this table
     return str(dataset)
 
 
@@ -187,9 +188,9 @@ def _reference_rows(found: ReferenceRows) -> list[TableRow]:
 
 
 def _label(entry: Entry, protocol: Protocol | None = None) -> str:
-    """What was run: the system or its update order, the epochs, and what else is not as usual.
+    """A run's label: the system or its update order, the epochs, and settings that differ.
 
-    Of a system that samples by chains also the protocol: the run's own unless another is given.
+    For a system that samples with chains also the protocol: by default the run's own.
     """
     known, recipe = BENCHMARKS[entry.benchmark], entry.recipe
     plain = flat(as_json(known.recipe))
@@ -212,7 +213,7 @@ def _label(entry: Entry, protocol: Protocol | None = None) -> str:
 
 
 def _by_other_protocols(runs: Sequence[Entry]) -> dict[Protocol, list[LogLikelihood]]:
-    """The test scores of each run by the other protocols of its chains, where it has chains."""
+    """The test scores of each run with the other protocols of its chains, if it has chains."""
     found: dict[Protocol, list[LogLikelihood]] = {}
     for run in runs:
         if CHAINS in run.evaluations:
@@ -240,7 +241,7 @@ def markdown(table: Sequence[TableRow]) -> str:
         table: its rows.
 
     Returns:
-        A line for each, and below them what the numbers are.
+        A line for each row, and below them what the numbers are.
     """
     lines = ["| model, nats | MNIST | TFD |", "|---|---|---|"]
     ours = {name for row in table if row.group == "here" for name in row.cells}
@@ -264,13 +265,13 @@ def markdown(table: Sequence[TableRow]) -> str:
 
 
 def check_folder(folder: str | os.PathLike[str]) -> None:
-    """Makes the table's folder, and refuses one that files can't be written to.
+    """Creates the table's folder, and refuses one that files can't be written to.
 
     Args:
         folder: the folder.
 
     Raises:
-        OSError: if they can't be.
+        OSError: if files can't be written there.
     """
     check_writable(Path(folder) / "table1.json")
 
@@ -279,10 +280,10 @@ def write(folder: str | os.PathLike[str], table: Sequence[TableRow]) -> None:
     """Writes the table as `table1.md` and `table1.json`, its columns and the seeds as pictures.
 
     `mnist.png` and `tfd.png` are the columns; `mnist-seeds.png` and `tfd-seeds.png` show each seed
-    of ours, where there is one.
+    of our adversarial nets, if there is one.
 
     Args:
-        folder: where; made if it is not there, and what is there of these files is replaced.
+        folder: where to; created if it does not exist. Existing files of these names are replaced.
         table: its rows.
 
     Raises:
@@ -312,10 +313,10 @@ def write(folder: str | os.PathLike[str], table: Sequence[TableRow]) -> None:
 
 
 def _brief(label: str) -> str:
-    """What tells one of our rows from another."""
+    """The part of a label in which our rows differ."""
     return label.removeprefix(f"{OURS} (advnets, ").removesuffix(")")
 
 
 def _wrapped(label: str) -> str:
-    """A label in lines that leave room for the picture."""
+    """A label wrapped into lines that leave room for the plot."""
     return textwrap.fill(label, 40)

@@ -1,4 +1,4 @@
-"""Table 2 measured: a number for each claim about four kinds of models, of trained systems."""
+"""Table 2 measured on trained systems: numbers for each claim about four kinds of models."""
 
 import dataclasses
 import hashlib
@@ -53,7 +53,7 @@ ROWS: dict[RowName, str] = {
     "likelihood": "evaluating p(x)",
     "design": "model design",
 }
-# What the paper's table says, in short.
+# The claims of the paper's table, in short.
 CLAIMS: dict[RowName, dict[Column, str]] = {
     "training": {
         "directed": "needs inference",
@@ -86,16 +86,16 @@ CLAIMS: dict[RowName, dict[Column, str]] = {
         "adversarial": "any differentiable function",
     },
 }
-DESIGN = "it takes training many variants of each system, and no trained system shows it"
+DESIGN = "it takes training many variants of each system; no single trained system shows it"
 FULL = Effort()
 QUICK = Effort(samples=10_000, steps=1000, updates=60, limit=500, consecutive=250)
 KEPT = "cells"
-# What was measured by another version of these definitions is measured again.
+# Cells measured with another version of these definitions are measured again.
 VERSION = 2
-# Numbers in an image: principal components are those of a matrix of so many rows and columns.
+# The most numbers in an image, which is the size of the matrix for principal components.
 LARGEST = 4096
 Measure = Callable[[Trained, Effort], Found]
-# What is measured for each cell, and about how long it takes of MNIST on 2 cores, in seconds.
+# The measures for each cell, and roughly how long each takes on MNIST with 2 cores, in seconds.
 MEASURES: dict[Column, Sequence[tuple[RowName, Column, Measure, float]]] = {
     "directed": (
         ("training", "directed", training.directed, 3),
@@ -127,16 +127,16 @@ KNOWN = (VariationalAutoencoder, DeepBeliefNetwork, DeepGSN, StackedCAE, Adversa
 
 
 class TableRun(msgspec.Struct, frozen=True):
-    """A run that the table is of.
+    """A run in the table.
 
     Attributes:
         benchmark: its benchmark.
-        folder: where it was.
+        folder: its folder when it was measured.
         seed: its seed.
-        epochs: its epochs.
-        model_sha256: of the file of its last model.
+        epochs: its number of epochs.
+        model_sha256: the SHA-256 of its last model's file.
         parzen: its Parzen score, in nats.
-        protocol: how its chains are run, where it has chains.
+        protocol: how its chains are run, if it has chains.
     """
 
     benchmark: str
@@ -152,12 +152,12 @@ class Table(msgspec.Struct, frozen=True):
     """Table 2 of some runs.
 
     Attributes:
-        data: what the runs were trained on.
-        runs: the runs, by what they are called in the table.
+        data: the data that the runs were trained on.
+        runs: the runs, by their labels in the table.
         cells: the cells, row by row.
         effort: how much was measured.
-        provenance: of the command that wrote the table. Each cell has that of its own numbers, as
-            what was measured before is kept.
+        provenance: that of the command that wrote the table. Each cell has the provenance of its
+            own numbers, which may have been measured before.
     """
 
     data: str
@@ -168,7 +168,7 @@ class Table(msgspec.Struct, frozen=True):
 
     @property
     def measured(self) -> int:
-        """How many of its numbers have a value."""
+        """The number of its numbers that have a value."""
         return sum(number.value is not None for cell in self.cells for number in cell.numbers)
 
     def cell(self, row: RowName, column: Column) -> Cell:
@@ -177,7 +177,7 @@ class Table(msgspec.Struct, frozen=True):
 
 
 class _Kept(msgspec.Struct, frozen=True):
-    """What was measured for a cell, on disk."""
+    """The measurements for a cell, on disk."""
 
     identity: str
     found: Found
@@ -191,11 +191,11 @@ class _Task:
     trained: Trained
     measure: Measure
     seconds: float
-    files: str  # the SHA-256 of what the run's folder holds for it
+    files: str  # the SHA-256 of the files in the run's folder that it depends on
 
     @property
     def name(self) -> str:
-        """The same whatever other runs are in the table."""
+        """The task's name, which does not depend on the other runs in the table."""
         return f"{self.row}-{self.column}-{self.trained.config.benchmark}-{self.files[:12]}"
 
 
@@ -209,10 +209,10 @@ def prepare(
     """Checks all that can be checked before Table 2 is measured.
 
     Args:
-        folders: of finished runs, of one data set: of adversarial recipes, gsn, gsn-500, dbn, cae
-            and vae, one each. Of GSN and CAE also several with other settings, which are points of
-            a curve.
-        out: the folder of the table; what was measured there before is not measured again.
+        folders: the folders of finished runs on one data set: of adversarial recipes, gsn, gsn-500,
+            dbn, cae and vae, one each. GSN and CAE may have several runs with different settings,
+            which are points of a curve.
+        out: the folder of the table; cells measured there before are not measured again.
         effort: how much is measured.
         data_dir: where the runs' data are, see [`advnets.data.load`][].
 
@@ -220,8 +220,8 @@ def prepare(
         A function that measures the table and writes it, given whether to show progress.
 
     Raises:
-        ValueError: if there is no run, a run's system or pixels have no place in the table, two are
-            of different data or both of one system, or a file is damaged; if images have more
+        ValueError: if there is no run, a run's system or pixels have no place in the table, two
+            runs have different data or the same system, or a file is damaged; if images have more
             than 4,096 numbers.
         FileNotFoundError: if a folder holds no finished run.
         OSError: if the table can't be written.
@@ -238,7 +238,7 @@ def prepare(
 
 
 def _opened(folders: Sequence[Path], data_dir: str | os.PathLike[str] | None) -> list[Trained]:
-    """The runs, which belong into one table."""
+    """The opened runs, after checking that they belong in one table."""
     if not folders:
         raise ValueError("name the folders of finished runs, of one data set")
     opened = [(folder, *open_run(folder)) for folder in folders]
@@ -250,8 +250,8 @@ def _opened(folders: Sequence[Path], data_dir: str | os.PathLike[str] | None) ->
             )
         if system.settings.preprocessing != "unit":
             raise ValueError(
-                f"{folder} has pixels by the preprocessing {system.settings.preprocessing!r}; here "
-                "they must be in [0, 1], as they are by unit"
+                f"{folder} has the preprocessing {system.settings.preprocessing!r}; Table 2 needs "
+                "pixels in [0, 1], which the preprocessing unit gives"
             )
         same = (result.data_sha256, system.settings.dataset)
         if same != (as_first.data_sha256, of_first.settings.dataset):
@@ -266,14 +266,14 @@ def _opened(folders: Sequence[Path], data_dir: str | os.PathLike[str] | None) ->
             if (alike and not curve) or adversarial:
                 what = "adversarial" if adversarial else f"of {config.benchmark}"
                 raise ValueError(
-                    f"{other} and {folder} are both {what}; name one run of each system (of gsn "
-                    "and cae also some with other settings)"
+                    f"{other} and {folder} are both {what}; name one run of each system (gsn and "
+                    "cae may have several with different settings)"
                 )
     pixels = math.prod(opened[0][2].image_shape)
     if pixels > LARGEST:
         raise ValueError(
-            f"{first} has images of {pixels:,} numbers; their principal components are taken of at "
-            f"most {LARGEST:,}, so name runs with a smaller --image-size"
+            f"{first} has images of {pixels:,} numbers, but principal components are computed for "
+            f"at most {LARGEST:,}; name runs with a smaller --image-size"
         )
     data = data_of(first, of_first, as_first, data_dir)
     labels = _labels([(config.benchmark, folder) for folder, _, config, _, _ in opened])
@@ -284,7 +284,7 @@ def _opened(folders: Sequence[Path], data_dir: str | os.PathLike[str] | None) ->
 
 
 def _labels(runs: Sequence[tuple[str, Path]]) -> list[str]:
-    """What runs are called: by their benchmark, and as much of their path as is needed."""
+    """The labels of runs: their benchmark, with as much of their path as makes them unique."""
     found = []
     for benchmark, folder in runs:
         same = [other.absolute().parts for name, other in runs if name == benchmark]
@@ -297,7 +297,7 @@ def _labels(runs: Sequence[tuple[str, Path]]) -> list[str]:
 
 
 def _files_of(trained: Trained) -> str:
-    """What a run's numbers depend on: its model, its result, and its newest checkpoint."""
+    """The SHA-256 of what a run's numbers depend on: its model, result and newest checkpoint."""
     paths = [trained.folder / LAST, trained.folder / RESULTS]
     newest = newest_manifest(trained.folder)
     if newest is not None:
@@ -317,7 +317,7 @@ def _measured(
     *,
     progress: bool,
 ) -> Table:
-    """Measures what is missing, keeps each cell as soon as it is known, and writes the table."""
+    """Measures missing cells, keeps each as soon as it is measured, and writes the table."""
     kept = out / KEPT
     kept.mkdir(exist_ok=True)
     found: dict[tuple[RowName, Column], list[tuple[str, Found, Measured | None]]] = {}
@@ -349,13 +349,13 @@ def _measured(
 
 
 def _identity(task: _Task, effort: Effort) -> str:
-    """What a cell's numbers depend on."""
+    """The SHA-256 of everything that a cell's numbers depend on."""
     parts = [VERSION, task.row, task.column, dataclasses.asdict(effort), task.files]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _read(task: _Task, effort: Effort, kept: Path) -> tuple[Found, Measured] | None:
-    """What was measured for a cell before, if it is whole and of the same files."""
+    """The kept measurements of a cell, if they are whole and have the same identity."""
     path = kept / f"{task.name}.json"
     if not path.is_file():
         return None
@@ -373,7 +373,7 @@ def _measure(
     try:
         with task.trained.system.context():
             found = finite(task.trained, task.measure(task.trained, effort))
-    except MissingError as error:  # of this cell; the others go on, and it is tried again next time
+    except MissingError as error:  # affects this cell only; it is tried again next time
         said = ROWS[task.row]
         return Found((task.trained.number(said, f"{said}.", reason=str(error)),)), None
     measured = Measured(time.monotonic() - began, origin)
@@ -383,7 +383,7 @@ def _measure(
 
 
 def _called(found: Found, label: str) -> Found:
-    """What was found, under the name that its run has in this table."""
+    """The findings with the run's label in this table."""
     return Found(
         tuple(msgspec.structs.replace(one, run=label) for one in found.numbers),
         tuple(msgspec.structs.replace(one, run=label) for one in found.curves),
@@ -428,7 +428,7 @@ def markdown(table: Table) -> str:
         table: the table.
 
     Returns:
-        It, and under it what each number is, and which runs they are of.
+        The table, and below it the definition of each number and the runs.
     """
     lines = [f"| | {' | '.join(COLUMNS.values())} |", "|---|---|---|---|---|"]
     for row, title in ROWS.items():
@@ -438,13 +438,13 @@ def markdown(table: Table) -> str:
             said = [f"*{cell.claim}*", *(_line(number) for number in cell.numbers)]
             cells.append("<br>".join(said if cell.numbers else [*said, "no run given"]))
         lines.append(f"| {title} | {' | '.join(cells)} |")
-    lines += ["", "In italics what the paper says, in short. What the numbers are:", ""]
+    lines += ["", "In italics: the paper's claims, in short. Definitions of the numbers:", ""]
     told: dict[tuple[str, str], list[str]] = {}
     for cell in table.cells:
         for number in cell.numbers:
             told.setdefault((number.name, number.definition), []).append(number.run)
         for curve in cell.curves:
-            if cell.row != "likelihood":  # there the numbers say what they are points of
+            if cell.row != "likelihood":  # there the numbers' definitions cover the curves
                 told.setdefault((f"curve {curve.name}", curve.definition), []).append(curve.run)
     for (name, definition), runs in told.items():
         lines.append(f"- {name} ({', '.join(dict.fromkeys(runs))}): {definition}")
@@ -493,7 +493,7 @@ def summary(table: Table) -> str:
 def write(out: str | os.PathLike[str], table: Table) -> None:
     """Writes `table2.json`, `table2.md`, `table2.png`, `likelihood.png` and `cost.png`.
 
-    Of the last two those that there is something for; another table's are removed.
+    The last two are written only if there is something to show; those of another table are removed.
 
     Args:
         out: the folder.

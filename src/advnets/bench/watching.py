@@ -1,4 +1,4 @@
-"""What a run does between epochs: a validation likelihood, the best model kept, a picture."""
+"""What a run does between epochs: measure validation likelihood, keep the best model, draw."""
 
 import dataclasses
 import json
@@ -21,14 +21,14 @@ from advnets.paper_figures import Sampler
 from advnets.training.devices import is_main_process
 from advnets.training.journal import Metrics
 
-# Figure 2 has 4 rows of 5 samples; a run shows more.
+# Figure 2 has 4 rows of 5 samples; a run's picture has more.
 ROWS, COLUMNS = 8, 10
-# A picture has a row for each class, but not for more than these.
+# A picture has a row for each class, up to this many.
 MOST_CLASSES = 20
 
 
 def pictured(settings: Settings, samples: int) -> Any:
-    """How images become pictures in [0, 1]: by the scale of the samples, which come first."""
+    """A function from images to pictures in [0, 1], scaled by the samples, which come first."""
     if settings.preprocessing == "unit":
         return np.asarray
 
@@ -41,7 +41,7 @@ def pictured(settings: Settings, samples: int) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class ByClass:
-    """A conditional model's samples class by class, in the place of those of classes at random.
+    """A conditional model's samples class by class, instead of with random classes.
 
     Attributes:
         model: the model; its generator takes labels.
@@ -54,23 +54,23 @@ class ByClass:
     def sample(self, key: Key[Array, ""], n: int) -> Float[np.ndarray, " n *shape"]:
         """The same number of samples of each class: those of class 0 first.
 
-        Raises a ValueError if n is no multiple of the number of classes.
+        Raises a ValueError if n is not a multiple of the number of classes.
         """
         if n % self.classes:
-            raise ValueError(f"{n} samples can't be shared by {self.classes} classes")
+            raise ValueError(f"{n} samples can't be split evenly over {self.classes} classes")
         labels = np.repeat(np.arange(self.classes), n // self.classes)
         return self.model.sample(key, n, condition=labels)
 
 
 def in_rows(model: Sampler) -> tuple[Sampler, int]:
-    """What pictures of a model are drawn from, and their rows of samples.
+    """The sampler that pictures of a model are drawn from, and their number of rows.
 
     Args:
         model: the model.
 
     Returns:
-        A conditional model's samples class by class, a row for each class, or for each of the
-        first 20; of any other model itself, and 8 rows.
+        For a conditional model, its samples class by class, with a row for each class or for each
+        of the first 20; for any other, the model itself, with 8 rows.
     """
     if not isinstance(model, advnets.Model):
         return model, ROWS
@@ -83,14 +83,14 @@ def in_rows(model: Sampler) -> tuple[Sampler, int]:
 
 @dataclasses.dataclass(frozen=True)
 class Watch:
-    """Called between epochs with the epoch's number and the model as it is.
+    """Called between epochs with the epoch's number and the current model.
 
     Attributes:
         settings: the run's.
         data: the run's.
         folder: where pictures and the best model go.
         key: the key of the run's samples.
-        told: what is called once the row of an evaluation is on disk, if anything.
+        told: a function called once the row of an evaluation is on disk, if any.
         measures: whether there is anything to do between epochs.
     """
 
@@ -102,15 +102,15 @@ class Watch:
     measures: bool = True
 
     def at(self, folder: Path, key: Key[Array, ""]) -> "Watch":
-        """The same for another stage of the run."""
+        """The same watch for another stage of the run."""
         return dataclasses.replace(self, folder=folder, key=key)
 
     def samples(self, epoch: int, model: Sampler, num_samples: int | None = None) -> Samples:
-        """The samples of an epoch that are scored; as many as the settings say unless told.
+        """The samples of an epoch that are scored; by default as many as the settings say.
 
-        A model's `blocks(key, n)` is asked for them where it has one, which need not hold all of
-        them at once, as [`advnets.Model.blocks`][]; else its `sample(key, n)`. A ValueError for an
-        epoch that is not from 0 to what 32 bits hold.
+        They come from the model's `blocks(key, n)` if it has one, which need not hold all of them
+        at once, as [`advnets.Model.blocks`][]; otherwise from its `sample(key, n)`. A ValueError
+        for an epoch that is not an unsigned 32-bit number.
         """
         if not 0 <= epoch < 2**32:
             raise ValueError(f"the epoch must be at least 0 and below 2**32; got {epoch}")
@@ -119,7 +119,7 @@ class Watch:
         return np.asarray(found) if isinstance(found, jax.Array) else found
 
     def __call__(self, epoch: int, model: Sampler) -> Mapping[str, Any]:
-        """What is measured of a model; a ValueError for such an epoch as `samples` refuses."""
+        """The measurements of a model; a ValueError for an epoch that `samples` refuses."""
         if not self.measures:
             return {}
         estimate = validate(
@@ -137,14 +137,14 @@ class Watch:
         }
 
     def row(self, epoch: int, model: Sampler | None = None, **numbers: Any) -> Metrics:
-        """A row of `metrics.jsonl`, for a system that is not trained by [`advnets.train`][].
+        """Writes a row of `metrics.jsonl`, for a system not trained by [`advnets.train`][].
 
         Args:
-            epoch: the epoch's number, from 1 on. Rows from that one on, which a stopped run may
-                have left, are dropped.
-            model: the model as it is, if its likelihood is to be measured; the last epoch's must
-                be.
-            numbers: what else the row is to hold.
+            epoch: the epoch's number, from 1 on. Existing rows from this one on, which a stopped
+                run may have left, are dropped.
+            model: the current model, if its likelihood is to be measured, as it must be after the
+                last epoch.
+            numbers: further entries of the row.
 
         Returns:
             The row, for [`advnets.bench.systems.Fitted`][].
@@ -161,16 +161,16 @@ class Watch:
         return row
 
     def _keep_best(self, epoch: int, model: Any, likelihood: float) -> dict[str, str]:
-        """Saves a model that is better than those before; its SHA-256 goes on record."""
+        """Saves a model that is better than all before, and returns its SHA-256 for the row."""
         log = self.folder / METRICS
         best = None
         if log.exists():
-            # Of a model that is the best so far the row says so, but in runs of earlier versions.
+            # Rows of models that were the best so far have a SHA-256, except in earlier versions.
             rows = read_rows(log, having="model_sha256") or read_rows(log, having="validation")
             best = best_row([row for row in rows if row.epoch < epoch])
         if best is not None and likelihood <= best.mean:
             return {}
-        # A file for each, and the best before it kept: a run may be resumed from there.
+        # One file per best model; the previous best stays, as a run may be resumed from there.
         advnets.save_model(self.folder / best_name(epoch), model)
         kept = {best_name(epoch)} | ({best_name(best.epoch)} if best else set())
         for path in self.folder.glob(best_name("*")):
@@ -179,7 +179,7 @@ class Watch:
         return {"model_sha256": _files.sha256(self.folder / best_name(epoch))}
 
     def draw(self, model: Any, epoch: int) -> None:
-        """Figure 2 of the model as it is, and the same samples for the report's slider."""
+        """Draws Figure 2 of the current model, and the same samples for the report's slider."""
         drawn, rows = in_rows(model)
         picture = pictured(self.settings, rows * COLUMNS)
         advnets.paper_figures.figure_2(

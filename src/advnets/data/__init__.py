@@ -1,4 +1,4 @@
-"""The data sets, as uint8 arrays split as in the paper.
+"""The data sets, as uint8 arrays, split as in the paper.
 
 `digits` comes with scikit-learn and needs no download. `tfd` is read from the file that its
 licensees have. The others are read with Hugging Face `datasets`, from the Hub, from a local mirror

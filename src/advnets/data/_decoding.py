@@ -1,4 +1,4 @@
-"""Image files decoded with Pillow, and refused where that would lose something unsaid."""
+"""Image files decoded with Pillow, and refused where that would silently lose something."""
 
 import io
 import re
@@ -21,8 +21,8 @@ class Picture(NamedTuple):  # a dataclass would check its fields at each of many
 
     Attributes:
         name: its row, for messages.
-        image: Pillow's, upright.
-        format: the file's, such as `"PNG"`.
+        image: Pillow's image, upright.
+        format: the file's format, such as `"PNG"`.
         several: whether the file holds more pages or frames, of which this is the first.
     """
 
@@ -36,9 +36,9 @@ def pictures(split: Split, column: str, most: int | None = None) -> Iterator[Pic
     """The images of a column, in order.
 
     Args:
-        split: what holds them.
-        column: its column.
-        most: how many pixels each may have; Pillow's limit (178,956,970) unless given.
+        split: the split that holds them.
+        column: the column.
+        most: the most pixels of an image; Pillow's limit (178,956,970) unless given.
 
     Yields:
         An image; it may still have a mode of other than 8 bits, such as `"I;16"`.

@@ -1,6 +1,6 @@
-"""Folders of data: the files in them, the split of each, and nothing from anywhere else.
+"""Folders of data: the files in them, the split of each, and nothing from outside them.
 
-No name of a folder or file is ever taken for a pattern or an address, whatever characters it has.
+The name of a folder or file is never taken for a pattern or an address, whatever its characters.
 """
 
 import functools
@@ -41,7 +41,7 @@ def image_folder(folder: Path) -> dict[str, Split]:
     """The splits of a folder of image files.
 
     Raises:
-        DataError: if it has none, or archives, or files that are in no split beside others.
+        DataError: if it has none, or archives, or some files that are in no split while others are.
     """
     files = _files(folder)
     archives = [name for name in files if _suffix(name) in ARCHIVES]
@@ -57,7 +57,7 @@ def mirror(folder: Path) -> dict[str, Split] | None:
     """The splits of a local mirror of a Hub repository, if it holds Parquet or image files.
 
     Raises:
-        DataError: if files are in no split beside others that are, or for a card or a link that
+        DataError: if some files are in no split while others are, or for a card or a link that
             leads out of the folder.
     """
     files = _files(folder, root=root_of(folder))
@@ -143,12 +143,12 @@ def _shard(name: str) -> str | None:
 
 @functools.cache
 def _image_suffixes() -> frozenset[str]:
-    """Those of the formats that Pillow reads."""
+    """The suffixes of the formats that Pillow reads."""
     with needed_for("images"):
         from PIL import Image
 
     Image.init()
-    # HDF5 may hold anything, and Pillow only knows it by its name.
+    # HDF5 may hold anything, and Pillow recognises it only by its name.
     return frozenset(
         suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN
     ) - {".h5", ".hdf"}
@@ -170,9 +170,9 @@ def root_of(folder: Path) -> Path:
 
 
 def _files(folder: Path, root: Path | None = None) -> dict[str, Path]:
-    """The files below a folder by their path in it, in the order of that as text.
+    """The files below a folder by their path in it, in the order of the paths as text.
 
-    What begins with a dot, and folders that begin with two underscores, are not looked at.
+    Names that begin with a dot, and folders that begin with two underscores, are skipped.
     """
     seen = {_key(os.stat(folder))}
     found: dict[str, Path] = {}
@@ -265,7 +265,7 @@ def _of_parquet(paths: list[Path], described: tuple[str, ...]) -> Split:
 
 
 def _images_of(metadata: Mapping[bytes, bytes] | None) -> tuple[str, ...]:
-    """The columns of images, as `datasets` notes them in a Parquet file."""
+    """The columns of images, as `datasets` records them in a Parquet file."""
     try:
         features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
         return tuple(name for name, kind in features.items() if kind.get("_type") == "Image")
@@ -274,7 +274,7 @@ def _images_of(metadata: Mapping[bytes, bytes] | None) -> tuple[str, ...]:
 
 
 def _described(card: Mapping[str, Any], configuration: Mapping[str, Any]) -> tuple[str, ...]:
-    """The columns of images, as a repository's card notes them."""
+    """The columns of images, as a repository's card lists them."""
     infos = card.get("dataset_info")
     for info in infos if isinstance(infos, list) else [infos]:
         if not isinstance(info, dict) or not isinstance(info.get("features"), list):
@@ -286,7 +286,7 @@ def _described(card: Mapping[str, Any], configuration: Mapping[str, Any]) -> tup
 
 
 def read_card(paths: Iterable[Path]) -> dict[str, Any]:
-    """What a repository's card says for programs, from those of the files that are there."""
+    """The machine-readable part of a repository's card, from the files that exist."""
     card: dict[str, Any] = {}
     for path in paths:
         if not path.exists():

@@ -1,4 +1,4 @@
-"""What is read, whatever it is read from: encoded images in splits, and how messages name them."""
+"""Encoded images in splits, whatever they are read from, and how messages name them."""
 
 import contextlib
 import dataclasses
@@ -22,8 +22,8 @@ class Split:
         columns: the names of all columns.
         images: those that hold images.
         rows: the rows of a column, in order.
-        count: how many there are, if that is known before they are read.
-        values: what a column of no images holds, in order, if it can be had.
+        count: the number of rows, if it is known before they are read.
+        values: reads a column that does not hold images, in order, if that is possible.
     """
 
     columns: tuple[str, ...]
@@ -47,7 +47,7 @@ def content_of(value: Any, row: int) -> tuple[str, bytes | None, str | None]:
 
 
 def no_bytes(name: str) -> DataError:
-    """The refusal of a row that names a file or an address, which may be any of this machine's."""
+    """The error for a row that names a file or an address, which may be any on this machine."""
     return DataError(
         f"{name} has no bytes but the name of a file, which is not opened; the images must be in "
         "the rows"
@@ -56,7 +56,7 @@ def no_bytes(name: str) -> DataError:
 
 @contextlib.contextmanager
 def explained(path: str) -> Iterator[None]:
-    """Puts the path, and what to do, before whatever reading it raises."""
+    """Adds the path, and what to do, to whatever reading it raises."""
     try:
         yield
     except DataError as error:
@@ -80,7 +80,7 @@ def reason(error: Exception) -> str:
 
 
 def shown(text: object) -> str:
-    """A text from a file as a message may show it: short, without control characters."""
+    """A text from a file, for a message: short, without control characters."""
     line = str(text)
     line = line if len(line) <= SHOWN else f"{line[:SHOWN]}..."
     return line if line.isprintable() else ascii(line)[1:-1]

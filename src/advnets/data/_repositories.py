@@ -1,4 +1,4 @@
-"""Repositories read with Hugging Face `datasets`; no code of theirs is run."""
+"""Repositories read with Hugging Face `datasets`, without running any code of theirs."""
 
 import itertools
 import os
@@ -53,7 +53,7 @@ def _open_mirror(folder: Path) -> dict[str, Split]:
         import datasets
 
     builder = datasets.load_dataset_builder(path)
-    # What is local is read as it is: the library's cache would hide a file that changed.
+    # Local files are read directly: the library's cache would hide a file that changed.
     opened, root = builder.as_streaming_dataset(), _local.root_of(folder)
     return {name: _split(split, builder.name, [root]) for name, split in opened.items()}
 
@@ -63,7 +63,7 @@ def _open_hub(hub_id: str) -> dict[str, Split]:
         import datasets
         import huggingface_hub
 
-    # At once: without a network it takes a minute or two until that is certain.
+    # Now: without a network, it takes a minute or two until that is certain.
     _progress.say(
         f"reading {hub_id} from the Hugging Face Hub (without a network, name a local mirror with "
         "--data-dir or ADVNETS_DATA)"
@@ -110,7 +110,7 @@ def _split(split: Any, builder: str, folders: list[Path]) -> Split:
         for row, value in enumerate(values):
             name, content, path = content_of(value, row)
             if content is None:
-                # Of a folder of images a row is no more than a path.
+                # In a folder of images, a row is only a path.
                 if builder != "imagefolder" or not path or not _inside(path, folders):
                     raise no_bytes(name)
                 content = _read(path)

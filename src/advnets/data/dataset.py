@@ -1,4 +1,4 @@
-"""What a data set is once it is loaded."""
+"""A loaded data set."""
 
 import dataclasses
 import hashlib
@@ -21,8 +21,8 @@ class Fold:
     Attributes:
         validation: the images that settings (a bandwidth, an epoch) are chosen on, uint8.
         test: the images that a final number is computed on, once.
-        validation_labels: the class of each validation image, where the data have classes.
-        test_labels: that of each test image.
+        validation_labels: the class of each validation image, if the data have classes.
+        test_labels: the class of each test image, if the data have classes.
     """
 
     validation: UInt8[np.ndarray, " validation *shape"]
@@ -44,9 +44,9 @@ class Dataset:
         train: the images to train on, uint8 in 0..255.
         folds: five for `tfd`, one for every other data set.
         source: where they came from, for a result's record.
-        train_labels: the class of each training image, where the data have classes.
-        validation: the first fold's.
-        test: the first fold's; for final numbers only.
+        train_labels: the class of each training image, if the data have classes.
+        validation: the first fold's validation images.
+        test: the first fold's test images; for final numbers only.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Dataset:
         return f"Dataset({self.name!r}, train={train}, folds={first}{more}, source={self.source!r})"
 
     def with_channels(self) -> "Dataset":
-        """The same images with a last axis of channels, one for grey ones, as convolutions take."""
+        """The same images with a last axis of channels (one for grey images), for convolutions."""
         if self.train.ndim != 3:
             return self
         folds = tuple(
@@ -71,11 +71,11 @@ class Dataset:
         return dataclasses.replace(self, train=self.train[..., None], folds=folds)
 
     def fingerprint(self) -> str:
-        """What identifies the images of every part: SHA-256 in hexadecimal.
+        """Identifies the images of every part: their SHA-256 in hexadecimal.
 
         It differs if any pixel, row, shape or type does, or the order of rows or folds; `name` and
-        `source` are not in it. Each part is hashed as a line such as `"test 0 uint8 [256, 8, 8]"`
-        (the name, for a fold's its number, the type, the shape), then its pixels row by row.
+        `source` are left out. Each part is hashed as a line such as `"test 0 uint8 [256, 8, 8]"`
+        (name, the fold's number if there is one, type, shape), then its pixels row by row.
         """
         digest = hashlib.sha256()
         for name, images in self._parts():

@@ -1,4 +1,4 @@
-"""scikit-learn's digits: small, and always there."""
+"""scikit-learn's digits: small, and always available."""
 
 import numpy as np
 
@@ -9,8 +9,8 @@ from advnets.data.dataset import Dataset, Fold
 def load_digits() -> Dataset:
     """1,797 images of 8×8 pixels, whose 17 grey levels are scaled to 0..255.
 
-    They have no published split; row i validates if i mod 7 = 5, tests if i mod 7 = 6, and is
-    trained on otherwise, so that every writer is in all three parts.
+    They have no published split; row i is for validation if i mod 7 = 5, for testing if i mod 7 =
+    6, and for training otherwise, so every writer is in all three parts.
     """
     with needed_for("the digits"):
         import sklearn.datasets
@@ -18,8 +18,8 @@ def load_digits() -> Dataset:
     found = sklearn.datasets.load_digits()
     pixels, labels = found.images, found.target
     images = np.round(pixels * (255 / 16)).astype(np.uint8)
-    # Neighbouring rows share a writer, and so do all parts. 7 has no factor in common with the
-    # order of the classes.
+    # Neighbouring rows share a writer, so all parts do. 7 has no factor in common with the order of
+    # the classes.
     part = np.arange(len(images)) % 7
     return Dataset(
         name="digits",

@@ -22,9 +22,9 @@ class HubImages:
         hub_id: the repository, and its folder in a local mirror.
         column: the column that holds the images, which the Hub has as PNG.
         shape: the shape of an image.
-        train_rows: how many of the train split's rows are trained on; the rest validate.
+        train_rows: the number of the train split's rows for training; the rest are for validation.
         rows: how many rows the train and the test split must have.
-        sha256: that of the pixels of both, train before test, row by row; None if it is not known.
+        sha256: the digest of both splits' pixels, train before test, row by row; None if not known.
     """
 
     hub_id: str
@@ -35,7 +35,7 @@ class HubImages:
     sha256: str | None = None
 
 
-# The column of classes, and the splits, of both.
+# The column of classes, and the splits, of both data sets.
 LABEL = "label"
 PARTS = ("train", "test")
 HUB = {
@@ -54,23 +54,23 @@ HUB = {
 
 
 def load_hub(name: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
-    """MNIST or CIFAR-10, from a local mirror or from the Hub, the rows in its order.
+    """MNIST or CIFAR-10, from a local mirror or from the Hub, with the rows in the Hub's order.
 
-    A mirror may hold JPEG images where the Hub has PNG, which is lossless. They are loaded, but
+    A mirror may hold JPEG images where the Hub has PNG, which is lossless. These are loaded, but
     `source` then ends in "lossy copy (not PNG)": a number computed on them isn't comparable with
-    one computed on the originals. MNIST's pixels and their order are known by their SHA-256; if
-    they differ there is a warning, and `source` ends in "not the original images". CIFAR-10 is
-    known by the size, number and type of its images only.
+    one computed on the originals. MNIST's pixels and their order are verified by their SHA-256; if
+    they differ, there is a warning, and `source` ends in "not the original images". CIFAR-10 is
+    verified only by the size, number and type of its images.
 
     Args:
         name: a key of `HUB`.
-        data_dir: the mirror; the Hub is asked unless given.
+        data_dir: the mirror; the Hub itself unless given.
 
     Returns:
         The images, split.
 
     Raises:
-        DataError: if the name is unknown, or the data can't be had, can't be read, or differ in
+        DataError: if the name is unknown, or the data are missing, can't be read, or differ in
             size, number or type from what the data set is known to hold.
     """
     if name not in HUB:
@@ -111,7 +111,7 @@ def load_hub(name: str, data_dir: str | os.PathLike[str] | None = None) -> Datas
 
 
 def _labels(split: Split, rows: int) -> Int[np.ndarray, " n"] | None:
-    """The rows' classes; None where there is no such column of integers."""
+    """The rows' classes; None if there is no such column of integers."""
     if split.values is None or LABEL not in split.columns:
         return None
     found = np.asarray(split.values(LABEL))
@@ -128,7 +128,7 @@ def _sha256(*parts: np.ndarray) -> str:
 def _images(
     split: Split, split_name: str, spec: HubImages, rows: int
 ) -> tuple[UInt8[np.ndarray, " n *shape"], bool]:
-    """A split's images, and whether any of them was in another format than PNG."""
+    """A split's images, and whether any of them was in a format other than PNG."""
     mode = "L" if len(spec.shape) == 2 else "RGB"
     images = np.empty((rows, *spec.shape), np.uint8)
     count, lossy = 0, False

@@ -1,4 +1,4 @@
-"""Any data set of images: a repository of the Hub, or a folder."""
+"""Any data set of images: a repository on the Hub, or a folder."""
 
 import math
 import os
@@ -18,17 +18,17 @@ from advnets.data._repositories import open_splits, repository
 from advnets.data.dataset import DataError, Dataset, Fold
 
 PARTS = ("train", "validation", "test")
-# What repositories call the split that validates.
+# What repositories call the validation split.
 VALIDATION = ("validation", "valid", "val", "dev")
 GREY = ("1", "L", "LA")
 COLOUR = ("P", "RGB", "RGBA", "CMYK", "YCbCr")
 
-# The most pixels that an image has without `image_size`, or with it: 4096×4096.
+# The most pixels of an image read without `image_size`, or made with it: 4096×4096.
 PIXELS = 2**24
 
 
 def _memory() -> int:
-    """The machine's, in bytes, where Python can tell."""
+    """The machine's memory in bytes, where Python can tell."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
@@ -44,46 +44,47 @@ def load_images(
 ) -> Dataset:
     """Any image data set, by its Hub id or as a folder of image files.
 
-    Images: 8 bits for each of one channel if all images are grey (also by their palette), of three
-    (RGB) otherwise. Images of more bits are refused. Transparency is dropped and of several pages
-    or frames the first is read, both with a warning that counts the images. With `image_size`, each
-    image is cropped to the square in its middle, and that is resized with Pillow's LANCZOS filter,
-    which averages over the pixels it merges. An image may have 4096×4096 pixels (with `image_size`,
-    some 179 million), and all together half of the machine's memory. Of several columns of images
-    the first is read. A repository with several configurations must have a default one.
+    Images: 8 bits for each channel, of which there is one if all images are grey (also by their
+    palette), and three (RGB) otherwise. Images of more bits are refused. Transparency is dropped,
+    and of several pages or frames the first is read, both with a warning that counts the images.
+    With `image_size`, each image is cropped to the square in its middle, which is resized with
+    Pillow's LANCZOS filter, which averages over the pixels it merges. An image may have 4096×4096
+    pixels (with `image_size`, some 179 million), and all together may take half of the machine's
+    memory. Of several columns of images the first is read. A repository with several configurations
+    must have a default one.
 
-    Splits: those of the data set, where it has `train` and `test`, and `validation` (or `valid`,
-    `val`, `dev`). Without a split to validate, row i of `train` validates if i mod 10 = 9. Without
-    one to test, the split that would validate tests. A data set with a single split validates row
-    i if i mod 10 = 8, and tests it if i mod 10 = 9. So the order of the rows doesn't matter where
-    they are sorted by class.
+    Splits: those of the data set, if it has `train` and `test`, and `validation` (or `valid`,
+    `val`, `dev`). Without a validation split, row i of `train` is for validation if i mod 10 = 9.
+    Without a test split, the validation split is used for testing. In a data set with a single
+    split, row i is for validation if i mod 10 = 8, and for testing if i mod 10 = 9. So it does no
+    harm if rows are sorted by class.
 
-    Files: a folder's images, and those of a mirror of image files, are all files in it, at any
-    depth, with an extension of Pillow's, in the order of their paths in it as text (`a-1/0.png`,
+    Files: the images of a folder, or of a mirror of image files, are all files in it, at any depth,
+    with one of Pillow's extensions, in the order of their paths in it as text (`a-1/0.png`,
     `a/0.png`, `a/1.png`, `a/10.png`). Names that begin with a dot, and folders that begin with two
     underscores, are skipped. The first word for a split in a path names it, in any case, between
     separators (`-._ `, digits, `/`): train, training; validation, valid, val, dev; test, testing,
-    eval, evaluation. Without such a word in any path there is one split. If some paths have one
-    and others don't, that is an error, as files would be left out. A mirror's Parquet files are
-    read row by row, in the order that its README.md lists or else that of their paths. All else,
-    the Hub included, `datasets` reads, with its own order and splits.
+    eval, evaluation. Without such a word in any path, there is one split. If only some paths have
+    one, that is an error, as the other files would be left out. A mirror's Parquet files are read
+    row by row, in the order in which its README.md lists them, or else of their paths. Everything
+    else, the Hub included, is read by `datasets`, with its own order and splits.
 
-    Data that are not yours: no code is run, no row or list of a repository opens a file outside of
-    it or an address, and no pipe or device is opened.
+    Untrusted data: no code is run, no row or list of a repository opens an address or a file
+    outside of it, and no pipe or device is opened.
 
     Args:
         name: `"imagefolder"`, or the repository as `owner/name`.
         data_dir: the folder of images; or, for a repository, a local mirror that holds
-            `<data_dir>/owner/name`. The Hub is asked unless given.
-        image_size: the height and width of an image, in pixels; the images' own, which must be the
-            same for all, unless given.
+            `<data_dir>/owner/name`. The Hub itself unless given.
+        image_size: the height and width of an image, in pixels; unless given, the images' own,
+            which must be the same for all.
 
     Returns:
         The images, split.
 
     Raises:
         ValueError: if `image_size` is below 1 or above 4096.
-        DataError: if the data can't be had, if files would be left out, if an image can't be
+        DataError: if the data are missing, if files would be left out, if an image can't be
             decoded, is too large or differs in size from the first, or if a part has no rows.
     """
     if image_size is not None and image_size < 1:
@@ -141,7 +142,7 @@ def _column(splits: Mapping[str, Split]) -> str:
 
 
 def _deal(names: list[str]) -> dict[str, tuple[str, ...]]:
-    """For each split to read, the parts that its rows go to in turn."""
+    """For each split to read, the parts that its rows are assigned to in turn."""
     if len(names) == 1:
         return {names[0]: ("train",) * 8 + ("validation", "test")}
     spare = next((name for name in VALIDATION if name in names), None)
@@ -203,7 +204,7 @@ def _parts(
 
 
 def _check_room(count: int, size: tuple[int, int], channels: int) -> None:
-    """Refuses images that the memory doesn't hold, once so many are known to be there."""
+    """Refuses images that don't fit in memory, once their number is known."""
     needed = count * size[0] * size[1] * channels
     if needed > BYTES:
         raise DataError(
@@ -213,7 +214,7 @@ def _check_room(count: int, size: tuple[int, int], channels: int) -> None:
 
 
 def _lost(picture: Picture) -> Iterator[str]:
-    """What is not read of an image."""
+    """What of an image is not read."""
     if picture.several:
         yield "have more than one page or frame, and the first is read; save each as a file"
     image = picture.image

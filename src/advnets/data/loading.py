@@ -25,17 +25,18 @@ def load(
 ) -> Dataset:
     """Loads a data set by name.
 
-    Splits: `mnist` as in the paper, rows 0–50,000 of the training set to train on, 50,000–60,000
-    to validate, and its test set; `cifar10` likewise, 0–40,000 and 40,000–50,000. `digits` has no
-    published split; two rows in seven validate and test. `tfd` is trained on the rows that no fold
-    labels, and has its five standard folds; see [`advnets.data.tfd.load_tfd`][]. Those of any other
-    data set are in [`advnets.data.images.load_images`][].
+    Splits: `mnist` as in the paper, rows 0–50,000 of the training set for training, 50,000–60,000
+    for validation, and its test set; `cifar10` likewise, 0–40,000 and 40,000–50,000. `digits` has
+    no published split; of every seven rows, one is for validation and one for testing. `tfd` has
+    the rows that no fold labels for training, and its five standard folds; see
+    [`advnets.data.tfd.load_tfd`][]. For any other data set, see
+    [`advnets.data.images.load_images`][].
 
     Args:
         name: `"digits"`, `"mnist"`, `"cifar10"` or `"tfd"`; any repository of images on the Hub as
             `"owner/name"`; or `"imagefolder"`, a folder of image files.
         data_dir: a folder that mirrors Hub repositories (`<data_dir>/ylecun/mnist`, say); the
-            environment variable `ADVNETS_DATA` unless given. Without either, the Hub is asked. For
+            environment variable `ADVNETS_DATA` unless given. Without either, the Hub is used. For
             `tfd`, the file `TFD_48x48.mat` or the folder that holds it: the data are not public.
             For `imagefolder`, the folder; it must be given.
         image_size: for `owner/name` and `imagefolder` only, the height and width to crop and resize
@@ -47,9 +48,9 @@ def load(
 
     Raises:
         ValueError: for an option that the data set doesn't have, or an `image_size` below 1.
-        DataError: if the name is unknown, or if the data can't be had, can't be read, or differ in
+        DataError: if the name is unknown, or if the data are missing, can't be read, or differ in
             size, number or type from what the data set is known to hold.
-        ModuleNotFoundError: if a package of the extra `bench` is missing that reads the data.
+        ModuleNotFoundError: if a package of the extra `bench` that reads the data is missing.
 
     Example:
         >>> import advnets
@@ -87,7 +88,7 @@ def load(
 def _unknown(name: str) -> str:
     if os.path.isdir(name):
         return (
-            f"{name!r} is a folder and no data set; for the images in it, take "
+            f"{name!r} is a folder and not a data set; for the images in it, use "
             f'load("imagefolder", {name!r}), or --dataset imagefolder --data-dir {name}'
         )
     near = difflib.get_close_matches(name, [*get_args(Name), FOLDER], n=1)

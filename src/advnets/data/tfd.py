@@ -15,24 +15,24 @@ FOLDS = 5
 HDF5 = b"\x89HDF\r\n\x1a\n"
 # The codes of `folds`; 1 is a fold's labelled training rows, which nothing here uses.
 UNLABELLED, VALIDATION, TEST = 0, 2, 3
-# Of the labelled rows, every tenth validates in proper folds: as many as in a standard fold.
+# In proper folds, every tenth labelled row is for validation: as many as in a standard fold.
 RESERVED = 10
 
 
 def load_tfd(data_dir: str | os.PathLike[str] | None, *, proper_folds: bool = False) -> Dataset:
-    """48×48 faces: the unlabelled ones to train on, and the five standard folds of the others.
+    """48×48 faces: the unlabelled ones for training, and the five standard folds of the others.
 
-    Trained on: the rows that are unlabelled in all five folds. A fold's validation and test rows
-    are those that the file gives to it.
+    The training rows are those that are unlabelled in all five folds. A fold's validation and test
+    rows are those that the file assigns to it.
 
     The data are not public, so there is no digest to compare them with, and a file that MATLAB did
     not compress has no checksums; [`advnets.data.Dataset.fingerprint`][] tells two copies apart.
 
     The standard folds share rows: one fold's validation rows are among the test rows of others, so
-    what is chosen over several folds has seen test rows. In proper folds they do not. There, the
-    rows that are labelled in any fold are counted in the file's order; every tenth of them (the
-    10th, the 20th, ...) validates in all five folds and is tested on in none. The other rows of
-    each standard test part stay in it. A person may still be in both parts.
+    what is chosen over several folds has seen test rows. Proper folds avoid this: of the rows that
+    are labelled in any fold, in the file's order, every tenth (the 10th, the 20th, ...) is a
+    validation row in all five folds and a test row in none. The other rows of each standard test
+    part stay in it. A person may still be in both parts.
 
     Args:
         data_dir: `TFD_48x48.mat`, or the folder that holds it.
@@ -95,7 +95,7 @@ def _read(path: Path) -> tuple[UInt8[np.ndarray, "n 48 48"], Real[np.ndarray, "n
         start = file.read(520)
     if HDF5 in (start[:8], start[512:]):
         raise DataError(
-            f"{path} is of MATLAB's format 7.3, which is not read; save it as v7, in MATLAB with "
+            f"{path} is in MATLAB's format 7.3, which is not read; save it as v7, in MATLAB with "
             f"save('{FILE}', 'images', 'folds', '-v7')"
         )
     try:

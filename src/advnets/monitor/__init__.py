@@ -1,8 +1,9 @@
 """Whether a game is at its equilibrium, and whether the generator has collapsed.
 
-[`advnets.monitor.best_response`][] trains a copy of D alone against a frozen G: how much D could
-still gain, and how far p_g is from the data at least. [`advnets.monitor.collapse`][] compares
-samples with held-out rows. [`advnets.monitor.Monitor`][] does both while a run goes on.
+[`advnets.monitor.best_response`][] trains a copy of D alone against a frozen G: this shows how much
+D could still gain, and bounds the distance of p_g from the data from below.
+[`advnets.monitor.collapse`][] compares samples with held-out rows. [`advnets.monitor.Monitor`][]
+does both during a run.
 """
 
 from advnets.monitor.callback import Monitor as Monitor

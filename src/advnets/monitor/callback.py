@@ -1,4 +1,4 @@
-"""A monitor of a run: the best response of D and the samples' variety, at every evaluation."""
+"""Monitors a run: the best response of D, and the variety of samples, at every evaluation."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -21,44 +21,44 @@ from advnets.training.devices import is_main_process
 from advnets.training.journal import Metrics
 from advnets.training.sources import Source, source_of
 
-# What an alarm is about, in words.
+# The reasons for an alarm, in words.
 WORDS = {
     "spread": "they vary {:.2g} times as much as held-out rows",
     "effective_rank": "their effective rank is {:.2g} of that of held-out rows",
-    "neighbours": "the nearest other one is {:.2g} times as far as among held-out rows",
-    "duplicates": "they repeat, as draws from some {:.0f} would",
+    "neighbours": "nearest neighbours are {:.2g} times as far apart as among held-out rows",
+    "duplicates": "they repeat, as if drawn from about {:.0f} distinct samples",
 }
 
 
 class Monitor(Measuring):
-    """Measures, at every evaluation, how far a game is from its equilibrium; a callback.
+    """A callback that measures, at every evaluation, how far a game is from its equilibrium.
 
-    What it finds joins the epoch's row of metrics under `"monitor"`: the numbers of
+    Its results join the epoch's row of metrics under `"monitor"`: the numbers of
     [`advnets.monitor.BestResponse`][] (`value`, `best_value`, `regret`, `divergence` and
-    `overfitting`, each a `mean` and a `standard_error`; `step` and `curve`) and of
+    `overfitting`, each with `mean` and `standard_error`; `step` and `curve`) and of
     [`advnets.monitor.Collapse`][] (`samples`, `spread`, `effective_rank`, `neighbours`, `p_value`,
-    `support`, `below` and `collapsed`, and `least`, what halves of the data have); `noise`, the
-    divergence at each noise scale; and `alarms`: what is collapsed at this evaluation and was at
-    the one before, of which a `RuntimeWarning` tells.
+    `support`, `below` and `collapsed`, and `least`, the least ratios between halves of the data);
+    `noise`, the divergence at each noise scale; and `alarms`: what is collapsed both at this
+    evaluation and at the one before, which also causes a `RuntimeWarning`.
 
-    The run is what it would be without the monitor, bit for bit: it works on copies, with a key of
-    its own. It is resumed with the run, as what it needs of the past is in the rows.
+    The run is bit for bit what it would be without the monitor, which works on copies and has its
+    own key. The monitor resumes with the run, as everything it needs from the past is in the rows.
 
     Args:
         key: a typed random key, into which the epoch is folded; or one for each run of
             [`advnets.train_many`][].
-        data: the training rows, as [`advnets.train`][] takes them.
+        data: the training rows, as for [`advnets.train`][].
         held_out: rows of the same kind that are not trained on, at least 4.
         rule: the update rule of the copy of D; Adam at 1e-3 unless given.
-        steps: how many steps the copy makes.
-        every: steps between two looks at the rows that choose among them.
-        batch_size: rows in a minibatch of them.
-        noise_scales: standard deviations of noise at which the divergence is bounded too; each
-            takes as long as the first.
-        samples: how many samples are compared with held-out rows.
-        features: what samples and rows are compared by, a function of vectors of pixels; pixels
-            unless given.
-        fake: how generated examples are made, if not by G(z) or G(z, c): what D judges.
+        steps: the number of steps that the copy is trained for.
+        every: steps between two evaluations on the rows that choose the best step.
+        batch_size: rows in a minibatch of these steps.
+        noise_scales: standard deviations of noise at which the divergence is bounded as well; each
+            takes as long as the bound without noise.
+        samples: the number of samples to compare with held-out rows.
+        features: a function from vectors of pixels to the features that samples and rows are
+            compared by; pixels unless given.
+        fake: how the generated examples that D judges are made, if not by G(z) or G(z, c).
         progress: print a line at each evaluation.
 
     Raises:
@@ -121,7 +121,7 @@ class Monitor(Measuring):
         self._told: dict[int, tuple[str, ...]] = {}
 
     def measure(self, snapshot: Snapshot, earlier: Sequence[Metrics]) -> Mapping[str, Any]:
-        """What there is to say of a run after an epoch.
+        """Measures a run after an epoch.
 
         Args:
             snapshot: the run.
@@ -131,7 +131,7 @@ class Monitor(Measuring):
             An entry `"monitor"`.
 
         Raises:
-            ValueError: if there are keys for other runs than this one.
+            ValueError: if there are several keys, but none for this run.
         """
         key = jax.random.fold_in(self._key_of(snapshot.run), snapshot.epoch)
         play_key, draw_key, compare_key = jax.random.split(key, 3)
@@ -156,7 +156,7 @@ class Monitor(Measuring):
         return {NAME: row | {"alarms": alarms}}
 
     def __call__(self, snapshot: Snapshot) -> None:
-        """Warns of alarms that were not there at the evaluation before."""
+        """Warns of alarms that are new since the evaluation before."""
         found = snapshot.metrics[NAME]
         alarms = tuple(found["alarms"])
         fresh = [name for name in alarms if name not in self._told.get(snapshot.run, ())]
@@ -166,8 +166,8 @@ class Monitor(Measuring):
             said = "; ".join(_worded(name, found) for name in fresh)
             _warnings.warn(
                 f"{whose} have collapsed, or G has hardly been trained: {said}, at epoch "
-                f'{snapshot.epoch} and at the evaluation before (the page "When a game collapses" '
-                "of the documentation, docs/collapse.md, has remedies)"
+                f"{snapshot.epoch} and at the evaluation before (for remedies, see the page "
+                '"When a game collapses" of the documentation, docs/collapse.md)'
             )
 
     def _key_of(self, run: int) -> Key[Array, ""]:
@@ -190,7 +190,7 @@ class Monitor(Measuring):
         )
 
     def _real_rows(self) -> RealRows:
-        """What samples are compared with: the same at every evaluation, so made at the first."""
+        """What samples are compared with: the same at every evaluation, so computed once."""
         if self._real is None:
             key = self._key if self._key.ndim == 0 else self._key[0]
             self._real = real_rows(
@@ -210,7 +210,7 @@ class Monitor(Measuring):
 
 @dataclasses.dataclass(frozen=True)
 class _Featured:
-    """Rows as they are compared."""
+    """Rows, as the features that are compared."""
 
     rows: Examples
     seen: Callable[[Any], Any]
@@ -238,9 +238,9 @@ def _line(
     noisy: Mapping[float, Estimate],
     compared: Collapse,
 ) -> str:
-    """What is printed at an evaluation."""
+    """The line printed at an evaluation."""
     who = f"{snapshot.name}, " if snapshot.name else ""
-    under = "".join(f", {bound.mean:.3f} under noise of {s:.2g}" for s, bound in noisy.items())
+    under = "".join(f", {bound.mean:.3f} with noise of {s:.2g}" for s, bound in noisy.items())
     return (
         f"{who}epoch {snapshot.epoch}: V(D, G) {found.value}, V(D*, G) {found.best_value}, regret "
         f"of D {found.regret.mean:.3f}, JSD at least {found.divergence.mean:.3f} of "

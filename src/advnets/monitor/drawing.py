@@ -1,4 +1,4 @@
-"""The gap between a game and its equilibrium, along training."""
+"""A figure of the gap between a game and its equilibrium during training."""
 
 import math
 import os
@@ -8,7 +8,7 @@ from typing import Any
 from advnets import _style
 from advnets._style import BLUE, GREEN, GREY, INK, ORANGE
 
-# What a row of metrics calls it.
+# The monitor's entry in a row of metrics.
 NAME = "monitor"
 RED = "#b3261e"
 # The ratios of samples to real rows, as they are drawn.
@@ -22,18 +22,18 @@ RATIOS = {
 def figure(
     path: str | os.PathLike[str] | None, metrics: Sequence[Mapping[str, Any]], *, title: str = ""
 ) -> Any:
-    """Draws what a monitor found along a run; evaluations with an alarm are marked in red.
+    """Draws what a monitor found during a run; evaluations with an alarm are marked in red.
 
     Args:
-        path: the PNG file to write; None for a figure that is only given back.
+        path: the PNG file to write; None to only return the figure.
         metrics: one row for each epoch, as in `Trained.metrics`.
         title: a line above the panels.
 
     Returns:
-        The figure, matplotlib's, which a notebook shows.
+        The Matplotlib figure, which a notebook displays.
 
     Raises:
-        ValueError: if no row has anything of a monitor.
+        ValueError: if no row has a monitor's entry.
 
     Example:
         >>> import advnets
@@ -49,7 +49,7 @@ def figure(
     rows = [row for row in metrics if row.get(NAME)]
     if not rows:
         raise ValueError(
-            "no row of the metrics has anything of a monitor; train with "
+            "no row of the metrics has a monitor's entry; train with "
             "callbacks=[advnets.monitor.Monitor(...)]"
         )
     epochs, found = [row["epoch"] for row in rows], [row[NAME] for row in rows]

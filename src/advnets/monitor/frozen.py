@@ -1,4 +1,4 @@
-"""A frozen generator: what it draws beside rows of data, and how rows are flattened."""
+"""A frozen generator's examples, paired with rows of data, and rows flattened to vectors."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,18 +17,18 @@ from advnets.objectives import Applied
 from advnets.players import Players, apply, for_sampling
 from advnets.training.sources import Preprocess, Source
 
-# Rows that are preprocessed, or beside which examples are drawn, in one compiled call.
+# Rows that one compiled call preprocesses, or generates examples for.
 ROWS_PER_CALL = 500
 
 
 def as_applied(players: Players) -> Applied:
-    """The generator, as samples are drawn from it, as a function of a key and batches.
+    """The generator in sampling mode, as a function of a key and batches.
 
     Args:
         players: the players.
 
     Returns:
-        The function, as an algorithm's `fake` takes it.
+        The function, in the form that an algorithm's `fake` takes.
     """
     generator = for_sampling(players.generator)
 
@@ -43,14 +43,14 @@ def evenly(n: int, most: int) -> Int[np.ndarray, " rows"]:
     """Some of n rows, evenly spaced: the same at every call.
 
     Args:
-        n: how many there are.
-        most: the most that are taken, at least 1.
+        n: the number of rows.
+        most: the most rows to take, at least 1.
 
     Returns:
-        Their numbers, ascending.
+        Their indices, ascending.
 
     Raises:
-        ValueError: if there is none to take, or more than 32 bits count.
+        ValueError: if a number is below 1, or does not fit in 32 bits.
 
     Example:
         >>> from advnets.monitor.frozen import evenly
@@ -64,7 +64,7 @@ def evenly(n: int, most: int) -> Int[np.ndarray, " rows"]:
 
 
 class Examples:
-    """The rows of a source as players see them, each a vector: what samples are compared with.
+    """The rows of a source as players see them, as vectors: what samples are compared with.
 
     Attributes:
         source: the source.
@@ -90,7 +90,7 @@ def _flattened(raw: Batch, preprocess: Preprocess) -> Array:
 
 
 def flat(batch: Batch) -> Float[Array, "rows columns"]:
-    """The examples of a batch as vectors, without what they are conditioned on.
+    """The examples of a batch as vectors, without their conditions.
 
     Args:
         batch: a batch.
@@ -115,20 +115,20 @@ def flat(batch: Batch) -> Float[Array, "rows columns"]:
 def draw(
     key: Key[Array, ""], players: Players, source: Source, n: int, fake: Fake
 ) -> Float[np.ndarray, "n columns"]:
-    """Generated examples as vectors, each beside a row of data whose conditions it has.
+    """Generated examples as vectors, each with the conditions of a row of data.
 
     Args:
         key: a typed random key.
         players: the players.
         source: the rows of data.
-        n: how many examples.
-        fake: how they are made.
+        n: the number of examples.
+        fake: how examples are generated.
 
     Returns:
         The examples.
 
     Raises:
-        ValueError: if none is asked for.
+        ValueError: if n is below 1.
     """
     if n < 1:
         raise ValueError(f"the number of examples must be at least 1; got {n}")

@@ -1,4 +1,4 @@
-"""The best response of D: what V becomes if G stands still and D goes on alone.
+"""The best response of D: what V becomes if G is frozen and D alone is trained on.
 
 For any D, and so for any copy of it that was trained, the expected V(D, G) is at most the virtual
 training criterion C(G) = -log 4 + 2 JSD(p_data, p_g). So V on rows that neither trained nor chose
@@ -27,11 +27,11 @@ from advnets.players import Player, Players, for_sampling, judge, partition
 from advnets.training.sources import Preprocess, Source, epoch_order, source_of
 
 ADAM = optax.adam(1e-3)
-# The most held-out rows that choose the step, and that report.
+# The most held-out rows that choose the step, and the most that report.
 SELECT, REPORT = 1_000, 2_000
-# Generated examples for each row that reports.
+# Generated examples for each reporting row.
 FAKES = 4
-# Rows that D judges at once, beside as many generated examples.
+# Rows that D judges at once, with as many generated examples.
 BLOCK = 500
 
 
@@ -53,22 +53,25 @@ class Estimate:
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class BestResponse:
-    """What came of training a copy of D alone. All of it, but `curve`, is of rows that report.
+    """The result of training a copy of D alone.
+
+    Held-out rows either choose (the step and the calibration) or report; estimates are of the
+    reporting rows unless said otherwise.
 
     Attributes:
-        value: V(D, G), of D as it was given, without its dropout.
+        value: V(D, G), of D as given, without its dropout.
         best_value: V(D*, G), of the copy D* at its best step, recalibrated.
-        regret: what D could have gained, V(D*, G) - V(D, G): large where D lags behind G.
+        regret: what D could have gained, V(D*, G) - V(D, G); large if D lags behind G.
         divergence: a lower bound on the Jensen-Shannon divergence of p_g from the data,
-            (V(D*, G) + log 4) / 2 within [0, log 2]; at log 2 some D tells them apart without an
-            error, and the minimax gradient vanishes.
-        overfitting: E log D* on training rows minus that on held-out rows: how much D* knows its
-            training rows by heart.
-        step: the step at which the copy was best, by rows that choose.
-        curve: V(D, G) on those rows after 0, `every`, 2 `every`, ... steps.
-        every: the number of steps between them.
-        calibration: a and b of the recalibrated logit, a·l + b, fitted to rows that choose.
-        discriminator: the copy at its best step, before it is recalibrated.
+            (V(D*, G) + log 4) / 2 within [0, log 2]; at log 2 some D separates them without error,
+            and the minimax gradient vanishes.
+        overfitting: E log D* on training rows minus that on held-out rows: how far D* has memorised
+            its training rows.
+        step: the copy's best step, chosen on the choosing rows.
+        curve: V(D, G) on the choosing rows after 0, `every`, 2 `every`, ... steps.
+        every: the number of steps between the points of the curve.
+        calibration: a and b of the recalibrated logit, a·l + b, fitted on the choosing rows.
+        discriminator: the copy at its best step, before recalibration.
     """
 
     value: Estimate
@@ -103,39 +106,41 @@ def best_response(
     noise_scale: float = 0.0,
     fake: Fake = generated,
 ) -> BestResponse:
-    r"""Trains a copy of D alone against a frozen G, and says what it gained.
+    r"""Trains a copy of D alone against a frozen G, and measures what it gained.
 
     The copy starts from D and ascends V on training rows, with fresh generated examples and D's own
-    dropout at each step. Held-out rows do the rest, without dropout: every other one chooses the
-    step, and recalibrates the logits there; the ones between report. Training on finite rows to the
-    end would overfit, and V on the rows that D saw says little.
+    dropout at each step. It is evaluated on held-out rows, without dropout: every other row is used
+    to choose the best step and to recalibrate its logits (the choosing rows), the rest for the
+    reported estimates (the reporting rows). Trained to the end on finitely many rows, the copy
+    would overfit, and V on the rows that D saw says little.
 
     $$V(D, G) \le V(D^*_G, G) = -\log 4 + 2\, JSD(p_{data}, p_g)$$
 
     holds for every D, so `best_value` tends to be too low, never too high beyond its error, and
-    `divergence` is a lower bound: a small one may mean that D* was not found. D's logits count as
-    log-odds whatever D was trained by; where they are scores, as those of a Wasserstein critic,
-    `value` and `regret` say little, and the rest holds.
+    `divergence` is a lower bound: a small one may mean that D* was not found. D's logits are taken
+    as log-odds whatever objective D was trained with; if they are scores, like those of a
+    Wasserstein critic, `value` and `regret` say little, but the rest holds.
 
-    G is frozen as samples are drawn from it: its stateful layers are in inference mode.
+    G is frozen in sampling mode: its stateful layers are in inference mode.
 
     Args:
         key: a typed random key.
-        players: G with its prior, and D, as a callback's snapshot or training has them.
-        data: the training rows, as [`advnets.train`][] takes them.
+        players: G with its prior, and D, such as the players of a callback's snapshot or of a
+            training result.
+        data: the training rows, as for [`advnets.train`][].
         held_out: rows of the same kind that D was not trained on, at least 4; at most 3,000 are
             used, evenly spaced.
         rule: the copy's update rule; Adam at 1e-3 unless given.
-        steps: how many steps the copy makes, in one compiled program.
-        every: steps between two looks at the rows that choose, which divide `steps`.
-        batch_size: rows in a minibatch; fewer where there are fewer.
-        noise_scale: the standard deviation of normal noise that is added to all that D sees. The
-            divergence of such blurred distributions is at most that of the clear ones, and tells
-            games apart whose clear one is log 2.
-        fake: how generated examples are made, if not by G(z) or G(z, c): what D judges.
+        steps: the number of steps that the copy is trained for, in one compiled program.
+        every: steps between two evaluations on the choosing rows; must divide `steps`.
+        batch_size: rows in a minibatch; all rows if there are fewer.
+        noise_scale: the standard deviation of normal noise added to everything that D sees. The
+            divergence of the noisy distributions is at most that of the clean ones, and can tell
+            games apart whose clean divergence is log 2.
+        fake: how the generated examples that D judges are made, if not by G(z) or G(z, c).
 
     Returns:
-        What there is to say.
+        The estimates, and the trained copy.
 
     Raises:
         ValueError: for a setting out of range, or too few rows.
@@ -154,8 +159,8 @@ def best_response(
         True
 
     References:
-        Section 3 and Figure 1b (D in the inner loop), section 4.1; Goodfellow and others 2014 leave
-        open how near D is to it.
+        Section 3 and Figure 1b (D in the inner loop), section 4.1; Goodfellow et al. 2014 leave
+        open how near D is to its optimum.
     """
     source, held = source_of(data), source_of(held_out)
     check(source, held, steps, every, batch_size, noise_scale)
@@ -192,13 +197,13 @@ def best_response(
 def check(
     source: Source, held: Source, steps: int, every: int, batch_size: int, noise_scale: float
 ) -> None:
-    """Refuses what [`advnets.monitor.best_response`][] can't be asked, before any work.
+    """Refuses invalid arguments of [`advnets.monitor.best_response`][], before any work.
 
     Args:
         source: the training rows.
         held: the held-out rows.
-        steps: how many steps the copy makes.
-        every: steps between two looks.
+        steps: the number of steps that the copy is trained for.
+        every: steps between two evaluations.
         batch_size: rows in a minibatch.
         noise_scale: the standard deviation of the noise.
 
@@ -213,22 +218,22 @@ def check(
         raise ValueError(f"the noise's scale must be at least 0 and finite; got {noise_scale}")
     if len(held) < 4 or len(source) < 1:
         raise ValueError(
-            "a best response needs training rows, and at least 4 held-out rows, of which half "
-            f"choose and half report; got {len(source)} and {len(held)}"
+            "a best response needs training rows, and at least 4 held-out rows, half to choose "
+            f"the step and half to report; got {len(source)} and {len(held)}"
         )
 
 
 def _orders(
     key: Key[Array, ""], n: int, steps: int, batch_size: int
 ) -> Int[np.ndarray, "steps batch"]:
-    """The rows of each step: as an epoch has them, in as many epochs as it takes."""
+    """The rows of each step, from the orders of as many epochs as needed."""
     epochs = -(-steps // (n // batch_size))
     orders = [epoch_order(key, jnp.asarray(epoch), n, batch_size) for epoch in range(epochs)]
     return np.concatenate([np.asarray(order) for order in orders])[:steps]
 
 
 def _in_blocks(rows: Int[np.ndarray, " n"]) -> Int[np.ndarray, "blocks block"]:
-    """Rows in as many blocks as it takes, all of one length; the fewest that fill none are left."""
+    """Rows in the fewest blocks of equal length; the few that do not fill a block are dropped."""
     blocks = -(-len(rows) // BLOCK)
     block = len(rows) // blocks
     return rows[: blocks * block].reshape(blocks, block)
@@ -239,7 +244,7 @@ def _raw(source: Source, rows: Int[np.ndarray, "*shape"]) -> Batch:
 
 
 class _Setup(eqx.Module):
-    """What a program is compiled for, beside the players."""
+    """What a program is compiled for, besides the players."""
 
     rule: optax.GradientTransformation
     fake: Fake
@@ -258,7 +263,7 @@ def _play(
     noise_scale: Float[Array, ""] | None,
     setup: _Setup,
 ) -> tuple[Any, ...]:
-    """The copy's curve, its arrays at the best step, and logits of it on three sets of rows."""
+    """The copy's curve, its arrays at the best step, and its logits on three sets of rows."""
     step_key, select_key, report_key, known_key = jax.random.split(key, 4)
     algorithm = Algorithm1(
         generator_updates=optax.set_to_zero(),
@@ -286,7 +291,7 @@ def _play(
     def beside(
         key: Key[Array, ""], raw: Batch, preprocess: Preprocess, fakes: int
     ) -> tuple[Batch, Batch]:
-        """A block of real rows, and some generated blocks beside it, as D sees them."""
+        """A block of real rows, and some generated blocks for it, as D sees them."""
         real = preprocess(raw)
 
         def generate(number: Int[Array, ""]) -> Batch:
@@ -300,12 +305,12 @@ def _play(
     def logits(discriminator: Player, blocks: tuple[Batch, Batch]) -> tuple[Array, Array]:
         real, fakes = blocks
         on_fakes = jax.lax.map(lambda fake: judge(None, discriminator, fake), fakes)
-        return judge(None, discriminator, real), on_fakes.T  # of each row its generated examples
+        return judge(None, discriminator, real), on_fakes.T  # axes (row, generated example)
 
     def numbered(blocks: Batch) -> tuple[Array, Batch]:
         return jnp.arange(len(jax.tree.leaves(blocks)[0])), blocks
 
-    # Those that choose are the same at each look, so they are made once.
+    # The choosing rows and their fakes are the same at each evaluation, so they are made once.
     looked_at = jax.lax.map(
         lambda block: beside(
             jax.random.fold_in(select_key, block[0]), block[1], setup.of_held_out, 1
@@ -356,7 +361,7 @@ def _of_d(state: State) -> tuple[PyTree, PyTree]:
 
 
 def _noisy(key: Key[Array, ""], batch: Batch, scale: Float[Array, ""] | None) -> Batch:
-    """A batch whose examples have normal noise added; not what they are conditioned on."""
+    """A batch with normal noise added to its examples, but not to their conditions."""
     if scale is None:
         return batch
     example, *condition = parts(batch)
@@ -382,7 +387,7 @@ def _said(
     every: int,
     discriminator: Player,
 ) -> BestResponse:
-    """The numbers, in float64 on the host."""
+    """The result, computed in float64 on the host."""
     a, b = calibrated(chosen[0].ravel(), chosen[1].ravel())
     now, best = reported
     best = a * best[0] + b, a * best[1] + b
@@ -411,7 +416,7 @@ def _said(
 def _terms(
     real: Float[np.ndarray, "blocks block"], fakes: Float[np.ndarray, "blocks block fakes"]
 ) -> Float[np.ndarray, " rows"]:
-    """Each row's term of V: log D of it, and the mean of log(1 - D) over its generated examples."""
+    """Each row's term of V: its log D plus the mean of log(1 - D) over its generated examples."""
     each = _log_sigmoid(real) + _log_sigmoid(-fakes).mean(-1)
     return each.ravel()
 
@@ -430,9 +435,9 @@ def calibrated(
 ) -> tuple[float, float]:
     """The a and b for which logits a·l + b are the best log-odds on some rows.
 
-    A logistic fit, whose targets are Platt's, so that a is finite where rows can be separated. The
-    logits as they are, and no logits at all (D = 1/2), are taken where they are better, so V there
-    is at least that of D as it is, and at least -log 4.
+    A logistic fit with Platt's targets, so that a is finite even if the rows can be separated. If
+    the logits unchanged (a = 1, b = 0) or a constant D = 1/2 (a = b = 0) are better on these rows,
+    those are returned, so V on them is at least that of the unchanged D, and at least -log 4.
 
     Args:
         real: logits on data.
@@ -442,12 +447,12 @@ def calibrated(
         a and b.
 
     Raises:
-        ValueError: if there is no logit of one kind.
+        ValueError: if there are no logits on data, or none on generated examples.
 
     Example:
         >>> import numpy as np
         >>> from advnets.monitor.response import calibrated
-        >>> sure = np.repeat([9.0, -9.0], [75, 25])  # and wrong about one in four
+        >>> sure = np.repeat([9.0, -9.0], [75, 25])  # but wrong one time in four
         >>> a, b = calibrated(sure, -sure)
         >>> round(9 * a, 1), round(abs(b), 1)  # log 3 = 1.1
         (1.1, 0.0)
@@ -476,10 +481,10 @@ def calibrated(
 
     if not (np.isfinite(real).all() and np.isfinite(fake).all()):
         return 1.0, 0.0
-    import scipy.optimize  # takes a second, and most programs need none
+    import scipy.optimize  # takes a second, and most programs do not need it
 
     fitted = scipy.optimize.minimize(cost, np.array([1.0, 0.0]), jac=True, method="BFGS").x
-    # A fit that is no better than the logits as they are changes nothing.
+    # A fit that is no better than the unchanged logits changes nothing.
     candidates: list[tuple[float, float]] = [(1.0, 0.0), (0.0, 0.0)]
     candidates.append((float(fitted[0]), float(fitted[1])))
     return max(candidates, key=value)

@@ -1,7 +1,7 @@
-"""Whether samples are alike: their spread, their neighbours, and how many repeat.
+"""Whether samples are too alike: their spread, their nearest neighbours, and how many repeat.
 
-Each number stands beside what two halves of real rows say of each other: real rows are never
-exactly alike either.
+Each number is judged against the same comparison of two halves of real rows, which never agree
+exactly either.
 """
 
 import dataclasses
@@ -17,32 +17,32 @@ from advnets._counts import check_count
 from advnets._distances import check_finite
 from advnets.monitor.frozen import evenly
 
-# Samples that are looked at, and as many real rows.
+# Samples that are compared, and as many real rows.
 SAMPLES = 2_000
-# Halvings of real rows: the least ratio of so many is that of one evaluation in about as many.
+# Halvings of real rows: real rows fall below the least ratio in about one of so many evaluations.
 SPLITS = 200
-# Below this part of what real rows have, and below all halvings, samples count as collapsed.
+# Samples count as collapsed if a ratio to real rows is below this, and below all halvings.
 FRACTION = 0.25
-# Batches of real rows that repeats are ranked among, and the most rows of one.
+# Batches of real rows that the closest pair is ranked among, and the most rows in one.
 BATCHES, PER_BATCH = 99, 500
-# The least p-value of the rank test among so many.
+# The least p-value of the rank test with this many batches.
 SURE = 0.01
-# Of a row, the nearest among which its nearest in its own half is looked for.
+# The nearest rows among which a row's nearest in its own half is looked for.
 NEAR = 32
-# Columns that a product takes at once, in float64.
+# Columns multiplied at once, in float64.
 COLUMNS = 1_024
-# Rows nearer than this, relative to their size, are equal but for rounding.
+# Rows nearer than this, relative to their size, are equal up to rounding.
 ROUNDING = 1e-6
 RATIOS = ("spread", "effective_rank", "neighbours")
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class RealRows:
-    """Real rows, and what halves and batches of them say of each other.
+    """Real rows, with statistics of halves and batches of them.
 
     Attributes:
-        rows: held-out rows, twice as many as samples are looked at.
-        least: the least of each ratio between two halves of them, by name, over all halvings.
+        rows: held-out rows, twice as many as the samples compared.
+        least: the least ratio between two halves of them over all halvings, by name.
         closest: the distance of the closest pair in each batch of training rows.
         per_batch: the number of rows in each batch.
     """
@@ -59,7 +59,7 @@ class RealRows:
 
     @property
     def samples(self) -> int:
-        """How many samples are looked at."""
+        """The number of samples compared."""
         return len(self.rows) // 2
 
 
@@ -68,19 +68,20 @@ class Collapse:
     """How much samples vary, relative to as many real rows.
 
     Attributes:
-        samples: how many samples were looked at.
-        spread: the standard deviation of samples over that of real rows, of all columns together.
+        samples: the number of samples compared.
+        spread: the standard deviation of samples over that of real rows, all columns together.
         effective_rank: (Σλ)² / Σλ² of the eigenvalues λ of the samples' covariance, over that of
             real rows.
-        neighbours: the median distance of a sample to the nearest other one, over that of real
+        neighbours: the median distance of a sample to its nearest neighbour, over that of real
             rows.
-        p_value: how likely the closest pair of samples would be closer than that of each batch of
-            real rows, if samples were real rows: at least 1 / (batches + 1). None without batches.
-        support: an estimate of the number of different samples, 1 / Σ p_i², from pairs that are
+        p_value: of the rank of the closest pair of samples among the closest pairs of the batches
+            of real rows, if samples were real rows: at least 1 / (batches + 1). None without
+            batches.
+        support: an estimate of the number of distinct samples, 1 / Σ p_i², from pairs that are
             closer than any in the batches of real rows; None if there is no such pair.
-        below: which of the three ratios are below those of all halvings of real rows.
-        collapsed: which of them are also below one quarter; and `"duplicates"`, if the p-value is
-            at most 0.01 and the support smaller than the number of samples.
+        below: those of the three ratios that are below those of all halvings of real rows.
+        collapsed: those of them that are also below one quarter; and `"duplicates"` if the p-value
+            is at most 0.01 and the support smaller than the number of samples.
     """
 
     samples: int
@@ -103,21 +104,20 @@ def real_rows(
 ) -> RealRows:
     """What samples are compared with: real rows, in halves and in batches.
 
-    Real rows are halved at random, again and again, and the ratios that samples are judged by are
-    taken of one half over the other: so much do real rows differ among themselves.
+    Real rows are repeatedly halved at random, and the ratios that samples are judged by are
+    computed for one half over the other: this is how much real rows differ among themselves.
 
     Args:
         key: a typed random key.
-        held_out: real rows, each a vector, of the columns that samples have: pixels, or features of
-            yours. Anything with a length that gives rows for an array of numbers; at least 4.
-        training: more real rows, in disjoint batches of which closest pairs are looked for; repeats
-            are not tested for unless given.
-        samples: how many samples are to be looked at; half of the held-out rows, if those are
-            fewer.
-        splits: how many halvings.
+        held_out: real rows, each a vector with the same columns as samples: pixels, or your own
+            features. Anything with a length that returns rows for an array of indices; at least 4.
+        training: more real rows, whose closest pairs are found in disjoint batches; unless given,
+            there is no test for repeats.
+        samples: the number of samples to compare; half of the held-out rows, if that is fewer.
+        splits: the number of halvings.
 
     Returns:
-        It, for [`advnets.monitor.collapse`][].
+        The real rows, for [`advnets.monitor.collapse`][].
 
     Raises:
         ValueError: for too few rows or halvings, or rows that are not finite.
@@ -134,7 +134,7 @@ def real_rows(
     check_count("the number of samples", samples)
     check_count("the number of halvings", splits)
     if len(held_out) < 4:
-        raise ValueError(f"halves are taken of at least 4 held-out rows; got {len(held_out)}")
+        raise ValueError(f"halving needs at least 4 held-out rows; got {len(held_out)}")
     split_key, batch_key = jax.random.split(key)
     rows = _rows(held_out, evenly(len(held_out), 2 * min(samples, len(held_out) // 2)))
     closest, per_batch = _closest(batch_key, training, min(PER_BATCH, len(rows) // 2))
@@ -144,14 +144,14 @@ def real_rows(
 def collapse(
     key: Key[Array, ""], samples: Float[np.ndarray | Array, "samples columns"], real: RealRows
 ) -> Collapse:
-    """Compares samples with as many real rows, drawn from those that there are.
+    """Compares samples with as many real rows, drawn at random.
 
-    What it can't see: in pixels, near-copies that moved a little are far from each other, so judge
-    features too where you have some; and a generator that draws half of the modes, each as
-    varied as the data, passes.
+    Limits: in pixels, near-copies that are slightly shifted are far from each other, so compare
+    features too if you have any; and a generator that covers half of the modes, each with the
+    variety of the data, passes.
 
     Args:
-        key: a typed random key, of the draw of real rows.
+        key: a typed random key, for the draw of real rows.
         samples: fair draws from the generator, each a vector; at least `real.samples` of them.
         real: what they are compared with.
 
@@ -159,7 +159,7 @@ def collapse(
         The comparison.
 
     Raises:
-        ValueError: for too few samples, others columns than real rows have, or a value that is not
+        ValueError: for too few samples, other columns than the real rows, or a value that is not
             finite.
 
     Example:
@@ -212,7 +212,7 @@ def _rows(rows: Any, numbers: Any) -> Float[np.ndarray, "rows columns"]:
 
 
 def _gram(rows: Float[np.ndarray, "n columns"]) -> Float[np.ndarray, "n n"]:
-    """The products of all pairs of rows about their mean, in float64."""
+    """The inner products of all pairs of centred rows, in float64."""
     gram = np.zeros((len(rows), len(rows)))
     for start in range(0, rows.shape[1], COLUMNS):
         piece = rows[:, start : start + COLUMNS].astype(np.float64)
@@ -222,7 +222,7 @@ def _gram(rows: Float[np.ndarray, "n columns"]) -> Float[np.ndarray, "n n"]:
 
 
 def _squared_distances(gram: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
-    """Of all pairs of rows; infinite of a row from itself."""
+    """Squared distances of all pairs of rows; infinite on the diagonal."""
     sizes = np.diagonal(gram)
     squared = np.maximum(sizes[:, None] + sizes[None] - 2 * gram, 0)
     np.fill_diagonal(squared, np.inf)
@@ -249,7 +249,7 @@ def _ratios(ours: Statistics, others: Statistics) -> tuple[float, ...]:
 def _least(
     key: Key[Array, ""], rows: Float[np.ndarray, "rows columns"], splits: int
 ) -> dict[str, float]:
-    """The least of each ratio between two halves of some rows, over so many halvings."""
+    """The least of each ratio between two halves of some rows, over `splits` halvings."""
     pool, half = len(rows), len(rows) // 2
     order = _generator(key).permuted(np.tile(np.arange(pool) < half, (splits, 1)), axis=1)
     gram = _gram(rows)
@@ -292,11 +292,11 @@ def _of_neighbours(
     distances: Float[np.ndarray, "n near"],
     chosen: Bool[np.ndarray, "splits n"],
 ) -> Float[np.ndarray, " splits"]:
-    """The median distance of chosen rows to the nearest other one that is chosen."""
+    """The median distance of chosen rows to their nearest chosen neighbour."""
     found = []
     for one in chosen:
         own = one[nearest[one]]
-        # Of 32 nearest rows one is in the same half, but for a chance of 2^-32.
+        # One of the 32 nearest rows is in the same half, except with probability 2^-32.
         first = np.where(own.any(axis=1), own.argmax(axis=1), own.shape[1] - 1)
         found.append(np.median(distances[one, first]))
     return np.array(found)
@@ -322,7 +322,7 @@ def _closest(
 def _repeats(
     gram: Float[np.ndarray, "n n"], squared: Float[np.ndarray, "n n"], real: RealRows
 ) -> tuple[float | None, float | None]:
-    """The p-value of the closest pair, and the support by pairs closer than any real one."""
+    """The p-value of the closest pair, and the support from pairs closer than any real one."""
     size = real.per_batch
     if size < 2:
         return None, None

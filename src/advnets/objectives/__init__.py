@@ -1,9 +1,9 @@
 """Objectives: what each player descends, given the discriminator as a function.
 
 An objective maps D, a batch of data and a batch of generated examples to a cost for each player. It
-may call D as often as it likes, on what it likes, and differentiate it; so costs on logits,
+may call D any number of times, on any inputs, and differentiate it; so costs on logits,
 relativistic pairs and gradient penalties are all of one kind. [`advnets.objectives.Penalised`][]
-adds penalties to any of them, [`advnets.objectives.InstanceNoise`][] noise.
+adds penalties to any of them, [`advnets.objectives.InstanceNoise`][] adds noise.
 """
 
 from advnets.objectives import divergences as divergences

@@ -1,4 +1,4 @@
-"""The examples of a batch, without what they are conditioned on."""
+"""The examples of a batch, without their conditions."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def with_example(batch: Batch, example: Any) -> Batch:
 
 
 def check_floats(batch: Batch, wanted: str) -> None:
-    """A ValueError if an array of the examples holds no floats."""
+    """Raises a ValueError if an array of the examples does not hold floats."""
     for leaf in jax.tree.leaves(example_of(batch)):
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             raise ValueError(f"{wanted} needs examples of floats; got {leaf.dtype} (convert them)")

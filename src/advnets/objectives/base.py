@@ -1,7 +1,7 @@
 """What an objective is: what each player descends, given the discriminator as a function.
 
 An objective maps D, a batch of data and a batch of generated examples to a cost for each player. It
-may call D as often as it likes, on what it likes, and differentiate it; so costs on logits,
+may call D any number of times, on any inputs, and differentiate it; so costs on logits,
 relativistic pairs and gradient penalties are all of one kind.
 """
 
@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from advnets.batches import Batch
 from advnets.draws import Draws
 
-# A player on a batch: of a key (or None, for no noise) and the batch.
+# A player on a batch: a function of a key (or None, for no noise) and the batch.
 Applied: TypeAlias = Callable[..., Any]
 GeneratorCost: TypeAlias = Callable[[Float[Array, " batch"]], Float[Array, ""]]
 DiscriminatorCost: TypeAlias = Callable[
@@ -28,7 +28,7 @@ class Costs(eqx.Module):
 
     Attributes:
         discriminator: the discriminator's cost.
-        generator: the generator's.
+        generator: the generator's cost.
         seen: what to report of the discriminator, by name; its cost unless given.
         others: the costs of further players, by name.
     """
@@ -87,13 +87,13 @@ class Objective(eqx.Module):
         """
 
     def judged(self, real: Batch, fake: Batch) -> tuple[Batch, Batch]:
-        """The batches by which a stateful discriminator's memory moves on.
+        """The batches with which a stateful discriminator's memory is updated.
 
         Args:
             real: a batch of data.
             fake: a batch of generated examples.
 
         Returns:
-            What D is called on of both; the batches as they are unless an objective says otherwise.
+            What D is called on for both; unless an objective overrides this, the batches unchanged.
         """
         return real, fake

@@ -1,9 +1,9 @@
 r"""The f-divergences for which [`advnets.objectives.FGAN`][] has a game.
 
 An f-divergence of p_data from p_g is \(\sum_x p_g f(p_{data} / p_g)\) for a convex f with f(1) = 0
-(or, for that of the game of 2014, another constant). Any function T bounds it from below by
-\(E_x[T(x)] - E_z[f^*(T(G(z)))]\), f* the conjugate, and \(T = f'(p_{data} / p_g)\) reaches it.
-D's output v is any number; T = g_f(v) takes it to where f* is defined.
+(or another constant, for that of the game of 2014). Any function T bounds it from below by
+\(E_x[T(x)] - E_z[f^*(T(G(z)))]\), with f* the conjugate of f, and \(T = f'(p_{data} / p_g)\)
+attains it. D's output v may be any number; T = g_f(v) maps it into the domain of f*.
 
 All of them are from Nowozin and others 2016, "f-GAN", Tables 1, 2 and 6.
 """
@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 
 class Divergence(eqx.Module):
-    """An f-divergence as D meets it; subclass it to bring your own.
+    """An f-divergence in terms of D's outputs; subclass it to bring your own.
 
     Example:
         >>> import jax.numpy as jnp
@@ -32,18 +32,18 @@ class Divergence(eqx.Module):
 
     @abc.abstractmethod
     def activation(self, outputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-        """g_f: takes D's outputs to where f* is defined.
+        """g_f: maps D's outputs into the domain of f*.
 
         Args:
             outputs: D's outputs v, any numbers.
 
         Returns:
-            T = g_f(v), rising in v.
+            T = g_f(v), increasing in v.
         """
 
     @abc.abstractmethod
     def conjugate(self, outputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-        """f* of that, as one function, which cancels nothing.
+        """f*(g_f(v)) as one function, without cancellation.
 
         Args:
             outputs: D's outputs v.
@@ -100,7 +100,7 @@ class ReverseKL(Divergence):
 
 
 class Jeffreys(Divergence):
-    r"""Jeffreys, both Kullback-Leibler divergences together, in [0, ∞].
+    r"""Jeffreys, the sum of both Kullback-Leibler divergences, in [0, ∞].
 
     \(f(u) = (u - 1) \log u\), \(g_f(v) = v\), \(f^*(t) = w + 1/w + t - 2\) with
     \(w + \log w = 1 - t\), w the Lambert function of \(e^{1 - t}\); the best v is
@@ -194,7 +194,7 @@ class TotalVariation(Divergence):
 
 
 class GAN(Divergence):
-    r"""That of the game of 2014: twice Jensen-Shannon less log 4, in [-log 4, 0].
+    r"""The divergence of the game of 2014: twice Jensen-Shannon minus log 4, in [-log 4, 0].
 
     \(f(u) = u \log u - (u + 1) \log(u + 1)\), \(g_f(v) = \log \sigma(v)\),
     \(f^*(t) = -\log(1 - e^t)\); the best v is \(\log p_{data} / p_g\). The costs are

@@ -14,21 +14,20 @@ class FGAN(OfLogits):
     $$c_D = E_z[f^*(g_f(D(G(z))))] - E_x[g_f(D(x))], \qquad
     c_G = -E_z[f^*(g_f(D(G(z))))]$$
 
-    D's cost is never below \(-\sum_x p_g f(p_{data} / p_g)\), and that with the best D, which has
-    \(g_f(D^*) = f'(p_{data} / p_g)\). `advnets.verify` checks this of each divergence: `fgan-`.
-    G's cost is its part of the value; with `saddle=False` it is the alternative that does not
-    saturate,
+    D's cost is never below \(-\sum_x p_g f(p_{data} / p_g)\), and equals it with the best D, where
+    \(g_f(D^*) = f'(p_{data} / p_g)\). `advnets.verify` checks this for each divergence: `fgan-`.
+    G's cost is its part of the value; with `saddle=False` it is the non-saturating alternative,
 
     $$c_G = -E_z[g_f(D(G(z)))]$$
 
-    whose fixed point is the same. It is not a function of the divergence.
+    which has the same fixed point, but is not a function of the divergence.
 
-    D's output D(x) is any number. Costs are in nats for the divergences with logarithms, and
+    D's output D(x) may be any number. Costs are in nats for the divergences with logarithms, and
     bounded where the divergence says so.
 
     Attributes:
-        divergence: which one, such as [`advnets.objectives.divergences.KL`][].
-        saddle: whether G descends the value of the game, or the alternative.
+        divergence: the divergence, such as [`advnets.objectives.divergences.KL`][].
+        saddle: whether G descends the value of the game rather than the alternative.
 
     Example:
         >>> import jax.numpy as jnp

@@ -41,7 +41,7 @@ def negative_value(
 class GAN(Objective):
     """The game of 2014: two costs of logits that stand for probabilities, D(x) = sigmoid(logit).
 
-    It reports, of each minibatch, `value`, V(D, G) in nats (Eq. 1); `real_output` and
+    For each minibatch it reports `value`, V(D, G) in nats (Eq. 1); `real_output` and
     `fake_output`, the means of D(x) and D(G(z)), in [0, 1]; `real_error` and `fake_error`, the
     fractions of data with D(x) < 1/2 and of generated examples with D(G(z)) ≥ 1/2. All are taken
     before the update, and with D's dropout.
@@ -53,8 +53,8 @@ class GAN(Objective):
         generator_cost: what G descends, a function of the logits on its examples:
             [`advnets.game.non_saturating_cost`][] unless given,
             [`advnets.game.minimax_cost`][], an [`advnets.game.BlendedCost`][] or your own.
-        generator_sees_dropout: whether G's cost has D's dropout. If not, D has a forward pass of
-            its own for it.
+        generator_sees_dropout: whether G's cost is computed with D's dropout. If not, it takes a
+            separate forward pass of D.
 
     Example:
         >>> import advnets

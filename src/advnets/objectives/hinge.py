@@ -1,4 +1,4 @@
-"""The hinge: D is asked for a margin, and no more."""
+"""The hinge: D has to reach a margin, and no more."""
 
 import jax
 import jax.numpy as jnp
@@ -8,12 +8,12 @@ from advnets.objectives.of_logits import OfLogits
 
 
 class Hinge(OfLogits):
-    r"""The hinge, with D's output taken as it is.
+    r"""The hinge, on D's output as it is.
 
     $$c_D = E_x[\max(0, 1 - D(x))] + E_z[\max(0, 1 + D(G(z)))], \qquad c_G = -E_z[D(G(z))]$$
 
-    The best D is 1 where data are likelier and -1 elsewhere. Its cost is then 2 less twice the
-    total variation between p_data and p_g, and G's cost is twice the total variation less
+    The best D is 1 where data are likelier and -1 elsewhere. Its cost is then 2 minus twice the
+    total variation between p_data and p_g, and G's cost is twice the total variation minus
     \(E_x[D^*(x)]\): best where p_g = p_data. `advnets.verify` checks this: `hinge-`.
 
     D's cost is at least 0; G's is not bounded, though with the best D it lies in [-1, 1].

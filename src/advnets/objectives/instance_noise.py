@@ -1,4 +1,4 @@
-"""Instance noise: D sees all examples through noise, less and less of it."""
+"""Instance noise: D sees all examples through noise that decays."""
 
 import dataclasses
 import math
@@ -16,24 +16,24 @@ from advnets.objectives.base import Applied, Costs, Objective
 
 
 class InstanceNoise(Objective):
-    r"""Another objective, whose D sees data and generated examples through normal noise.
+    r"""Another objective, in which D sees data and generated examples through normal noise.
 
-    Its standard deviation falls from s to 0 in a straight line over T iterations:
+    The noise's standard deviation falls linearly from s to 0 over T iterations:
 
     $$x + s \max(0, 1 - t / T)\, \epsilon, \qquad \epsilon \sim N(0, I)$$
 
-    Two densities through the same noise overlap, so that the best D is no longer certain and its
-    slope tells G where to go; they are equal just where the densities are. Conditions are left as
-    they are, and so is what a stateful D keeps: that comes of examples without noise. The noise is
-    the objective's own, from `draws.objective`.
+    With the same noise, two densities overlap, so the best D is no longer certain and its slope
+    tells G where to go; and they are equal only if they are without noise. Conditions get no noise,
+    and a stateful D's memory is updated with examples without noise. The noise is the objective's
+    own, from `draws.objective`.
 
     Attributes:
-        objective: the other one.
+        objective: the other objective.
         standard_deviation: s, in the units of the examples; at least 0.
-        iterations: T, at least 1; from then on there is no noise.
+        iterations: T, at least 1; after that there is no noise.
 
     Raises:
-        ValueError: for a setting out of range; where examples are no floats.
+        ValueError: for a setting out of range; for examples that are not floats.
 
     Example:
         >>> import advnets
@@ -65,7 +65,7 @@ class InstanceNoise(Objective):
         return self.objective.shown
 
     def costs(self, draws: Draws, D: Applied, real: Batch, fake: Batch, **others: Applied) -> Costs:
-        """The other objective's costs; a ValueError if the draws don't know the iteration."""
+        """The objective's costs; raises a ValueError if the draws don't know the iteration."""
         if draws.iteration is None:
             raise ValueError(
                 "noise that decays needs the iteration's number; give draws.iteration, as "

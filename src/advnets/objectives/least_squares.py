@@ -7,15 +7,15 @@ from advnets.objectives.of_logits import OfLogits
 
 
 class LeastSquares(OfLogits):
-    r"""Least squares, with D's output taken as it is.
+    r"""Least squares, on D's output as it is.
 
     $$c_D = \tfrac12 E_x[(D(x) - b)^2] + \tfrac12 E_z[(D(G(z)) - a)^2], \qquad
     c_G = \tfrac12 E_z[(D(G(z)) - c)^2]$$
 
     Against the best D, which is \(D^* = (b\, p_{data} + a\, p_g) / (p_{data} + p_g)\), G's cost and
-    the same cost of data add up to half the Pearson χ² divergence between \(2 p_g\) and
+    the same cost on data add up to half the Pearson χ² divergence between \(2 p_g\) and
     \(p_{data} + p_g\) if b - c = 1 and b - a = 2: `LeastSquares(-1, 1, 0)`. With the usual 0, 1, 1
-    they add up to an eighth of it and 1/4. D's cost is \(\tfrac14 (b - a)^2\) less an eighth of
+    they add up to an eighth of it plus 1/4. D's cost is \(\tfrac14 (b - a)^2\) minus an eighth of
     \((b - a)^2\) times it, whatever the codes. All are best where p_g = p_data.
 
     Both costs are at least 0, and not bounded. `advnets.verify` checks this: `ls-`.
@@ -26,7 +26,7 @@ class LeastSquares(OfLogits):
         generator_code: c, what G wants it to be on generated examples.
 
     Raises:
-        ValueError: if a = b, or c lies on the other side of a than b does.
+        ValueError: if a = b, or c is not on the same side of a as b.
 
     Example:
         >>> import jax.numpy as jnp

@@ -50,8 +50,8 @@ class OfLogits(Objective):
             fake_logits: the discriminator's logits on generated examples.
 
         Returns:
-            The cost, a mean over examples of each kind; that there is one of each is not checked,
-            as `costs` does.
+            The cost, a mean over examples of each kind; that there is one of each is not checked
+            here, but in `costs`.
         """
 
     @abc.abstractmethod
@@ -62,11 +62,11 @@ class OfLogits(Objective):
             fake_logits: the discriminator's logits on generated examples.
 
         Returns:
-            The cost, a mean over examples; that there is one is not checked, as `costs` does.
+            The cost, a mean over examples; that there is one is not checked here, but in `costs`.
         """
 
     def costs(self, draws: Draws, D: Applied, real: Batch, fake: Batch, **others: Applied) -> Costs:
-        """Costs of logits; a ValueError where there are none."""
+        """Costs of logits; raises a ValueError if there are none."""
         on_real, on_fake = D(draws.real, real), D(draws.fake, fake)
         return _costs(self.discriminator_cost, self.generator_cost, on_real, on_fake)
 
@@ -96,6 +96,6 @@ class OnLogits(Objective):
     shown: ClassVar[Mapping[str, str]] = SHOWN
 
     def costs(self, draws: Draws, D: Applied, real: Batch, fake: Batch, **others: Applied) -> Costs:
-        """Costs of logits; a ValueError where there are none."""
+        """Costs of logits; raises a ValueError if there are none."""
         on_real, on_fake = D(draws.real, real), D(draws.fake, fake)
         return _costs(self.discriminator_cost, self.generator_cost, on_real, on_fake)

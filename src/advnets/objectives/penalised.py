@@ -21,19 +21,19 @@ Added: TypeAlias = dict[str, Float[Array, ""]]
 class Penalised(Objective):
     """Another objective, with penalties added to D's cost.
 
-    It reports what the other reports and, under its name, what each penalty added: beside a `cost`
-    or a `value` that is without it. Where penalties are lazy that is 0 in most iterations, and the
-    mean over an epoch is that of the penalty itself.
+    It reports what the other objective reports, such as a `cost` or a `value` without penalties,
+    and what each penalty adds, under the penalty's name. With lazy penalties, that is 0 in most
+    iterations, and its mean over an epoch is that of the penalty itself.
 
-    Lazy penalties are computed in one iteration of `every`, with `every` times their weight. They
-    cost that much less where a game runs by itself; of games side by side in one program
-    (`jax.vmap`) each computes them in every iteration, to the same numbers.
+    Lazy penalties are computed in one of every `every` iterations, with `every` times their weight.
+    They cost that much less in a game that runs by itself; games side by side in one program
+    (`jax.vmap`) compute them in every iteration, with the same results.
 
     Attributes:
-        objective: the other one. Put [`advnets.objectives.InstanceNoise`][] inside for penalties
-            at examples without noise, outside for penalties at examples with it.
-        penalties: at least one, each under a name of its own.
-        every: in one iteration of how many penalties count, at least 1.
+        objective: the other objective. Put [`advnets.objectives.InstanceNoise`][] inside for
+            penalties at examples without noise, outside for penalties at examples with it.
+        penalties: at least one, each with its own name.
+        every: penalties count in one of this many iterations; at least 1.
 
     Raises:
         ValueError: for a setting out of range.
@@ -75,7 +75,7 @@ class Penalised(Objective):
         return self.objective.shown
 
     def costs(self, draws: Draws, D: Applied, real: Batch, fake: Batch, **others: Applied) -> Costs:
-        """The other objective's costs; a ValueError if lazy penalties don't know the iteration."""
+        """The objective's costs; raises a ValueError if lazy penalties don't know the iteration."""
         found = self.objective.costs(draws, D, real, fake, **others)
 
         def values() -> Added:
@@ -90,7 +90,7 @@ class Penalised(Objective):
         )
 
     def _in_turn(self, draws: Draws, values: Callable[[], Added]) -> Added:
-        """The penalties, or zeros in all iterations but one of `every`."""
+        """The penalties in one of every `every` iterations, and zeros in the others."""
         if draws.iteration is None:
             raise ValueError(
                 "lazy penalties need the iteration's number; give draws.iteration, as "

@@ -1,4 +1,4 @@
-"""Penalties on the slope of D in its examples, for any objective to be combined with."""
+"""Penalties on D's slope at examples, to combine with any objective."""
 
 import abc
 import math
@@ -16,15 +16,14 @@ from advnets.objectives.base import Applied
 
 
 class Penalty(eqx.Module):
-    """What D's cost is increased by; subclass it to bring your own.
+    """A term that is added to D's cost; subclass it to bring your own.
 
     Attributes:
-        name: under which its value is reported.
-        weight: its weight; at least 0, and an array inside a compiled program, which is not
-            checked.
+        name: the name under which its value is reported.
+        weight: its weight, at least 0; an array inside a compiled program is not checked.
 
     Raises:
-        ValueError: if the weight is below 0, or no number.
+        ValueError: if the weight is below 0, or not a number.
 
     Example:
         >>> import jax.numpy as jnp
@@ -67,16 +66,16 @@ class R1(Penalty):
 
     $$\tfrac\gamma2 E_x[\lVert \nabla_x D(x) \rVert^2]$$
 
-    The slope is that in the example, of all its numbers together, not in its condition. D is taken
-    to judge each example by itself, which with batch normalisation it does not. At p_g = p_data
-    with D constant it is 0, so it moves no equilibrium; near one it damps. It is at least 0; for
-    examples s times as large the same γ counts s² times less.
+    The slope is the norm of the gradient in the example, not in its condition. D is assumed to
+    judge each example by itself, which is not so with batch normalisation. The penalty is 0 at
+    p_g = p_data with D constant, so it moves no equilibrium; near one it damps. It is at least 0;
+    for examples s times as large, the same γ counts s² times less.
 
     Attributes:
         weight: γ, at least 0. (Some code multiplies by γ, not γ/2.)
 
     Raises:
-        ValueError: if the weight is below 0; where examples are no floats.
+        ValueError: if the weight is below 0; for examples that are not floats.
 
     Example:
         >>> import jax
@@ -103,13 +102,13 @@ class R2(Penalty):
 
     $$\tfrac\gamma2 E_z[\lVert \nabla_x D(G(z)) \rVert^2]$$
 
-    As [`advnets.objectives.R1`][] in all else.
+    In all else it is like [`advnets.objectives.R1`][].
 
     Attributes:
         weight: γ, at least 0.
 
     Raises:
-        ValueError: if the weight is below 0; where examples are no floats.
+        ValueError: if the weight is below 0; for examples that are not floats.
 
     Example:
         >>> from advnets.objectives import R1, R2, Penalised, Relativistic
@@ -132,15 +131,15 @@ class GradientPenalty(Penalty):
     $$\lambda E[(\lVert \nabla D(\hat x) \rVert - 1)^2], \qquad
     \hat x = t x + (1 - t) G(z), \quad t \sim U(0, 1)$$
 
-    An example of data is mixed with the generated one beside it, and judged under its own
-    condition. It is at least 0; λ if D is constant.
+    Each data example is mixed with the generated example in its row, and judged under its own
+    condition. The penalty is at least 0, and λ if D is constant.
 
     Attributes:
         weight: λ, at least 0.
 
     Raises:
-        ValueError: if the weight is below 0; where examples are no floats, or there are not as many
-            of each kind.
+        ValueError: if the weight is below 0; for examples that are not floats, or not as many of
+            each kind.
 
     Example:
         >>> from advnets.objectives import GradientPenalty, Penalised, Wasserstein

@@ -17,10 +17,10 @@ class Relativistic(Objective):
 
     $$c_D = -E[\log \sigma(D(x) - D(G(z)))], \qquad c_G = -E[\log \sigma(D(G(z)) - D(x))]$$
 
-    The best D is \(\log p_{data} / p_g\) and any constant: pairs do not see one. Its cost is log 2
-    less the Jensen-Shannon divergence between pairs (x, G(z)) and pairs (G(z), x), so least where
-    p_g = p_data. `advnets.verify` checks this: `relativistic-`. With R1 and R2 it is the objective
-    of R3GAN. Since D's outputs may drift by a constant, look at their difference.
+    The best D is \(\log p_{data} / p_g\) plus any constant, which cancels in pairs. Its cost is
+    log 2 minus the Jensen-Shannon divergence between pairs (x, G(z)) and pairs (G(z), x), which is
+    least where p_g = p_data. `advnets.verify` checks this: `relativistic-`. With R1 and R2, it is
+    the objective of R3GAN. Since D's outputs may drift by a constant, look at their difference.
 
     Both costs are in nats and at least 0. It reports D's `cost`, the means `real_logit` and
     `fake_logit`, and `real_preferred`, the fraction of pairs in which D is right, in [0, 1].
@@ -39,7 +39,7 @@ class Relativistic(Objective):
     shown: ClassVar[Mapping[str, str]] = SHOWN
 
     def costs(self, draws: Draws, D: Applied, real: Batch, fake: Batch, **others: Applied) -> Costs:
-        """Costs of pairs; a ValueError where there are none, or an example is left over."""
+        """Costs of pairs; raises a ValueError if there are none, or an example is left over."""
         on_real, on_fake = D(draws.real, real), D(draws.fake, fake)
         if not on_real.size == on_fake.size > 0:
             raise ValueError(

@@ -11,13 +11,14 @@ class Wasserstein(OfLogits):
 
     $$c_D = E_z[D(G(z))] - E_x[D(x)], \qquad c_G = -E_z[D(G(z))]$$
 
-    Among discriminators whose slope is nowhere above 1 the best has the cost -W, W the Wasserstein
-    distance of p_g from p_data (order 1); without a bound there is no best one.
-    `advnets.verify` checks this on the line: `wasserstein-`. The bound has to come from elsewhere:
-    from [`advnets.objectives.GradientPenalty`][] about data and generated examples (with several
-    steps of D, `k` of [`advnets.Algorithm1`][]), or from D's layers (`eqx.nn.SpectralNorm`).
+    Among discriminators whose slope is nowhere above 1, the best has the cost -W, with W the
+    Wasserstein distance of p_g from p_data (order 1); without a bound there is no best D.
+    `advnets.verify` checks this in one dimension: `wasserstein-`. The bound has to come from
+    elsewhere: from [`advnets.objectives.GradientPenalty`][] between data and generated examples
+    (with several steps of D, `k` of [`advnets.Algorithm1`][]), or from D's layers
+    (`eqx.nn.SpectralNorm`).
 
-    Neither cost is bounded; both have the units of the examples where D's slopes have none.
+    Neither cost is bounded; both have the units of the examples if D's slopes have none.
 
     Example:
         >>> import advnets

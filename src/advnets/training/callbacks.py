@@ -1,4 +1,4 @@
-"""What is called while training goes on, and what it is told."""
+"""Callbacks: what is called during training, and what is passed to it."""
 
 import abc
 import dataclasses
@@ -14,11 +14,12 @@ from advnets.training.journal import Metrics
 
 
 class StopTraining(Exception):
-    """Raised by a callback, or by `evaluate`, to end training early, as if it had been the last.
+    """Raised by a callback or by `evaluate` to end training early, as if this epoch were the last.
 
-    The epoch's other callbacks are called; then there is a checkpoint, and
-    [`advnets.train`][], [`advnets.train_many`][] and [`advnets.training.fit`][] return what there
-    is: model, metrics, pictures. `resume=True` goes on from there. Of many runs, one stops all.
+    The epoch's other callbacks are still called; then a checkpoint is written, and
+    [`advnets.train`][], [`advnets.train_many`][] and [`advnets.training.fit`][] finish as usual,
+    with model, metrics and pictures. `resume=True` continues from there. One of many runs stops
+    them all.
 
     Example:
         >>> import jax
@@ -43,14 +44,14 @@ class StopTraining(Exception):
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Told:
-    """What a callback is told of any run after an epoch. Nothing in it changes later.
+    """What every callback is given after an epoch, whatever is trained. It never changes later.
 
     Attributes:
-        run: the run's number among those of [`advnets.train_many`][], from 0 on.
-        name: its name there; empty for a run of its own.
-        epoch: the number of epochs that the run has behind it.
-        updates: the number of updates that it has behind it, of a game the discriminator's.
-        metrics: the epoch's row, with what `evaluate` returned; it is in `metrics.jsonl` already.
+        run: the run's number in [`advnets.train_many`][], from 0.
+        name: the run's name there; empty for a single run.
+        epoch: the number of epochs completed.
+        updates: the number of updates made so far; for a game, the discriminator's.
+        metrics: the epoch's row, with what `evaluate` returned; it is already in `metrics.jsonl`.
         folder: where the run's files go, if anywhere.
     """
 
@@ -68,12 +69,12 @@ class Told:
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Snapshot(Told):
-    """A game after an epoch, as a callback is given it. Nothing in it changes later.
+    """A game after an epoch, as passed to callbacks. It never changes later.
 
     Attributes:
-        players: all players as they are, the generator among them.
-        averaged: p_g with the average of the generator's parameters, if the algorithm keeps one.
-        state: the state that training goes on from, with those of the update rules.
+        players: all players after that epoch, including the generator.
+        averaged: p_g with the generator's averaged parameters, if the algorithm keeps an average.
+        state: the state that training continues from, including the update rules' states.
 
     Example:
         >>> import jax
@@ -107,15 +108,16 @@ class Snapshot(Told):
         return model_of(self.players)
 
 
-# Of a game it is given a Snapshot. What it returns is not looked at, but for a Measuring one.
+# For a game, the argument is a Snapshot. The return value is ignored.
 Callback: TypeAlias = Callable[[Any], Any]
 
 
 class Measuring(abc.ABC):
     """A callback that measures: its numbers join the epoch's row of metrics; subclass it.
 
-    Beside `evaluate`, which is given a model, it is given all that a callback is: players and
-    state. It is asked before the row is written, and called as any other callback afterwards.
+    Unlike `evaluate`, which is given a model, it is given what every callback is given, including
+    players and state. `measure` is called before the row is written; after that, the object itself
+    is called like any other callback.
 
     Example:
         >>> import jax
@@ -141,16 +143,16 @@ class Measuring(abc.ABC):
     def measure(self, snapshot: Any, earlier: Sequence[Metrics]) -> Mapping[str, Any]:
         """Numbers for the row of an epoch.
 
-        Of several processes, each asks for them, and they must be the same in all.
+        With several processes, each calls this, and all must return the same.
 
         Args:
-            snapshot: the run; its `metrics` are what the row holds so far, and are not on disk yet.
-            earlier: the rows of the epochs before, which are not to be changed. What is needed of
-                the past is to be taken from them, as it is there when a run is resumed too.
+            snapshot: the run; its `metrics` are the row so far, which is not on disk yet.
+            earlier: the rows of the epochs before, which must not be changed. Take anything you
+                need from the past from these rows: they are there after a resumption too.
 
         Returns:
-            Numbers by names that no row has, or text, or containers of them.
+            Numbers, text or containers of them, by names that no row has yet.
         """
 
     def __call__(self, snapshot: Any) -> None:  # noqa: B027
-        """Called once the row is on disk; does nothing unless told otherwise."""
+        """Called once the row is on disk; does nothing unless overridden."""

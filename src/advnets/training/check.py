@@ -1,4 +1,4 @@
-"""Checks, before any work and without computing anything, that what training is given fits."""
+"""Checks, before any work and without computing anything, that training's inputs fit together."""
 
 import contextlib
 import traceback
@@ -30,19 +30,19 @@ from advnets.players import (
 )
 from advnets.training.sources import Source, scale_pixels
 
-# A float beyond this in an example without negative numbers is taken for a pixel up to 255.
+# A float above this in an example without negative numbers is taken for a pixel in 0..255.
 LARGE_PIXELS = 20.0
 
 
 def check_data(source: Source) -> None:
-    """Checks the type of the data, and their values where they are at hand.
+    """Checks the dtypes of the data, and their values if they are in memory.
 
     Args:
         source: the data.
 
     Raises:
-        ValueError: for an array that is not uint8, integers beside an example, or floats; or one
-            with a value that is not finite.
+        ValueError: for an array of an unsupported dtype (examples must be uint8 or floats; what
+            comes beside them can be integers too), or one with a value that is not finite.
     """
     first, *rest = parts(source.gather(np.arange(1)))
     for leaf in jax.tree.leaves(first):
@@ -60,14 +60,14 @@ def check_data(source: Source) -> None:
 
 
 def _warn_of_scale(example: Batch) -> None:
-    """Says so if an array of floats looks like pixels from 0 to 255."""
+    """Warns if an array of floats looks like pixels from 0 to 255."""
     for leaf in jax.tree.leaves(example):
         floats = jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.size > 0
         if floats and leaf.min() >= 0 and LARGE_PIXELS < leaf.max() <= 255:
             _warnings.warn(
-                f"the first example goes from {leaf.min():g} to {leaf.max():g}, like pixels that "
-                "are not scaled; divide them by 255, or give them as uint8, for a generator whose "
-                "pixels are in [0, 1]"
+                f"the first example ranges from {leaf.min():g} to {leaf.max():g}, like unscaled "
+                "pixels; divide them by 255, or give them as uint8, for a generator whose pixels "
+                "are in [0, 1]"
             )
 
 
@@ -83,7 +83,7 @@ def check_players(
         source: the data.
 
     Raises:
-        ValueError: if they do not; the message says which, and what to do.
+        ValueError: if they do not; the message says what does not fit, and what to do.
     """
     for name, player in players.named.items():
         _check_wrapped(name, player)
@@ -111,8 +111,8 @@ def check_players(
             state,
         )
     except Exception:
-        # What D is called on is up to the objective. If D fails on data or on generated examples as
-        # they are, that is the likely cause, and makes a clearer sentence.
+        # The objective decides what D is called on. If D fails on plain data or generated examples,
+        # that is the likely cause, and makes a clearer message.
         if algorithm.fake is generated:
             _check_discriminator(draws, players, real, made)
         raise
@@ -125,8 +125,8 @@ def _check_wrapped(name: str, player: Player) -> None:
     keeps_state = any(map(is_index, jax.tree.leaves(player, is_leaf=is_index)))
     if keeps_state and not isinstance(player, Stateful):
         raise ValueError(
-            f"the {name} has layers that keep a state; wrap it and its state, as "
-            "eqx.nn.make_with_state makes them, in advnets.players.Stateful"
+            f"the {name} has layers that keep a state; wrap it and its state, as returned by "
+            "eqx.nn.make_with_state, in advnets.players.Stateful"
         )
 
 
@@ -147,12 +147,12 @@ def _check_generated(draws: Draws, players: Players, real: Batch) -> None:
             lambda: _on_batches(players.generator)(
                 draws.generator, prior(draws.latents, 2), *condition
             ),
-            f"the generator fails on a latent vector of size {prior.size}, which is the prior's",
+            f"the generator fails on a latent vector of size {prior.size}, the prior's size",
         )
     if _shapes(made) != _shapes(example):
         larger = ""
         if len(_shapes(made)) == len(_shapes(example)) == 3 and isinstance(example, jax.Array):
-            larger = " (a Deconvolution makes (n - 1) * stride + kernel_size pixels of n)"
+            larger = " (a Deconvolution turns n pixels into (n - 1) * stride + kernel_size)"
         raise ValueError(
             f"the generator's examples have shape {_shapes(made)} and the data's "
             f"{_shapes(example)}; build it with the data's shape{larger}"
@@ -161,43 +161,43 @@ def _check_generated(draws: Draws, players: Players, real: Batch) -> None:
 
 @contextlib.contextmanager
 def _told_of_batches(player: Player, *inputs: Any) -> Iterator[None]:
-    """Adds to a refusal of a player that it works on a minibatch as a whole, if it does."""
+    """Adds to an error about a player that it works on whole minibatches, if it does."""
     try:
         yield
     except ValueError as error:
         try:
             found = eqx.filter_eval_shape(thaw(player), *inputs)
             taken = all(leaf.shape[:1] == (2,) for leaf in jax.tree.leaves(found))
-        except Exception:  # neither
+        except Exception:  # fails on a minibatch too
             taken = False
         if not taken:
             raise
         raise ValueError(
-            f"{error}; it is written for minibatches, and a player is called with one example, not "
-            "a batch; train maps it"
+            f"{error}; it is written for minibatches, but a player is called on one example, not a "
+            "batch, and train maps it over the batch"
         ) from None
 
 
-# What changes no value on its way to the result.
+# Operations that change no value.
 OF_SHAPE = {"reshape", "squeeze", "transpose", "broadcast_in_dim", "convert_element_type"}
 
 
 def _warn_of_tanh(draws: Draws, players: Players, real: Batch) -> None:
-    """Says so if the generator ends in a tanh where the data are pixels in [0, 1]."""
+    """Warns if the generator ends in a tanh but the data are pixels in [0, 1]."""
     _, *condition = parts(real)
     traced = jax.make_jaxpr(
         lambda latents: _on_batches(players.generator)(draws.generator, latents, *condition)
     )(players.prior(draws.latents, 2))
     if _last_operation(traced.jaxpr, 0) == "tanh":
         _warnings.warn(
-            "the generator ends in a tanh, so its examples lie in [-1, 1], and uint8 pixels are "
-            "scaled to [0, 1]; end it in a sigmoid, or scale the pixels too: "
+            "the generator ends in a tanh, so its examples lie in [-1, 1], but uint8 pixels are "
+            "scaled to [0, 1]; end it in a sigmoid, or scale the pixels to [-1, 1] with "
             "advnets.training.Resident(images, preprocess)"
         )
 
 
 def _last_operation(jaxpr: Any, output: int) -> str:
-    """The name of the last operation that an output's values go through; "" if there is none."""
+    """The name of the last operation that computes an output's values; "" if there is none."""
     wanted = jaxpr.outvars[output]
     for equation in reversed(jaxpr.eqns):
         if not any(made is wanted for made in equation.outvars):
@@ -231,7 +231,7 @@ def _check_discriminator(draws: Draws, players: Players, real: Batch, made: Batc
 
 
 def preprocessed(source: Source, raw: Batch) -> Batch:
-    """Two examples as the discriminator sees them, as shapes and types made into zeros."""
+    """Zeros of the shapes and dtypes of two examples as the discriminator sees them."""
     try:
         found = eqx.filter_eval_shape(source.preprocess, raw)
     except Exception as error:  # whatever it raises
@@ -242,12 +242,12 @@ def preprocessed(source: Source, raw: Batch) -> Batch:
     for leaf in jax.tree.leaves(found):
         if leaf.shape[:1] != (2,):
             raise ValueError(
-                f"preprocess must give as many examples as it gets; of 2 it made {leaf.dtype} of "
-                f"shape {leaf.shape}"
+                f"preprocess must return as many examples as it gets; from 2 it made {leaf.dtype} "
+                f"of shape {leaf.shape}"
             )
-    dtype = getattr(example, "dtype", None)  # none of a dictionary
+    dtype = getattr(example, "dtype", None)  # a dictionary has none
     if dtype is not None and not jnp.issubdtype(dtype, jnp.floating):
-        raise ValueError(f"preprocess must give floats; of {_dtype(raw)} it made {dtype}")
+        raise ValueError(f"preprocess must return floats; from {_dtype(raw)} it made {dtype}")
     return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), found)
 
 
@@ -257,37 +257,37 @@ def _check_inputs(name: str, player: Player, first: str, given: int) -> None:
         return
     if given > taken:
         raise ValueError(
-            f"the {name} takes {first} alone, and the data have a condition beside the example; "
-            f"give it a further argument for the condition, or train on the examples alone"
+            f"the {name} takes only {first}, but the data have a condition beside the example; "
+            f"give it another argument for the condition, or train on the examples alone"
         )
     raise ValueError(
-        f"the {name} needs {needed} inputs, {first} and a condition, and the data have no "
+        f"the {name} needs {needed} inputs, {first} and a condition, but the data have no "
         "condition; train on a tuple of examples and conditions"
     )
 
 
 def _check_labels(players: Players, source: Source, conditions: int) -> None:
-    """Labels within the classes of every `Labelled` player."""
+    """Checks that labels are within the classes of every `Labelled` player."""
     classes = classes_taken(players)
     if classes is not None and conditions == 1:
         check_labels(np.asarray(source.labels()), classes)
 
 
 def evaluated_shapes(function: Any, failure: str, *inputs: Any) -> Any:
-    """The shapes that a function gives; a ValueError that begins with `failure` if it fails."""
+    """The shapes that a function returns; a ValueError that begins with `failure` if it fails."""
     try:
         return eqx.filter_eval_shape(function, *inputs)
     except TypeError as error:
         if "required keyword-only argument: 'value'" in str(error):
             raise ValueError(
-                f"{failure}: an update rule asks for the cost (value=), which it is not given "
-                f"({_first_line(error)}); use one that needs gradients alone, such as a schedule"
+                f"{failure}: an update rule needs the cost (value=), which it is not given "
+                f"({_first_line(error)}); use one that needs only gradients, such as a schedule"
             ) from None
         raise ValueError(f"{failure} ({_first_line(error)})") from None
     except NameError as error:
         if "unbound axis" in str(error):
             raise ValueError(
-                f"{failure}: a layer looks across an axis that is not there "
+                f"{failure}: a layer uses a named axis that does not exist "
                 f"({_first_line(error)}); name its axis advnets.layers.MINIBATCH, {MINIBATCH!r}"
             ) from None
         raise
@@ -307,14 +307,14 @@ def _dtype(batch: Batch) -> Any:
 
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    # A type error's first four: where, which argument, what it was and what it has to be.
+    # A type error's first four lines say where, which argument, its value and the expected type.
     said = " ".join(lines[:4]) if isinstance(error, TypeCheckError) else lines[0]
     place = _place(error)
     return f"{said}, at {place}" if place else said
 
 
 def _place(error: Exception) -> str:
-    """The line of the user's own code that an error comes from; "" where there is none."""
+    """The line of the user's own code that an error comes from; "" if there is none."""
     lines = [
         f"{Path(frame.f_code.co_filename).name}:{number}"
         for frame, number in traceback.walk_tb(error.__traceback__)

@@ -1,9 +1,9 @@
-"""A run's states on disk, each whole or not taken up.
+"""A run's states on disk; a run resumes only from one that is whole.
 
-A checkpoint is a folder, `checkpoints/ITERATION`, that holds all that a run needs to go on from
+A checkpoint is a folder, `checkpoints/ITERATION`, that holds everything a run needs to resume from
 there: the arrays of its state (each process writes its shards), the rows of its metrics,
-what the iterations of an unfinished epoch saw, and `manifest.json`, which names the SHA-256 of each
-of these files and carries its own. It is written beside its place and moved there.
+what the iterations of an unfinished epoch saw, and `manifest.json`, which holds the SHA-256 of each
+of these files and its own. It is written under a temporary name and then renamed.
 """
 
 import json
@@ -31,17 +31,17 @@ Place: TypeAlias = list[list[int]]
 
 
 class CheckpointError(ValueError):
-    """A checkpoint can't be restored: it is damaged, or another run's."""
+    """A checkpoint can't be restored: it is damaged, or belongs to another run."""
 
 
 class Change(msgspec.Struct, frozen=True):
-    """Something that was changed when a run was resumed.
+    """Something that changed when a run was resumed.
 
     Attributes:
-        iteration: the number of iterations that the run then had.
-        name: what was changed.
-        was: what it was.
-        now: what it became.
+        iteration: the number of iterations completed at that time.
+        name: what changed.
+        was: its description before.
+        now: its description after.
     """
 
     iteration: int
@@ -51,10 +51,10 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Progressed(msgspec.Struct, frozen=True):
-    """How far one of a checkpoint's runs has come.
+    """The progress of one of a checkpoint's runs.
 
     Attributes:
-        epochs: its rows of metrics; fewer than the others' if it diverged.
+        epochs: the number of its rows of metrics; fewer than the others' if it diverged.
         running: whether it has not diverged.
     """
 
@@ -66,12 +66,12 @@ class Manifest(msgspec.Struct, frozen=True):
     """What `manifest.json` holds.
 
     Attributes:
-        iteration: the iterations that the state has behind it.
-        runs: how far each run is, by the name of its folder.
-        arrays: types and shapes of the state's arrays by name, in the order of their numbers.
-        identity: what tells the run from others.
+        iteration: the number of iterations completed.
+        runs: the progress of each run, by the name of its folder.
+        arrays: dtypes and shapes of the state's arrays by name, in the order of their numbers.
+        identity: what distinguishes the run from others.
         environment: what the run is computed with, which may change on resuming.
-        changes: what was changed when it was resumed.
+        changes: what changed when it was resumed.
         files: the SHA-256 of each file, by its path within the checkpoint.
     """
 
@@ -91,12 +91,12 @@ def _leaves(state: State) -> dict[str, Array]:
 
 
 def describe_arrays(state: State) -> dict[str, str]:
-    """Types and shapes of a state's arrays by name."""
+    """Dtypes and shapes of a state's arrays by name."""
     return {name: f"{leaf.dtype}{list(leaf.shape)}" for name, leaf in _leaves(state).items()}
 
 
 def _stored(state: State) -> dict[str, Array]:
-    """The arrays of a state by number, keys as numbers."""
+    """The arrays of a state by number, with keys as integers."""
     return {
         f"{number}": jax.random.key_data(leaf) if _is_key(leaf) else leaf
         for number, leaf in enumerate(_leaves(state).values())
@@ -108,7 +108,7 @@ def _is_key(leaf: Array) -> bool:
 
 
 def _write_arrays(folder: Path, state: State) -> None:
-    """Writes this process's shards of a state, of replicated ones one: bytes, and their places."""
+    """Writes this process's shards of a state, as bytes with their places; replicas once."""
     content: dict[str, np.ndarray] = {}
     places: dict[str, Place] = {}
     for number, leaf in _stored(state).items():
@@ -123,7 +123,7 @@ def _write_arrays(folder: Path, state: State) -> None:
 
 
 def _read_arrays(folder: Path, like: State) -> list[Array]:
-    """The arrays of a state from the shards of all processes, on the devices of another state."""
+    """The arrays of a state from the shards of all processes, on the devices of `like`."""
     expected = _stored(like)
     whole = {number: np.empty(leaf.shape, leaf.dtype) for number, leaf in expected.items()}
     _fill(whole, folder)
@@ -178,10 +178,10 @@ def save_checkpoint(
         state: the state.
         logs: the rows of each run's metrics, as they are on disk.
         unfinished: what each run's iterations since the end of an epoch saw.
-        before: the iteration of the checkpoint that the run last wrote, or went on from.
+        before: the iteration of the checkpoint that the run last wrote, or resumed from.
 
     Raises:
-        OSError: if the disk is full, say; the checkpoints that there are stay.
+        OSError: if writing fails, for example on a full disk; existing checkpoints are kept.
     """
     place = folder / f"{manifest.iteration}"
     partial = folder / f"{manifest.iteration}.partial"
@@ -217,7 +217,7 @@ def save_checkpoint(
 
 
 def _finish(partial: Path, place: Path, manifest: Manifest) -> None:
-    """Writes the manifest of what lies in a folder, and moves the folder to its place."""
+    """Writes the manifest of the files in a folder, and moves the folder to its place."""
     files = {
         path.relative_to(partial).as_posix(): _files.sha256(path, sync=True)
         for path in sorted(partial.rglob("*"))
@@ -228,7 +228,7 @@ def _finish(partial: Path, place: Path, manifest: Manifest) -> None:
     for path in partial.rglob("*"):
         if path.is_dir():
             _files.sync_folder(path)
-    shutil.rmtree(place, ignore_errors=True)  # one that is damaged
+    shutil.rmtree(place, ignore_errors=True)  # a damaged one
     partial.rename(place)
     _files.sync_folder(place.parent)
 
@@ -260,7 +260,7 @@ def check_whole(place: Path) -> Manifest:
         Its manifest.
 
     Raises:
-        ValueError: if a file is missing, changed or not of the checkpoint.
+        ValueError: if a file is missing, changed or not part of the checkpoint.
     """
     manifest = read_manifest(place)
     there = {
@@ -268,7 +268,7 @@ def check_whole(place: Path) -> Manifest:
     }
     for name in sorted((there.keys() | manifest.files.keys()) - {MANIFEST}):
         if name not in manifest.files:
-            raise ValueError(f"{place / name} is not of the checkpoint")
+            raise ValueError(f"{place / name} is not part of the checkpoint")
         if name not in there:
             raise ValueError(f"{place / name} is missing")
         if there[name].is_symlink() or not there[name].is_file():
@@ -285,11 +285,11 @@ def newest_whole(folder: Path) -> tuple[Path, Manifest] | None:
         folder: the folder of checkpoints.
 
     Returns:
-        Its folder and manifest. None if there is no checkpoint. A `RuntimeWarning` names each that
-        is passed over.
+        Its folder and manifest; None if there is no checkpoint. A `RuntimeWarning` names each
+        damaged one that is skipped.
 
     Raises:
-        CheckpointError: if there are checkpoints, and none is whole.
+        CheckpointError: if there are checkpoints, but none is whole.
     """
     damaged: list[str] = []
     for number in numbers(folder):
@@ -301,7 +301,7 @@ def newest_whole(folder: Path) -> tuple[Path, Manifest] | None:
             continue
         if damaged:
             _warnings.warn(
-                f"a checkpoint is damaged ({'; '.join(damaged)}); the run goes on from the one "
+                f"a checkpoint is damaged ({'; '.join(damaged)}); the run resumes from the one "
                 f"before it, of iteration {number}"
             )
         return place, manifest
@@ -310,9 +310,9 @@ def newest_whole(folder: Path) -> tuple[Path, Manifest] | None:
     arrays = f"{ARRAYS}-0.safetensors"
     if not any((folder / f"{number}" / arrays).exists() for number in numbers(folder)):
         raise CheckpointError(
-            f"{folder} holds no checkpoint that this version reads: an earlier version of advnets "
-            "began this run, or they are damaged; finish it with that version, or start again in "
-            "another folder"
+            f"{folder} holds no checkpoint that this version can read: an earlier version of "
+            "advnets began this run, or they are damaged; finish it with that version, or start "
+            "again in another folder"
         )
     raise CheckpointError(
         f"no checkpoint in {folder} is whole ({'; '.join(damaged)}); start again in another folder"
@@ -325,18 +325,18 @@ def restore(place: Path, manifest: Manifest, like: State) -> State:
     Args:
         place: the checkpoint's folder.
         manifest: its manifest.
-        like: a state of the same structure, on the devices where it is to be.
+        like: a state of the same structure, on the devices where the arrays are to go.
 
     Returns:
         The state.
 
     Raises:
-        CheckpointError: if it is of another structure, or parts of its arrays are missing.
+        CheckpointError: if it has another structure, or parts of its arrays are missing.
     """
     if [*describe_arrays(like).items()] != [*manifest.arrays.items()]:
         raise CheckpointError(
-            f"the checkpoint in {place} is of players or update rules of other shapes; resume with "
-            "the settings that the run began with"
+            f"the checkpoint in {place} is of players or update rules with other shapes; resume "
+            "with the settings that the run began with"
         )
     restored: State = jax.tree.unflatten(jax.tree.structure(like), _read_arrays(place, like))
     return restored
@@ -348,9 +348,9 @@ def restore_part(place: Path, manifest: Manifest, run: str, part: str, like: Any
     Args:
         place: the checkpoint's folder.
         manifest: its manifest.
-        run: the name of the run in it.
+        run: the name of the run.
         part: the part, such as `"players['discriminator']"`; empty for the whole state.
-        like: the same with arrays, or shapes, in their places.
+        like: a pytree of the part's structure, with arrays or `jax.ShapeDtypeStruct` as leaves.
 
     Returns:
         The part.
@@ -364,20 +364,20 @@ def restore_part(place: Path, manifest: Manifest, run: str, part: str, like: Any
             f"the checkpoint in {place} has no run {run!r}; it has {', '.join(manifest.runs)}"
         )
     leaves = jax.tree_util.tree_leaves_with_path(eqx.filter(like, _is_leaf))
-    # As `_leaves` names them: a whole state's begin without a dot.
+    # Names as in `_leaves`: those of a whole state don't begin with a dot.
     names = [(part + jax.tree_util.keystr(path)).removeprefix(".") for path, _ in leaves]
     numbers = {name: f"{number}" for number, name in enumerate(manifest.arrays)}
     missing = [name for name in names if name not in numbers]
     if missing:
         raise CheckpointError(
-            f"the checkpoint in {place} has no {missing[0]}; it is another version's"
+            f"the checkpoint in {place} has no {missing[0]}; another version of advnets wrote it"
         )
     arrays = {}
     for name in names:
         dtype, _, shape = manifest.arrays[name].partition("[")
         arrays[numbers[name]] = np.empty(json.loads(f"[{shape}"), jnp.dtype(dtype))
     _fill(arrays, place)
-    # Runs that were trained together have a common checkpoint, with a leading axis of runs.
+    # Runs trained together share a checkpoint, whose arrays have a leading axis of runs.
     row = list(manifest.runs).index(run)
     found = []
     for name, (_, leaf) in zip(names, leaves, strict=True):
@@ -395,11 +395,11 @@ def _is_leaf(leaf: Any) -> bool:
 
 
 def read_log(place: Path, run: str) -> bytes:
-    """The rows of a run's metrics at a checkpoint that is whole."""
+    """The rows of a run's metrics in a whole checkpoint."""
     return _log_of(place, run).read_bytes()
 
 
 def read_unfinished(place: Path, run: str) -> dict[str, np.ndarray]:
-    """What a run's iterations since the end of an epoch saw, at a checkpoint that is whole."""
+    """What a run's iterations since the last full epoch saw, from a whole checkpoint."""
     path = _unfinished_of(place, run)
     return load(path.read_bytes()) if path.exists() else {}

@@ -1,4 +1,4 @@
-"""Several devices, of one process or of several: the mesh, and how arrays are sharded over it."""
+"""Several devices, in one process or several: the mesh, and how arrays are sharded over it."""
 
 import dataclasses
 from typing import Any
@@ -13,18 +13,18 @@ from jaxtyping import Array, Float, Key, PyTree
 from advnets.priors import Prior
 
 AXIS = "devices"
-# Numbers in an array that is worth sharding: 4 MB of them.
+# Elements of the smallest array worth sharding: 4 MB of floats.
 LARGE = 2**20
 
 
 @dataclasses.dataclass(frozen=True)
 class Devices:
-    """What training is spread over.
+    """The devices that training is spread over.
 
     Attributes:
-        count: the number of devices; one unless given, or all devices of several processes.
-        shard_layers: shard large arrays of a single run's players and of their update rules' states
-            (from 2**20 numbers) over the devices too, rather than replicate them.
+        count: the number of devices; unless given, one, or with several processes all of theirs.
+        shard_layers: also shard large arrays (2**20 numbers or more) of a single run's players and
+            of their update rules' states over the devices, instead of replicating them.
 
     Example:
         >>> from advnets.training import Devices
@@ -37,19 +37,19 @@ class Devices:
 
 
 def make_mesh(count: int | None, name: str, length: int) -> Mesh | None:
-    """A mesh of devices to shard something over evenly; None for a single device.
+    """A mesh of devices to shard an axis over evenly; None for a single device.
 
     Args:
-        count: the number of devices; one unless given, or all devices of several processes.
+        count: the number of devices; unless given, one, or with several processes all of theirs.
         name: what is sharded, for the error message.
-        length: its length, which the number of devices must divide.
+        length: the axis's length, which the number of devices must divide.
 
     Returns:
         The mesh.
 
     Raises:
         ValueError: if there are not that many devices, they do not divide the length, or several
-            processes are to use some of their devices only.
+            processes are to use only some of their devices.
 
     Example:
         >>> from advnets.training.devices import make_mesh
@@ -60,7 +60,7 @@ def make_mesh(count: int | None, name: str, length: int) -> Mesh | None:
     if count is None:
         count = 1 if jax.process_count() == 1 else there
     if not 1 <= count <= there:
-        more = " (JAX_NUM_CPU_DEVICES=N in the environment gives a CPU N)"
+        more = " (set JAX_NUM_CPU_DEVICES=N in the environment for N devices on a CPU)"
         raise ValueError(
             f"devices must be at least 1 and at most {there}, as many as JAX has; got {count}"
             + (more if jax.default_backend() == "cpu" else "")
@@ -91,7 +91,7 @@ def sharded(mesh: Mesh, axis: int = 0) -> NamedSharding:
 
 
 def shardings_of_layers(mesh: Mesh, tree: PyTree) -> Any:
-    """Shardings of a state's arrays: large ones along the first axis that divides evenly."""
+    """Shardings of a state's arrays: large ones along the first evenly divisible axis."""
 
     def sharding(x: Array) -> NamedSharding:
         even = [axis for axis, length in enumerate(x.shape) if length % mesh.size == 0]
@@ -105,7 +105,7 @@ def place(tree: PyTree, shardings: PyTree) -> Any:
 
     Args:
         tree: the arrays.
-        shardings: one for all, or a tree of them.
+        shardings: one sharding for all arrays, or a tree of them.
 
     Returns:
         The arrays on the mesh.
@@ -130,15 +130,15 @@ def local(tree: PyTree) -> Any:
 
 
 class ShardedPrior(Prior):
-    """A prior whose latent vectors are drawn where they are used; the draws are the same.
+    """A prior whose latent vectors are drawn on the device that uses them; the draws are the same.
 
     Attributes:
         size: the number of components of z.
         inner: the prior.
-        sharding: that of a minibatch.
+        sharding: the sharding of a minibatch.
 
     Raises:
-        ValueError: if there is no component.
+        ValueError: if the size is below 1.
     """
 
     size: int
@@ -150,18 +150,18 @@ class ShardedPrior(Prior):
 
 
 def is_main_process() -> bool:
-    """Whether this process is the one that writes files and shows progress."""
+    """Whether this is the process that writes files and shows progress."""
     return jax.process_index() == 0
 
 
 def barrier(reason: str) -> None:
-    """Waits until every process has come to the same call."""
+    """Waits until every process has reached the same call."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(f"advnets: {reason}")
 
 
 def agree(code: int) -> int:
-    """The greatest of the numbers that the processes give, each with the same call."""
+    """The maximum over processes of their numbers; every process must make the same call."""
     if jax.process_count() == 1:
         return code
     return int(multihost_utils.process_allgather(np.array(code)).max())

@@ -1,4 +1,4 @@
-"""A run from its journal to its last epoch, whatever the program is: games, or one model."""
+"""Drives a run from its journal to its last epoch, whatever is trained: games or one model."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -23,20 +23,20 @@ from advnets.training.watch import Progress
 
 @dataclasses.dataclass(frozen=True)
 class Drive:
-    """All that a run or several are made of; `names` and files are the journal's.
+    """Everything that makes up one run or several; names and files belong to the journal.
 
     Attributes:
-        keys: a run's key, or those of several.
+        keys: the key of one run, or those of several.
         initial: what is trained, before the first iteration.
-        program: what is compiled.
+        program: the compiled program.
         source: the data.
-        mesh: the devices, where there are several.
-        plan: how long it is.
+        mesh: the devices, if there are several.
+        plan: how long training is.
         journal: where metrics and checkpoints go.
-        identity: what tells it from others.
+        identity: what distinguishes the run from others.
         evaluate: what to measure at each evaluation.
         callbacks: what to call after it.
-        resume: whether it is continued, and whether changes are accepted.
+        resume: whether to resume, and whether changes are accepted.
         shown: what the progress bar shows; None for no bar.
     """
 
@@ -57,7 +57,7 @@ class Drive:
         """Trains from where the journal left off to the last epoch.
 
         Returns:
-            The state, and the updates per second of each call of the program, of one run.
+            The state, and one run's updates per second in each call of the program.
         """
         plan, mesh, games = self.plan, self.mesh, len(self.journal.names)
         many = self.keys.ndim

@@ -15,29 +15,30 @@ from advnets.model import Model
 from advnets.training.callbacks import Callback, Told
 from advnets.training.pictures import sample_images, shown
 
-# Of the grid of samples; tensorboardX has 8 in a row.
+# Samples in the grid; tensorboardX puts 8 in a row.
 SAMPLES = 64
 
 
 def tensorboard(
     folder: str | os.PathLike[str] | None = None, *, key: Key[Array, ""] | None = None
 ) -> Callback:
-    """Makes a callback that writes what TensorBoard shows: the row's numbers, and samples.
+    """Makes a callback that logs the row's numbers, and samples, for TensorBoard.
 
-    Numbers are scalars by their names in the row, such as `generator/cost`, at the epoch. Where
-    examples are images, 64 samples are a picture, drawn with the same key every time. A run that is
-    resumed replaces what was logged of the epochs that it repeats. Needs the `tensorboard` extra.
+    Numbers are logged as scalars at the epoch, by their names in the row, such as `generator/cost`.
+    If examples are images, 64 samples are logged as a picture, drawn with the same key every time.
+    A resumed run replaces what was logged for the epochs that it repeats. Needs the `tensorboard`
+    extra.
 
     Args:
-        folder: where the event files go, those of many runs each in a folder of its name;
+        folder: where the event files go, with a subfolder for each of many runs, by its name;
             `tensorboard/` in the run's own folder unless given.
-        key: a typed random key of the samples; `jax.random.key(0)` unless given.
+        key: a typed random key for the samples; `jax.random.key(0)` unless given.
 
     Returns:
         The callback, for the `callbacks` of [`advnets.train`][] and [`advnets.train_many`][].
 
     Raises:
-        ModuleNotFoundError: without the extra, with how to install it.
+        ModuleNotFoundError: without the extra; the message says how to install it.
 
     Example:
         >>> import tempfile
@@ -56,10 +57,10 @@ def tensorboard(
         ...     )
     """
     with needed_for("TensorBoard's files", "tensorboard"):
-        import PIL  # noqa: F401  # which tensorboardX encodes pictures with
+        import PIL  # noqa: F401  # tensorboardX encodes pictures with it
         from tensorboardX import summary
 
-        # What writes at once: a SummaryWriter does it in a thread, which may die with its queue.
+        # This writes at once; a SummaryWriter writes in a thread, which may die with its queue.
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto.event_pb2 import Event, SessionLog
     samples_key = jax.random.key(0) if key is None else key
@@ -71,7 +72,7 @@ def tensorboard(
         if place not in writers:
             place.mkdir(parents=True, exist_ok=True)
             writers[place] = EventsWriter(f"{place / 'events'}", f".{snapshot.epoch}")
-            # What an earlier process logged from here on is repeated.
+            # Discards what an earlier process logged from here on: it is repeated.
             start = SessionLog(status=SessionLog.START)
             writers[place].write_event(Event(session_log=start, **now))
         event = Event(**now)
@@ -100,7 +101,7 @@ def _place(folder: str | os.PathLike[str] | None, snapshot: Told) -> Path:
 
 
 def _scalars(row: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, float]]:
-    """The numbers of a row, those of a mapping within it under both names."""
+    """The numbers of a row by name; those of a nested mapping as `outer/inner`."""
     for name, value in row.items():
         if isinstance(value, Mapping):
             yield from _scalars(value, f"{before}{name}/")

@@ -1,8 +1,8 @@
-"""What tells one run from another: a description of all that decides its numbers, as text.
+"""A run's identity: a description, as text, of everything that decides its numbers.
 
-The rule, when a run is resumed: a difference in its identity (data, settings, keys, types, random
-numbers) is refused; one in its environment (devices, versions, flags), by which numbers are rounded
-otherwise, is warned of and recorded.
+When a run is resumed, a difference in its identity (data, settings, keys, types, random numbers) is
+refused; a difference in its environment (devices, versions, flags), which affects only rounding,
+causes a warning and is recorded.
 """
 
 import dataclasses
@@ -20,19 +20,19 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
-# Their functions and classes are known by name; others, which may change under one name, by what
-# is in them. The last three wrap functions of others, which are then described in their place.
+# Functions and classes of these libraries are described by name; others, which may change under the
+# same name, by content. The last three wrap other functions, which are then described instead.
 LIBRARIES = (
     *("advnets", "builtins", "equinox", "jax", "jaxlib", "numpy", "optax", "scipy"),
     *("beartype", "functools", "jaxtyping"),
 )
-# Arrays up to this many bytes that a function finds in its module are part of its description.
+# Module-level arrays that a function uses are part of its description up to this many bytes.
 BYTES_OF_GLOBALS = 2**26
-# Modules that were parts of another when older runs described what is in them.
+# Modules whose content was described under another module's name by older runs.
 WAS_IN = {f"advnets.objectives.{part}": "advnets.objectives" for part in ("gan", "of_logits")}
 
 
-# What may be changed when a run is resumed, as it says nothing of the state's structure.
+# What may change when a run is resumed, as it does not affect the state's structure.
 CHANGEABLE = (
     *("objective", "generator updates", "discriminator updates", "other updates"),
     "updates",  # of a model that is fitted
@@ -40,23 +40,23 @@ CHANGEABLE = (
 
 
 def changeable(name: str) -> bool:
-    """Whether a part of a run's identity may change when it is resumed, if that is asked for."""
+    """Whether a part of a run's identity may change when it is resumed as `"changed"`."""
     return name in CHANGEABLE
 
 
 def _flag(name: str) -> Any:
-    """A setting of JAX's as it is in this thread; the types of some versions don't know them."""
+    """A JAX setting as it is in this thread; some versions' type stubs lack these settings."""
     return getattr(jax.config, name)
 
 
 def numerics(keys: Key[Array, "*runs"]) -> dict[str, str]:
-    """What else decides a run's numbers, beyond rounding: types, and how random numbers are made.
+    """What else decides a run's numbers, beyond rounding: dtypes, and the random bit generator.
 
     Args:
         keys: the run's keys.
 
     Returns:
-        A part of its identity.
+        A part of the run's identity.
     """
     return {
         "precision of new arrays": "float64" if _flag("jax_enable_x64") else "float32",
@@ -69,10 +69,10 @@ def environment(devices: int) -> dict[str, str]:
     """What a run is computed with, which decides how its numbers are rounded.
 
     Args:
-        devices: how many devices it is spread over.
+        devices: the number of devices that the run is spread over.
 
     Returns:
-        Texts by name.
+        Descriptions by name.
     """
     device = jax.devices()[0]
     return {
@@ -86,17 +86,17 @@ def environment(devices: int) -> dict[str, str]:
 
 
 def describe(value: Any) -> str:
-    """A description of a setting: the same for equal ones, another for others.
+    """A description of a setting: the same for equal settings, different for different ones.
 
-    It goes into functions (their closures, defaults and, outside of libraries, their source and the
-    functions, numbers and arrays of their module that they use), the methods of classes outside of
-    libraries, modules, dataclasses and containers, down to numbers and arrays.
+    It descends into functions (their closures and defaults and, outside of libraries, their source
+    and the functions, numbers and arrays of their module that they use), methods of classes outside
+    of libraries, modules, dataclasses and containers, down to numbers and arrays.
 
     Args:
         value: any setting: a cost, a prior, a preprocessing function, an Optax transformation.
 
     Returns:
-        The description, without addresses, so that it holds in another process.
+        The description, without memory addresses, so that it is the same in another process.
 
     Example:
         >>> import optax
@@ -159,7 +159,7 @@ def _digest(content: Any) -> str:
 
 
 def _in_library(value: Any) -> bool:
-    """Whether a library made something, perhaps around a function of others."""
+    """Whether something is from a library, possibly as a wrapper of another function."""
     if isinstance(value, types.FunctionType):
         module = value.__globals__.get("__name__", "")
     else:
@@ -168,7 +168,7 @@ def _in_library(value: Any) -> bool:
 
 
 def _module(value: type | types.FunctionType) -> str:
-    """The module of a class or function, by the name that runs know it by."""
+    """The module of a class or function, by the name used in descriptions."""
     return WAS_IN.get(value.__module__, value.__module__)
 
 
@@ -237,9 +237,9 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
 
 def _source(value: types.FunctionType) -> str:
     try:
-        # Python may take another string's lines for those of this one.
+        # Python may return the lines of another "<string>".
         source = "" if value.__code__.co_filename == "<string>" else inspect.getsource(value)
-    except (OSError, TypeError):  # typed in, say
+    except (OSError, TypeError):  # for example, typed interactively
         source = ""
     if not source:
         return "".join(
@@ -248,6 +248,6 @@ def _source(value: types.FunctionType) -> str:
         )
     if value.__name__ != "<lambda>":
         return source
-    # Of each lambda in a line, the source is that line.
+    # For every lambda in a line, the source is that whole line.
     ends = [end for *_, end in value.__code__.co_positions() if end is not None]
     return f"{source}to column {max(ends, default=0)}"

@@ -1,4 +1,4 @@
-"""What a run leaves in its folder: metrics and checkpoints, and how it is taken up again."""
+"""What a run writes to its folder, metrics and checkpoints, and how it is resumed from them."""
 
 import contextlib
 import itertools
@@ -36,14 +36,14 @@ from advnets.training.devices import agree, barrier, is_main_process
 from advnets.training.identity import changeable
 
 Metrics: TypeAlias = dict[str, Any]
-# What a game's steps saw, by player and name, an entry for each iteration.
+# What a game's steps saw, by player and name, with an entry for each iteration.
 Seen: TypeAlias = dict[str, dict[str, Float[np.ndarray, " _"]]]
-# Between the names of a player and of what its steps saw, in a file.
+# Separates a player's name from a quantity's name in a file.
 SEPARATOR = "/"
 
 
 class Record:
-    """The metrics of one run, made from what its iterations saw: a row for each epoch."""
+    """The metrics of one run, a row for each epoch, computed from what its iterations saw."""
 
     def __init__(self, folder: Path | None, iterations: int, k: int) -> None:
         self.metrics: list[Metrics] = []
@@ -55,7 +55,7 @@ class Record:
         self._lines: list[str] = []  # the metrics as they are written
 
     def restore(self, log: bytes, unfinished: Mapping[str, np.ndarray], source: object) -> None:
-        """Takes up the rows of a checkpoint, and what its unfinished epoch saw.
+        """Restores the rows of a checkpoint, and what its unfinished epoch saw.
 
         Raises a ValueError if a row is damaged.
         """
@@ -72,7 +72,7 @@ class Record:
         self._seen = [seen] if seen else []
 
     def unfinished(self) -> dict[str, np.ndarray]:
-        """What the iterations since the end of an epoch saw, by player and name."""
+        """What the iterations since the last full epoch saw, by player and name."""
         if not self._seen:
             return {}
         return {
@@ -86,16 +86,16 @@ class Record:
         return "".join(self._lines).encode()
 
     def rewrite(self) -> None:
-        """Replaces the file by the rows that there are."""
+        """Replaces the file's content with the current rows."""
         if self.log is not None and is_main_process():
             _files.replace(self.log, self.content())
 
     def see(self, seen: Seen, epochs: int) -> list[Metrics]:
-        """Takes what further iterations saw; gives rows of the epochs that they end.
+        """Adds what further iterations saw; returns rows of the epochs that they complete.
 
         Args:
             seen: what they saw, which is not checked.
-            epochs: the number of epochs that are then complete.
+            epochs: the number of epochs completed by then.
 
         Returns:
             The rows, which are not written yet.
@@ -109,7 +109,7 @@ class Record:
         return rows
 
     def write(self, rows: list[Metrics]) -> None:
-        """Adds rows."""
+        """Adds rows to the record and its file."""
         lines = [*map(_json_line, rows)]
         self.metrics += rows
         self._lines += lines
@@ -119,8 +119,8 @@ class Record:
 
 
 def _means(seen: Seen) -> Metrics:
-    """An epoch's means, in float64 on the host, so however its iterations were split up."""
-    # Gradient norms are there for some iterations only; nothing else may be NaN.
+    """An epoch's means, in float64 on the host: the same however its iterations were split up."""
+    # Gradient norms are NaN in iterations that skip them; nothing else may be NaN.
     return jax.tree.map(lambda x: float(np.nanmean(x, dtype=np.float64)), seen)
 
 
@@ -140,23 +140,24 @@ def _json_line(row: Mapping[str, Any]) -> str:
 
 
 def with_evaluation(row: Metrics, found: Mapping[str, Any], *, who: str = "evaluate") -> Metrics:
-    """A row of metrics with what an evaluation found, as JSON holds it.
+    """A row of metrics with an evaluation's results, as JSON values.
 
     Args:
         row: the row.
-        found: numbers by name; NumPy's and JAX's become Python's.
-        who: what found them, for messages.
+        found: numbers by name; those of NumPy and JAX become Python numbers.
+        who: what returned them, for messages.
 
     Returns:
-        Both. A number that is not finite becomes None, and a `RuntimeWarning` names it.
+        The row with the results. A number that is not finite becomes None, with a `RuntimeWarning`
+        that names it.
 
     Raises:
-        ValueError: if a name is taken, or a value is no number, text or container of them.
+        ValueError: if a name is taken, or a value is not a number, text or a container of them.
     """
     taken = sorted(row.keys() & found.keys())
     if taken:
         raise ValueError(
-            f"{who} returned {taken[0]!r}, which each row of metrics has already; choose another "
+            f"{who} returned {taken[0]!r}, which each row of metrics already has; choose another "
             "name"
         )
     return row | {f"{name}": _plain(value, f"{name}", who) for name, value in found.items()}
@@ -188,14 +189,14 @@ def holds_run(folder: str | os.PathLike[str]) -> bool:
 
 
 def lock_folder(locks: contextlib.ExitStack, folder: Path) -> None:
-    """Makes a folder and keeps others out of it; of several processes, the main one does.
+    """Makes a folder and locks it; with several processes, the main one does.
 
     Args:
-        locks: what releases it in the end.
+        locks: the stack that releases the lock.
         folder: the folder.
 
     Raises:
-        RunInUseError: in every process, if another one than these is at work there.
+        RunInUseError: in every process, if a process of another run is using the folder.
     """
     refused = None
     if is_main_process():
@@ -212,10 +213,10 @@ class Journal:
     """The records of one run or several, and their common checkpoints.
 
     Attributes:
-        names: the runs', or one empty name.
+        names: the runs' names, or one empty name.
         records: a record for each run.
-        running: the runs that have not diverged; the others' rows end where they did.
-        changes: what was changed when the run was resumed.
+        running: whether each run has not diverged; the rows of one that has end there.
+        changes: what changed when the run was resumed.
     """
 
     def __init__(self, folder: Path | None, names: Sequence[str], iterations: int, k: int) -> None:
@@ -232,7 +233,7 @@ class Journal:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps other processes out of the folder, which it makes."""
+        """Makes the folder and locks it against other processes."""
         with contextlib.ExitStack() as locks:
             if self._folder is not None:
                 lock_folder(locks, self._folder)
@@ -247,23 +248,24 @@ class Journal:
         *,
         resume: bool | str,
     ) -> tuple[State, int]:
-        """Makes the folder the run's own, or takes a run up where its newest checkpoint left it.
+        """Starts a run in the folder, or resumes one from its newest checkpoint.
 
         Args:
             state: the state before the first iteration.
-            identity: what tells the run from others, by name.
+            identity: what distinguishes the run from others, by name.
             environment: what it is computed with, which may differ from before.
-            epochs: how many epochs it is to have.
-            resume: whether to take up a run; `"changed"` if with other settings.
+            epochs: the number of epochs to train.
+            resume: whether to resume a run; `"changed"` also accepts changed settings.
 
         Returns:
-            The state to go on from, and the iterations that it has behind it.
+            The state to continue from, and the number of iterations completed.
 
         Raises:
             FileExistsError: if the folder holds another run and `resume` is false.
             FileNotFoundError: if there is nothing to resume.
-            CheckpointError: if the run is damaged, or another one.
-            ValueError: if it has more epochs than it is to have, or there is no folder to resume.
+            CheckpointError: if the run is damaged, or is another run.
+            ValueError: if it already has more epochs than `epochs`, or there is no folder to
+                resume.
         """
         self._identity, self._environment = dict(identity), dict(environment)
         if self._folder is None:
@@ -293,7 +295,7 @@ class Journal:
         return state, iteration
 
     def _make_folders(self, resume: bool) -> None:
-        """Makes the runs' folders, unless another run has them."""
+        """Makes the runs' folders, unless they hold another run."""
         assert self._folder is not None
         logs = [record.log for record in self.records if record.log is not None]
         checkpoints = self._folder / CHECKPOINTS
@@ -308,7 +310,7 @@ class Journal:
             log.parent.mkdir(parents=True, exist_ok=True)
 
     def _compare(self, manifest: Manifest, *, changed: bool) -> None:
-        """Refuses another run, and records what differs where that is allowed."""
+        """Refuses another run, and records the differences that are allowed."""
         stored, given = manifest.identity, self._identity
         if manifest.runs.keys() != set(self.names):
             raise CheckpointError(
@@ -328,7 +330,7 @@ class Journal:
             had, has = _told_apart(stored.get(name), given.get(name))
             raise CheckpointError(
                 f"{self._folder} holds a run with another {name}; resume with the settings that "
-                f"the run began with (it had {had}, this is {has}){may}"
+                f"the run began with (it had {had}, this has {has}){may}"
             )
         before, now = manifest.environment, self._environment
         elsewhere = [
@@ -339,7 +341,7 @@ class Journal:
                 f"{name} was {before.get(name)}, is {now.get(name)}" for name in sorted(elsewhere)
             )
             _warnings.warn(
-                f"the run in {self._folder} goes on in another environment ({said}): its numbers "
+                f"the run in {self._folder} resumes in another environment ({said}): its numbers "
                 "may differ by rounding from those of an uninterrupted run"
             )
         pairs = [(name, stored, given) for name in differing]
@@ -350,7 +352,7 @@ class Journal:
         )
 
     def save(self, iteration: int, state: State) -> None:
-        """Writes a checkpoint, unless it is there."""
+        """Writes a checkpoint, unless it is already written."""
         if self._folder is None or iteration == self._saved:
             return
         runs = {
@@ -384,12 +386,12 @@ class Journal:
         return self._folder
 
 
-# The most characters of a description in a message, and what belongs together in one.
+# The most characters of a description in a message, and a pattern of characters never split.
 LONGEST, OF_A_WORD = 120, re.compile(r"[\w.=+-]*")
 
 
 def _told_apart(old: str | None, new: str | None) -> tuple[str, str]:
-    """Two descriptions; of long ones only where they differ, in whole words."""
+    """Two descriptions for a message; long ones are cut to where they differ, in whole words."""
     texts = "nothing" if old is None else old, "nothing" if new is None else new
     if max(map(len, texts)) <= LONGEST:
         return texts
@@ -407,14 +409,14 @@ def _told_apart(old: str | None, new: str | None) -> tuple[str, str]:
 
 
 def _alike(one: str, two: str) -> int:
-    """With how many characters both begin."""
+    """The length of the common prefix of two texts."""
     return sum(
         1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, two, strict=False))
     )
 
 
 def _word(text: str) -> str:
-    """What a text has of a word at its beginning."""
+    """The part of a word that a text begins with."""
     found = OF_A_WORD.match(text)
     return "" if found is None else found.group()
 

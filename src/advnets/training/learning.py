@@ -1,6 +1,6 @@
-"""`fit`: one model that learns by descending a cost, through the same driver as the games.
+"""`fit`: trains one model by descending a cost, with the same driver as the games.
 
-What the paper compares its nets with learns so: the systems of `advnets.baselines`.
+The systems that the paper compares with, `advnets.baselines`, are trained this way.
 """
 
 import dataclasses
@@ -37,10 +37,10 @@ from advnets.training.program import Program, finite, minibatch_of
 from advnets.training.sources import Source, source_of
 
 M = TypeVar("M", default=Any)
-# The name that a model's numbers have in a row of metrics, and its arrays in a state.
+# The name of a model's numbers in a row of metrics, and of its arrays in a state.
 MODEL = "model"
 
-# cost(key, model, memory, batch): a scalar to descend, the memory after, and what was seen of it.
+# cost(key, model, memory, batch): a scalar to descend, the new memory, and scalars to record.
 Cost: TypeAlias = Callable[
     [Key[Array, ""], Any, PyTree, Batch], tuple[Array, PyTree, Mapping[str, Array]]
 ]
@@ -49,16 +49,17 @@ Updates: TypeAlias = optax.GradientTransformation | Callable[[int], optax.Gradie
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Learner:
-    """How a model learns.
+    """How a model is trained.
 
     Attributes:
         cost: called as `cost(key, model, memory, batch)`; returns a scalar, which is differentiated
-            in the model's floating-point arrays, the memory after, and further scalars to record.
-            It sees arrays in [`advnets.players.Frozen`][] as they are; those are not trained.
-        updates: an Optax transformation; or, for schedules by epoch, a function that makes one of
-            the number of iterations in an epoch.
-        memory: what an iteration hands on to the next beside parameters, a pytree of arrays, such
-            as the persistent Markov chains of a Boltzmann machine.
+            with respect to the model's floating-point arrays, the new memory, and a dictionary of
+            further scalars to record. Arrays in [`advnets.players.Frozen`][] reach it unwrapped,
+            and are not trained.
+        updates: an Optax transformation; or, for schedules by epoch, a function from the number of
+            iterations in an epoch to one.
+        memory: what an iteration passes to the next besides parameters, a pytree of arrays, such as
+            the persistent Markov chains of a Boltzmann machine.
 
     Example:
         >>> import jax.numpy as jnp
@@ -79,13 +80,13 @@ class Learned(Generic[M]):
     """What [`advnets.training.fit`][] returns.
 
     Attributes:
-        model: the model as it has become, what was frozen in it included.
-        memory: what its last iteration would have handed on.
+        model: the trained model, including its frozen arrays.
+        memory: the memory after the last iteration.
         metrics: one row for each epoch, as in `metrics.jsonl`.
-        updates: the number of updates, those before a resumption included.
-        updates_per_second: the median over the compiled calls of this process; None if it had
-            nothing left to do.
-        changes: what was changed when the run was resumed.
+        updates: the number of updates, including those before a resumption.
+        updates_per_second: the median over the compiled calls of this process; None if there was
+            nothing left to train.
+        changes: what changed when the run was resumed.
     """
 
     model: M
@@ -102,10 +103,10 @@ class Learned(Generic[M]):
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class ModelSnapshot(Told, Generic[M]):
-    """A model after an epoch of [`advnets.training.fit`][], as a callback is given it.
+    """A model after an epoch of [`advnets.training.fit`][], as passed to callbacks.
 
     Attributes:
-        model: the model as it is.
+        model: the model after that epoch.
     """
 
     model: M
@@ -128,27 +129,27 @@ def fit(
     devices: int | None = None,
     progress: bool = True,
 ) -> Learned[M]:
-    """Fits a model to data: epochs, checkpoints and metrics as [`advnets.train`][] has them.
+    """Fits a model to data, with epochs, checkpoints and metrics as in [`advnets.train`][].
 
     Args:
-        key: the run's typed key; everything random follows from it.
+        key: the run's typed key; all randomness derives from it.
         model: an Equinox module, or any pytree; its floating-point arrays are trained, unless they
             are in [`advnets.players.Frozen`][].
         data: an array of examples, any pytree of arrays with a common leading axis, or a source;
             see [`advnets.train`][].
-        learner: the cost that it descends, and how.
-        epochs: how many epochs, those before a resumption included.
+        learner: the cost, the update rule and the initial memory.
+        epochs: how many epochs, including those before a resumption.
         batch_size: examples in a minibatch.
         evaluate: called as `evaluate(epoch, model)` every `evaluate_every` epochs and after the
             last; what it returns joins that epoch's metrics.
         evaluate_every: epochs between evaluations.
         callbacks: each is called after every evaluation with a
-            [`advnets.training.ModelSnapshot`][]. [`advnets.training.StopTraining`][] from one of
+            [`advnets.training.ModelSnapshot`][]. [`advnets.training.StopTraining`][] from any of
             them ends the run early.
-        checkpoint_every: epochs between checkpoints, if not those between evaluations.
-        folder: where metrics, checkpoints and the model of the last epoch go, if anywhere.
-        resume: continue from the newest whole checkpoint in the folder; `"changed"` accepts another
-            rule of updates than the run began with.
+        checkpoint_every: epochs between checkpoints; `evaluate_every` unless given.
+        folder: where to write metrics, checkpoints and the model of the last epoch, if anywhere.
+        resume: continue from the newest whole checkpoint in the folder; `"changed"` also accepts a
+            different update rule.
         devices: how many devices to shard each minibatch over; one unless given.
         progress: show a progress bar.
 
@@ -156,14 +157,14 @@ def fit(
         The model and the metrics of each epoch.
 
     Raises:
-        ValueError: for a setting out of range, data of another type, or a cost that does not fit
-            model and data.
+        ValueError: for a setting out of range, data of an unsupported type, or a cost that does not
+            fit the model and the data.
         FileExistsError: if the folder holds another run and `resume` is false.
         FileNotFoundError: if there is nothing to resume.
-        CheckpointError: if no checkpoint is whole, or they are another run's.
-        RunInUseError: if another process is at work in the folder.
-        TrainingDiverged: if the cost, what is seen of it, or a parameter stops being finite.
-        KeyboardInterrupt: if a signal asks to stop, after a checkpoint; see [`advnets.train`][].
+        CheckpointError: if no checkpoint is whole, or the checkpoints are another run's.
+        RunInUseError: if another process is using the folder.
+        TrainingDiverged: if the cost, a recorded scalar or a parameter stops being finite.
+        KeyboardInterrupt: on a signal to stop, after a checkpoint; see [`advnets.train`][].
 
     Example:
         >>> import jax
@@ -232,7 +233,7 @@ def fit(
 
 
 class OneModel(Program):
-    """The compiled program of a model that learns: its minibatches may be sharded over devices."""
+    """The compiled program for one model; its minibatches may be sharded over devices."""
 
     def __init__(
         self,
@@ -267,7 +268,7 @@ class OneModel(Program):
             average=None,
             iteration=jnp.zeros((), int),
         )
-        # An array that is there twice can't be donated.
+        # An array that occurs twice can't be donated.
         placed: State = self._place(jax.tree.map(jnp.array, state))
         return placed
 
@@ -333,7 +334,7 @@ def _step(
         return value, (memory_after, seen)
 
     (value, (memory, seen)), gradients = jax.value_and_grad(descended, has_aux=True)(trained)
-    with jax.numpy_dtype_promotion("standard"):  # Optax's rules need it, whatever the user's own
+    with jax.numpy_dtype_promotion("standard"):  # Optax's rules need it, whatever the user set
         updates, rule_state = rule.update(gradients, state.updates[MODEL], trained)
     state = State(
         players={MODEL: optax.apply_updates(trained, updates)},
@@ -360,7 +361,7 @@ def _check_cost(key: Key[Array, ""], learner: Learner, model: Any, source: Sourc
         )
     value, memory, seen = made
     if "cost" in seen:
-        raise ValueError("'cost' is recorded anyway; choose another name for what is seen of it")
+        raise ValueError("'cost' is always recorded; choose another name for the recorded scalar")
     for name, scalar in {"cost": value, **seen}.items():
         shape = getattr(scalar, "shape", np.shape(scalar))
         if shape != ():
@@ -368,7 +369,7 @@ def _check_cost(key: Key[Array, ""], learner: Learner, model: Any, source: Sourc
     before = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, learner.memory))
     if jax.tree.map(_shape, before) != jax.tree.map(_shape, memory):
         raise ValueError(
-            f"a cost must hand on memory of the shapes it was given, {_reprs.short(before)}; got "
+            f"a cost must return memory of the shapes it was given, {_reprs.short(before)}; got "
             f"{_reprs.short(memory)}"
         )
 
@@ -385,7 +386,7 @@ def _identity(
     source: Source,
     batch_size: int,
 ) -> dict[str, str]:
-    """What tells a run from others, by the names that an error message has for it."""
+    """What distinguishes a run from others, by the names used in error messages."""
     return {
         "key": describe(jax.random.key_data(key)),
         "batch size": str(batch_size),

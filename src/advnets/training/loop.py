@@ -1,4 +1,4 @@
-"""The training loop: advance, look, record, and now and then evaluate and save."""
+"""The training loop: advance, check, record, and now and then evaluate and save."""
 
 import copy
 import time
@@ -23,24 +23,24 @@ from advnets.training.watch import (
     warn_of_sigmoid,
 )
 
-# Iterations in one compiled program. Long enough to hide the host's part (a millisecond or two),
-# short enough for a progress bar that moves.
+# Iterations in one compiled call: enough to hide the host's work (a millisecond or two), few enough
+# for a progress bar that moves.
 ITERATIONS_PER_CALL = 100
 
-# Seconds after which a checkpoint is written although no evaluation is due: what a crash costs.
+# Seconds after which a checkpoint is written even if none is due: the most that a crash costs.
 SECONDS_BETWEEN_CHECKPOINTS = 600
-# What processes agree on after each program; to heed a signal is this number and the signal's.
+# What processes agree on after each call; a signal is heeded by HEED plus the signal's number.
 GO_ON, SAVE, HEED = 0, 1, 2
 
-# Metrics of a run at an epoch, of what its program makes of a state.
+# A run's metrics at an epoch, from what its program extracts from a state.
 EvaluateState: TypeAlias = Callable[..., Mapping[str, Any]]
 Advance: TypeAlias = Callable[[State, int, int], Any]
 
 
 def chunks(start: int, stops: Iterable[int], most: int) -> Iterator[tuple[int, int]]:
-    """Ranges of iterations, none longer than a program, none across a stop.
+    """Ranges of at most `most` iterations, none across a stop.
 
-    Between two stops they are of one length where that is possible: each length is a compilation.
+    Between two stops they have the same length if possible: each length costs a compilation.
     """
     for stop in stops:
         parts = -(-(stop - start) // most)
@@ -52,7 +52,7 @@ def chunks(start: int, stops: Iterable[int], most: int) -> Iterator[tuple[int, i
 
 
 def _by_game(info: Any, games: int) -> Any:
-    """What was seen, as host arrays of an axis of games and one of iterations."""
+    """What was seen, as host arrays with axes (games, iterations)."""
     return jax.tree.map(lambda x: np.asarray(x).reshape(games, -1), info)
 
 
@@ -68,24 +68,25 @@ def loop(
     evaluate: EvaluateState | None,
     callbacks: Sequence[Callback],
 ) -> tuple[State, list[float]]:
-    """Trains from a state to the last of the ranges, or to where a callback stops it.
+    """Trains from a state through all ranges, or until a callback stops it.
 
     Args:
         program: the compiled program.
-        state: the state to go on from.
-        feed: makes, of a range of iterations, the call of the program that runs them.
+        state: the state to continue from.
+        feed: from a range of iterations, makes the call of the program that runs them.
         journal: where metrics and checkpoints go.
         progress: the progress bar.
-        plan: where to evaluate and save.
+        plan: when to evaluate and save.
         ranges: the iterations of each call.
         evaluate: what to measure at each evaluation.
         callbacks: what to call after it.
 
     Returns:
-        The state, and the discriminator updates per second of each call, of one game.
+        The state, and one game's discriminator updates per second in each call.
 
     Raises:
-        Stopped: if a signal asks to stop: after the program that is running, and a checkpoint.
+        Stopped: on a signal to stop, once the running call has finished and a checkpoint is
+            written.
     """
     rates: list[float] = []
     games, won = len(journal.names), False
@@ -107,7 +108,7 @@ def loop(
         saved = plan.is_saved(end) or asked != GO_ON
         sound = finite(seen, start, plan.norms_every)
         if evaluated or saved:
-            # Before anything is kept of a state: an update may overflow after finite costs.
+            # Check before anything of a state is kept: an update may overflow after finite costs.
             sound &= np.asarray(program.finite(state)).reshape(games)
         report_divergence(journal.names, journal.running, sound, seen, start, plan.norms_every)
         journal.running &= sound
@@ -135,7 +136,7 @@ def loop(
         if evaluated:
             for game in np.flatnonzero(journal.running).tolist() if callbacks else ():
                 stopped |= _call_back(program, state, journal, game, callbacks, end)
-            asked = agree(_asked(journal))  # anew: all that may have taken long
+            asked = agree(_asked(journal))  # again, as evaluation may have taken long
             stopped = bool(agree(stopped))
             if asked != GO_ON or stopped:
                 journal.save(end, state)
@@ -154,7 +155,7 @@ def _measure(
     callbacks: Sequence[Callback],
     rows: list[Metrics],
 ) -> bool:
-    """Adds to the last of new rows what callbacks measure of a game; says whether to stop."""
+    """Adds what callbacks measure of a game to the last of `rows`; returns whether to stop."""
     stopped = False
     for callback in callbacks:
         if not isinstance(callback, Measuring):
@@ -183,9 +184,9 @@ def _call_back(
     callbacks: Sequence[Callback],
     iteration: int,
 ) -> bool:
-    """Calls back about a game, and says whether to stop; other exceptions end the run.
+    """Calls the callbacks for a game, and returns whether to stop; other exceptions end the run.
 
-    Either is after a checkpoint.
+    In both cases a checkpoint is written first.
     """
     snapshot = _snapshot(program, state, journal, game, journal.records[game].metrics[-1])
     failed: BaseException | None = None
@@ -205,7 +206,7 @@ def _call_back(
 
 
 def _asked(journal: Journal) -> int:
-    """What this process wants after a program: to go on, to save, or to heed a signal."""
+    """What this process wants after a call: to go on, to save, or to heed a signal."""
     number = _signals.received()
     if number is not None:
         return HEED + number

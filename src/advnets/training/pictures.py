@@ -1,4 +1,4 @@
-"""What a run leaves to look at, where its examples are images."""
+"""The pictures that a run leaves in its folder, if its examples are images."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,12 +19,12 @@ from advnets.training.sources import Resident, Source, scale_pixels
 SAMPLES, CURVES = "samples.png", "curves.png"
 # Figure 2 has 4 rows of 5 samples; a run shows more.
 ROWS, COLUMNS = 8, 10
-# The part of samples' pixels below 0 from which they are taken to lie about 0.
+# Samples with more than this fraction of negative pixels are taken to be centred on 0.
 SIGNED = 0.1
 
 
 def sample_images(key: Key[Array, ""], model: Model, n: int) -> Float[np.ndarray, " n ..."] | None:
-    """Fair draws of a model of images.
+    """Fair draws from a model of images.
 
     Args:
         key: a typed random key.
@@ -32,11 +32,10 @@ def sample_images(key: Key[Array, ""], model: Model, n: int) -> Float[np.ndarray
         n: the number of examples.
 
     Returns:
-        The examples; None where they are no images, or are conditioned on what the model can't
-        draw.
+        The examples; None if they are not images, or need a condition that the model can't draw.
 
     Raises:
-        ValueError: if their number is below 1, or 2**31 or more.
+        ValueError: if n is below 1, or 2**31 or more.
 
     Example:
         >>> import jax
@@ -55,17 +54,17 @@ def sample_images(key: Key[Array, ""], model: Model, n: int) -> Float[np.ndarray
 
 
 def shown(images: Float[np.ndarray | Array, " n *data"]) -> Float[np.ndarray, " n *data"]:
-    """Images as they are shown, in [0, 1].
+    """Images scaled to [0, 1] for display.
 
     Args:
-        images: images in [0, 1], or about 0.
+        images: images in [0, 1], or centred on 0.
 
     Returns:
-        The images; where many pixels are negative, 0 is mid-grey, and the largest absolute value
+        The images; if many pixels are negative, 0 becomes mid-grey, and the largest absolute value
         black or white.
 
     Raises:
-        ValueError: if images about 0 have a pixel that is not finite.
+        ValueError: if images centred on 0 have a pixel that is not finite.
 
     Example:
         >>> import numpy as np
@@ -87,9 +86,9 @@ def draw(
 ) -> None:
     """Draws `samples.png` and `curves.png`, as far as they can be drawn.
 
-    Of resident images, the samples are shown beside the training images nearest to some of them
-    (Figure 2). What is no image is not drawn, and nothing is where Matplotlib is missing. A
-    `RuntimeWarning` says so if drawing fails.
+    For resident images, the samples are shown beside the training images nearest to some of them
+    (Figure 2). Samples are drawn only if they are images, and nothing is drawn if Matplotlib is not
+    installed. If drawing fails, there is a `RuntimeWarning`.
 
     Args:
         folder: where the pictures go.
@@ -107,7 +106,7 @@ def draw(
     try:
         figures.curves(folder / CURVES, metrics, title=title)
         _draw_samples(folder / SAMPLES, key, model, source)
-    except Exception as error:  # a run that is trained does not fail for a picture
+    except Exception as error:  # a finished run must not fail because of a picture
         lines = str(error).splitlines() or [type(error).__name__]
         _warnings.warn(f"not all pictures were drawn ({lines[0]})")
 

@@ -1,4 +1,4 @@
-"""How long training is, and where it stops to look and to save."""
+"""How long training is, and where it evaluates and saves."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from advnets.algorithms import Algorithm
 from advnets.training.check import check_data
 from advnets.training.sources import Source
 
-# Gradient norms are taken in one iteration of this many: each is a pass over memory.
+# Gradient norms are computed in one iteration of this many: each costs a pass over memory.
 NORMS_EVERY = 10
 # Iterations are counted in the state, in 32 bits.
 MOST_ITERATIONS = 2**31 - 1
@@ -15,12 +15,12 @@ MOST_ITERATIONS = 2**31 - 1
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How long training is: epochs, the iterations of each, and where it stops.
+    """How long training is: epochs, iterations per epoch, and where it evaluates and saves.
 
     Attributes:
-        n: the rows of data.
-        epochs: how many epochs.
-        iterations: how many iterations an epoch has.
+        n: the number of rows of data.
+        epochs: the number of epochs.
+        iterations: the number of iterations in an epoch.
         k: discriminator updates in an iteration.
         batch_size: examples in a minibatch.
         evaluate_every: epochs between evaluations.
@@ -41,16 +41,16 @@ class Plan:
         return min(NORMS_EVERY, self.iterations)
 
     def settle(self, algorithm: Algorithm) -> Algorithm:
-        """An algorithm for epochs of this length, in each of which it takes some norms."""
+        """The algorithm for epochs of this length, with norms computed in each of them."""
         settled = algorithm.for_epochs_of(self.iterations)
         return dataclasses.replace(settled, norms_every=self.norms_every)
 
     def is_evaluated(self, iteration: int) -> bool:
-        """Whether to evaluate after so many iterations."""
+        """Whether to evaluate after this many iterations."""
         return self._ends_one_in(self.evaluate_every, iteration)
 
     def is_saved(self, iteration: int) -> bool:
-        """Whether a checkpoint is due after so many iterations."""
+        """Whether a checkpoint is due after this many iterations."""
         return self._ends_one_in(self.checkpoint_every, iteration)
 
     def _ends_one_in(self, every: int, iteration: int) -> bool:
@@ -58,7 +58,7 @@ class Plan:
         return beyond == 0 and (epoch % every == 0 or epoch == self.epochs)
 
     def stops(self, first: int) -> Iterator[int]:
-        """The iterations, beyond some, after which to evaluate or to save."""
+        """The iterations beyond `first` after which to evaluate or save."""
         for epoch in range(first // self.iterations + 1, self.epochs + 1):
             iteration = epoch * self.iterations
             if self.is_evaluated(iteration) or self.is_saved(iteration):
@@ -74,21 +74,21 @@ def plan_of(
     evaluate_every: int,
     checkpoint_every: int | None,
 ) -> Plan:
-    """The plan of a run whose settings and data fit.
+    """The plan of a run, after checking its settings and data.
 
     Args:
         source: the data.
-        k: the minibatches of an iteration.
-        epochs: how many epochs.
+        k: the number of minibatches in an iteration.
+        epochs: the number of epochs.
         batch_size: examples in a minibatch.
         evaluate_every: epochs between evaluations.
-        checkpoint_every: epochs between checkpoints; between evaluations unless given.
+        checkpoint_every: epochs between checkpoints; `evaluate_every` unless given.
 
     Returns:
         The plan.
 
     Raises:
-        ValueError: for a setting out of range; for data of another type, or too few for an
+        ValueError: for a setting out of range; for data of an unsupported type, or too few for an
             iteration.
     """
     checkpoint_every = evaluate_every if checkpoint_every is None else checkpoint_every
@@ -114,7 +114,7 @@ def plan_of(
 
 
 def check_epochs(epochs: int, iterations: int) -> None:
-    """Refuses, by a ValueError, more iterations than can be counted: `iterations` in an epoch."""
+    """Raises a ValueError for more iterations than 32 bits count; `iterations` are per epoch."""
     if epochs * iterations > MOST_ITERATIONS:
         raise ValueError(
             f"epochs must be at most {MOST_ITERATIONS // iterations}, as iterations are counted "

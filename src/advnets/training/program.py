@@ -1,8 +1,8 @@
 """The compiled programs of the driver: one game, or many side by side.
 
 Both advance a state by some iterations in one call, and donate it to that call. A single game's
-minibatches are sharded over the devices; its state is replicated, or large layers of it are sharded
-too. Of many games, each device has some. Which device draws what does not change what is drawn.
+minibatches are sharded over the devices; its state is replicated, or its large layers are sharded
+too. Many games are divided among the devices. What is drawn does not depend on the device.
 """
 
 import abc
@@ -31,7 +31,7 @@ Step: TypeAlias = Callable[[Key[Array, ""], Players, State, Batch], tuple[State,
 
 
 def _with_iteration(state: State, iteration: Int[Array, ""] | None) -> State:
-    """A state with another number of iterations; with none where it is an argument of its own."""
+    """A state with another iteration number; None where that is passed as a separate argument."""
     changed: State = eqx.tree_at(
         lambda s: s.iteration, state, iteration, is_leaf=lambda x: x is None
     )
@@ -39,7 +39,7 @@ def _with_iteration(state: State, iteration: Int[Array, ""] | None) -> State:
 
 
 def _untrained(players: Players) -> Players:
-    """Players without what a state holds of them."""
+    """Players without the parts that a state holds."""
     return players.replaced({name: partition(p)[2] for name, p in players.named.items()})
 
 
@@ -47,7 +47,7 @@ def finite(players: PyTree) -> Bool[Array, ""]:
     """Whether all of the players' numbers are finite.
 
     Args:
-        players: theirs, or any pytree of arrays.
+        players: the players, or any pytree of arrays.
 
     Returns:
         A truth value.
@@ -63,7 +63,7 @@ def _iterate(
     state: State,
     chunk: PyTree,
 ) -> tuple[State, Info]:
-    """Some iterations of one game, a row of the chunk for each."""
+    """Some iterations of one game, one for each row of the chunk."""
 
     def once(state: State, part: PyTree) -> tuple[State, Info]:
         return step(key, players, state, minibatch(part))
@@ -72,17 +72,17 @@ def _iterate(
 
 
 class Program(abc.ABC):
-    """What the driver asks of what it trains: one game, many, or one model."""
+    """What the driver needs from what it trains: one game, many, or one model."""
 
     @abc.abstractmethod
     def init(self, initial: Any) -> State:
-        """The state before the first iteration, where the program wants it."""
+        """The state before the first iteration, placed on the program's devices."""
 
     @abc.abstractmethod
     def advance(
         self, keys: Key[Array, "*runs"], state: State, placed: Batch, chunk: PyTree
     ) -> tuple[State, Info]:
-        """Some iterations, in one compiled call, to which the state is donated.
+        """Some iterations in one compiled call, to which the state is donated.
 
         Raises a ValueError if there is not a key for each run.
         """
@@ -93,27 +93,27 @@ class Program(abc.ABC):
 
     @abc.abstractmethod
     def copied(self, state: State, run: int) -> State:
-        """A copy of a run's state: the state's own arrays are donated to the next call.
+        """A copy of a run's state, as the state's own arrays are donated to the next call.
 
-        Raises an IndexError for a run that there is not.
+        Raises an IndexError for a run that does not exist.
         """
 
     @abc.abstractmethod
     def place_keys(self, keys: Key[Array, "*runs"]) -> Key[Array, "*runs"]:
-        """The keys of the runs, where the program wants them."""
+        """The keys of the runs, placed on the program's devices."""
 
     @abc.abstractmethod
     def evaluated(self, state: State, run: int) -> tuple[Any, ...]:
-        """Copies of what is evaluated of a run.
+        """Copies of the parts of a run that are evaluated.
 
-        Raises an IndexError for a run that there is not.
+        Raises an IndexError for a run that does not exist.
         """
 
     @abc.abstractmethod
     def snapshot(self, state: State, told: Told) -> Any:
-        """What callbacks are given of a run.
+        """What callbacks are given for a run.
 
-        Raises an IndexError for a run that there is not.
+        Raises an IndexError for a run that does not exist.
         """
 
 
@@ -122,7 +122,7 @@ class Games(Program):
 
     @abc.abstractmethod
     def untrained(self, run: int) -> Players:
-        """A game's players without what a state holds of them."""
+        """A game's players without the parts that a state holds."""
 
     def evaluated(self, state: State, run: int) -> tuple[Any, ...]:
         return self.players(state, run)
@@ -135,9 +135,9 @@ class Games(Program):
         )
 
     def players(self, state: State, run: int) -> tuple[Players, Players | None]:
-        """Copies of a game's players, and of those with the averaged generator, if there is one.
+        """Copies of a game's players, and of them with the averaged generator, if there is one.
 
-        Raises an IndexError for a game that there is not.
+        Raises an IndexError for a game that does not exist.
         """
         mine = self.copied(dataclasses.replace(state, updates={}), run)
         players = self.untrained(run)
@@ -147,9 +147,9 @@ class Games(Program):
 def minibatch_of(source: Source, placed: Batch, shape: tuple[int, ...], chunk: PyTree) -> Batch:
     """A preprocessed minibatch, or k of them along a leading axis.
 
-    Raises a TypeError, as JAX does, for a shape of more examples than the chunk has rows, or fewer.
+    Raises a TypeError, as JAX does, unless the shape has as many examples as the chunk has rows.
     """
-    # Flat until it is preprocessed, because k minibatches may come at once.
+    # Preprocessed along one axis, because there may be k minibatches.
     flat = source.preprocess(source.minibatch(placed, chunk, len(shape)))
     return jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), flat)
 
@@ -219,9 +219,9 @@ class OneGame(Games):
             minibatch = self._sharded(minibatch)
         state, info = _iterate(step, players, minibatch, key, state, chunk)
         if self._mesh is not None:
-            # For the next call, which would be compiled again for another sharding,
+            # Keep the sharding, or the next call would be compiled again,
             state = jax.lax.with_sharding_constraint(state, self._shardings(state))
-            # and for the host, which looks at every iteration.
+            # and replicate the info for the host, which reads every iteration.
             info = jax.lax.with_sharding_constraint(info, devices.replicated(self._mesh))
         return state, info
 
@@ -270,11 +270,11 @@ class OneGame(Games):
 
 
 class ManyGames(Games):
-    """Many games of one structure, on one device or some on each of several.
+    """Many games of the same structure, on one device or divided among several.
 
-    Their states are one state, whose arrays have a leading axis of games. All are at the same
-    iteration, so its number has none: what depends on it alone is computed once, and a branch on it
-    stays a branch.
+    Their states are one state, whose arrays have a leading axis of games. All games are at the same
+    iteration, so its number has no such axis: what depends only on it is computed once, and a
+    branch on it stays a branch.
     """
 
     def __init__(
@@ -290,7 +290,7 @@ class ManyGames(Games):
         self._algorithm, self._source, self._mesh = algorithm, source, mesh
         self._batch_size = batch_size
         fixed, self._static = eqx.partition(_untrained(players), eqx.is_array)
-        # Arrays that are not trained belong to a game too, and so do the settings that vary.
+        # Arrays that are not trained also differ by game, as do the settings that vary.
         self._fixed = fixed, vary
         self._placed_fixed = self.place_keys(self._fixed)
         replicated = None if mesh is None else devices.replicated(mesh)
@@ -323,13 +323,13 @@ class ManyGames(Games):
         self, keys: Key[Array, "*runs"], state: State, placed: Batch, chunk: PyTree
     ) -> tuple[State, Info]:
         if keys.shape != (self._games,):
-            raise ValueError(f"each of {self._games} runs has a key; got keys {keys.shape}")
+            raise ValueError(f"each of {self._games} runs needs a key; got keys {keys.shape}")
         return self._advance(keys, self._placed_fixed, state, placed, chunk)
 
     def advance_fixed(
         self, keys: Key[Array, " runs"], fixed: PyTree, state: State, placed: Batch, chunk: PyTree
     ) -> tuple[State, Info]:
-        """The program before it is compiled. That there are keys for all games is not checked."""
+        """The program before it is compiled; it does not check that every game has a key."""
         start = state.iteration
         iterations = jax.tree.leaves(chunk)[0].shape[1]
 
@@ -362,11 +362,11 @@ class ManyGames(Games):
                 mesh=self._mesh,
                 in_specs=(whole, whole, part, part, part, part),
                 out_specs=part,
-                check_vma=False,  # it would want both branches of a condition marked
+                check_vma=False,  # it would need both branches of a condition marked
             )
         state, info = advance(placed, start, keys, fixed, _with_iteration(state, None), chunk)
         if self._mesh is not None:
-            # For the host, which looks at every game.
+            # For the host, which reads every game.
             info = jax.lax.with_sharding_constraint(info, devices.replicated(self._mesh))
         return _with_iteration(state, start + iterations), info
 
@@ -374,7 +374,7 @@ class ManyGames(Games):
         return self._finite(state.players)
 
     def copied(self, state: State, run: int) -> State:
-        if not 0 <= run < self._games:  # JAX would take the nearest one
+        if not 0 <= run < self._games:  # JAX would clamp it
             raise IndexError(f"run must be from 0 to {self._games - 1}; got {run}")
         mine = self._of_game(_with_iteration(state, None), run)
         iteration = jnp.array(state.iteration)
@@ -394,7 +394,7 @@ def on_cpu() -> bool:
 
 
 def side_by_side(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of one game as one of many, in one program."""
-    if on_cpu():  # in a loop: it is slower at batches of small products
+    """A function of one game, mapped over many in one program."""
+    if on_cpu():  # in a loop: a CPU is slower at batches of small products
         return lambda *inputs: jax.lax.map(lambda of_one: function(*of_one), inputs)
     return jax.vmap(function)

@@ -1,7 +1,7 @@
 """`train` and `train_many`: data-resident or streamed training with progress and checkpoints.
 
-Many updates are one compiled program, and the host only looks between programs. All randomness is a
-function of the run's key and the iteration's number, so a resumed run continues exactly.
+One compiled call runs many updates; the host only looks between calls. All randomness is a function
+of the run's key and the iteration's number, so a resumed run continues exactly.
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ from advnets.training.plan import plan_of
 from advnets.training.program import ManyGames, OneGame
 from advnets.training.sources import Source, source_of
 
-# Folded into the key of a run, for that of its samples in the end.
+# Folded into a run's key to get the key of its final samples.
 SAMPLES_KEY = 2**32 - 1
 
 Evaluate: TypeAlias = Callable[[int, Model], Mapping[str, Any]]
@@ -49,14 +49,14 @@ class Trained(Generic[G, D]):
 
     Attributes:
         model: the trained generator with its prior: p_g.
-        players: all players as trained, the generator among them.
-        averaged: p_g with the average of the generator's parameters; None unless the algorithm
-            keeps one, as `Algorithm1(average=0.999)` does.
+        players: all players after training, including the generator.
+        averaged: p_g with the generator's averaged parameters; None unless the algorithm keeps an
+            average, as `Algorithm1(average=0.999)` does.
         metrics: one row for each epoch, as in `metrics.jsonl`.
-        updates: the number of discriminator updates, those before a resumption included.
-        updates_per_second: the median over the compiled calls of this process; None if it had
-            nothing left to do.
-        changes: what was changed when the run was resumed: settings, or what it is computed with.
+        updates: the number of discriminator updates, including those before a resumption.
+        updates_per_second: the median over the compiled calls of this process; None if there was
+            nothing left to train.
+        changes: what changed when the run was resumed: settings or the environment.
     """
 
     model: Model[G]
@@ -108,62 +108,64 @@ def train(
 ) -> Trained[G, D]:
     """Trains players on images, or on any pytree of arrays.
 
-    An epoch visits the data once, in a fresh random order, whatever k; rows that do not fill an
-    iteration's k minibatches are left out of that epoch.
+    An epoch is one pass over the data in a fresh random order, whatever k is; rows that do not fill
+    an iteration's k minibatches are left out of that epoch.
 
     Args:
-        key: the run's typed key; everything random in training follows from it.
+        key: the run's typed key; all randomness in training derives from it.
         players: a generator with its prior, a discriminator, and any further players.
         data: the training data: an array of examples; a tuple of examples and what they are
             conditioned on, such as labels; any other pytree of arrays with a common leading axis;
             or a source, [`advnets.training.Resident`][] or [`advnets.training.Streamed`][], which
-            may also preprocess minibatches. Without one, data stay on the device in the type they
-            come in, and uint8 pixels become floats in [0, 1].
-        epochs: how many epochs to train, those before a resumption included; at least 1.
+            can also preprocess minibatches. Without a source, data stay on the device in their own
+            dtype, and uint8 pixels become floats in [0, 1].
+        epochs: how many epochs to train, including those before a resumption; at least 1.
         algorithm: how to train; [`advnets.Algorithm1`][] with k = 1 unless given.
-        batch_size: examples in a minibatch, the m of Algorithm 1.
+        batch_size: examples in a minibatch, m in Algorithm 1.
         evaluate: called as `evaluate(epoch, model)` every `evaluate_every` epochs and after the
-            last; the numbers that it returns join that epoch's metrics. Where the algorithm keeps
-            an average of the generator, the model is that one's; callbacks see both.
-        evaluate_every: epochs between evaluations; the last epoch always ends in one.
+            last; the numbers that it returns join that epoch's metrics. If the algorithm keeps an
+            average of the generator, `model` has the averaged parameters; callbacks see both.
+        evaluate_every: epochs between evaluations; the last epoch always ends with one.
         callbacks: each is called after every evaluation with a
-            [`advnets.training.Snapshot`][] of the run, once the epoch's row is on disk and a
-            checkpoint that is due is written; of several processes, in the main one. If one raises
-            an exception, the run ends with it, after a checkpoint; it resumes behind that epoch.
-            [`advnets.training.StopTraining`][] ends it early, with all that a run leaves.
-        checkpoint_every: epochs between checkpoints, if not those between evaluations. One is also
-            written ten minutes after the one before it, and after the last epoch.
-        folder: where `metrics.jsonl` and `checkpoints/` go, the model of the last epoch (with the
-            average, where the algorithm keeps one), which `advnets.load_model(folder)` loads, and
-            pictures; nothing is written unless given.
+            [`advnets.training.Snapshot`][] of the run, once the epoch's row, and a checkpoint if
+            one is due, are on disk; with several processes, only in the main one. If a callback
+            raises an exception, a checkpoint is written and the run ends with that exception; it
+            resumes after that epoch. [`advnets.training.StopTraining`][] ends the run early, with
+            results and files as after the last epoch.
+        checkpoint_every: epochs between checkpoints; `evaluate_every` unless given. One is also
+            written ten minutes after the previous one, and after the last epoch.
+        folder: where to write `metrics.jsonl`, `checkpoints/`, pictures, and the model of the last
+            epoch (the average, if the algorithm keeps one), which `advnets.load_model(folder)`
+            loads; nothing is written unless given.
         resume: continue from the newest whole checkpoint in the folder, or from the start if the
-            run was stopped before its first; what follows is what it would have been without the
-            interruption. `"changed"` accepts another objective and other update rules than the run
-            began with; what changed, and when, is in the result and in every later checkpoint.
-        devices: how many devices to shard each minibatch over; the rows, noise and dropout are the
-            same on any number. One unless given; of several processes
-            (`jax.distributed.initialize`), which all make the same call, all of their devices. The
-            main process alone writes files. [`advnets.training.Devices`][] can shard large layers
-            too.
-        pictures: draw `samples.png`, where examples are images, and `curves.png` in the folder in
-            the end; not drawn where Matplotlib, of the `bench` extra, is missing.
+            run was stopped before its first one; the run goes on as if it had not been interrupted.
+            `"changed"` also accepts a different objective and different update rules; what changed,
+            and when, is recorded in the result and in every later checkpoint.
+        devices: how many devices to shard each minibatch over; rows, noise and dropout are the same
+            on any number. One unless given; with several processes (`jax.distributed.initialize`),
+            which must all make the same call, all of their devices. Only the main process writes
+            files. [`advnets.training.Devices`][] can shard large layers too.
+        pictures: after training, draw `curves.png` in the folder and, if examples are images,
+            `samples.png`; skipped if Matplotlib (the `bench` extra) is not installed.
         progress: show a progress bar with updates per second and the time left.
 
     Returns:
         The trained players and the metrics of each epoch.
 
     Raises:
-        ValueError: for a setting out of range; data of another type, too few for a minibatch, or
-            that the players do not fit; or fewer epochs than the folder already holds.
+        ValueError: for a setting out of range; data of an unsupported type, too few for a
+            minibatch, or that do not fit the players; or fewer epochs than the folder already
+            holds.
         FileExistsError: if the folder holds another run and `resume` is false.
         FileNotFoundError: if there is nothing to resume.
-        CheckpointError: if no checkpoint is whole, or they are another run's. A damaged one is
-            passed over with a `RuntimeWarning` for the one before it.
-        RunInUseError: if another process is at work in the folder.
-        TrainingDiverged: if a cost, a gradient or a parameter stops being finite; checkpoints stay.
-        KeyboardInterrupt: if a signal asks to stop (SIGINT; SIGTERM and SIGHUP then end the process
-            as usual), after the program that is running and a checkpoint. A second one stops the
-            process at once.
+        CheckpointError: if no checkpoint is whole, or the checkpoints are another run's. A damaged
+            one is skipped, with a `RuntimeWarning`, in favour of the one before it.
+        RunInUseError: if another process is using the folder.
+        TrainingDiverged: if a cost, a gradient or a parameter stops being finite; checkpoints are
+            kept.
+        KeyboardInterrupt: on a signal to stop, once the running program has finished and a
+            checkpoint is written (SIGINT; SIGTERM and SIGHUP then end the process as usual). A
+            second signal stops the process at once.
 
     Example:
         >>> import jax
@@ -241,49 +243,51 @@ def train_many(
     pictures: bool = True,
     progress: bool = True,
 ) -> list[Trained[G, D] | None]:
-    """Trains many independent games at once, in one compiled program: seeds, settings, or both.
+    """Trains many independent games in one compiled program, with different seeds or settings.
 
     Each is trained as [`advnets.train`][] would train it with the same key: it sees the same rows,
-    noise and dropout, and its numbers differ by rounding alone (which training amplifies, as it
-    does between two machines). All games are of one structure.
+    noise and dropout, and its numbers differ only by rounding (which training amplifies, as between
+    two machines). All games have the same structure.
 
     Args:
         keys: a typed key for each run.
-        players: players whose arrays have a leading axis of runs, as `eqx.filter_vmap` of a
-            function that builds one run's makes them.
-        data: the training data, which all share; as all that follows, see [`advnets.train`][].
+        players: players whose arrays have a leading axis of runs, such as `eqx.filter_vmap` of a
+            function that builds one run's players.
+        data: the training data, shared by all runs; for this and all that follows, see
+            [`advnets.train`][].
         epochs: how many epochs to train.
-        algorithm: how to train. Where settings vary, a function of one run's settings that gives
-            its algorithm.
-        vary: what differs between runs beside their keys: a pytree of arrays with a leading axis of
-            runs, such as learning rates, or a dictionary of several settings.
+        algorithm: how to train; if settings vary, a function from one run's settings to its
+            algorithm.
+        vary: what differs between runs besides their keys: a pytree of arrays with a leading axis
+            of runs, such as learning rates, or a dictionary of several settings.
         batch_size: examples in a minibatch of one run.
         evaluate: called as `evaluate(run, epoch, model)` for each run in turn; runs count from 0.
         evaluate_every: epochs between evaluations.
-        callbacks: each is called after every evaluation, for each run in turn that has not
-            diverged. [`advnets.training.StopTraining`][] from one of them stops all runs.
-        checkpoint_every: epochs between checkpoints, if not those between evaluations.
+        callbacks: each is called after every evaluation, in turn for each run that has not
+            diverged. [`advnets.training.StopTraining`][] from any of them stops all runs.
+        checkpoint_every: epochs between checkpoints; `evaluate_every` unless given.
         folder: where each run's folder and their common `checkpoints/` go.
-        names: each run's folder in the folder; `seed-0`, `seed-1` and so on unless given.
-        resume: continue from the newest whole checkpoint in the folder, likewise.
+        names: the name of each run's folder within `folder`; `seed-0`, `seed-1` and so on unless
+            given.
+        resume: continue from the newest whole checkpoint in the folder; see [`advnets.train`][].
         devices: how many devices to spread the runs over, the same number on each; see
             [`advnets.train`][].
         pictures: draw each run's `samples.png` and `curves.png`.
-        progress: show a progress bar; its updates are those of all runs.
+        progress: show a progress bar, which counts the updates of all runs.
 
     Returns:
-        For each run what [`advnets.train`][] returns, its rate being what this run had beside the
-        others; None for a run that diverged.
+        For each run what [`advnets.train`][] returns, `updates_per_second` being one run's rate
+        with the others alongside; None for a run that diverged.
 
     Raises:
-        ValueError: as [`advnets.train`][]; if there are not as many of the players' arrays, the
-            names or the settings as there are keys; or if settings vary and `algorithm` is no
+        ValueError: as [`advnets.train`][]; if the players' arrays, the names or the settings are
+            not for as many runs as there are keys; or if settings vary and `algorithm` is not a
             function of them.
         FileExistsError: if the folder holds other runs and `resume` is false.
         FileNotFoundError: if there is nothing to resume.
-        CheckpointError: if no checkpoint is whole, or they are of other runs.
-        RunInUseError: if another process is at work in the folder.
-        TrainingDiverged: if the last run that is left diverges. When others are left, a
+        CheckpointError: if no checkpoint is whole, or the checkpoints are of other runs.
+        RunInUseError: if another process is using the folder.
+        TrainingDiverged: if the last remaining run diverges. While others remain, a
             `RuntimeWarning` names the one that diverged; its rows end there.
 
     Example:
@@ -322,9 +326,7 @@ def train_many(
         raise ValueError(f"each run needs a name of its own; got {runs} keys and names={names}")
     for name in names:
         if Path(name).name != name or name in ("", "..", CHECKPOINTS):
-            raise ValueError(
-                f"a run's name must be that of a folder within the folder; got {name!r}"
-            )
+            raise ValueError(f"a run's name must name a folder directly in `folder`; got {name!r}")
     vary = jax.tree.map(jnp.asarray, vary, is_leaf=lambda x: isinstance(x, list))
     _check_leading_axes(players, vary, runs)
     of_run, every = _algorithms(algorithm, vary, runs)
@@ -357,7 +359,7 @@ def train_many(
         assert evaluate is not None
         return dict(evaluate(run, epoch, model_of(now if average is None else average)))
 
-    # A fingerprint takes a pass over the data.
+    # A fingerprint costs a pass over the data.
     identity = {} if folder is None else _identity(keys, every[0], players, source, batch_size)
     if folder is not None and vary is not None:
         identity |= {"list of settings": describe(vary), "algorithm": describe(algorithm)}
@@ -379,9 +381,9 @@ def train_many(
 
 
 def _train(drive: Drive, *, pictures: bool) -> list[Any]:
-    """Opens the journal, trains to the last epoch, and gathers what came of it.
+    """Opens the journal, trains to the last epoch, and gathers the results.
 
-    Of each run a `Trained` of the players' types, or None.
+    For each run, a `Trained` of the players' types, or None if it diverged.
     """
     with _signals.noted(), drive.journal.locked():
         trained = _gathered(drive, *drive.advance())
@@ -391,7 +393,7 @@ def _train(drive: Drive, *, pictures: bool) -> list[Any]:
 
 
 def _gathered(drive: Drive, state: State, rates: Sequence[float]) -> list[Trained | None]:
-    """What came of each run."""
+    """The result of each run; None for one that diverged."""
     journal = drive.journal
     rate = float(np.median(rates)) if rates else None
     trained: list[Trained | None] = []
@@ -415,7 +417,7 @@ def _gathered(drive: Drive, state: State, rates: Sequence[float]) -> list[Traine
 
 
 def _leave(drive: Drive, trained: Sequence[Trained | None], *, pictures: bool) -> None:
-    """Writes each run's model, and pictures of it."""
+    """Writes each run's model and pictures."""
     keys = drive.keys if drive.keys.ndim else drive.keys[None]
     for one, record, key in zip(trained, drive.journal.records, keys, strict=True):
         if one is None or record.folder is None:
@@ -439,7 +441,7 @@ def _identity(
     source: Source,
     batch_size: int,
 ) -> dict[str, str]:
-    """What tells a run from others, by the names that an error message has for it."""
+    """What distinguishes a run from others, by the names used in error messages."""
     settings = {
         field.name.replace("_", " "): describe(getattr(algorithm, field.name))
         for field in dataclasses.fields(algorithm)
@@ -449,7 +451,7 @@ def _identity(
         "key": describe(jax.random.key_data(keys)),
         "batch size": str(batch_size),
         "order": type(algorithm).__qualname__,
-        # All but the arrays that a checkpoint holds: layers, their settings, frozen arrays.
+        # Everything but the arrays in a checkpoint: layers, their settings, frozen arrays.
         "kind of players": describe({n: partition(p)[2] for n, p in players.named.items()}),
         "prior": describe(players.prior),
         "preprocessing": describe(source.preprocess),
@@ -459,7 +461,7 @@ def _identity(
 
 
 def _with_condition(players: Players[G, D], source: Source) -> Players[G, D]:
-    """Players that know the distribution of integer labels, if those are their condition."""
+    """Players with the distribution of integer labels, if those are their condition."""
     try:
         raw = jax.tree.map(jnp.asarray, source.gather(np.arange(1)))
         sample: Batch = eqx.filter_eval_shape(source.preprocess, raw)
@@ -483,9 +485,9 @@ def _check_leading_axes(players: Players, vary: PyTree, runs: int) -> None:
         for array in jax.tree.leaves(eqx.filter(player, eqx.is_array)):
             if array.shape[:1] != (runs,):
                 raise ValueError(
-                    f"the {name}s' arrays must have a leading axis of {runs} runs, as many as "
-                    f"there are keys; got one of shape {array.shape} (build them with "
-                    "eqx.filter_vmap over their keys)"
+                    f"the {name}s' arrays must have a leading axis of {runs} runs, one for each "
+                    f"key; got one of shape {array.shape} (build them with eqx.filter_vmap over "
+                    "the keys)"
                 )
     for path, array in jax.tree_util.tree_leaves_with_path(vary):
         if array.shape[:1] != (runs,):
@@ -499,19 +501,19 @@ def _check_leading_axes(players: Players, vary: PyTree, runs: int) -> None:
 def _algorithms(
     algorithm: Algorithm | Callable[[Any], Algorithm] | None, vary: PyTree, runs: int
 ) -> tuple[Callable[[Any], Algorithm], list[Algorithm]]:
-    """The algorithm as a function of a run's settings, and that of each run."""
+    """The algorithm as a function of a run's settings, and each run's algorithm."""
     if vary is None:
         if algorithm is not None and not isinstance(algorithm, Algorithm):
             raise ValueError(
-                "the algorithm is a function of settings, and none vary; give vary, a row of "
-                "settings for each run"
+                "the algorithm is a function of settings, but no settings vary; give vary, a row "
+                "of settings for each run"
             )
         one = Algorithm1() if algorithm is None else algorithm
         return lambda _: one, [one]
     if algorithm is None or isinstance(algorithm, Algorithm):
         raise ValueError(
-            "settings vary between runs, and the algorithm is no function of them; give a function "
-            "of one run's settings that returns its algorithm, or leave out vary"
+            "settings vary between runs, but the algorithm is not a function of them; give a "
+            "function of one run's settings that returns its algorithm, or leave out vary"
         )
     rows = [jax.tree.map(lambda x, run=run: x[run], vary) for run in range(runs)]
     return algorithm, [algorithm(row) for row in rows]

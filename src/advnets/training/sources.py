@@ -1,7 +1,8 @@
 """Where minibatches come from: data on the device, or data gathered on the host as they are needed.
 
-Both give the same rows in the same order, so the same numbers. An epoch visits every row at most
-once, in a fresh random order; rows that do not fill an iteration are left out, others each epoch.
+Both give the same rows in the same order, hence the same numbers. An epoch visits every row at most
+once, in a fresh random order; rows that do not fill an iteration are left out, different ones in
+each epoch.
 """
 
 import abc
@@ -22,20 +23,20 @@ from advnets.batches import Batch
 from advnets.preprocessing import to_unit_interval
 from advnets.training import devices
 
-# What a minibatch goes through, in the compiled program, before the discriminator sees it.
+# Applied to a minibatch, in the compiled program, before the discriminator sees it.
 Preprocess: TypeAlias = Callable[[Batch], Batch]
-# Bytes of streamed data in one chunk: two are held at a time.
+# Bytes of streamed data in one chunk; two chunks are held at a time.
 BYTES_PER_CHUNK = 2**26
-# Bytes that a fingerprint looks at at a time.
+# Bytes that a fingerprint reads at a time.
 BYTES_PER_LOOK = 2**24
 
 
 def scale_pixels(batch: Batch) -> Batch:
-    """The default preprocessing: uint8 pixels to [0, 1], everything else as it is.
+    """The default preprocessing: scales uint8 pixels to [0, 1], leaves everything else unchanged.
 
     Args:
-        batch: an array; a tuple, of which the first element is scaled; or another pytree, which is
-            left as it is.
+        batch: an array; a tuple, whose first element is scaled; or another pytree, which is left
+            unchanged.
 
     Returns:
         The batch.
@@ -54,7 +55,7 @@ def scale_pixels(batch: Batch) -> Batch:
 
 
 def check_finite(batch: Batch, rows: Int[np.ndarray, " n"]) -> None:
-    """Refuses data that are not finite, before or after they are cast to the type of training.
+    """Refuses data that are not finite, before or after the cast to the dtype used in training.
 
     Args:
         batch: rows of data.
@@ -82,13 +83,13 @@ def check_finite(batch: Batch, rows: Int[np.ndarray, " n"]) -> None:
         shown = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
         raise ValueError(
             f"the data hold {int((~sound).sum())} values that are not finite as {worked_in}, in "
-            f"row{'s' * several} {shown}; leave {'them' if several else 'it'} out or mend "
+            f"row{'s' * several} {shown}; leave {'them' if several else 'it'} out or fix "
             f"{'them' if several else 'it'}"
         )
 
 
 class Source(abc.ABC):
-    """Data to train on, and what minibatches of them go through.
+    """Data to train on, and how minibatches of them are preprocessed.
 
     Attributes:
         preprocess: applied to each minibatch in the compiled program.
@@ -102,11 +103,11 @@ class Source(abc.ABC):
 
     @abc.abstractmethod
     def gather(self, rows: Int[np.ndarray, "*shape"]) -> Batch:
-        """Rows as host arrays, with the shape of `rows` before that of an example."""
+        """Rows as host arrays, of shape `rows.shape` followed by that of an example."""
 
     def labels(self) -> Shaped[np.ndarray, "n ..."]:
-        """The first condition of every row as players get it, where they get tuples."""
-        # Compiled, so that what the examples would go through is left out.
+        """The first condition of every row, as players see it, where batches are tuples."""
+        # Compiled, so that preprocessing of the examples, which is unused, is eliminated.
         condition = jax.jit(lambda batch: self.preprocess(batch)[1])
         step = 1_000
         blocks = [
@@ -121,35 +122,35 @@ class Source(abc.ABC):
 
     @abc.abstractmethod
     def check_finite(self) -> None:
-        """Raises a ValueError that names rows of the data which are not finite, where they are
-        at hand; other sources do so when they gather them."""
+        """Raises a ValueError that names the rows that are not finite, if the data are in memory;
+        other sources do so when they gather rows."""
 
     @abc.abstractmethod
     def place(self, mesh: Mesh | None) -> Batch:
-        """What the compiled program is given with every call; may be None."""
+        """An argument of every call of the compiled program; may be None."""
 
     @abc.abstractmethod
     def chunk(self, rows: Int[Array, "*shape"], mesh: Mesh | None, axis: int) -> PyTree:
-        """What the compiled program is given of some rows; `axis` is that of minibatches."""
+        """What the compiled program is given for some rows; `axis` is the minibatch axis."""
 
     @abc.abstractmethod
     def minibatch(self, placed: Batch, chunk: PyTree, ndim: int) -> Batch:
-        """Rows of a chunk, flat, in the compiled program; `ndim` is that of their numbers."""
+        """A chunk's rows along one axis, in the compiled program; `ndim` is that of `rows`."""
 
     @abc.abstractmethod
     def iterations_per_chunk(self, rows_per_iteration: int) -> int | None:
-        """The most iterations in a chunk; None for any number.
+        """The most iterations in a chunk; None for no limit.
 
-        Raises a ValueError for iterations without rows, where their number matters.
+        Raises a ValueError for iterations without rows, if there is a limit.
         """
 
 
 class Resident(Source):
-    """Data on the device, in the type they come in: the fastest, where they fit.
+    """Data on the device, in their own dtype: the fastest source, if they fit.
 
     Attributes:
         data: a batch of all rows.
-        preprocess: what minibatches go through; uint8 pixels become floats in [0, 1] unless given.
+        preprocess: applied to each minibatch; unless given, uint8 pixels become floats in [0, 1].
 
     Raises:
         ValueError: for a list; if arrays have different lengths.
@@ -163,10 +164,10 @@ class Resident(Source):
 
     def __init__(self, data: Batch, preprocess: Preprocess = scale_pixels) -> None:
         for part in batches.parts(data):
-            if isinstance(part, list):  # as a pytree, so many arrays, and an image's rows examples
+            if isinstance(part, list):  # would be a pytree of so many arrays
                 raise ValueError(
-                    f"data must be an array, not a list of {len(part)} (np.stack makes images one "
-                    "array, np.asarray numbers)"
+                    f"data must be an array, not a list of {len(part)} (use np.stack for images, "
+                    "np.asarray for numbers)"
                 )
         self.data = data
         self.preprocess = preprocess
@@ -182,7 +183,7 @@ class Resident(Source):
         return jax.tree.map(lambda x: np.asarray(x)[rows], self.data)
 
     def labels(self) -> Shaped[np.ndarray, "n ..."]:
-        if self.preprocess is scale_pixels:  # which leaves them as they are
+        if self.preprocess is scale_pixels:  # which leaves labels unchanged
             return np.asarray(self.data[1])
         return super().labels()
 
@@ -218,16 +219,16 @@ class Resident(Source):
 
 
 class Streamed(Source):
-    """Data gathered on the host while the device works: they may be larger than memory.
+    """Data gathered on the host while the device works; they may be larger than memory.
 
     Attributes:
-        data: anything with a length whose `data[rows]` gives the rows of an integer array: a memory
-            map, a `datasets.Dataset` in NumPy format, your own class; or a tuple or dictionary of
-            such.
-        preprocess: what minibatches go through; uint8 pixels become floats in [0, 1] unless given.
+        data: anything with a length whose `data[rows]` returns the rows for an integer array: a
+            memory map, a `datasets.Dataset` in NumPy format, your own class; or a tuple or
+            dictionary of these.
+        preprocess: applied to each minibatch; unless given, uint8 pixels become floats in [0, 1].
 
     Raises:
-        ValueError: if parts of the data have different lengths, or give no arrays of rows.
+        ValueError: if parts of the data have different lengths, or do not return arrays of rows.
 
     Example:
         >>> import numpy as np
@@ -262,16 +263,16 @@ class Streamed(Source):
             found = jax.tree.map(lambda part: part[rows], self.data, is_leaf=_gathers)
         except TypeError as error:
             raise ValueError(
-                f"streamed data must give arrays of numbers for an array of rows, data[rows]; got "
-                f"{error}"
+                f"streamed data must return arrays of numbers for data[rows], where rows is an "
+                f"array; got {error}"
             ) from error
         found = jax.tree.map(np.asarray, found, is_leaf=lambda x: isinstance(x, list))
         for leaf in jax.tree.leaves(found):
             if len(leaf) != len(rows) or leaf.dtype.kind not in "biuf":
                 raise ValueError(
-                    f"streamed data must give arrays of numbers, a row for each index; got "
-                    f"{leaf.dtype} of shape {leaf.shape} for {len(rows)} rows (of a "
-                    'datasets.Dataset, stream with_format("numpy"))'
+                    f"streamed data must return arrays of numbers, a row for each index; got "
+                    f"{leaf.dtype} of shape {leaf.shape} for {len(rows)} rows (stream a "
+                    'datasets.Dataset as dataset.with_format("numpy"))'
                 )
         return found
 
@@ -285,7 +286,7 @@ class Streamed(Source):
         return super().labels()
 
     def fingerprint(self) -> str:
-        digests: dict[str, Any] = {}  # of each leaf, so that it matters not how many rows at once
+        digests: dict[str, Any] = {}  # one per leaf, whatever the number of rows read at once
         step = max(1, BYTES_PER_LOOK // max(1, self._bytes_per_row))
         for start in range(0, self._length, step):
             rows = np.arange(start, min(start + step, self._length))
@@ -296,7 +297,7 @@ class Streamed(Source):
         return hashlib.sha256("\n".join([*found, f"{self._length}"]).encode()).hexdigest()
 
     def check_finite(self) -> None:
-        return  # rows are checked when they are gathered: a pass over the data may take long
+        return  # rows are checked when they are gathered: a pass over the data may be slow
 
     def place(self, mesh: Mesh | None) -> Batch:
         return None
@@ -326,12 +327,12 @@ def _described(source: Resident | Streamed) -> str:
 
 
 def _gathers(data: Any) -> bool:
-    """Whether data are gathered by `data[rows]`, rather than a container of such."""
+    """Whether data are gathered by `data[rows]`, rather than a container of such data."""
     return not isinstance(data, tuple | list | dict) and hasattr(data, "__getitem__")
 
 
 def source_of(data: Any) -> Source:
-    """The source of what training is given: itself, or the data on the device.
+    """The source for what training is given: a source itself, or data on the device.
 
     Args:
         data: a source, or a batch.
@@ -353,7 +354,8 @@ def epoch_order(
 ) -> Int[Array, " batches {batch_size}"]:
     """The rows of each minibatch of an epoch: every row at most once, in a fresh random order.
 
-    The rows left over when the batch size does not divide n are dropped, others each epoch.
+    The rows left over when the batch size does not divide n are dropped, different ones in each
+    epoch.
 
     Args:
         key: the run's key for the order of the data.
@@ -365,7 +367,7 @@ def epoch_order(
         Row numbers, `n // batch_size` minibatches of them.
 
     Raises:
-        ValueError: if n or the batch size is not from 1 to what 32 bits hold.
+        ValueError: if n or the batch size is below 1, or does not fit in 32 bits.
 
     Example:
         >>> import jax
@@ -382,7 +384,7 @@ def epoch_order(
 
 
 class Rows:
-    """The rows of iterations, from the orders of the epochs that they are in."""
+    """The rows of iterations, from the orders of the epochs that they belong to."""
 
     def __init__(
         self, keys: Key[Array, "*runs"], n: int, iterations: int, k: int, batch_size: int
@@ -401,14 +403,12 @@ class Rows:
         self._orders: dict[int, Array] = {}
 
     def __call__(self, start: int, end: int) -> Int[Array, "*iterations_batch"]:
-        """The rows of iterations from `start` to before `end`.
+        """The rows of iterations from `start` up to, but not including, `end`.
 
-        Raises a ValueError if there are none, or 2**31 or more.
+        Raises a ValueError if there are no iterations, or 2**31 rows or more.
         """
         if not 0 <= start < end:
-            raise ValueError(
-                f"iterations go from one, from 0 on, to a later one; got {start} and {end}"
-            )
+            raise ValueError(f"start must be at least 0, and end after it; got {start} and {end}")
         check_count("the number of rows", (end - start) * self._rows_each)
         check_count("the last iteration", end)
         first, last = start // self._iterations, (end - 1) // self._iterations

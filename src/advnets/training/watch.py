@@ -1,4 +1,4 @@
-"""What a person sees of training: a progress bar, and a sentence when a game diverges."""
+"""What the user sees of training: a progress bar, and warnings when a game goes wrong."""
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,11 +13,11 @@ from advnets.training.devices import is_main_process
 
 SIGMOID_OF_ONE = 1 / (1 + np.exp(-1.0))
 FRESH = 0.02
-# No cost is as large, in nats, while the players still learn.
+# A cost this large, in nats, means that the players no longer learn.
 LEAPT = 1e8
-# Fewer updates than these in all are pointed out, and more rows than this part that are left out.
+# A note is shown for fewer updates than FEW, or for more than this fraction of rows left out.
 FEW, MANY = 1000, 0.1
-# So sure is D when it has won, where besides G's gradients are exactly 0.
+# D has won if its outputs are this close to 1 and 0, and G's gradients are exactly 0.
 WON = 1e-3
 # What each player's steps saw, by name, with leading axes of games and iterations.
 Seen = Mapping[str, Mapping[str, Float[np.ndarray, " games iterations"]]]
@@ -28,17 +28,17 @@ class TrainingDiverged(ArithmeticError):
 
 
 class Progress:
-    """A progress bar over updates: the epoch, a rate, the time left, and how the game stands.
+    """A progress bar over updates: the epoch, a rate, the time left, and current values.
 
     Args:
-        total: the updates of all epochs and games.
-        done: those made before.
-        shown: what to show of the discriminator, or of the one model that there is: labels, and
-            names among what its steps saw.
-        games: how many games they are of.
-        epochs: how many epochs there are.
-        rows: how many rows the data have.
-        left_out: how many of them are in no minibatch of an epoch.
+        total: the number of updates over all epochs and games.
+        done: the number made before.
+        shown: what to show of the discriminator, or of the single model: labels, and the names of
+            the quantities that its steps saw.
+        games: the number of games.
+        epochs: the number of epochs.
+        rows: the number of rows of data.
+        left_out: the number of rows that are in no minibatch of an epoch.
         enabled: whether to show anything.
     """
 
@@ -71,7 +71,7 @@ class Progress:
         self._game: list[str] = []
 
     def advance(self, updates: int, seen: Seen, running: Bool[np.ndarray, " games"]) -> None:
-        """Moves the bar on, and shows means over the games that are running."""
+        """Advances the bar, and shows means over the games that are running."""
         if self._bar.disable:
             return
         values = seen.get("discriminator", seen.get("model", {}))
@@ -84,14 +84,14 @@ class Progress:
         self._bar.set_description_str(f"epoch {epoch}/{self._epochs}", refresh=False)
         self._say_how_it_stands()
         if self._compiling:
-            self._bar.pass_over(updates)  # its time is that of compiling
+            self._bar.pass_over(updates)  # most of its time is compilation
         self._bar.update(updates)
         if self._compiling and self._bar.n < self._bar.total:
             self._bar.refresh()
         self._compiling = False
 
     def evaluated(self, metrics: Iterable[Sequence[Mapping[str, Any]]]) -> None:
-        """Shows the best validation likelihood so far, of the rows of each game."""
+        """Shows the best validation likelihood so far, over the rows of all games."""
         scored = [
             row["validation"]["mean"]
             for rows in metrics
@@ -108,24 +108,24 @@ class Progress:
         self._bar.set_postfix_str(standing, refresh=False)
 
     def close(self) -> None:
-        """Leaves the bar as it is."""
+        """Closes the bar, which stays on the screen."""
         self._bar.close()
 
 
 def _few(updates: int, rows: int, left_out: int) -> str:
-    """What there is to say of training with few updates, or without many of the rows.
+    """A note about training with few updates, or with many rows left out.
 
     Args:
-        updates: the updates of all epochs.
-        rows: how many rows the data have.
-        left_out: how many of them are in no minibatch of an epoch.
+        updates: the number of updates over all epochs.
+        rows: the number of rows of data.
+        left_out: the number of rows that are in no minibatch of an epoch.
 
     Returns:
         A sentence.
     """
-    said = f"{updates:,} update{'' if updates == 1 else 's'} in all"
+    said = f"{updates:,} update{'' if updates == 1 else 's'} in total"
     if updates < FEW:
-        said += ", where most models need thousands (more epochs make more)"
+        said += ", but most models need thousands (train for more epochs)"
     if left_out:
         said += f"; {left_out:,} of {rows:,} rows left out of each epoch, as they fill no minibatch"
     remedy = " (a smaller batch size uses more)" if left_out > MANY * rows else ""
@@ -133,7 +133,7 @@ def _few(updates: int, rows: int, left_out: int) -> str:
 
 
 def _computed(seen: Seen, start: int, norms_every: int) -> Iterator[tuple[str, str, np.ndarray]]:
-    """Each player's and quantity's values; of gradient norms those that were computed."""
+    """The values of each player's quantities; of gradient norms, those that were computed."""
     check_count("the number of iterations from one gradient norm to the next", norms_every)
     for player, values in seen.items():
         for name, value in values.items():
@@ -142,11 +142,11 @@ def _computed(seen: Seen, start: int, norms_every: int) -> Iterator[tuple[str, s
 
 
 def finite(seen: Seen, start: int, norms_every: int) -> Bool[np.ndarray, " games"]:
-    """Whether all that each game computed is finite.
+    """Whether everything that each game computed is finite.
 
     Args:
         seen: what the iterations saw.
-        start: the number of the first of them.
+        start: the number of the first iteration.
         norms_every: gradient norms were computed in one iteration of this many.
 
     Returns:
@@ -163,7 +163,7 @@ def finite(seen: Seen, start: int, norms_every: int) -> Bool[np.ndarray, " games
 
 
 def _first_bad(seen: Seen, game: int, start: int, norms_every: int) -> tuple[int, str, str] | None:
-    """The first iteration of a game in which something is not finite, and what; None if all is."""
+    """The first iteration of a game with a non-finite value, and which value; None if none."""
     found = []
     for player, name, values in _computed(seen, start, norms_every):
         bad = np.flatnonzero(~np.isfinite(values[game]))
@@ -176,7 +176,7 @@ def _first_bad(seen: Seen, game: int, start: int, norms_every: int) -> tuple[int
 
 
 def _what(seen: Seen, game: int, start: int, norms_every: int) -> str:
-    """When a game diverged, what was not finite first, and what to try."""
+    """When a game diverged, what was the first non-finite value, and what to try."""
     bad = _first_bad(seen, game, start, norms_every)
     if bad is None:
         last = start + next(iter(next(iter(seen.values())).values())).shape[1]
@@ -190,14 +190,14 @@ def _what(seen: Seen, game: int, start: int, norms_every: int) -> str:
         when, whose = f"at iteration {iteration + 1}", f"the {player}'s learning rate"
         cost = seen[player]["cost"][game, iteration - start] if "cost" in seen[player] else 0.0
         if LEAPT < abs(cost) < np.inf and "discriminator" in seen:
-            # Its own parameters are those of before; it is D's logits that are as large.
+            # This player's parameters are from before its update; it is D's logits that are large.
             what += f" where its cost is {cost:.1e}"
             whose = "the discriminator's learning rate"
     return f"{when}: {what} (lower {whose}, clip gradients, or scale data to about [0, 1])"
 
 
 def warn_of_sigmoid(seen: Seen) -> None:
-    """Says so if the first outputs of D are as if its logits went through a sigmoid before.
+    """Warns if the first outputs of D look as if its logits had already gone through a sigmoid.
 
     Args:
         seen: what the first iterations saw.
@@ -211,22 +211,22 @@ def warn_of_sigmoid(seen: Seen) -> None:
     if least > 0.5 + FRESH and most <= SIGMOID_OF_ONE:
         warnings.warn(
             f"D(x) and D(G(z)) are all from {least:.2f} to {most:.2f}, as if the discriminator "
-            "ended in a sigmoid; it must give logits, which the costs take through one",
+            "ended in a sigmoid; it must return logits, as the costs apply the sigmoid",
             RuntimeWarning,
             stacklevel=5,
         )
 
 
 def warn_of_a_winner(seen: Seen, start: int, norms_every: int) -> bool:
-    """Says so if D is sure of everything and G learns nothing from it any more.
+    """Warns if D is certain everywhere and G no longer learns anything from it.
 
     Args:
         seen: what the iterations saw.
-        start: the number of the first of them.
+        start: the number of the first iteration.
         norms_every: gradient norms were computed in one iteration of this many.
 
     Returns:
-        Whether that is so of any game.
+        Whether this is true of any game.
 
     Raises:
         ValueError: if `norms_every` is below 1.
@@ -243,9 +243,9 @@ def warn_of_a_winner(seen: Seen, start: int, norms_every: int) -> bool:
     )
     if won.any():
         warnings.warn(
-            "D has won: D(x) is 1, D(G(z)) is 0, and the generator's gradient is exactly 0, so "
-            "that it learns no more; start again with noise before D (advnets.layers.GaussianNoise)"
-            ' or a slower D (the page "When a game collapses" of the documentation has more)',
+            "D has won: D(x) is 1, D(G(z)) is 0, and the generator's gradient is exactly 0, so it "
+            "no longer learns; start again with noise before D (advnets.layers.GaussianNoise) or a "
+            'slower D (see the page "When a game collapses" of the documentation)',
             RuntimeWarning,
             stacklevel=5,
         )
@@ -260,18 +260,18 @@ def report_divergence(
     start: int,
     norms_every: int,
 ) -> None:
-    """Names the games that have just diverged, and what of each was not finite first.
+    """Reports the games that have just diverged, and the first non-finite value of each.
 
     Args:
-        names: those of the games, or one empty name.
+        names: the games' names, or one empty name.
         running: the games that had not diverged before.
         sound: the games whose numbers are finite.
         seen: what the iterations saw.
-        start: the first of the iterations that were looked at.
+        start: the number of the first iteration.
         norms_every: gradient norms were computed in one iteration of this many.
 
     Raises:
-        TrainingDiverged: if no game is left; else there is a `RuntimeWarning`.
+        TrainingDiverged: if no game is left; otherwise it is a `RuntimeWarning`.
         ValueError: if `norms_every` is below 1.
     """
     lost = np.flatnonzero(running & ~sound).tolist()

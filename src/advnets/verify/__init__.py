@@ -1,8 +1,8 @@
 """The paper's theory on discretised densities, claim by claim.
 
-The criterion's functions take arrays and give NumPy float64: probability vectors, or densities on a
-grid with a cell volume. `CLAIMS` holds each statement of the paper as a computation with a verdict;
-`python -m advnets.verify` runs them.
+The functions of the criterion take probability vectors, or densities on a grid with a cell volume,
+and return NumPy float64. Each of `CLAIMS` checks a statement of the paper by a computation with a
+verdict; `python -m advnets.verify` runs them.
 """
 
 from advnets import _checking

@@ -33,23 +33,23 @@ class Options:
     """Checks the paper's theory, claim by claim; exit code 1 if a claim fails."""
 
     only: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")] = ()
-    """Names of claims, or how they begin: thm1, prop2-rate. All unless given."""
+    """Names of claims or their beginnings, such as thm1 or prop2-rate; by default all."""
     full: bool = False
-    """Run the long claims too."""
+    """Also run the long claims."""
     sabotage: bool = False
-    """Run the claims with their planted faults instead; exit code 1 unless every one is caught."""
+    """Run each claim with its planted faults instead; exit code 1 unless all are caught."""
     out: Path | None = None
     """Folder for claims.json, pictures and report.html."""
     seed: int = 0
     """Seed of everything random."""
     list: bool = False
-    """List the claims and stop."""
+    """List the claims and exit."""
     version: bool = False
-    """Say the versions of advnets and JAX, and what JAX computes on, and stop."""
+    """Print the versions of advnets and JAX, and the device that JAX uses, and exit."""
 
 
 def selected(names: tuple[str, ...]) -> set[str]:
-    """The claims whose names begin so; a ValueError for a name that matches none."""
+    """The claims whose names begin with one of these; ValueError if one matches no claim."""
     chosen: set[str] = set()
     for name in names:
         found = {id for id in CLAIMS if id.startswith(name)}
@@ -57,14 +57,14 @@ def selected(names: tuple[str, ...]) -> set[str]:
             near = difflib.get_close_matches(name, CLAIMS, 3, 0.3)
             raise ValueError(
                 f"--only {name} matches no claim; --list shows all"
-                + (f"; close to it: {', '.join(near)}" if near else "")
+                + (f"; similar: {', '.join(near)}" if near else "")
             )
         chosen |= found
     return chosen if names else set(CLAIMS)
 
 
 def not_run(claim: Claim, options: Options, chosen: set[str]) -> str:
-    """Why a claim is left out, or nothing if it is to run."""
+    """Why a claim is not run; empty if it is to run."""
     if claim.id not in chosen:
         return "not selected by --only"
     named = claim.id in options.only
@@ -73,7 +73,7 @@ def not_run(claim: Claim, options: Options, chosen: set[str]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit code."""
-    code = 0  # to a reader who leaves
+    code = 0  # if the reader of the output stops early
     with _terminal.for_readers_who_leave():
         code = _main(sys.argv[1:] if arguments is None else arguments)
     return code
@@ -112,19 +112,19 @@ def _main(arguments: Sequence[str]) -> int:
 
 
 def _bar(total: int, unit: str) -> Any:
-    """A bar above which the claims' lines are printed; those alone where nobody looks."""
+    """A progress bar below the printed lines; disabled unless stderr is a terminal."""
     return _progress.bar(total, "", unit=unit, enabled=_terminal.is_terminal(sys.stderr))
 
 
 def _styled(line: str, verdict: str) -> str:
-    """A line in colour, if its verdict is one to be noticed."""
+    """The line, in red if its verdict is a failure."""
     noticed = verdict in ("fails", "error", "NOT CAUGHT")
     return _terminal.styled(line, "red") if noticed else line
 
 
 def check(options: Options, chosen: set[str]) -> int:
-    """Runs the claims, prints a line for each, writes the report."""
-    origin = provenance()  # before the work: a checkout may move meanwhile
+    """Runs the claims, prints a line for each, and writes the report."""
+    origin = provenance()  # before the work: the checkout may change during it
     outcomes = []
     left_out = {claim.id: not_run(claim, options, chosen) for claim in CLAIMS.values()}
     progress = _bar(list(left_out.values()).count(""), "claim")

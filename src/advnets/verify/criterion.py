@@ -1,8 +1,8 @@
 """Eq. 2 and Eq. 4-6 on discretised densities, in float64 whatever the caller's precision.
 
-Three routes to one number share no code, so that an identity between them is a check: the virtual
-training criterion from the optimal discriminator, the Kullback-Leibler divergence from SciPy's
-relative entropy, and the Jensen-Shannon divergence from entropies.
+The virtual training criterion is computed from the optimal discriminator, the Kullback-Leibler
+divergence by SciPy's relative entropy, and the Jensen-Shannon divergence from entropies. They share
+no code, so that an identity between them is a check.
 """
 
 import math
@@ -23,11 +23,11 @@ def optimal_discriminator(
 
     $$D^*_G(x) = \frac{p_{data}(x)}{p_{data}(x) + p_g(x)}$$
 
-    Where both densities are 0 its value does not matter, and is 1/2 here.
+    Where both densities are 0, its value does not matter; here it is 1/2.
 
     Args:
         p_data: the data's density on a grid, or probabilities.
-        p_g: the generator's, on the same grid.
+        p_g: the generator's density, on the same grid.
         cell_volume: the volume of a cell, above 0.
 
     Returns:
@@ -35,7 +35,7 @@ def optimal_discriminator(
 
     Raises:
         TypeError: for a traced array.
-        ValueError: if an argument is no density, or the shapes differ.
+        ValueError: if an argument is not a density, or the shapes differ.
 
     Example:
         >>> from advnets import verify
@@ -61,16 +61,16 @@ def virtual_criterion(
 
     Args:
         p_data: the data's density on a grid, or probabilities.
-        p_g: the generator's, on the same grid.
+        p_g: the generator's density, on the same grid.
         cell_volume: the volume of a cell, above 0.
 
     Returns:
-        C in nats, in [-log 4, 0]. How far it is above -log 4 has only the digits that a difference
-        leaves; [`advnets.verify.suboptimality`][] has all.
+        C in nats, in [-log 4, 0]. Near -log 4, the difference C + log 4 loses digits to
+        cancellation; [`advnets.verify.suboptimality`][] does not.
 
     Raises:
         TypeError: for a traced array.
-        ValueError: if an argument is no density, or the shapes differ.
+        ValueError: if an argument is not a density, or the shapes differ.
 
     Example:
         >>> from advnets import verify
@@ -86,7 +86,7 @@ def virtual_criterion(
     real = optimal_discriminator(data, model)
     fake = optimal_discriminator(model, data)  # 1 - D*, without the cancellation
     total = float(np.sum(scipy.special.xlogy(data, real) + scipy.special.xlogy(model, fake)))
-    return max(total, -math.log(4))  # below which rounding may take it
+    return max(total, -math.log(4))  # rounding may take it below
 
 
 def suboptimality(
@@ -102,16 +102,16 @@ def suboptimality(
 
     Args:
         p_data: the data's density on a grid, or probabilities.
-        p_g: the generator's, on the same grid.
+        p_g: the generator's density, on the same grid.
         cell_volume: the volume of a cell, above 0.
 
     Returns:
-        C + log 4 in nats, in [0, 2 log 2]; exact to rounding of itself, however small, for the
-        masses as float64 holds them.
+        C + log 4 in nats, in [0, 2 log 2]. However small it is, its relative error is that of
+        rounding, for the masses as rounded to float64.
 
     Raises:
         TypeError: for a traced array.
-        ValueError: if an argument is no density, or the shapes differ.
+        ValueError: if an argument is not a density, or the shapes differ.
 
     Example:
         >>> from advnets import verify
@@ -139,16 +139,16 @@ def value_on_grid(
 
     Args:
         p_data: the data's density on a grid, or probabilities.
-        p_g: the generator's, on the same grid.
+        p_g: the generator's density, on the same grid.
         logits: the discriminator's logit in each cell; infinite where D is 0 or 1.
         cell_volume: the volume of a cell, above 0.
 
     Returns:
-        V in nats, at most 0; minus infinity if D rules out what has mass.
+        V in nats, at most 0; minus infinity if D is 0 where p_data has mass, or 1 where p_g has.
 
     Raises:
         TypeError: for a traced array.
-        ValueError: if a density is none, the shapes differ, or a logit is NaN.
+        ValueError: if p_data or p_g is not a density, the shapes differ, or a logit is NaN.
 
     Example:
         >>> import numpy as np
@@ -175,7 +175,7 @@ def kullback_leibler(
     q: Density,
     cell_volume: float = 1.0,
 ) -> float:
-    r"""The Kullback-Leibler divergence of q from p.
+    r"""The Kullback-Leibler divergence KL(p || q).
 
     $$KL(p \| q) = \textstyle\sum_x p \log(p / q)$$
 
@@ -183,15 +183,15 @@ def kullback_leibler(
 
     Args:
         p: a density on a grid, or probabilities.
-        q: another, on the same grid.
+        q: the other, on the same grid.
         cell_volume: the volume of a cell, above 0.
 
     Returns:
-        The divergence in nats, in [0, ∞], with an absolute error of some 1e-16.
+        The divergence in nats, in [0, ∞], with an absolute error of about 1e-16.
 
     Raises:
         TypeError: for a traced array.
-        ValueError: if an argument is no density, or the shapes differ.
+        ValueError: if an argument is not a density, or the shapes differ.
 
     Example:
         >>> from advnets import verify
@@ -204,7 +204,7 @@ def kullback_leibler(
         Eq. 5.
     """
     first, second = _pair(("p", "q"), p, q, cell_volume)
-    # Rounding may take it below 0, where a square root is NaN.
+    # Rounding may take the sum below 0, where a square root is NaN.
     return max(float(np.sum(scipy.special.rel_entr(first, second))), 0.0)
 
 
@@ -219,17 +219,17 @@ def jensen_shannon(
 
     Args:
         p: a density on a grid, or probabilities.
-        q: another, on the same grid.
+        q: the other, on the same grid.
         cell_volume: the volume of a cell, above 0.
 
     Returns:
-        The divergence in nats, in [0, log 2], with an absolute error of some 1e-16. Of densities so
-        near to each other that this counts, take half of [`advnets.verify.suboptimality`][]: the
-        same number, to its last digits.
+        The divergence in nats, in [0, log 2], with an absolute error of about 1e-16. For densities
+        so close that this matters, use half of [`advnets.verify.suboptimality`][]: the same number,
+        accurate to its last digits.
 
     Raises:
         TypeError: for a traced array.
-        ValueError: if an argument is no density, or the shapes differ.
+        ValueError: if an argument is not a density, or the shapes differ.
 
     Example:
         >>> from advnets import verify
@@ -245,7 +245,7 @@ def jensen_shannon(
         - scipy.special.entr(first) / 2
         - scipy.special.entr(second) / 2
     )
-    return min(max(float(np.sum(terms)), 0.0), math.log(2))  # beyond which rounding may take it
+    return min(max(float(np.sum(terms)), 0.0), math.log(2))  # rounding may take it outside
 
 
 def _pair(
@@ -266,7 +266,7 @@ def _pair(
 def _expectation(
     weights: Float[np.ndarray, "*cells"], logits: Float[np.ndarray, "*cells"]
 ) -> np.float64:
-    """Of log sigmoid, with 0 · (-∞) = 0."""
+    """The expectation of log sigmoid, with 0 · (-∞) = 0."""
     logs = scipy.special.log_expit(logits)
     return np.sum(np.multiply(weights, logs, out=np.zeros_like(weights), where=weights > 0))
 
@@ -274,14 +274,14 @@ def _expectation(
 def _excess(
     data: Float[np.ndarray, "*cells"], model: Float[np.ndarray, "*cells"]
 ) -> Float[np.ndarray, "*cells"]:
-    """Each cell's share of C + log 4, from masses."""
+    """Each cell's contribution to C + log 4, from masses."""
     total = data + model
     u = np.divide(data - model, total, out=np.zeros(total.shape), where=total > 0)
     near = np.abs(u) < 0.5
     v = np.where(near, u, 0.0)
     small = total / 2 * (np.log1p(-(v**2)) + 2 * v * np.arctanh(v))
-    # Further apart 1 - u² would lose digits; there the divergences of Eq. 5 do not cancel.
-    # (Twice a share of the total, since half the smallest number above 0 would be 0.)
+    # For larger |u|, 1 - u² would lose digits; there the divergences of Eq. 5 do not cancel.
+    # (Twice the ratio to the total, because half of the smallest positive float would be 0.)
     real = np.divide(data, total, out=np.ones(total.shape), where=total > 0)
     fake = np.divide(model, total, out=np.ones(total.shape), where=total > 0)
     large = scipy.special.xlogy(data, 2 * real) + scipy.special.xlogy(model, 2 * fake)

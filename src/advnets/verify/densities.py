@@ -1,7 +1,7 @@
 """Densities on grids and finite sets.
 
-A discretised density is an array of nonnegative values and a cell volume; its masses are their
-products, and sum to 1. A probability vector is the case of cell volume 1.
+A discretised density is an array of nonnegative values and a cell volume; its masses, value times
+volume, sum to 1. A probability vector is the case of cell volume 1.
 """
 
 import reprlib
@@ -12,14 +12,14 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Real
 
-# Anything that NumPy makes numbers of: lists, NumPy and JAX arrays.
+# Anything that NumPy converts to numbers: lists, NumPy and JAX arrays.
 Density = Real[Array | np.ndarray, "..."] | Sequence[Any]
 # How far from 1 a total mass may be: more than rounding, less than a mistake.
 MASS_TOLERANCE = 1e-6
 
 
 def masses(name: str, density: Density, cell_volume: float = 1.0) -> Float[np.ndarray, "..."]:
-    """A density's masses in float64, or one sentence on why it is none.
+    """A density's masses in float64; an error if it is not a density.
 
     Args:
         name: what to call the density in an error.
@@ -31,8 +31,8 @@ def masses(name: str, density: Density, cell_volume: float = 1.0) -> Float[np.nd
 
     Raises:
         TypeError: for a traced array.
-        ValueError: if the density is no array of real numbers, is empty, holds a negative value or
-            NaN or infinity, or does not sum to 1; or if the volume is no number above 0.
+        ValueError: if the density is not an array of real numbers, is empty, contains a negative
+            value, NaN or infinity, or does not sum to 1; or if the volume is not a number above 0.
 
     Example:
         >>> from advnets import verify
@@ -41,7 +41,7 @@ def masses(name: str, density: Density, cell_volume: float = 1.0) -> Float[np.nd
     """
     values, volume = _real_array(name, density), _real_number("cell_volume", cell_volume)
     if values.ndim == 0:
-        raise ValueError(f"{name} is the single number {values}; give an array, a value for a cell")
+        raise ValueError(f"{name} is the single number {values}; give an array, one value per cell")
     if values.size == 0:
         raise ValueError(f"{name} is empty; give it at least one cell")
     if not np.isfinite(values).all():
@@ -54,7 +54,7 @@ def masses(name: str, density: Density, cell_volume: float = 1.0) -> Float[np.nd
     with np.errstate(over="ignore"):
         total = values.sum() * volume
     if abs(total - 1) > MASS_TOLERANCE:
-        remedy = "divide it by that" if 0 < total < np.inf else "give a density that sums to 1"
+        remedy = "divide by that mass" if 0 < total < np.inf else "give a density that sums to 1"
         raise ValueError(
             f"{name} has a total mass of {total:.9g}, not 1; {remedy} (with cell_volume="
             f"{volume:.6g})"
@@ -63,24 +63,24 @@ def masses(name: str, density: Density, cell_volume: float = 1.0) -> Float[np.nd
 
 
 def _real_array(name: str, values: Any) -> Float[np.ndarray, "..."]:
-    """An array in float64, or one sentence on why there is none."""
+    """Converts to an array in float64, or raises an error in one sentence."""
     _refuse_tracers(name, values)
     try:
         given = np.asarray(values)
         if (
             values is None or given.dtype.kind in "cSU"
-        ):  # of which NumPy would drop or read something
+        ):  # NumPy would drop imaginary parts or parse text
             raise TypeError
         return given.astype(np.float64)
     except (TypeError, ValueError):
         raise ValueError(
-            f"{name} must be an array of real numbers, in rows of one length; got "
+            f"{name} must be an array of real numbers, in rows of equal length; got "
             f"{reprlib.repr(values)}"
         ) from None
 
 
 def _real_number(name: str, value: Any) -> float:
-    """A float, or one sentence on why there is none."""
+    """Converts to a float, or raises an error in one sentence."""
     _refuse_tracers(name, value)
     try:
         if isinstance(value, str | bytes) or np.ndim(value):
@@ -94,5 +94,5 @@ def _refuse_tracers(name: str, values: Any) -> None:
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values)):
         raise TypeError(
             f"{name} is a traced array, and this function computes in NumPy; inside jit, vmap or "
-            "grad use those of advnets.verify.traceable, which has Eq. 1-6 and no descent"
+            "grad use the functions of advnets.verify.traceable, which has Eq. 1-6 but no descent"
         )

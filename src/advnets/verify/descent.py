@@ -1,7 +1,8 @@
 """Proposition 2's descent: updates of the generator's density itself, with D at its optimum.
 
-The gradient of the criterion in the density p_g is log(1 - D*). Two ways to follow it: in
-proportion (mirror descent), which keeps p_g a density by itself, and along it with a projection.
+The gradient of the criterion with respect to the density p_g is log(1 - D*). There are two ways to
+descend it: multiplicative updates (mirror descent), which keep p_g a density, and projected
+gradient steps.
 """
 
 import dataclasses
@@ -18,11 +19,11 @@ Masses = Float[np.ndarray, "*batch cells"]
 
 @dataclasses.dataclass(frozen=True)
 class Descent:
-    """Where a descent came to, and how.
+    """The result of a descent.
 
     Attributes:
-        density: the generator's density after the last step, of the shape and unit it came in.
-        gaps: C + log 4 at the start and after each step, exact to rounding however small.
+        density: the generator's density after the last step, in the shape and unit of the input.
+        gaps: C + log 4 at the start and after each step, accurate to rounding however small.
     """
 
     density: Float[np.ndarray, "..."]
@@ -41,13 +42,13 @@ def mirror_descent(
 
     $$p_g \leftarrow p_g\,(1 - D^*_G)^{-\eta} / Z$$
 
-    The gap never rises, and is at most KL(p_data || p_0) / (η t) after t steps; so that p_g
-    converges to p_data from every start that is positive wherever p_data is. A cell without mass
-    stays without.
+    The gap C + log 4 never rises, and is at most KL(p_data || p_0) / (η t) after t steps. So p_g
+    converges to p_data from every start that is positive wherever p_data is. An empty cell stays
+    empty.
 
     Args:
         p_data: the data's density on a grid, or probabilities.
-        p_0: the generator's density to start at, on the same grid.
+        p_0: the generator's initial density, on the same grid.
         cell_volume: the volume of a cell, above 0.
         rate: η, above 0 and at most 1.
         steps: the number of steps.
@@ -57,8 +58,8 @@ def mirror_descent(
 
     Raises:
         TypeError: for a traced array.
-        ValueError: if a density is none, the shapes differ, the rate is outside (0, 1], or the
-            steps are no whole number above 0.
+        ValueError: if an argument is not a density, the shapes differ, the rate is outside (0, 1],
+            or `steps` is not a whole number above 0.
 
     Example:
         >>> from advnets.verify.descent import mirror_descent
@@ -84,10 +85,10 @@ def mirror_descent(
 
 
 def asymptotic_factor(rate: float, empty_cells: bool = False) -> float:
-    r"""The factor by which mirror descent lowers the gap in a step, in the end.
+    r"""The asymptotic factor by which a step of mirror descent multiplies the gap.
 
     $$(1 - \eta / 2)^2, \quad \text{or } 2^{-\eta} \text{ where } p_{data} \text{ is 0 in some cell
-    that } p_0 \text{ is not}$$
+    where } p_0 \text{ is not}$$
 
     Args:
         rate: η, above 0 and at most 1.
@@ -120,31 +121,31 @@ def projected_gradient(
     steps: int = 200,
     floor: float = 1e-12,
 ) -> Descent:
-    r"""Moves the generator's density along the gradient and projects it onto the densities.
+    r"""Descends the gradient of the generator's density, projected onto the densities.
 
     $$p_g \leftarrow \Pi\left(p_g - s \log \max(1 - D^*_G, \text{floor})\right)$$
 
-    Π is the Euclidean projection onto the masses that sum to 1. The step s doubles after each step,
-    and is halved until the gap falls by a quarter of the squared move over s. No rate is claimed;
-    but mass enters a cell that has none. Cells with little data can stop the descent for good: once
-    such a cell is empty, only steps of about its data mass lower the gap, and by too little to see.
-    With data masses of 0.01 or more, or 0, some 300 steps suffice.
+    Π is the Euclidean projection onto the masses that sum to 1. The step size s is doubled after
+    each step, and halved until the gap falls by a quarter of the squared move divided by s. No rate
+    of convergence is claimed, but mass can enter an empty cell. Cells with little data can stop the
+    descent for good: once such a cell is empty, only steps of about its data mass lower the gap,
+    and by too little to register. If data masses are 0 or at least 0.01, about 300 steps suffice.
 
     Args:
         p_data: the data's density on a grid, or probabilities.
-        p_0: the generator's density to start at, on the same grid.
+        p_0: the generator's initial density, on the same grid.
         cell_volume: the volume of a cell, above 0.
         steps: the largest number of steps.
-        floor: what stands for a smaller 1 - D* in the logarithm, in (0, 1).
+        floor: the lower limit of 1 - D* in the logarithm, in (0, 1).
 
     Returns:
-        The last density, and the gap at the start and after each step; fewer steps than asked for
-        if the halving finds none that lowers it: at the data, or stopped short of them as above.
+        The last density, and the gap at the start and after each step. There are fewer steps than
+        requested if no step size lowers the gap: at p_data, or stopped short of it as above.
 
     Raises:
         TypeError: for a traced array.
-        ValueError: if a density is none, the shapes differ, the steps are no whole number above
-            0, or the floor is outside (0, 1).
+        ValueError: if an argument is not a density, the shapes differ, `steps` is not a whole
+            number above 0, or the floor is outside (0, 1).
 
     Example:
         >>> from advnets.verify.descent import projected_gradient
@@ -185,11 +186,11 @@ def _check_steps(steps: int) -> None:
 
 
 def gap(data: Masses, model: Masses) -> Float[np.ndarray, "*batch"]:
-    """C + log 4 of masses, which are not checked, along the last axis.
+    """C + log 4 along the last axis, for masses that are not checked.
 
     Args:
         data: the data's masses.
-        model: the generator's.
+        model: the generator's masses.
 
     Returns:
         The gap of each pair, in nats; see [`advnets.verify.suboptimality`][].
@@ -209,11 +210,12 @@ def gap(data: Masses, model: Masses) -> Float[np.ndarray, "*batch"]:
 def mirror_step(data: Masses, model: Masses, rate: float | Masses) -> Masses:
     r"""One step of [`advnets.verify.mirror_descent`][] on masses, which are not checked.
 
-    It is taken as $p_g^{1 - \eta} (p_{data} + p_g)^\eta / Z$, which no small mass makes overflow.
+    It is computed as $p_g^{1 - \eta} (p_{data} + p_g)^\eta / Z$, which small masses do not make
+    overflow.
 
     Args:
         data: the data's masses, along the last axis.
-        model: the generator's.
+        model: the generator's masses.
         rate: η, in (0, 1].
 
     Returns:
@@ -235,12 +237,12 @@ def mirror_step(data: Masses, model: Masses, rate: float | Masses) -> Masses:
 def criterion_gradient(
     data: Float[np.ndarray, " cells"], model: Float[np.ndarray, " cells"], floor: float
 ) -> Float[np.ndarray, " cells"]:
-    """The gradient of C in the generator's masses, log(1 - D*), but for a floor under 1 - D*.
+    """The gradient of C in the generator's masses, log(1 - D*), with a lower limit on 1 - D*.
 
     Args:
         data: the data's masses, which are not checked.
-        model: the generator's.
-        floor: the least 1 - D*, above 0.
+        model: the generator's masses.
+        floor: the lower limit of 1 - D*, above 0.
 
     Returns:
         One entry for each cell; 0 in cells without data, where more mass changes nothing.
@@ -259,7 +261,7 @@ def criterion_gradient(
 
 
 def onto_simplex(values: Float[np.ndarray, " cells"]) -> Float[np.ndarray, " cells"]:
-    """The nearest probability vector: what exceeds a level at which the excess sums to 1.
+    """The nearest probability vector: max(value - level, 0), with the level that makes it sum to 1.
 
     Args:
         values: any vector of finite numbers.
@@ -268,8 +270,8 @@ def onto_simplex(values: Float[np.ndarray, " cells"]) -> Float[np.ndarray, " cel
         Probabilities.
 
     Raises:
-        ValueError: if it is no vector, or a number is not finite.
-        TypeError: if NumPy can't make an array of it.
+        ValueError: if `values` is not a vector, or a number is not finite.
+        TypeError: if NumPy can't convert it to an array.
 
     Example:
         >>> import numpy as np
@@ -281,10 +283,10 @@ def onto_simplex(values: Float[np.ndarray, " cells"]) -> Float[np.ndarray, " cel
     vector = values.ndim == 1 and values.size > 0 and values.dtype.kind in "fiu"
     if not vector or not np.isfinite(values).all():
         raise ValueError(
-            "what is projected onto the simplex must be a vector of finite numbers; got "
+            "values to project onto the simplex must be a vector of finite numbers; got "
             f"{values.dtype} of shape {values.shape}"
         )
-    # The same for all numbers shifted alike; so the largest may be of any size.
+    # A common shift does not change the projection, so the largest value may have any size.
     values = np.asarray(values, np.float64) - np.max(values)
     ordered = np.sort(values)[::-1]
     levels = (np.cumsum(ordered) - 1) / np.arange(1, len(values) + 1)
@@ -301,9 +303,9 @@ def projected_steps(
 
     Args:
         data: the data's masses.
-        model: the generator's, to start at.
-        steps: the most steps.
-        gradient: that of C in the generator's masses, a function of both.
+        model: the generator's initial masses.
+        steps: the largest number of steps.
+        gradient: the gradient of C in the generator's masses, a function of both masses.
 
     Returns:
         The last masses, and the gap at the start and after each step.

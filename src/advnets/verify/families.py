@@ -1,4 +1,4 @@
-"""Families of densities to try a statement on, on grids of one and two dimensions.
+"""Families of densities for testing statements, on grids of one and two dimensions.
 
 Every function returns values whose sum times the grid's cell volume is 1.
 """
@@ -23,7 +23,7 @@ class Grid:
         cells: the number of cells along each axis.
 
     Raises:
-        ValueError: if the two differ in length, an interval is empty, or there is no cell.
+        ValueError: if the two differ in length, an interval is empty, or an axis has no cell.
 
     Example:
         >>> from advnets.verify.families import Grid
@@ -39,7 +39,7 @@ class Grid:
         if len(self.bounds) != len(self.cells):
             raise ValueError(
                 f"bounds has {len(self.bounds)} axes and cells {len(self.cells)}; give one of each "
-                "for an axis"
+                "per axis"
             )
         whole = all(isinstance(n, int | np.integer) and n > 0 for n in self.cells)
         if (
@@ -59,7 +59,7 @@ class Grid:
 
     @property
     def edges(self) -> tuple[Float[np.ndarray, " edges"], ...]:
-        """The cells' ends along each axis."""
+        """The edges of the cells along each axis."""
         return tuple(
             np.linspace(a, b, n + 1) for (a, b), n in zip(self.bounds, self.cells, strict=True)
         )
@@ -70,7 +70,7 @@ class Grid:
         return tuple(np.meshgrid(*((e[1:] + e[:-1]) / 2 for e in self.edges), indexing="ij"))
 
     def normalised(self, values: Values) -> Values:
-        """Nonnegative values, scaled to a density on this grid.
+        """Scales nonnegative values to a density on this grid.
 
         Args:
             values: one for each cell.
@@ -99,13 +99,13 @@ def gaussian_mixture(
     scales: float | Sequence[float],
     weights: Sequence[float] | None = None,
 ) -> Values:
-    """A mixture of isotropic normal densities, cut to the grid.
+    """A mixture of isotropic normal densities, truncated to the grid.
 
     Args:
-        grid: where.
+        grid: the grid.
         means: each component's mean: a number, or one for each axis.
-        scales: their standard deviations, or one for all; above 0.
-        weights: their weights, in any unit, not below 0; equal unless given.
+        scales: the components' standard deviations, or one for all; above 0.
+        weights: the components' weights, in any unit, not below 0; equal by default.
 
     Returns:
         The density at the cells' centres.
@@ -135,7 +135,7 @@ def uniform_pieces(grid: Grid, pieces: Sequence[Sequence[tuple[float, float]]]) 
     """A constant density on some boxes and 0 between them: gaps, or disjoint supports.
 
     Args:
-        grid: where.
+        grid: the grid.
         pieces: the boxes, each an interval for each axis.
 
     Returns:
@@ -164,15 +164,15 @@ def uniform_pieces(grid: Grid, pieces: Sequence[Sequence[tuple[float, float]]]) 
 def point_masses(
     grid: Grid, locations: Sequence[float | Sequence[float]], weights: Sequence[float] | None = None
 ) -> Values:
-    """Mass at single points: all of it in the cells that hold them.
+    """Point masses: all mass is in the cells that contain the points.
 
     Args:
-        grid: where.
-        locations: the points: a number, or one for each axis.
-        weights: their shares, in any unit, not below 0; equal unless given.
+        grid: the grid.
+        locations: the points, each a number or one number per axis.
+        weights: the points' shares, in any unit, not below 0; equal by default.
 
     Returns:
-        The density: 0 but in those cells.
+        The density: 0 except in those cells.
 
     Raises:
         ValueError: if a point is off the grid, or a weight below 0.
@@ -199,12 +199,12 @@ def point_masses(
 
 
 def heavy_tails(grid: Grid, location: float = 0.0, scale: float = 1.0) -> Values:
-    """Cauchy's density along each axis, cut to the grid: tails that never become small.
+    """A Cauchy density along each axis, truncated to the grid: heavy tails.
 
     Args:
-        grid: where.
-        location: its centre.
-        scale: half its width at half its height, above 0.
+        grid: the grid.
+        location: the centre.
+        scale: half the width at half the height, above 0.
 
     Returns:
         The density at the cells' centres.
@@ -228,16 +228,16 @@ def heavy_tails(grid: Grid, location: float = 0.0, scale: float = 1.0) -> Values
 def push_forward(grid: Grid, generator: Callable[[Any], Any], prior: Any) -> Values:
     """The density of G(z) for an increasing G of one variable, by change of variables.
 
-    A cell's mass is the prior's mass between the two points that G maps to the cell's ends, which
-    bisection finds.
+    A cell's mass is the prior's mass between the two points that G maps to the cell's edges, which
+    are found by bisection.
 
     Args:
-        grid: where; of one dimension.
+        grid: the grid, of one dimension.
         generator: G, increasing, on arrays of float64.
         prior: the distribution of z: a frozen SciPy distribution.
 
     Returns:
-        The density's mean over each cell. Mass off the grid is cut off, and the rest scaled up.
+        The density's mean over each cell. Mass off the grid is dropped, and the rest renormalised.
 
     Raises:
         ValueError: if G decreases somewhere, or the grid gets no mass.
@@ -252,7 +252,7 @@ def push_forward(grid: Grid, generator: Callable[[Any], Any], prior: Any) -> Val
     (edges,) = grid.edges
     ends = prior.ppf(1e-15), prior.ppf(1 - 1e-15)
     if not (np.diff(generator(np.linspace(*ends, 1001))) >= 0).all():
-        raise ValueError("generator must increase over the prior's range; give -G for a falling G")
+        raise ValueError("generator must increase over the prior's range; if G decreases, give -G")
     low, high = (np.full(edges.shape, end) for end in ends)
     for _ in range(200):
         middle = (low + high) / 2
@@ -262,11 +262,11 @@ def push_forward(grid: Grid, generator: Callable[[Any], Any], prior: Any) -> Val
 
 
 def sampled(grid: Grid, samples: Float[np.ndarray, "n dimensions"]) -> Values:
-    """The density of samples: their share in each cell.
+    """The histogram density of samples: their share in each cell.
 
     Args:
-        grid: where; samples outside are left out.
-        samples: the samples, one a row.
+        grid: the grid; samples outside it are ignored.
+        samples: the samples, one per row.
 
     Returns:
         The density.
@@ -301,7 +301,7 @@ def _check_scale(name: str, scales: Float[np.ndarray, " components"]) -> None:
 def random_pair(
     rng: np.random.Generator, cells: int = 16
 ) -> tuple[Float[np.ndarray, " {cells}"], Float[np.ndarray, " {cells}"]]:
-    """Two random probability vectors: unrelated, nearly equal, or of partly disjoint supports.
+    """Two random probability vectors: unrelated, nearly equal, or with partly disjoint supports.
 
     Masses span many orders of magnitude. A third of the pairs differ by a factor of 1 + 1e-2 to
     1 + 1e-12 in each cell.
@@ -325,7 +325,7 @@ def random_pair(
     """
     if cells < 1:
         raise ValueError(f"a pair of densities needs at least 1 cell; got {cells}")
-    cells = int(cells)  # which True is not, for NumPy
+    cells = int(cells)  # NumPy does not accept True as a size
     p = rng.exponential(size=cells) ** rng.integers(1, 9)
     kind = rng.integers(3)
     if kind == 0:

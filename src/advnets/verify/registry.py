@@ -1,4 +1,4 @@
-"""What a claim is: a statement of the paper as a computation with a residual and a verdict."""
+"""Claims: statements of the paper, checked by computations with a residual and a verdict."""
 
 import dataclasses
 import importlib.util
@@ -15,7 +15,7 @@ from numpy import ndarray
 from advnets._extras import PACKAGES
 
 Verdict = Literal["holds", "fails", "error", "not run"]
-# How a finding is drawn: on an empty matplotlib figure.
+# Draws a finding on an empty matplotlib figure.
 Draw = Callable[[Any], None]
 Measured = Mapping[str, bool | int | float | str]
 Example = Mapping[str, bool | int | float | str | list | Float[ndarray, "..."]]
@@ -23,12 +23,12 @@ Example = Mapping[str, bool | int | float | str | list | Float[ndarray, "..."]]
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """What one computation of a claim found.
+    """The result of computing a claim.
 
     Attributes:
         residual: how far the statement is from holding, not below 0; NaN counts as failed.
         measured: other figures worth reporting, by name.
-        worst: the case with the largest residual, in full: what is needed to replay it by hand.
+        worst: the case with the largest residual, complete enough to replay it by hand.
         draw: draws the finding on an empty matplotlib figure.
     """
 
@@ -40,11 +40,11 @@ class Finding:
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
-    """A planted fault: a wrong formula that the claim must notice.
+    """A planted fault: a wrong formula that the claim must catch.
 
     Attributes:
-        description: what is wrong with it.
-        parts: the formulae of the claim's computation that it replaces, by parameter name.
+        description: what is wrong.
+        parts: the wrong formulae, by the name of the parameter of the computation they replace.
     """
 
     description: str
@@ -59,13 +59,13 @@ class Claim:
         id: short name, such as `thm1-range`.
         statement: what the paper says, in our words.
         source: where the paper says it.
-        computes: what is computed, and against what.
+        computes: what is computed, and what it is compared with.
         tolerance: the largest residual with which the claim holds.
         reason: why that tolerance.
-        condition: what the statement needs beyond what the paper says, or nothing.
+        condition: what the statement needs beyond what the paper says, or empty.
         faults: planted faults, each of which must make the claim fail.
         long: whether only a full run includes it.
-        needs: an importable module without which the claim is not run, or nothing.
+        needs: an importable module without which the claim is not run, or empty.
         check: the computation: takes a seed, and by keyword the formulae under test.
     """
 
@@ -88,12 +88,12 @@ class Outcome:
 
     Attributes:
         claim: the claim.
-        verdict: `holds`, `fails`, `error` (the computation broke off) or `not run`.
+        verdict: `holds`, `fails`, `error` (the computation raised) or `not run`.
         why: why it was not run, or the error.
         seed: the seed that it was computed with.
-        seconds: how long that took.
-        finding: what was found, unless there was an error or it was not run.
-        traceback: where the error came from.
+        seconds: how long the computation took.
+        finding: the finding, unless there was an error or the claim was not run.
+        traceback: the error's traceback.
     """
 
     claim: Claim
@@ -127,16 +127,16 @@ def claim(
     long: bool = False,
     needs: str = "",
 ) -> Callable[[Callable[..., Finding]], Claim]:
-    """Registers a computation as a [`Claim`][advnets.verify.registry.Claim] of that name.
+    """Registers a computation as a [`Claim`][advnets.verify.registry.Claim] with the name `id`.
 
     The computation takes a seed and, as keyword parameters with defaults, the formulae that it
     tests. A planted fault replaces some of those.
 
     Args:
-        id: short name; its part before the first hyphen groups claims of one statement.
+        id: short name; the part before the first hyphen groups the claims of one statement.
         statement: what the paper says, in our words.
         source: where the paper says it.
-        computes: what is computed, and against what.
+        computes: what is computed, and what it is compared with.
         tolerance: the largest residual with which the claim holds.
         reason: why that tolerance.
         faults: planted faults, at least one.
@@ -145,7 +145,7 @@ def claim(
         needs: an importable module without which the claim is not run.
 
     Returns:
-        A decorator that puts the claim in the place of the function.
+        A decorator that replaces the function by the claim.
 
     Raises:
         ValueError: if the name is taken, or there is no planted fault.
@@ -183,7 +183,7 @@ def worse(here: float | np.floating, worst: float | np.floating) -> bool:
         worst: the largest residual before it.
 
     Returns:
-        Whether it takes the worst case's place, which nothing does where that is NaN.
+        Whether the case replaces the worst one; never if `worst` is NaN.
 
     Example:
         >>> from advnets.verify.registry import worse
@@ -194,7 +194,7 @@ def worse(here: float | np.floating, worst: float | np.floating) -> bool:
 
 
 def largest(*residuals: float | np.floating) -> float:
-    """The largest residual, or NaN if one of them is, which Python's `max` may pass over.
+    """The largest residual, or NaN if one of them is NaN, which Python's `max` may miss.
 
     Args:
         residuals: at least one.
@@ -203,7 +203,7 @@ def largest(*residuals: float | np.floating) -> float:
         The largest.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if no residual is given.
 
     Example:
         >>> from advnets.verify.registry import largest
@@ -214,15 +214,15 @@ def largest(*residuals: float | np.floating) -> float:
 
 
 def run_claim(claim: Claim, seed: int = 0, fault: Fault | None = None) -> Outcome:
-    """Computes a claim, if asked with a planted fault in the place of what it tests.
+    """Computes a claim, optionally with a planted fault in place of the formulae that it tests.
 
     Args:
         claim: the claim.
         seed: seed of everything random in it.
-        fault: the planted fault.
+        fault: the planted fault, if any.
 
     Returns:
-        The outcome; an exception from the computation is one too.
+        The outcome, which is `error` if the computation raised an exception.
 
     Example:
         >>> from advnets import verify
@@ -235,11 +235,11 @@ def run_claim(claim: Claim, seed: int = 0, fault: Fault | None = None) -> Outcom
     start = time.perf_counter()
     try:
         finding = claim.check(seed, **(fault.parts if fault else {}))
-    except Exception as error:  # a claim that breaks off must not hide the others
+    except Exception as error:  # an error in one claim must not hide the others
         seconds = time.perf_counter() - start
         why, trace = f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error))
         return Outcome(claim, "error", why, seed, seconds, traceback=trace)
     seconds = time.perf_counter() - start
-    # Infinity minus infinity and the like: a NaN residual is no proof of anything.
+    # A NaN residual (from infinity minus infinity, say) proves nothing.
     holds = not math.isnan(finding.residual) and finding.residual <= claim.tolerance
     return Outcome(claim, "holds" if holds else "fails", "", seed, seconds, finding)

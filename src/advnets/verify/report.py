@@ -1,4 +1,4 @@
-"""What a run of the claims leaves behind: a table to read, JSON, pictures, one HTML page."""
+"""The output of a run of the claims: lines in the terminal, JSON, pictures, an HTML page."""
 
 import json
 import math
@@ -17,10 +17,10 @@ HERE = Path(__file__).parent
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:
-    """How many claims came to each verdict, in words.
+    """The number of claims with each verdict, in words.
 
     Args:
-        outcomes: of the claims.
+        outcomes: the outcomes of the claims.
 
     Returns:
         Such as `44 claims: 43 hold, 1 not run`.
@@ -34,7 +34,7 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     counts: dict[str, int] = {}
     for outcome in outcomes:
         counts[outcome.verdict] = counts.get(outcome.verdict, 0) + 1
-    plurals = {"holds": "hold", "fails": "fail", "error": "broke off"}
+    plurals = {"holds": "hold", "fails": "fail", "error": "raised errors"}
     said = [f"{n} {plurals.get(v, v) if n > 1 else v}" for v, n in counts.items()]
     plural = "" if len(outcomes) == 1 else "s"
     return f"{len(outcomes)} claim{plural}: " + ", ".join(said)
@@ -44,7 +44,7 @@ def line(outcome: Outcome) -> str:
     """An outcome as a line of the table in the terminal.
 
     Args:
-        outcome: of a claim.
+        outcome: the outcome of a claim.
 
     Returns:
         Name, residual, tolerance, seconds and verdict.
@@ -59,11 +59,11 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
     """An outcome in plain numbers, strings, lists and dictionaries.
 
     Args:
-        outcome: of a claim.
+        outcome: the outcome of a claim.
 
     Returns:
-        The claim's texts, verdict, residual, tolerance and figures; and, unless it holds, the case
-        with which to replay it.
+        The claim's texts, verdict, residual, tolerance and figures; and, if it fails, the case with
+        which to replay it.
     """
     claim, finding = outcome.claim, outcome.finding
     row: dict[str, Any] = {
@@ -91,9 +91,9 @@ def write(folder: Path, outcomes: Sequence[Outcome], facts: dict[str, Any]) -> N
     """Writes `claims.json`, a picture for each claim that has one, and `report.html`.
 
     Args:
-        folder: where; it is made, and what is there of these files is replaced.
-        outcomes: of the claims.
-        facts: what else `claims.json` is to say of the run, such as its provenance.
+        folder: the output folder; it is created if missing, and these files are replaced.
+        outcomes: the outcomes of the claims.
+        facts: further entries of `claims.json` about the run, such as its provenance.
     """
     with needed_for("the claims' report", "verify"):
         from advnets import _pages
@@ -156,7 +156,7 @@ def markdown_table() -> str:
     """All claims as a Markdown table, for the documentation.
 
     Returns:
-        A row for each: name, statement with its source, tolerance, condition.
+        A row for each: name, statement, source, tolerance, condition.
     """
     lines = ["| Claim | Statement | Source | Tolerance | Holds under |", "|---|---|---|---|---|"]
     for claim in CLAIMS.values():

@@ -1,9 +1,9 @@
 """Eq. 2 and Eq. 4-6 for `jit`, `grad` and `vmap`: the criterion's functions in JAX.
 
-They take probability vectors (or masses on a grid) of one floating type, check nothing, and compute
-in that type. Values and gradients are right where a density is 0, too: the derivative of C in p_g
-is -∞ where p_g = 0 < p_data. In a cell that is empty in both, where D* is 1/2 by convention, it is
-log 1/2, and that of the divergences is 0.
+They take probability vectors (or masses on a grid) of one floating-point dtype, check nothing, and
+compute in that dtype. Values and gradients are also right where a density is 0: the derivative of C
+with respect to p_g is -∞ where p_g = 0 < p_data. In a cell that is empty in both densities, where
+D* is 1/2 by convention, it is log 1/2, and the derivative of the divergences is 0.
 """
 
 import jax
@@ -18,11 +18,11 @@ def optimal_discriminator(p_data: Masses, p_g: Masses) -> Float[Array, "..."]:
 
     $$D^*_G(x) = \frac{p_{data}(x)}{p_{data}(x) + p_g(x)}$$
 
-    Where both densities are 0 its value does not matter, and is 1/2 here.
+    Where both densities are 0, its value does not matter; here it is 1/2.
 
     Args:
         p_data: the data's probabilities.
-        p_g: the generator's, of the same shape and type.
+        p_g: the generator's, of the same shape and dtype.
 
     Returns:
         D* in each cell, in [0, 1].
@@ -48,7 +48,7 @@ def virtual_criterion(p_data: Masses, p_g: Masses) -> Float[Array, ""]:
 
     Args:
         p_data: the data's probabilities.
-        p_g: the generator's, of the same shape and type.
+        p_g: the generator's, of the same shape and dtype.
 
     Returns:
         C in nats.
@@ -77,12 +77,12 @@ def suboptimality(p_data: Masses, p_g: Masses) -> Float[Array, ""]:
     [\log(1 - u^2) + 2 u\, \mathrm{artanh}\, u], \qquad
     u = \frac{p_{data} - p_g}{p_{data} + p_g}$$
 
-    Its gradients are those of the sum, which are those of C plus log 2 in each cell: the same to a
-    density, whose changes sum to 0.
+    Its gradient is that of the sum: the gradient of C plus log 2 in each cell, which makes no
+    difference for densities, whose changes sum to 0.
 
     Args:
         p_data: the data's probabilities.
-        p_g: the generator's, of the same shape and type.
+        p_g: the generator's, of the same shape and dtype.
 
     Returns:
         C + log 4 in nats.
@@ -103,7 +103,7 @@ def suboptimality(p_data: Masses, p_g: Masses) -> Float[Array, ""]:
     near = jnp.abs(u) < 0.5
     v = jnp.where(near, u, 0.0)
     small = total / 2 * (jnp.log1p(-(v**2)) + 2 * v * jnp.arctanh(v))
-    # Further apart 1 - u² would lose digits; there the divergences of Eq. 5 do not cancel.
+    # For larger |u|, 1 - u² would lose digits; there the divergences of Eq. 5 do not cancel.
     large = _xlogy(data, 2 * data / total) + _xlogy(model, 2 * model / total)
     return jnp.sum(jnp.where(near, small, large))
 
@@ -115,7 +115,7 @@ def value_on_grid(p_data: Masses, p_g: Masses, logits: Masses) -> Float[Array, "
 
     Args:
         p_data: the data's probabilities.
-        p_g: the generator's, of the same shape and type.
+        p_g: the generator's, of the same shape and dtype.
         logits: the discriminator's logit in each cell; infinite where D is 0 or 1.
 
     Returns:
@@ -136,7 +136,7 @@ def value_on_grid(p_data: Masses, p_g: Masses, logits: Masses) -> Float[Array, "
 
 
 def kullback_leibler(p: Masses, q: Masses) -> Float[Array, ""]:
-    r"""The Kullback-Leibler divergence of q from p.
+    r"""The Kullback-Leibler divergence KL(p || q).
 
     $$KL(p \| q) = \textstyle\sum_x p \log(p / q)$$
 
@@ -144,10 +144,10 @@ def kullback_leibler(p: Masses, q: Masses) -> Float[Array, ""]:
 
     Args:
         p: probabilities.
-        q: others, of the same shape and type.
+        q: the other, of the same shape and dtype.
 
     Returns:
-        The divergence in nats. Of densities near to each other, rounding may take it below 0.
+        The divergence in nats. For densities close to each other, rounding may take it below 0.
 
     Example:
         >>> import jax.numpy as jnp
@@ -160,7 +160,7 @@ def kullback_leibler(p: Masses, q: Masses) -> Float[Array, ""]:
         Eq. 5.
     """
     first, second = _occupied(p, q)
-    # A cell empty in both is 1 log 1 - 1 log 1 here: no value, and no gradient.
+    # A cell that is empty in both is 1 log 1 - 1 log 1 here: no value and no gradient.
     return jnp.sum(_xlogy(first, first) - _xlogy(first, second))
 
 
@@ -171,12 +171,12 @@ def jensen_shannon(p: Masses, q: Masses) -> Float[Array, ""]:
 
     Args:
         p: probabilities.
-        q: others, of the same shape and type.
+        q: the other, of the same shape and dtype.
 
     Returns:
-        The divergence in nats, never below 0, with an absolute error of some roundings of 1: 1e-7
-        in float32. Of densities so near to each other that this counts, take half of
-        [`advnets.verify.traceable.suboptimality`][]: the same number, to its last digits.
+        The divergence in nats, never below 0, with an absolute error of a few roundings of 1: 1e-7
+        in float32. For densities so close that this matters, use half of
+        [`advnets.verify.traceable.suboptimality`][]: the same number, accurate to its last digits.
 
     Example:
         >>> import jax.numpy as jnp
@@ -192,19 +192,19 @@ def jensen_shannon(p: Masses, q: Masses) -> Float[Array, ""]:
     mean = (first + second) / 2
     halves = _xlogy(first, first) / 2 + _xlogy(second, second) / 2
     found = jnp.sum(halves - _xlogy(mean, mean))
-    # Rounding may take it below 0. What is added then is a constant, so without a gradient.
+    # Rounding may take it below 0. The correction is a constant, so it has no gradient.
     return found + jax.lax.stop_gradient(jnp.maximum(-found, 0))
 
 
 def _occupied(p: Masses, q: Masses) -> tuple[Masses, Masses]:
-    """Both, with 1 in the cells that are empty in both: constants, so without a gradient."""
+    """Both, with the constant 1, which has no gradient, in cells that are empty in both."""
     empty = (p == 0) & (q == 0)
     return jnp.where(empty, 1.0, p), jnp.where(empty, 1.0, q)
 
 
 @jax.custom_jvp
 def _xlogy(x: Masses, y: Masses) -> Masses:
-    """The product x log y, and 0 for x = 0: JAX's own has NaN for a gradient at x = y = 0."""
+    """The product x log y, 0 for x = 0. The gradient of JAX's own is NaN at x = y = 0."""
     return jnp.where(x == 0, 0.0, x * jnp.log(jnp.where(x == 0, 1.0, y)))
 
 
@@ -219,7 +219,7 @@ def _xlogy_jvp(
 
 @jax.custom_jvp
 def _weighted(weight: Masses, log: Masses) -> Masses:
-    """The product, and 0 for no weight, even of -∞."""
+    """The product, and 0 where the weight is 0, even if the logarithm is -∞."""
     return jnp.where(weight == 0, 0.0, weight * log)
 
 

@@ -1,4 +1,4 @@
-"""Table 2's rows, a module each: what is measured of a trained system for every cell."""
+"""Table 2's rows, a module each: the measures of a trained system for every cell."""
 
 from advnets.bench.cells import found as found
 from advnets.bench.cells import inference as inference

@@ -1,4 +1,4 @@
-"""Table 2 as pictures: a panel for each cell, likelihoods by number of samples, and costs."""
+"""Plots of Table 2: a panel for each cell, likelihoods by number of samples, and costs."""
 
 import itertools
 import os
@@ -10,10 +10,10 @@ from advnets import _style
 from advnets._style import BLUE, CYCLE, GREEN, GREY, INK, ORANGE
 from advnets.bench.cells.found import Cell, Curve, Number
 
-# Inches: of the page, of what stands to its left, of a line of text, of a plot in a panel.
+# Inches: the page's width, its left margin, a line of text, a plot in a panel, and gaps.
 WIDTH, LEFT, LINE, PLOT, GAP = 11.6, 0.95, 0.152, 1.35, 0.1
 LETTERS = 43
-# A wider range has a logarithmic axis.
+# Axes with a wider range are logarithmic.
 RANGE = 20
 SIZE = 7.5
 
@@ -35,7 +35,7 @@ def told(number: Number) -> str:
 
 
 def _lines(cell: Cell) -> list[tuple[str, str, str]]:
-    """A panel's lines, each a text, a value and a style; those of several runs under one name."""
+    """A panel's lines, each a text, a value and a style; several runs share a number's name."""
     lines = [(text, "", "claim") for text in textwrap.wrap(cell.claim, LETTERS)]
     if not cell.numbers:
         return [*lines, ("no run given", "", "missing")]
@@ -76,13 +76,13 @@ def table(
     columns: Mapping[Any, str],
     cells: Mapping[Any, Cell],
 ) -> Any:
-    """Table 2: a panel for each cell, with its numbers, and its curve where it has one.
+    """Table 2: a panel for each cell, with its numbers, and its curve if it has one.
 
     Args:
-        path: the PNG file; None for a figure that is only given back.
+        path: the PNG file; None for a figure that is only returned.
         rows: the titles of the rows.
         columns: the titles of the columns.
-        cells: by row and column.
+        cells: the cells by row and column.
 
     Returns:
         The figure.
@@ -157,10 +157,10 @@ def _small(axis: Any, curves: Sequence[Curve]) -> None:
 
 
 def likelihood(path: str | os.PathLike[str] | None, cells: Iterable[Cell]) -> Any:
-    """What samples say of test rows, by their number: a panel for each measure.
+    """Likelihoods of test rows by the number of samples: a panel for each measure.
 
     Args:
-        path: the PNG file; None for a figure that is only given back.
+        path: the PNG file; None for a figure that is only returned.
         cells: the table's.
 
     Returns:
@@ -221,10 +221,10 @@ _BOUNDS = ("importance-weighted bound", "importance-weighted bound by AIS")
 
 
 def cost(path: str | os.PathLike[str] | None, cells: Iterable[Cell]) -> Any:
-    """What an effective sample costs: a panel for each kind of cost, a dot for each run.
+    """The cost of an effective sample: a panel for each kind of cost, a dot for each run.
 
     Args:
-        path: the PNG file; None for a figure that is only given back.
+        path: the PNG file; None for a figure that is only returned.
         cells: the table's.
 
     Returns:

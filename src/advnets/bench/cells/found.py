@@ -1,4 +1,4 @@
-"""What is measured for the cells of Table 2, and of what."""
+"""The numbers of Table 2's cells, and the runs that they are measured on."""
 
 import contextlib
 import dataclasses
@@ -35,13 +35,13 @@ class Number(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         name: what it is, in a few words.
-        definition: the same in a sentence.
+        definition: its definition, in a sentence.
         unit: its unit; empty for a count or a ratio.
-        run: the run that it was measured of.
+        run: the run that it was measured on.
         value: the number; None if it was not measured.
-        standard_error: of a mean, its standard error.
-        noise: of a distance, how large it would be by sampling alone, as halves of the samples say.
-        at_least: whether the value is a lower bound, as measuring ended there.
+        standard_error: for a mean, its standard error.
+        noise: for a distance, its size due to sampling alone, estimated from halves of the samples.
+        at_least: whether the value is a lower bound, because measuring ended there.
         reason: why it was not measured.
     """
 
@@ -60,13 +60,13 @@ class Curve(msgspec.Struct, frozen=True, omit_defaults=True):
     """Points that belong together.
 
     Attributes:
-        name: what they are of.
-        definition: the same in a sentence.
+        name: what it shows, in a few words.
+        definition: its definition, in a sentence.
         run: the run.
-        x: what is across.
-        y: what is upward.
-        points: the points, with the standard error of each second number where there is one.
-        labels: what each point is, where it needs a name.
+        x: the label of the x axis.
+        y: the label of the y axis.
+        points: x, y and the standard error of y, if there is one.
+        labels: the labels of the points, if they need any.
     """
 
     name: str
@@ -79,7 +79,7 @@ class Curve(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """What one run has for one cell.
+    """The numbers and curves of one run for one cell.
 
     Attributes:
         numbers: the numbers.
@@ -95,7 +95,7 @@ class Measured(msgspec.Struct, frozen=True):
 
     Attributes:
         seconds: how long it took.
-        provenance: of the command that measured it.
+        provenance: that of the command that measured it.
     """
 
     seconds: float
@@ -108,10 +108,10 @@ class Cell(msgspec.Struct, frozen=True):
     Attributes:
         row: its row.
         column: its column.
-        claim: what the paper says there, in short.
-        numbers: what was measured, of each run.
-        curves: likewise.
-        measured: by run, when and where; of those that were measured.
+        claim: the paper's claim there, in short.
+        numbers: the numbers of all runs.
+        curves: the curves of all runs.
+        measured: when and where it was measured, by run, for those that were.
     """
 
     row: RowName
@@ -124,13 +124,13 @@ class Cell(msgspec.Struct, frozen=True):
 
 @dataclasses.dataclass(frozen=True)
 class Effort:
-    """How much is measured; smaller numbers are for trying.
+    """How much is measured; smaller numbers are for a quick try.
 
     Attributes:
         samples: the most samples of a likelihood, at least 1,000.
-        steps: Gibbs steps of the reference that an RBM's gradient is compared with, in hundreds.
+        steps: Gibbs steps of the reference for an RBM's gradient, in multiples of 100.
         updates: updates of a discriminator; a small inference network has five times as many.
-        limit: steps after which chains are given up that do not agree, in fifties.
+        limit: the most steps until chains must agree, in multiples of 50.
         consecutive: consecutive samples of each of 20 chains whose autocorrelation time is
             measured.
 
@@ -161,12 +161,12 @@ class Trained:
     """A finished run, opened.
 
     Attributes:
-        label: what it is called in the table.
+        label: its label in the table.
         folder: its folder.
-        model: what samples are drawn from.
+        model: the model that samples are drawn from.
         config: its settings.
         system: its system.
-        result: what it came to.
+        result: its result.
         data: its data.
     """
 
@@ -179,11 +179,11 @@ class Trained:
     data: advnets.data.Dataset
 
     def number(self, name: str, definition: str, unit: str = "", **more: Any) -> Number:
-        """A number of this run."""
+        """A number measured on this run."""
         return Number(name, definition, unit, self.label, **more)
 
     def key(self, what: str) -> Key[Array, ""]:
-        """A key for something to measure, the same for every call."""
+        """The key of a measurement, the same in every call."""
         key = jax.random.key(self.config.seed)
         return jax.random.fold_in(key, zlib.crc32(f"table 2: {what}".encode()))
 
@@ -194,7 +194,7 @@ class Trained:
         return on_host(self.system.settings.preprocessing)(getattr(self.data, split)[:most])
 
     def binary(self, most: int) -> Float[np.ndarray, " rows *shape"]:
-        """The first test rows, each pixel drawn by its grey level, the same for every run."""
+        """The first test rows, binarised at random by their grey levels, the same for every run."""
         grey = self.images("test")
         drawn = np.random.default_rng(0).random(grey.shape) < grey
         return drawn[:most].astype(np.float32)
@@ -219,7 +219,7 @@ class Trained:
         return found
 
     def mean(self, evaluation: str, *path: str) -> dict[str, Any]:
-        """A mean and its standard error in an evaluation, as a number takes them.
+        """A mean and its standard error in an evaluation, as keyword arguments of `number`.
 
         Raises `MissingError` if there is none.
         """
@@ -229,13 +229,13 @@ class Trained:
         return {"value": read.mean, "standard_error": read.standard_error}
 
     def rows(self, evaluation: str, *path: str) -> str:
-        """Of which rows a mean in an evaluation is, in words; `MissingError` if there is none."""
+        """The rows of a mean in an evaluation, in words; `MissingError` if there is none."""
         held, whole = self.entry(evaluation, *path), self.entry(evaluation)
         n = held.get("n", whole.get("rows")) if isinstance(held, dict) else None
         return f"the first {n:,} binarised test rows" if isinstance(n, int) else "binarised rows"
 
     def chains(self) -> ChainsFound:
-        """What the run measured of its chains; `MissingError` if it is not there."""
+        """The run's own measurements of its chains; `MissingError` if there are none."""
         with reasons():
             return chains_found(self.evaluation(CHAINS), self.folder)
 
@@ -243,24 +243,24 @@ class Trained:
     def chain(self) -> Any:
         """Its Markov chain; a TypeError for a system that has none."""
         if not isinstance(self.model, Chained):
-            raise TypeError(f"{self.label} draws no samples by a chain")
+            raise TypeError(f"{self.label} does not draw its samples by a chain")
         return self.model.chain
 
 
 def instance_of(kind: type[T], value: Any) -> T:
-    """A value that must be of a class; a TypeError if it is of another."""
+    """The value, if it is an instance of a class; a TypeError otherwise."""
     if not isinstance(value, kind):
         raise TypeError(f"what is measured must be a {kind.__name__}; got a {type(value).__name__}")
     return value
 
 
 class MissingError(ValueError):
-    """What a number needs of a run is not there, is damaged, or is no number: the reason why."""
+    """Something that a number needs is missing, damaged or not a number; the message says why."""
 
 
 @contextlib.contextmanager
 def reasons() -> Iterator[None]:
-    """Within it a ValueError is a reason why a number is missing, not a fault of the program."""
+    """A context in which a ValueError is a reason for a missing number, not a bug."""
     try:
         yield
     except ValueError as error:
@@ -271,8 +271,8 @@ class Mean(msgspec.Struct, frozen=True):
     """A mean, as evaluations keep it.
 
     Attributes:
-        mean: it.
-        standard_error: its standard error; None of one row.
+        mean: the mean.
+        standard_error: its standard error; None for one row.
     """
 
     mean: float
@@ -289,7 +289,7 @@ def column_of(system: System) -> Column:
 
 
 def finite(trained: Trained, found: Found) -> Found:
-    """What was found, with a reason in the place of each number that is not finite."""
+    """The findings, with a reason in place of each number that is not finite."""
 
     def checked(number: Number) -> Number:
         value = number.value
@@ -313,25 +313,25 @@ def finite(trained: Trained, found: Found) -> Found:
 
 
 def mean_and_error(rows: Float[np.ndarray, " rows"]) -> dict[str, Any]:
-    """The mean of numbers, one of each row, and its standard error, as a number takes them.
+    """The mean of numbers, one per row, and its standard error, as keyword arguments of `number`.
 
-    Raises a ValueError if there is none.
+    Raises a ValueError if there are none.
     """
     found = mean_of(rows)
     return {"value": found["mean"], "standard_error": found["standard_error"]}
 
 
 def product_flops(function: Callable[..., Any], *arguments: Any) -> float:
-    """Floating-point operations of a function's matrix products and convolutions, and of no more.
+    """Floating-point operations of a function's matrix products and convolutions only.
 
-    What is drawn, and functions of single numbers, are not counted. Of branches the dearest is.
+    Random draws and elementwise functions are not counted. Of branches the most expensive counts.
 
     Args:
-        function: a pure function of arrays. A loop must have a known length if products are in it.
+        function: a pure function of arrays. A loop that contains products must have a known length.
         arguments: arrays, or their shapes.
 
     Returns:
-        Their number: two for each multiplication and addition.
+        The number of operations, two for each multiply-add.
 
     Raises:
         ValueError: if a product is in a loop of unknown length.
@@ -364,7 +364,7 @@ def _flops(jaxpr: Any) -> float:
 
 
 def _inner(equation: Any) -> list[Any]:
-    """The programs that an equation holds: of a call, a loop or a branch."""
+    """The jaxprs inside an equation: of a call, a loop or a branch."""
     found = []
     for value in equation.params.values():
         for one in value if isinstance(value, tuple | list) else (value,):
@@ -380,14 +380,14 @@ def _check_loop(equation: Any, has_products: bool) -> None:
 
 
 def sequential_products(function: Callable[..., Any], *arguments: Any) -> int:
-    """How deep a function is in matrix products: how many must wait for each other.
+    """The depth of a function in matrix products: how many must wait for each other.
 
     Args:
-        function: a pure function of arrays. A loop must have a known length if products are in it.
+        function: a pure function of arrays. A loop that contains products must have a known length.
         arguments: arrays, or their shapes.
 
     Returns:
-        The number on the longest way from its arguments to its results.
+        The number of products on the longest path from its arguments to its results.
 
     Raises:
         ValueError: if a product is in a loop of unknown length.
@@ -397,7 +397,7 @@ def sequential_products(function: Callable[..., Any], *arguments: Any) -> int:
 
 
 def _depths(jaxpr: Any, given: list[int]) -> list[int]:
-    """How many products lie before each result, by how many lie before each argument."""
+    """The number of products before each result, given the number before each argument."""
     known = dict(zip(jaxpr.invars, given, strict=True))
 
     def depth(variable: Any) -> int:
@@ -424,10 +424,10 @@ def _depths(jaxpr: Any, given: list[int]) -> list[int]:
 
 
 def _scanned(equation: Any, jaxpr: Any, before: list[int]) -> list[int]:
-    """The same for a loop of known length, round by round."""
+    """The same for a loop of known length, iteration by iteration."""
 
     def whole(pairs: Any) -> int:
-        """How many are not rows, one for each round."""
+        """How many are carried or constant, not split over iterations."""
         return sum(len(one.aval.shape) == len(inner.aval.shape) for one, inner in pairs)
 
     carried = whole(zip(equation.outvars, jaxpr.outvars, strict=True))
@@ -442,5 +442,5 @@ def _scanned(equation: Any, jaxpr: Any, before: list[int]) -> list[int]:
 
 
 def in_unit_interval(means: Float[Array, " n *shape"]) -> Float[Array, " n *shape"]:
-    """Means of pixels, without what rounding put beyond 0 and 1, or right at them."""
+    """Means of pixels, clipped to lie strictly between 0 and 1 in spite of rounding."""
     return jnp.clip(means, advnets.csl.CLIPPED, 1 - advnets.csl.CLIPPED)

@@ -1,4 +1,4 @@
-"""Table 2, inference: what it takes to find the hidden variables of an image, and how well."""
+"""Table 2, inference: the cost and quality of finding the hidden variables of an image."""
 
 import dataclasses
 from typing import Any
@@ -19,12 +19,12 @@ from advnets.chains import Chain
 from advnets.inference import search
 from advnets.mixing import r_hat
 
-# Images completed, two chains each; components of the free pixels; what counts as agreement.
+# Images completed, with two chains each; components of the free pixels; R-hat of agreement.
 COMPLETED, COMPONENTS, AGREED = 20, 5, 1.05
 CHUNK = 50
-# The inference network: units, minibatch, and its minibatches for each update of the effort.
+# The inference network: units, minibatch size, and minibatches for each update of the effort.
 UNITS, BATCH, MINIBATCHES = 500, 100, 5
-# Test rows whose latent vectors are searched, by so many steps of gradient descent.
+# Test rows whose latent vectors are searched, steps of gradient descent, and its learning rate.
 SEARCHED, STEPS, RATE = 100, 500, 0.05
 
 
@@ -42,7 +42,7 @@ def directed(trained: Trained, effort: Effort) -> Found:
             ),
             trained.number(
                 f"bound of {draws} importance draws",
-                f"Importance-weighted bound {said}: with q as proposal alone.",
+                f"Importance-weighted bound {said}: with q as the proposal only.",
                 "nats",
                 **trained.mean("bounds", "importance", "bound"),
             ),
@@ -51,7 +51,7 @@ def directed(trained: Trained, effort: Effort) -> Found:
 
 
 def _draws(trained: Trained, name: str) -> str:
-    """By how many draws an importance-weighted bound of a run's evaluation is, as text."""
+    """The number of draws of an importance-weighted bound in a run's evaluation, as text."""
     path = ("bounds", "importance", "draws") if name == "bounds" else (name, "draws")
     return f"{trained.entry(*path):,}"
 
@@ -86,12 +86,12 @@ def undirected(trained: Trained, effort: Effort) -> Found:
 
 
 class Clamped(Chain[Any]):
-    """A chain of a GSN or a CAE whose images are held where a mask says so.
+    """A chain of a GSN or a CAE that holds pixels of images where a mask says so.
 
     Attributes:
         chain: the chain.
         images: the images.
-        held: which pixels are theirs.
+        held: the mask of held pixels.
     """
 
     chain: Any
@@ -99,19 +99,19 @@ class Clamped(Chain[Any]):
     held: Bool[Array, "*shape"]
 
     def start(self, key: Key[Array, ""], images: Float[Array, " chains *shape"]) -> Any:
-        """The chain's own start, from images of which the held pixels are replaced.
+        """The chain's own start, from images whose held pixels are replaced.
 
-        Raises a ValueError if they are more or fewer images than are held, or of another shape.
+        Raises a ValueError if the images differ in number or shape from those that are held.
         """
         if images.shape != self.images.shape:
             raise ValueError(
-                f"chains start from as many images as are held, of shape {self.images.shape}; got "
+                f"chains start from images of the shape of those held, {self.images.shape}; got "
                 f"{images.shape}"
             )
         return self.chain.start(key, self._completed(images))
 
     def step(self, key: Key[Array, ""], state: Any) -> Any:
-        """A step of the chain, before which the held pixels are put back."""
+        """A step of the chain, after putting the held pixels back."""
         hold, go_on = jax.random.split(key)
         if isinstance(self.chain, gsn.GSN):
             rows = self.images.reshape(len(self.images), -1)
@@ -125,7 +125,7 @@ class Clamped(Chain[Any]):
         return self.chain.step(go_on, state)
 
     def means(self, state: Any) -> Float[Array, " chains *shape"]:
-        """The means of all pixels, also of those that are held."""
+        """The means of all pixels, including those that are held."""
         found: Float[Array, " chains *shape"] = self.chain.means(state)
         return found
 
@@ -134,7 +134,7 @@ class Clamped(Chain[Any]):
 
 
 def autoencoders(trained: Trained, effort: Effort) -> Found:
-    """How long a GSN's or a CAE's chain takes to complete an image."""
+    """How long a chain of a GSN or a CAE takes to complete an image."""
     images = trained.images("test", COMPLETED)
     rows = trained.images("train")
     shape: tuple[int, ...] = images.shape
@@ -146,7 +146,7 @@ def autoencoders(trained: Trained, effort: Effort) -> Found:
     free = rows[:2000].reshape(min(2000, len(rows)), -1)[:, ~held.reshape(-1)].astype(np.float64)
     _, vectors = np.linalg.eigh(np.cov(free.T))
     basis = np.zeros((held.size, min(COMPONENTS, len(vectors))), np.float32)
-    basis[~held.reshape(-1)] = vectors[:, ::-1][:, :COMPONENTS]  # held pixels count for nothing
+    basis[~held.reshape(-1)] = vectors[:, ::-1][:, :COMPONENTS]  # held pixels do not count
     key, begin = jax.random.split(trained.key("clamped"))
     state = eqx.filter_jit(chain.start)(begin, jnp.asarray(rows[chosen]))
     parts, agreed = [], np.zeros(len(images))
@@ -169,8 +169,8 @@ def autoencoders(trained: Trained, effort: Effort) -> Found:
         f"Steps until two chains from different training images agree about the first "
         f"{len(images)} test images, whose left half is held: R-hat below {AGREED} of each of the "
         f"first {COMPONENTS} principal components of the free pixels, over the second half of the "
-        f"steps. It is looked at every {CHUNK} steps, up to {looks} times, and the first look that "
-        "passes counts, so chance makes it early; the median image"
+        f"steps. It is checked every {CHUNK} steps, up to {looks} times, and the first check that "
+        "passes counts, so by chance it may be early; the median image"
     )
     return Found(
         (
@@ -195,7 +195,7 @@ def autoencoders(trained: Trained, effort: Effort) -> Found:
 def _projected(
     key: Key[Array, ""], chain: Clamped, state: Any, basis: Float[Array, "pixels components"]
 ) -> tuple[Any, Float[Array, "steps chains components"]]:
-    """Some steps, and the components of the free pixels after each."""
+    """Steps of the chain, and the components of the free pixels after each."""
 
     def step(state: Any, key: Key[Array, ""]) -> tuple[Any, Array]:
         state = chain.step(key, state)
@@ -240,7 +240,7 @@ def adversarial(trained: Trained, effort: Effort) -> Found:
             ),
             trained.number(
                 f"the same by {STEPS} steps from E(x)",
-                f"{said}: likewise, from what E says.",
+                f"{said}: likewise, starting from E(x).",
                 **mean_and_error(from_network),
             ),
         )
@@ -277,7 +277,7 @@ def _fitted(
 def decoded(
     model: advnets.Model, latents: Float[Array, " batch size"]
 ) -> Float[Array, " batch *shape"]:
-    """What a generator makes of latent vectors; nothing is drawn."""
+    """A generator's output for latent vectors, without random draws."""
     found: Float[Array, " batch *shape"] = advnets.players.apply(model.generator, None, latents)[0]
     return found
 

@@ -1,4 +1,4 @@
-"""Table 2, evaluating p(x): one measure for all kinds, and what each kind has of its own."""
+"""Table 2, evaluating p(x): common measures for all kinds of models, and those of each kind."""
 
 import dataclasses
 import itertools
@@ -31,8 +31,8 @@ from advnets.chains import Chained
 
 # Test rows, and the fewest samples.
 ROWS, FEWEST = 1000, 1000
-# Samples that are held at once, and the bytes of their pixels at most. Parzen windows are on those
-# of one such block.
+# The most samples held at once, and the most bytes of their pixels. Parzen windows use one such
+# block.
 BLOCK, BYTES = 100_000, 2**29
 AT_ONCE = 10_000
 # Draws of a DBN's first hidden layer for each row.
@@ -40,19 +40,19 @@ DRAWS = 100
 
 
 def likelihood(trained: Trained, effort: Effort) -> Found:
-    """What a system's samples say of test rows, by their number."""
-    own = _own(trained)  # first: what is missing shows before minutes are spent
+    """The likelihood of test rows under a system's samples, by the number of samples."""
+    own = _own(trained)  # first, so that missing files show before minutes are spent
     counts = numbers_of_samples(effort.samples)
     blocks = means_of(trained, effort.samples)
     first, binary = next(blocks), trained.binary(ROWS)
-    with reasons():  # samples that are no means of pixels
+    with reasons():  # samples that are not means of pixels
         per_row = advnets.csl.curve(binary, itertools.chain([first], blocks), counts)
     rows = f"the first {len(binary):,} test rows"
     of_csl = (
         f"Conservative likelihood of {rows}, binarised: log of the mean over samples of p(x | the "
         "sample's means of pixels), pixels independent and black or white; at most log p(x) in "
-        "expectation. The ± is over rows: they share the samples, and how other samples would "
-        "differ is not in it"
+        "expectation. The ± is over rows, which share the samples; it does not cover the variation "
+        "between sets of samples"
     )
     numbers, curve = _by_number(trained, "CSL", of_csl, counts, per_row, [None] * len(counts))
     few = [n for n in counts if n <= len(first)]
@@ -60,7 +60,7 @@ def likelihood(trained: Trained, effort: Effort) -> Found:
     fitted = min(ROWS, len(trained.data.validation))
     of_parzen = (
         f"Parzen log-likelihood of {rows}, grey, with a window on each sample, its width chosen on "
-        f"the first {fitted:,} validation rows. The ± is over test rows, as that of CSL"
+        f"the first {fitted:,} validation rows. The ± is over test rows, as for CSL"
     )
     more, windowed = _by_number(
         trained, "Parzen", of_parzen, few, [found for found, _ in windows], [e for _, e in windows]
@@ -76,7 +76,7 @@ def _by_number(
     per_row: Sequence[Float[np.ndarray, " rows"]],
     ends: Sequence[str | None],
 ) -> tuple[list[Number], Curve]:
-    """A likelihood by its number of samples: by the most, its slope, and all of it."""
+    """A likelihood by the number of samples: its value for the most, its slope, and its curve."""
     means = [mean_and_error(rows) for rows in per_row]
     at_end = [f"the {end} bandwidth of the grid" if end else "" for end in ends]
     title = f"{name}, {counts[-1]:,} samples"
@@ -86,8 +86,8 @@ def _by_number(
         decades = math.log10(counts[-1] / counts[-2])
         slope = mean_and_error((per_row[-1] - per_row[-2]) / decades)
         more = (
-            f"{said}: what more samples than {counts[-2]:,} added, for ten times as many. A curve "
-            "that still rises is still below its limit; by how much, a slope does not say."
+            f"{said}: the gain from more samples than {counts[-2]:,}, per factor of ten. A curve "
+            "that still rises is still below its limit; the slope does not tell by how much."
         )
         numbers.append(trained.number(f"{name}, nats per decade", more, "nats", **slope))
     points = tuple(
@@ -101,7 +101,7 @@ def _by_number(
 def _windows(
     trained: Trained, samples: Float[np.ndarray, " samples *shape"]
 ) -> tuple[Float[np.ndarray, " rows"], str | None]:
-    """The Parzen log-likelihood of each test row, and the end of the grid that its width is at."""
+    """The Parzen log-likelihood of each test row, and the grid's end if the width is one."""
     test, validation = trained.images("test", ROWS), trained.images("validation", ROWS)
     with reasons():
         chosen = parzen.select_bandwidth(validation, samples, parzen.bandwidth_grid())
@@ -112,22 +112,22 @@ def _windows(
 
 
 def numbers_of_samples(most: int) -> list[int]:
-    """Powers of ten from 1,000 to a number, and that."""
+    """Powers of ten from 1,000 up to a number, and the number itself."""
     powers = [10**n for n in range(3, 10) if FEWEST <= 10**n < most]
     return [*powers, most]
 
 
 def means_of(trained: Trained, total: int) -> Iterator[Float[np.ndarray, " samples *shape"]]:
-    """The means of samples' pixels, in blocks; those of a chain by the run's own protocol.
+    """The means of samples' pixels, in blocks; with chains, by the run's own protocol.
 
-    Each block is of chains of its own, which start and burn in anew.
+    Each block has its own chains, which start and burn in anew.
 
     Args:
         trained: the run.
-        total: how many.
+        total: the number of samples.
 
     Yields:
-        Blocks of 100,000 or what is left; fewer where images are large.
+        Blocks of 100,000 samples or the rest; smaller ones if images are large.
     """
     model, shape = trained.model, trained.config.image_shape
     if isinstance(model, Chained):
@@ -139,7 +139,7 @@ def means_of(trained: Trained, total: int) -> Iterator[Float[np.ndarray, " sampl
         if isinstance(model, Chained):
             with reasons():  # a chain that diverges
                 found = model.drawn(key, n, model.protocol, progress=False)
-            yield found.swapaxes(0, 1).reshape(-1, *shape)[:n]  # no copy: it was gathered so
+            yield found.swapaxes(0, 1).reshape(-1, *shape)[:n]  # no copy: this is its layout
         else:
             block = np.empty((n, *shape), np.float32)
             at_once = min(AT_ONCE, most)
@@ -152,20 +152,20 @@ def means_of(trained: Trained, total: int) -> Iterator[Float[np.ndarray, " sampl
 
 
 def block_of(shape: tuple[int, ...]) -> int:
-    """How many samples of an image's shape are held at once."""
+    """The number of samples of an image's shape that are held at once."""
     return max(FEWEST, min(BLOCK, BYTES // (4 * max(1, math.prod(shape)))))
 
 
 @eqx.filter_jit
 def _drawn(key: Key[Array, ""], model: advnets.Model, n: int) -> Float[Array, " n *shape"]:
-    """Samples of a generator; of a VAE, the means of their pixels."""
+    """Samples of a generator; for a VAE, the means of their pixels."""
     if isinstance(model, vae.VAE):
         return model.decode(model.prior(key, n))
     return model(key, n)
 
 
 def _own(trained: Trained) -> list[Number]:
-    """What a kind of model has of its own; or why it has nothing."""
+    """The measures of a kind of model, or why it has none."""
     try:
         if isinstance(trained.system, VariationalAutoencoder):
             return _bounds(trained)
@@ -176,13 +176,13 @@ def _own(trained: Trained) -> list[Number]:
     if isinstance(trained.model, Chained):
         why = "the chain's distribution has no formula, not even up to a constant"
     else:
-        why = "AIS through the generator, with a width of pixels fitted, is not in advnets"
+        why = "AIS through the generator, with a fitted width of pixels, is not in advnets"
     said = "log p(x) by annealed importance sampling."
     return [trained.number("AIS", said, "nats", reason=why)]
 
 
 def _bounds(trained: Trained) -> list[Number]:
-    """A VAE's bounds, both of the same rows."""
+    """A VAE's bounds, both on the same rows."""
     rows = trained.rows("bounds", "importance", "bound")
     draws = trained.entry("bounds", "importance", "draws")
     return [
@@ -203,7 +203,7 @@ def _bounds(trained: Trained) -> list[Number]:
 
 
 def _annealed(trained: Trained) -> list[Number]:
-    """A DBN's bounds, of the rows that its samples are asked about, and log Z below them."""
+    """A DBN's bounds, on the same rows as its samples' likelihood, and log Z."""
     log_z = trained.entry("likelihood", "log_partition")
     forward = log_z.get("forward") if isinstance(log_z, dict) else None
     if not isinstance(forward, float):
@@ -239,13 +239,13 @@ def _annealed(trained: Trained) -> list[Number]:
 
 
 def lower_weights(trained: Trained) -> Float[np.ndarray, "draws rows"]:
-    """What bounds of a DBN are made of, but for log Z: see [`advnets.baselines.dbn.log_weights`][].
+    """Log weights of a DBN's bounds, without log Z; see [`advnets.baselines.dbn.log_weights`][].
 
     Args:
         trained: a run of a DBN.
 
     Returns:
-        The logs of the first binarised test rows, in nats.
+        The log weights of the first binarised test rows, in nats.
     """
     binary = trained.binary(ROWS)
     rows = jnp.asarray(binary.reshape(len(binary), -1))

@@ -1,4 +1,4 @@
-"""Table 2, sampling: what an effective sample costs, and what consecutive samples score."""
+"""Table 2, sampling: the cost of an effective sample, and the scores of consecutive samples."""
 
 import math
 import time
@@ -27,16 +27,16 @@ from advnets.bench.results import Score
 from advnets.chains import Chain
 from advnets.mixing import Mixing, mixing
 
-# Independent samples whose autocorrelation time is measured, and of how many a call is timed.
+# Independent samples whose autocorrelation time is measured, and samples in a call that is timed.
 DRAWN, TIMED = 10_000, 1000
-# Steps of chains in a call that is timed, and how often: the fastest counts, as others disturb.
+# Steps of chains in a timed call, and repeats: the fastest counts, as the others were disturbed.
 STEPS, REPEATS = 50, 3
 # Chains whose consecutive samples' autocorrelation time is measured, and their burn-in.
 FEW, BURN_IN = 20, 100
 
 
 def chained(trained: Trained, effort: Effort) -> Found:
-    """What samples of a Markov chain cost."""
+    """The cost of samples of a Markov chain."""
     scores = _scores_of_chains(trained)
     chain = trained.chain
     rows = jnp.asarray(trained.images("train", trained.model.num_chains))
@@ -71,9 +71,9 @@ def chained(trained: Trained, effort: Effort) -> Found:
         _fastest(lambda: compiled(arrays, state)) / count,
     )
     how = (
-        f"that of a step, times the autocorrelation time of {said_of(effort)}, and that of the "
-        "means of an image's pixels, once. The burn-in, which a chain pays once, is not in it; nor "
-        f"is thinning. {count:,} chains side by side"
+        f"that of a step, times the autocorrelation time of {said_of(effort)}, plus that of the "
+        "means of an image's pixels, once. Burn-in, which a chain pays once, and thinning are not "
+        f"included. {count:,} chains side by side"
     )
     return Found(
         (
@@ -85,12 +85,12 @@ def chained(trained: Trained, effort: Effort) -> Found:
 
 
 def consecutive(trained: Trained, chain: Chain[Any], effort: Effort) -> Mixing:
-    """How fast a chain mixes, by consecutive samples: in steps, however the run's own are thinned.
+    """How fast a chain mixes, measured on consecutive samples even if the run's own are thinned.
 
     Args:
         trained: the run.
-        chain: its chain, or that with other noise.
-        effort: how many samples of each chain.
+        chain: its chain, or the same one with other noise.
+        effort: decides the number of samples of each chain.
 
     Returns:
         The autocorrelation time in steps, and whether it is more than a lower bound.
@@ -105,7 +105,7 @@ def consecutive(trained: Trained, chain: Chain[Any], effort: Effort) -> Mixing:
 
 
 def said_of(effort: Effort) -> str:
-    """Of which samples that is, in words."""
+    """The samples that `consecutive` uses, in words."""
     return (
         f"{effort.consecutive:,} consecutive samples of each of {FEW} chains, after a burn-in of "
         f"{BURN_IN} steps from training rows"
@@ -113,7 +113,7 @@ def said_of(effort: Effort) -> str:
 
 
 def _scores_of_chains(trained: Trained) -> list[Number]:
-    """The run's own scores by other protocols; or why they are missing."""
+    """The run's own scores with other protocols, or why they are missing."""
     try:
         others = trained.chains().others
     except MissingError as error:
@@ -139,7 +139,7 @@ def _scores_of_chains(trained: Trained) -> list[Number]:
 
 
 def independent(trained: Trained, effort: Effort) -> Found:
-    """What independent samples of a generator cost."""
+    """The cost of independent samples of a generator."""
     model, key = trained.model, trained.key("sampling")
     arrays, static = eqx.partition(model, eqx.is_array)
 
@@ -161,7 +161,7 @@ def independent(trained: Trained, effort: Effort) -> Found:
     own = trained.result.parzen
     of_what = f"{DRAWN:,} draws in a row"
     how = (
-        f"that of a sample, times the autocorrelation time of {of_what}, taken for 1 where it is "
+        f"that of a sample, times the autocorrelation time of {of_what}, taken as 1 if it is "
         f"below. {TIMED:,} samples side by side"
     )
     return Found(
@@ -172,7 +172,7 @@ def independent(trained: Trained, effort: Effort) -> Found:
                 trained,
                 f"{own.num_samples:,} consecutive samples",
                 own,
-                "independent, so any others would score the same but for noise",
+                "independent, so any others would score the same up to noise",
             ),
         )
     )
@@ -186,8 +186,8 @@ def tau_of(trained: Trained, mixed: Mixing, of_what: str, still: str) -> Number:
 
     Args:
         trained: the run.
-        mixed: what was measured.
-        of_what: of which samples, in words.
+        mixed: the measurement.
+        of_what: the samples that it is of, in words.
         still: the reason why there is none if nothing moves.
 
     Returns:
@@ -213,12 +213,12 @@ def _costs(
     how: str,
     still: str = "the chains do not move",
 ) -> list[Number]:
-    """What an effective sample costs, of each kind."""
+    """The costs of an effective sample, of each kind."""
     named = (
         (
             "FLOPs of matrix products per effective sample",
-            "Floating-point operations of matrix products, two for each multiplication and "
-            "addition; what is drawn, and functions of single numbers, are not counted",
+            "Floating-point operations of matrix products, two for each multiply-add; random "
+            "draws and elementwise functions are not counted",
             "MFLOP",
         ),
         (
@@ -255,7 +255,7 @@ def _scored(trained: Trained, name: str, score: Score, of_what: str) -> Number:
 
 
 def _fastest(work: Callable[[], Any]) -> float:
-    """Seconds of a compiled call, the least of several."""
+    """Seconds of a compiled call, the minimum of several."""
     jax.block_until_ready(work())
     found = []
     for _ in range(REPEATS):

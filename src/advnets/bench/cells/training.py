@@ -1,4 +1,4 @@
-"""Table 2, training: what each kind of model pays while it learns."""
+"""Table 2, training: the cost of training each kind of model."""
 
 import dataclasses
 import math
@@ -45,22 +45,22 @@ from advnets.players import judge
 from advnets.training.checkpoints import check_whole, restore_part
 from advnets.training.learning import MODEL
 
-# Minibatches of negative phases whose gradients are compared, and the steps that they take.
+# Minibatches of the negative phases that are compared, their size, and the numbers of Gibbs steps.
 BATCHES, BATCH, STEPS = 50, 100, (1, 5, 25)
-# Training rows of the positive phase, and how many at once.
+# Training rows of the positive phase, and rows in a block.
 POSITIVE, AT_ONCE = 50_000, 1000
-# Test rows that an autoencoder restores, and samples whose classes are counted.
+# Test rows that an autoencoder reconstructs, and samples whose classes are counted.
 ROWS, SAMPLES = 1000, 10_000
-# The walk's noise, as a multiple of what the system was trained or chosen with.
+# The walk's noise, as multiples of the system's own.
 FACTORS = (0.25, 0.5, 1.0, 1.5)
 GAP = (
-    "log p(x) by the importance-weighted bound, minus the bound: what learning by approximate "
-    "inference leaves on the table, as far as so many draws can tell."
+    "log p(x) by the importance-weighted bound, minus the variational bound: the gap that training "
+    "with approximate inference leaves, as far as this many draws can tell."
 )
 
 
 def directed(trained: Trained, effort: Effort) -> Found:
-    """What inference costs a VAE while it learns, and what it leaves on the table.
+    """The cost of inference in training a VAE, and the gap that it leaves to log p(x).
 
     Raises a TypeError for a run of another system.
     """
@@ -103,7 +103,7 @@ def directed(trained: Trained, effort: Effort) -> Found:
 
 
 def _gap(trained: Trained) -> Number:
-    """What approximate inference leaves on the table, by the run's evaluation."""
+    """The gap that approximate inference leaves, from the run's evaluation."""
     name = "log p - bound"
     try:
         rows = trained.rows("bounds", "importance", "gap")
@@ -116,7 +116,7 @@ def _gap(trained: Trained) -> Number:
 
 
 def lower_layer(trained: Trained, effort: Effort) -> Found:
-    """What the directed, lower layer of a DBN leaves on the table."""
+    """The gap that inference in the directed, lower layer of a DBN leaves."""
     logs = likelihood.lower_weights(trained)
     draws, rows = logs.shape
     importance = scipy.special.logsumexp(logs, axis=0) - math.log(draws)
@@ -132,15 +132,15 @@ def lower_layer(trained: Trained, effort: Effort) -> Found:
             trained.number(
                 "inference's share, lower layer",
                 "FLOPs of matrix products of inference as a fraction of the update's.",
-                reason="the lower layer learned as an undirected machine, not with an encoder "
-                "beside it",
+                reason="the lower layer was trained as an undirected machine, not with an encoder "
+                "of its own",
             ),
         )
     )
 
 
 def undirected(trained: Trained, effort: Effort) -> Found:
-    """What the partition function costs the upper machine of a DBN while it learns.
+    """The cost of the partition function in training the upper machine of a DBN.
 
     Raises a TypeError for a run of another system.
     """
@@ -148,7 +148,7 @@ def undirected(trained: Trained, effort: Effort) -> Found:
     numbers = [
         trained.number(
             "Gibbs steps per update",
-            "Steps of each persistent chain for an update, by the recipe.",
+            "Steps of each persistent chain per update, according to the recipe.",
             value=float(recipe.gibbs_steps),
         )
     ]
@@ -170,23 +170,23 @@ def undirected(trained: Trained, effort: Effort) -> Found:
     said = (
         "Distance of the gradient in the top machine's weights from the reference, relative to the "
         f"reference's norm; the same positive phase of {positive_rows:,} training rows in both. "
-        f"The reference is by {BATCH // 2 * 2} chains of {count * EVERY * CHUNK:,} Gibbs steps, a "
-        "tenth of them burn-in: half of the chains from training rows, half from "
+        f"The reference has {BATCH // 2 * 2} chains of {count * EVERY * CHUNK:,} Gibbs steps, a "
+        "tenth of them burn-in: half of the chains start from training rows, half from "
         f"{'fair coins' if persistent is None else 'the persistent chains'}"
     )
     noise = (
-        "The noise is half the distance of the same by one half of the chains from that by the "
-        "other: an error near it, or near the reference's own, shows no bias"
+        "The noise is half the distance between the estimates from one half of the chains and from "
+        "the other: an error near it, or near the reference's own, shows no bias"
     )
     of_cd = (
-        f"CD-k: the negative phase is the mean of {BATCHES} minibatches of {BATCH} chains, each of "
-        "which has made k steps from training rows"
+        f"CD-k: the negative phase is the mean of {BATCHES} minibatches of {BATCH} chains, each "
+        "after k steps from training rows"
     )
     of_pcd = (
         f"PCD-k: the negative phase is the mean over {BATCHES} minibatches in a row, so over "
-        f"{BATCHES} k steps, of chains which go on from those of the last checkpoint while the "
-        "machine stands still. States in a row are alike, so these are few samples: noise, not "
-        "bias, may be most of it, and more steps have less of it"
+        f"{BATCHES} k steps, of chains that continue from those of the last checkpoint while the "
+        "machine is held fixed. Consecutive states are alike, so the samples are effectively few: "
+        "most of the error may be noise, not bias, and more steps reduce the noise"
     )
     curves = []
     for kind, chains, of_kind in (("CD", starts, of_cd), ("PCD", persistent, of_pcd)):
@@ -236,7 +236,7 @@ def _norm(gradient: Float[np.ndarray, "first second"]) -> float:
 def _of_data(
     key: Key[Array, ""], net: dbn.DBN, trained: Trained
 ) -> tuple[Float[np.ndarray, "first second"], Float[np.ndarray, "batches batch second"]]:
-    """The positive phase over training rows, and states drawn from some, in minibatches."""
+    """The positive phase of training rows, and upper states drawn from some, in minibatches."""
     chosen = np.random.default_rng(0).permutation(len(trained.data.train))[:POSITIVE]
     total = np.zeros(net.upper.weights.shape)
     states, count = [], -(-len(chosen) // AT_ONCE)
@@ -254,7 +254,7 @@ def _of_data(
 def _upwards(
     key: Key[Array, ""], net: dbn.DBN, images: UInt8[Array, " rows *shape"]
 ) -> tuple[Float[Array, "first second"], Float[Array, "rows second"]]:
-    """The positive phase of some rows, and states of the upper layer."""
+    """The positive phase of a block of rows, and states drawn of the upper layer."""
     one, two, three = jax.random.split(key, 3)
     first = net.first.sample_hidden(two, rbm.visible_of(one, images))
     return _statistic(net.upper, first), net.upper.sample_hidden(three, first)
@@ -264,7 +264,7 @@ def _statistic(model: rbm.RBM, visible: Float[Array, "n first"]) -> Float[Array,
     return visible.T @ model.hidden_means(visible) / len(visible)
 
 
-# Statistics are taken every so many steps; of the reference's steps a tenth is burn-in.
+# Steps between statistics, and statistics in a compiled chunk; a tenth of all is burn-in.
 EVERY, CHUNK = 5, 20
 
 
@@ -274,7 +274,7 @@ def _reference(
     states: Float[Array, "chains second"],
     count: int,
 ) -> Float[np.ndarray, "2 first second"]:
-    """The negative phase by two halves of many chains, of so many hundreds of steps."""
+    """The negative phase from two halves of many chains, of `count` times 100 steps."""
     total = np.zeros((2, *model.weights.shape))
     for number in range(count):
         states, found = _go_on(jax.random.fold_in(key, number), model, states)
@@ -303,7 +303,7 @@ def _go_on(
 
 
 def _halves(model: rbm.RBM, visible: Float[Array, "n first"]) -> Float[Array, "2 first second"]:
-    """The statistic of each half of the chains; of an odd number the last is left out."""
+    """The statistic of each half of the chains; with an odd number, the last one is left out."""
     half = len(visible) // 2
     halves = (visible[:half], visible[half : 2 * half])
     return jnp.stack([_statistic(model, one) for one in halves])
@@ -317,7 +317,7 @@ def _negatives(
     steps: Int[Array, ""],
     persistent: bool,
 ) -> Float[Array, "2 first second"]:
-    """The mean negative phase of many minibatches, by each half of the chains."""
+    """The mean negative phase of many minibatches, from each half of the chains."""
     chain = rbm.Gibbs(model, (model.visible_bias.size,))
 
     def batch(
@@ -343,7 +343,7 @@ def _negatives(
 def _persistent(
     trained: Trained, units: int
 ) -> tuple[Float[np.ndarray, "chains second"] | None, str]:
-    """The chains that learning left in the newest checkpoint; or None, and why."""
+    """The persistent chains in the newest checkpoint; or None, and why there are none."""
     newest = newest_manifest(trained.folder)
     recipe = instance_of(DBNSettings, trained.system.settings)
     if newest is None:
@@ -366,8 +366,8 @@ def autoencoders(trained: Trained, effort: Effort) -> Found:
     said = (
         f"Autocorrelation time in steps, of {sampling.said_of(effort)}, and cross-entropy of "
         f"{of_means} of the chain from them, as the noise of the trained system's walk is "
-        "multiplied; another noise or contraction in training would be another system. * where "
-        "the time is a lower bound."
+        "multiplied; another noise or contraction in training would be another system. * marks "
+        "times that are lower bounds."
     )
     points, labels, numbers = [], [], []
     for factor in FACTORS:
@@ -396,7 +396,7 @@ def autoencoders(trained: Trained, effort: Effort) -> Found:
 
 
 def noisier(chain: Chain[Any], factor: float) -> Chain[Any]:
-    """A walk with its noise multiplied, of a GSN or a CAE; nothing is trained again.
+    """A GSN's or CAE's walk with its noise multiplied by a factor; nothing is trained again.
 
     Raises a ValueError for a factor below 0, or one that is not finite; a TypeError for another
     chain.
@@ -404,7 +404,7 @@ def noisier(chain: Chain[Any], factor: float) -> Chain[Any]:
     if isinstance(chain, cae.Walk):
         return cae.Walk(chain.model, chain.scale * factor)
     net = instance_of(gsn.GSN, chain)
-    # The noise is no array, so the networks' arrays are those of the trained chain.
+    # The noise is not an array, so all arrays are those of the trained chain.
     other = gsn.GSN(
         jax.random.key(0),
         net.image_shape,
@@ -420,7 +420,7 @@ def noisier(chain: Chain[Any], factor: float) -> Chain[Any]:
 def _reconstruction(
     key: Key[Array, ""], chain: Chain[Any], images: Float[Array, " rows *shape"]
 ) -> Float[Array, " rows"]:
-    """The cross-entropy of images by the means of pixels after a step from them."""
+    """The cross-entropy of images and the means of pixels after a step from them."""
     start, step = jax.random.split(key)
     means = in_unit_interval(chain.means(chain.step(step, chain.start(start, images))))
     each = images * jnp.log(means) + (1 - images) * jnp.log1p(-means)
@@ -435,12 +435,12 @@ def adversarial(trained: Trained, effort: Effort) -> Found:
     said = (
         f"V(D, G) after {effort.updates} more updates of D by the run's own rule on training rows, "
         f"with G as it is, minus V before, on all {len(trained.data.validation):,} validation rows "
-        "and as many fresh samples, without dropout. It shows that D was behind G where it is "
-        "above 0; how far, it does not: so few updates reach no optimum, and D may also overfit."
+        "and as many fresh samples, without dropout. A value above 0 shows that D was behind G, "
+        "but not how far: so few updates reach no optimum, and D may also overfit."
     )
     missing = (
-        f"Classes that no nearest training image of {SAMPLES:,} samples has: what is left out of "
-        "the data after a collapse."
+        f"Classes that none of the training images nearest to {SAMPLES:,} samples has: those that "
+        "a collapse leaves out."
     )
     return Found((*_behind(trained, effort, said), _missing(trained, missing)))
 
@@ -521,7 +521,7 @@ def _behind(trained: Trained, effort: Effort, said: str) -> tuple[Number, ...]:
 def _log_odds(
     discriminator: Any, examples: Float[np.ndarray, " rows *shape"]
 ) -> Float[np.ndarray, " rows"]:
-    """What a discriminator says of examples, which are taken in blocks."""
+    """A discriminator's logits for examples, computed in blocks."""
     blocks = [examples[first : first + AT_ONCE] for first in range(0, len(examples), AT_ONCE)]
     return np.concatenate([np.asarray(_judged(discriminator, one), np.float64) for one in blocks])
 

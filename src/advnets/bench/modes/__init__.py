@@ -1,4 +1,4 @@
-"""Toy data in separate modes, the games that are played on them, and how modes are counted."""
+"""Toy data with separate modes, games that are trained on them, and how modes are counted."""
 
 from advnets.bench.modes import drawing as drawing
 from advnets.bench.modes import gaussians as gaussians

@@ -1,4 +1,4 @@
-"""The comparison of stabilisers as pictures: samples beside the modes, and shares over seeds."""
+"""Plots of the comparison of stabilisers: samples with the modes, and shares over seeds."""
 
 import math
 import os
@@ -22,8 +22,8 @@ def told(scores: Scores | None, column: Column) -> str:
     """A score as text: mean and standard deviation over seeds.
 
     Args:
-        scores: the scores; None where all seeds diverged.
-        column: which one.
+        scores: the scores; None if all seeds diverged.
+        column: which of them.
 
     Returns:
         The text.
@@ -42,7 +42,7 @@ def samples(
     """A panel for each method: samples of the seed with the median share, and the modes.
 
     Args:
-        path: the PNG file; None for a figure that is only given back.
+        path: the PNG file; None for a figure that is only returned.
         data: the distribution.
         settings: one for each method.
 
@@ -71,11 +71,11 @@ def samples(
 
 
 def shares(path: str | os.PathLike[str] | None, settings: Sequence[Setting]) -> Any:
-    """Modes covered and the share of good samples of each seed, by method; a column for each data.
+    """Modes covered and share of good samples of each seed, by method; two panels per data set.
 
     Args:
-        path: the PNG file; None for a figure that is only given back.
-        settings: of all data.
+        path: the PNG file; None for a figure that is only returned.
+        settings: the settings on all data.
 
     Returns:
         The figure.
@@ -117,7 +117,7 @@ def _modes_of(settings: Sequence[Setting], data: str) -> int:
 
 
 def _strip(panel: Any, found: Any, height: float, colour: str) -> None:
-    """A seed a dot, and a bar at their mean."""
+    """A dot for each seed, and a bar at their mean."""
     spread = np.linspace(-0.1, 0.1, found.n) if found.n > 1 else [0.0]
     panel.plot(found.values, height + np.array(spread), ".", color=colour, markersize=4, alpha=0.6)
     panel.plot([found.mean] * 2, [height - 0.14, height + 0.14], color=colour, linewidth=2)

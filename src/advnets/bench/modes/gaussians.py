@@ -1,4 +1,4 @@
-"""Narrow normal distributions in the plane: on a ring, on a grid; and counting those found."""
+"""Narrow normal distributions in the plane, on a ring or a grid; and counting the modes found."""
 
 import dataclasses
 import math
@@ -8,18 +8,18 @@ from jaxtyping import Float
 
 from advnets._counts import check_count
 
-# A sample is of high quality within so many standard deviations of a centre.
+# A sample is of high quality within this many standard deviations of a centre.
 NEAR = 3.0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Gaussians:
-    """Equally likely normal distributions of one standard deviation in every direction.
+    """A mixture of isotropic normal distributions with equal weights and standard deviations.
 
     Attributes:
-        name: what they are called.
-        centres: their means.
-        deviation: the standard deviation.
+        name: the name of the data.
+        centres: the means of the modes.
+        deviation: their standard deviation.
     """
 
     name: str
@@ -28,21 +28,21 @@ class Gaussians:
 
     @property
     def modes(self) -> int:
-        """How many there are."""
+        """The number of modes."""
         return len(self.centres)
 
     def draw(self, seed: int, n: int) -> Float[np.ndarray, " {n} 2"]:
-        """Data: independent draws, in float32.
+        """Independent draws, in float32.
 
         Args:
-            seed: decides them.
-            n: how many.
+            seed: the seed of the draws.
+            n: the number of draws.
 
         Returns:
             The examples.
 
         Raises:
-            ValueError: for a seed or a number below 0, or more than 32 bits count.
+            ValueError: for a seed or a number below 0, or a number beyond 32 bits.
         """
         check_count("the number of examples", n, least=0)
         rng = np.random.default_rng(seed)
@@ -55,15 +55,15 @@ def ring(modes: int = 8, radius: float = 2.0, deviation: float = 0.02) -> Gaussi
     """Modes evenly spaced on a circle.
 
     Args:
-        modes: how many.
-        radius: the circle's.
-        deviation: the standard deviation of each.
+        modes: the number of modes.
+        radius: the radius of the circle.
+        deviation: the standard deviation of each mode.
 
     Returns:
         The distribution.
 
     Raises:
-        ValueError: for no mode, or more than 32 bits count.
+        ValueError: for fewer than 1 mode, or a number beyond 32 bits.
 
     Example:
         >>> from advnets.bench.modes.gaussians import ring
@@ -71,7 +71,7 @@ def ring(modes: int = 8, radius: float = 2.0, deviation: float = 0.02) -> Gaussi
         8
     """
     check_count("the number of modes", modes)
-    angles = 2 * np.pi * np.arange(modes) / modes  # a linspace to 2π would have one of them twice
+    angles = 2 * np.pi * np.arange(modes) / modes  # a linspace to 2π would repeat the first
     centres = radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
     return Gaussians("ring", centres, deviation)
 
@@ -80,15 +80,15 @@ def grid(side: int = 5, spacing: float = 2.0, deviation: float = 0.05) -> Gaussi
     """Modes on a square grid around the origin.
 
     Args:
-        side: how many in a row; their square is how many there are.
-        spacing: the distance of neighbours.
-        deviation: the standard deviation of each.
+        side: the number of modes in a row; there are side² modes.
+        spacing: the distance between neighbours.
+        deviation: the standard deviation of each mode.
 
     Returns:
         The distribution.
 
     Raises:
-        ValueError: for no mode, or more than 32 bits count.
+        ValueError: for fewer than 1 mode, or a number beyond 32 bits.
 
     Example:
         >>> from advnets.bench.modes.gaussians import grid
@@ -101,22 +101,22 @@ def grid(side: int = 5, spacing: float = 2.0, deviation: float = 0.05) -> Gaussi
     return Gaussians("grid", centres, deviation)
 
 
-# What `count` makes of the data themselves, in the limit of many: 1 - exp(-9/2).
+# The share that `count` gives for the data themselves, in the limit of many: 1 - exp(-9/2).
 TRUE_SHARE = 1 - math.exp(-(NEAR**2) / 2)
 
 
 @dataclasses.dataclass(frozen=True)
 class Counted:
-    """What samples show of the modes.
+    """The modes that samples cover.
 
     Attributes:
         found: the number of modes with at least one sample within three standard deviations.
-        covered: of modes with at least n / (10 · modes) of the n samples there: a tenth of what
-            the data have.
-        share: the share of samples within three standard deviations of some mode, in [0, 1]; of
+        covered: the number of modes with at least n / (10 · modes) of the n samples within three
+            standard deviations: a tenth of what the data have.
+        share: the share of samples within three standard deviations of some mode, in [0, 1]; for
             the data it is 0.989.
-        divergence: the Kullback-Leibler divergence of the samples' histogram over modes, each
-            sample counted for its nearest one, from the uniform one, in nats; from 0 to the
+        divergence: the Kullback-Leibler divergence of the samples' histogram over modes (each
+            sample counts for its nearest mode) from the uniform one, in nats; from 0 to the
             logarithm of the number of modes.
     """
 
@@ -127,7 +127,7 @@ class Counted:
 
 
 def count(samples: Float[np.ndarray, " n 2"], data: Gaussians) -> Counted:
-    """Counts the modes that samples show.
+    """Counts the modes that samples cover.
 
     Args:
         samples: the samples, at least one.
@@ -150,7 +150,7 @@ def count(samples: Float[np.ndarray, " n 2"], data: Gaussians) -> Counted:
     """
     n = len(samples)
     if n == 0:
-        raise ValueError("modes are counted by samples; got none")
+        raise ValueError("counting modes needs at least 1 sample; got none")
     distances = np.linalg.norm(samples[:, None] - data.centres[None], axis=-1)
     nearest = distances.argmin(axis=1)
     near = distances[np.arange(n), nearest] <= NEAR * data.deviation

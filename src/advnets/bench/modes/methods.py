@@ -1,8 +1,8 @@
-"""The stabilisers that are compared on toy data: each a change of one pair of players or one rule.
+"""The stabilisers that are compared on toy data: each changes one pair of players or one rule.
 
-All games have the same generator, minibatches and number of updates, and every one keeps an average
-of its generator, which is counted beside it. Without a stabiliser a game is not quite stable: Adam
-has its default momentum, of 0.9, for both players.
+All games have the same generator, minibatches and number of updates, and each keeps an average of
+its generator, whose modes are counted too. Without a stabiliser a game is not quite stable: Adam
+has its default momentum of 0.9 for both players.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from advnets.objectives import GAN, R1, InstanceNoise, Objective, Penalised
 from advnets.players import Player, Players, Stateful
 
 LATENT, WIDTH, BATCH = 32, 64, 128
-# What D's examples are multiplied by: its slope, where layers have norm 1, is that at most.
+# D's examples are multiplied by this, which bounds its slope where layers have norm 1.
 SCALE, SPECTRAL_SCALE = 0.25, 4.0
 RATE, MOMENTUM, DECAY = 1e-3, 0.9, 0.999
 Judge = Literal["plain", "spectral", "deviation"]
@@ -31,7 +31,7 @@ class Scaled(eqx.Module):
     """Multiplies by a number.
 
     Attributes:
-        by: it.
+        by: the number.
     """
 
     by: float = eqx.field(static=True)
@@ -74,9 +74,9 @@ def players(
 
     Args:
         key: a typed random key.
-        judge: the discriminator's kind: with spectral normalisation in every layer, or with the
+        judge: the discriminator's kind: with spectral normalisation in every layer, with the
             minibatch's standard deviation before its last layer, or with neither.
-        prior: the distribution of z; 32 normals unless given.
+        prior: the distribution of z; by default 32 normals.
 
     Returns:
         The players.
@@ -101,12 +101,12 @@ class Method:
     """One of the stabilisers.
 
     Attributes:
-        said: what differs from the game without one, in a phrase.
+        said: the difference from the game without a stabiliser, as a phrase.
         objective: the objective, given the number of updates of the run.
-        generator_rate: the rate of the generator's Adam.
-        momentum: of both players' Adam, β₁.
+        generator_rate: the learning rate of the generator's Adam.
+        momentum: β₁ of both players' Adam.
         judge: the kind of discriminator.
-        pieces: whether the prior is in as many pieces as the data.
+        pieces: whether the prior is a mixture of as many pieces as the data have modes.
     """
 
     said: str
@@ -117,12 +117,12 @@ class Method:
     pieces: bool = False
 
     def players(self, key: Key[Array, ""], modes: int) -> Players:
-        """Its players, for data with so many modes."""
+        """Its players, for data with this many modes."""
         prior = priors.Mixture(LATENT, pieces=modes, scale=0.1) if self.pieces else None
         return players(key, judge=self.judge, prior=prior)
 
     def algorithm(self, updates: int) -> Algorithm:
-        """How they are trained in so many updates."""
+        """The algorithm that trains them, in this many updates."""
         return Algorithm1(
             objective=self.objective(updates),
             generator_updates=optax.adam(self.generator_rate, b1=self.momentum),
@@ -131,7 +131,7 @@ class Method:
         )
 
 
-# Noise of half the distance between neighbours on the grid at first, and none in the last quarter.
+# Initial noise: a quarter of the distance between neighbours on the grid; none in the last quarter.
 NOISE, NOISY = 0.5, 0.75
 WEIGHT, LAZY = 1.0, 8
 METHODS: dict[str, Method] = {

@@ -1,4 +1,4 @@
-"""What is kept of a method on some data."""
+"""The recorded results of a method on some data."""
 
 import msgspec
 
@@ -9,10 +9,10 @@ class Scores(msgspec.Struct, frozen=True):
     """The counts of modes over seeds; see [`advnets.bench.modes.gaussians.Counted`][].
 
     Attributes:
-        found: modes with a sample.
-        covered: modes with a tenth of their due.
-        share: samples near a mode.
-        divergence: of the histogram over modes from the uniform one, in nats.
+        found: the number of modes with a sample.
+        covered: the number of modes with a tenth of the data's share of samples.
+        share: the share of samples near a mode.
+        divergence: that of the histogram over modes from the uniform one, in nats.
     """
 
     found: Distribution
@@ -26,15 +26,15 @@ class Setting(msgspec.Struct, frozen=True):
 
     Attributes:
         data: the data's name.
-        method: the method's.
-        definition: what it is.
-        modes: how many modes the data have.
-        diverged: how many seeds diverged, which are not counted.
-        last: of the generators after the last update; None if all diverged.
-        averaged: of the averages of their parameters.
+        method: the method's name.
+        definition: what the method is.
+        modes: the number of modes of the data.
+        diverged: the number of seeds that diverged, which are not counted.
+        last: the scores of the generators after the last update; None if all diverged.
+        averaged: the scores of the averages of their parameters.
         shown: samples of the seed with the median share.
         seconds: how long it took.
-        provenance: where it comes from.
+        provenance: the provenance of the scores.
     """
 
     data: str

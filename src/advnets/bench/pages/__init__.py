@@ -1,7 +1,7 @@
 """HTML pages of runs: a report, a latent explorer, a comparison.
 
-A page is made from a run's folder alone and loads nothing: it can be mailed, archived and opened
-without a network. Nothing reads it, and it can be made again at any time.
+A page is generated from a run's folder and loads nothing else: it can be mailed, archived and
+opened offline. Nothing reads it, and it can be generated again at any time.
 """
 
 from advnets.bench.pages.writing import write_comparison as write_comparison

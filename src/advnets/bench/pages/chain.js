@@ -1,4 +1,4 @@
-// The Markov chain of a deep GSN, a step at a time, with the weights that `chain.py` wrote.
+// The Markov chain of a deep GSN, step by step, with the weights that `chain.py` wrote.
 "use strict";
 (() => {
   const root = document.querySelector(".chain");
@@ -7,7 +7,7 @@
   const data = JSON.parse(find("script").textContent);
   const { paint, canvas, readImages, nearest } = explorers.of(root, data);
 
-  // --- The chain: pure functions of its state and of what it draws.
+  // --- The chain: pure functions of its state and of its random draws.
   const [weight1, weight2, bias0, bias1, bias2] = ["weight1", "weight2", "bias0", "bias1", "bias2"]
     .map((name) => explorers.decoded(data[name]));
   const { salt_and_pepper: rate, noise } = data;
@@ -55,7 +55,7 @@
     after: vector(bias2.length, normal),
   });
 
-  // --- What is shown.
+  // --- The display.
   const [height, width] = data.shape;
   const [columns, rows] = [20, 3];
   const gap = Math.max(1, Math.floor(width / 14));
@@ -84,12 +84,12 @@
   }
   const size = bias0.length / height;  // numbers in a row of pixels
   const left = Math.floor(width / 2) * (size / width);
-  // Where the left half is held it stays that of the image at the start.
+  // If the left half is held, it stays that of the starting image.
   const kept = (numbers, image) => held.checked
     ? numbers.map((v, i) => i % size < left ? image[i] : v) : numbers;
   function move() {
     const next = step(state, draws());
-    // The network sees held pixels as it saw all in training: corrupted, each time anew.
+    // The network sees held pixels as in training: newly corrupted each time.
     const noisy = corrupted(origin, vector(bias0.length, Math.random));
     state = { ...next, pixels: kept(next.pixels, noisy), means: kept(next.means, origin) };
     steps += 1;

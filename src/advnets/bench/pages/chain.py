@@ -20,11 +20,11 @@ PRECISIONS: tuple[Precision, ...] = ("float32", "float16", "int8")
 
 
 def chain(folder: Path, model: Any, *, budget: int) -> Explorer:
-    """Makes a deep GSN's Markov chain ready for a page.
+    """Prepares a deep GSN's Markov chain for a page.
 
     Args:
         folder: the run's, where its sheet of training images is.
-        model: the sampler that the run has left.
+        model: the run's sampler.
         budget: the most characters that weights may take in the page.
 
     Returns:
@@ -42,10 +42,10 @@ def chain(folder: Path, model: Any, *, budget: int) -> Explorer:
     if not fits:
         raise NotExported(
             f"its weights take {layers.size(whole, 'int8') / 1e6:,.0f} MB even at a byte each; "
-            f"python -m advnets.bench explore {folder} makes a page of their own"
+            f"python -m advnets.bench explore {folder} writes a page of their own"
         )
     precision = fits[0]
-    note = f"The chain is that of the last epoch, its weights in {precision}"
+    note = f"The chain is that of the last epoch, with weights in {precision}"
     if precision != "float32":
         moved = 255 * _moved(model, precision)
         note += (
@@ -66,11 +66,11 @@ def chain(folder: Path, model: Any, *, budget: int) -> Explorer:
 
 
 def rounded(gsn: GSN, precision: Precision) -> GSN:
-    """A deep GSN with its weights rounded as they are in a page.
+    """A deep GSN with its weights rounded as in a page.
 
     Args:
         gsn: the network.
-        precision: of the weights.
+        precision: the precision of the weights.
 
     Returns:
         The network that the page computes.
@@ -84,7 +84,7 @@ def rounded(gsn: GSN, precision: Precision) -> GSN:
 
 
 def _moved(model: Chained, precision: Precision) -> float:
-    """The most by which rounding moves a probability in the second step from training images."""
+    """The largest change of a probability by rounding, in the second step from training images."""
     gsn = model.chain
     assert isinstance(gsn, GSN)
     images = jnp.asarray(model.starts[:DRAWS], jnp.float32) / 255

@@ -1,4 +1,4 @@
-"""A run's metrics as panels, which the page draws."""
+"""A run's metrics as panels that the page draws."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from advnets.bench.pages.reading import thinned
 
 Row = Mapping[str, Any]
-# Of a game in which D(x) is a probability: what a panel shows, by player and name.
+# The panels of a game in which D(x) is a probability: their series by player and name.
 GAME = (
     (
         "The game",
@@ -71,13 +71,13 @@ def panels(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def compared(runs: Sequence[tuple[str, Sequence[Row]]]) -> list[dict[str, Any]]:
-    """The panels of several runs, one over the other.
+    """The panels of several runs, overlaid.
 
     Args:
         runs: their names and metrics.
 
     Returns:
-        As for one run.
+        Dictionaries as for one run.
     """
     found = [_likelihood(runs)]
     for title, unit, names, guide in GAME:

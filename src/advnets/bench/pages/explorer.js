@@ -1,4 +1,4 @@
-// A generator and its discriminator, layer by layer as `layers.py` wrote them, and what moves z.
+// A generator and its discriminator, layer by layer as `layers.py` wrote them, and controls for z.
 "use strict";
 (() => {
   const root = document.querySelector(".explorer");
@@ -10,7 +10,7 @@
 
   const { activations, player } = layers;
   const flat = (layers) => layers.flatMap((layer) => [layer, ...(layer.branches || []).flatMap(flat)]);
-  // Of a conditional model the class follows z, or the pixels, one number for each: 1 for its own.
+  // For a conditional model a one-hot class follows z, or the pixels.
   let chosen = 0;
   function joined(x, c) {
     if (!data.classes) return x;
@@ -24,13 +24,13 @@
   const generate = (z, c = chosen) => G(joined(z, c));
   const discriminate = D && ((x, c = chosen) => activations.sigmoid(D(joined(x, c))[0]));
 
-  // --- What an example is shown on.
+  // --- Canvases for examples.
   const [height, width] = data.shape;
   const sample = canvas(".sample");
   const neighbour = data.training ? canvas(".nearest") : null;
   let images = null;
 
-  // --- z: a draw in the middle of a plane along two directions.
+  // --- z: a draw at the centre of a plane along two directions.
   const { kind, size } = data.prior;
   const normal = () => Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
   const vector = (component) => Float32Array.from({ length: size }, component);
@@ -58,7 +58,7 @@
   const point = (a, b) => inSupport(base.map((x, i) => x + a * along[0][i] + b * along[1][i]));
   let z = base;
 
-  // --- What is shown.
+  // --- The display.
   let verdictTimer = null;
   function show() {
     const example = generate(z);
@@ -83,7 +83,7 @@
     }
   }
 
-  // A button for each class, with what G makes of the same z for it.
+  // A button for each class, with its sample for the same z.
   const buttons = [...root.querySelectorAll(".classes button")];
   const thumbnails = buttons.map((_, c) => canvas(`.classes button:nth-child(${c + 1}) canvas`));
   function drawClasses() {
@@ -150,7 +150,7 @@
     move(a + step[event.key][0], b + step[event.key][1]);
   });
 
-  // Sliders: of the components that the first layer weighs most; of all when they are asked for.
+  // Sliders: for the components with the largest weights in the first layer; for all on request.
   const sliders = [];
   function slider(component, place) {
     const label = document.createElement("label");
@@ -181,7 +181,7 @@
   find(".turn").addEventListener("click", () => { along = directions(); centre(z); });
 
   const kept = "advnets " + location.pathname;
-  if (document.getElementById("refresh")) {  // the page is read again: go on where it was
+  if (document.getElementById("refresh")) {  // the page reloads: restore its state
     try {
       const stored = JSON.parse(sessionStorage.getItem(kept));
       if (stored && stored.base.length === size) {
@@ -191,7 +191,7 @@
       }
       window.addEventListener("pagehide", () => sessionStorage.setItem(kept, JSON.stringify(
         { base: [...base], along: along.map((v) => [...v]), a, b, chosen })));
-    } catch { /* the browser keeps nothing of pages from files */ }
+    } catch { /* the browser stores nothing for pages opened from files */ }
   }
   move(a, b);
   drawPlane();

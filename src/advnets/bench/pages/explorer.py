@@ -23,11 +23,11 @@ from advnets.layers import Labelled
 from advnets.players import inputs_taken, thaw
 from advnets.priors import Normal, Prior, Spherical, Uniform, UnitCube
 
-# A page is at most so large, in characters, unless it is asked for.
+# The largest page that a report may be, in characters.
 LARGEST_PAGE = 10_000_000
-# The most that a page which is asked for may be: the largest recipe's weights in int8.
+# The largest page of an explorer alone: the largest recipe's weights in int8.
 LARGEST_OF_ALL = 120_000_000
-# Draws on which the rounding of weights is measured, and the scale of pictures taken.
+# Draws on which the rounding of weights and the scale of pictures are measured.
 DRAWS = 64
 # The precisions of G's and D's weights, the best first.
 PRECISIONS: tuple[tuple[Precision, Precision], ...] = (
@@ -48,11 +48,11 @@ MOST_CLASSES = 100
 
 @dataclasses.dataclass(frozen=True)
 class Explorer:
-    """What a page is given to compute a generator.
+    """What a page needs to compute a generator.
 
     Attributes:
-        data: what its script reads.
-        notes: what there is to say of it, a sentence each.
+        data: the data that its script reads.
+        notes: notes for the reader, a sentence each.
     """
 
     data: dict[str, Any]
@@ -60,7 +60,7 @@ class Explorer:
 
 
 def explorer(folder: Path, found: Found, settings: Settings, *, budget: int) -> Explorer:
-    """Makes a generator, and its discriminator, ready for a page.
+    """Prepares a generator, and its discriminator, for a page.
 
     Args:
         folder: the run's, where its sheet of training images is.
@@ -78,7 +78,7 @@ def explorer(folder: Path, found: Found, settings: Settings, *, budget: int) -> 
     classes = _check(model)
     generator, discriminator = thaw(model.generator), thaw(found.discriminator)
     latents = _draws(model.prior)
-    # Of a conditional model each draw has a class, and the networks see both as one vector.
+    # With a conditional model each draw has a class; the networks see both as one vector.
     labels = () if classes is None else (np.arange(DRAWS) % classes,)
     network = generator if classes is None else generator.player
     of_g = layers.export(network, (model.prior.size + (classes or 0),), noise=True)
@@ -87,7 +87,7 @@ def explorer(folder: Path, found: Found, settings: Settings, *, budget: int) -> 
     in_g, in_d = _precisions(folder, of_g, of_d, budget)
     whole, gcn = in_g == in_d == "float32", settings.preprocessing == "gcn"
     examples = latents if whole and not gcn else _apply(generator, latents, *labels)
-    g_note = f"G is that {found.of_model}, its weights in {in_g}"
+    g_note = f"G is that {found.of_model}, with weights in {in_g}"
     if in_g != "float32":
         show = pictured(settings, DRAWS)
         computed = _apply(layers.rounded(generator, in_g), latents, *labels)
@@ -98,7 +98,7 @@ def explorer(folder: Path, found: Found, settings: Settings, *, budget: int) -> 
         )
     d_note = f"D is not shown: {found.of_discriminator}"
     if discriminator is not None:
-        d_note = f"D is that {found.of_discriminator}, without dropout, its weights in {in_d}"
+        d_note = f"D is that {found.of_discriminator}, without dropout, with weights in {in_d}"
         if in_d != "float32":
             both = (discriminator, layers.rounded(discriminator, in_d))
             of_both = (_apply(d, examples, *labels) for d in both)
@@ -125,11 +125,11 @@ def training_images(
 
     Args:
         folder: the run's, where its sheet of training images is.
-        shape: that of an image.
+        shape: the shape of an image.
 
     Returns:
-        The `picture` of the sheet and the `count` of its images, and what there is to say of it;
-        None and nothing if there is no sheet.
+        The `picture` of the sheet and the `count` of its images, and notes on it; None and no notes
+        if there is no sheet.
 
     Raises:
         ValueError: if the shape has no height and width.
@@ -138,12 +138,12 @@ def training_images(
     if not count:
         return None, ()
     sheet = _pages.picture((folder / frames.SHEET).read_bytes())
-    note = f"Neighbours are looked for among {count:,} of the training images"
+    note = f"Neighbours are searched among {count:,} of the training images"
     return {"picture": sheet, "count": count}, (note,)
 
 
 def _check(model: Any) -> int | None:
-    """How many classes a generator takes, None of z alone; refuses what is neither."""
+    """The number of classes that a generator takes, None if it takes only z; refuses others."""
     if model is None:
         raise NotExported("there is no model yet")
     if not isinstance(model, advnets.Model):
@@ -155,14 +155,14 @@ def _check(model: Any) -> int | None:
             raise NotExported(f"it has {model.generator.classes} classes, too many for buttons")
         return model.generator.classes
     if model.condition is not None or inputs_taken(model.generator)[0] > 1:
-        raise NotExported("its generator takes a condition beside z, and no label")
+        raise NotExported("its generator takes a condition besides z that is not a label")
     return None
 
 
 def _of_discriminator(
     discriminator: Any, shape: tuple[int, ...], classes: int | None
 ) -> list[Layer]:
-    """The layers of D, which is given the class after the pixels."""
+    """The layers of D, whose input is the pixels followed by the class."""
     if classes is None:
         return layers.export(discriminator, shape)
     if not isinstance(discriminator, Labelled) or discriminator.classes != classes:
@@ -173,19 +173,19 @@ def _of_discriminator(
 def _precisions(
     folder: Path, of_g: Sequence[Layer], of_d: Sequence[Layer], budget: int
 ) -> tuple[Precision, Precision]:
-    """The best precisions of the weights of G and D for which a page has room."""
+    """The best precisions of the weights of G and D that fit into a page."""
     for in_g, in_d in PRECISIONS:
         needed = layers.size(of_g, in_g) + layers.size(of_d, in_d)
         if needed <= budget:
             return in_g, in_d
     raise NotExported(
         f"its weights take {needed / 1e6:,.0f} MB even at a byte each; python -m advnets.bench "
-        f"explore {folder} makes a page of their own"
+        f"explore {folder} writes a page of their own"
     )
 
 
 def _draws(prior: Prior) -> Float[np.ndarray, " draws size"]:
-    """Draws from a prior, without a program of JAX's."""
+    """Draws from a prior with NumPy, without compiling a JAX program."""
     rng, shape = np.random.default_rng(0), (DRAWS, prior.size)
     if isinstance(prior, Uniform):
         return rng.uniform(-(3**0.5), 3**0.5, shape).astype(np.float32)

@@ -1,4 +1,4 @@
-// What explorers share: weights as `layers.py` wrote them, examples as pixels, training images.
+// Common code of explorers: weights as `layers.py` wrote them, examples as pixels, training images.
 "use strict";
 const explorers = (() => {
   // --- Weights.
@@ -50,7 +50,7 @@ const explorers = (() => {
       return made.getContext("2d", { willReadFrequently: true });
     }
 
-    // --- Training images, which went through what G's examples are like.
+    // --- Training images, preprocessed like G's examples.
     function normalised(image) {
       if (!data.gcn) return image.map((v) => v / 255);
       const mean = image.reduce((sum, v) => sum + v, 0) / image.length;

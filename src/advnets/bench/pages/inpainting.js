@@ -1,4 +1,4 @@
-// A net that fills in: a mask is painted on a test image, and G draws what could be there.
+// A network that fills in: the reader paints a mask on a test image, and G draws the missing part.
 "use strict";
 (() => {
   const root = document.querySelector(".painter");
@@ -46,7 +46,7 @@
     none: observedIf(() => true),
   };
 
-  // --- What is shown.
+  // --- The display.
   const [columns, rows] = [5, 2];
   const gap = Math.max(1, Math.floor(width / 14));
   const [board, mean, truth] = [canvas(".board canvas"), canvas(".mean"), canvas(".truth")];
@@ -57,7 +57,7 @@
   function showMask() {
     const picture = paint(board.createImageData(width, height), images[number]);
     mask.forEach((seen, i) => {
-      // Missing pixels are orange, in no image's colours.
+      // Missing pixels are orange, which no image has.
       if (!seen) picture.data.set([214, 132, 40, 255], 4 * i);
     });
     board.putImageData(picture, 0, 0);

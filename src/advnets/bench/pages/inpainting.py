@@ -1,4 +1,4 @@
-"""A net that fills in, in the browser: what a page needs to draw what masks hide."""
+"""A network that fills in, in the browser: what a page needs to draw what masks hide."""
 
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,12 @@ PRECISIONS: tuple[Precision, ...] = ("float32", "float16", "int8")
 
 
 def painter(folder: Path, model: Any, of_model: str, *, budget: int) -> Explorer:
-    """Makes a generator that fills in ready for a page on which masks are painted.
+    """Prepares a generator that fills in for a page on which the reader paints masks.
 
     Args:
         folder: the run's, where its sheet of test images is.
         model: the model.
-        of_model: when it was as it is, in words.
+        of_model: the epoch of the model, in words.
         budget: the most characters that weights may take in the page.
 
     Returns:
@@ -52,10 +52,10 @@ def painter(folder: Path, model: Any, of_model: str, *, budget: int) -> Explorer
     if not fits:
         raise NotExported(
             f"its weights take {layers.size(exported, 'int8') / 1e6:,.0f} MB even at a byte each; "
-            f"python -m advnets.bench explore {folder} makes a page of their own"
+            f"python -m advnets.bench explore {folder} writes a page of their own"
         )
     precision = fits[0]
-    note = f"G is that {of_model}, its weights in {precision}"
+    note = f"G is that {of_model}, with weights in {precision}"
     if precision != "float32":
         given = _inputs(model, images)
         moved = abs(_apply(layers.rounded(inner, precision), given) - _apply(inner, given)).max()
@@ -75,13 +75,13 @@ def painter(folder: Path, model: Any, of_model: str, *, budget: int) -> Explorer
 
 
 def fills(model: Any) -> bool:
-    """Whether a model is one whose masks a page can paint.
+    """Whether a model is one that fills in, for which a page can paint masks.
 
     Args:
-        model: whatever a run has left.
+        model: a run's model.
 
     Returns:
-        A truth value.
+        Whether it is.
     """
     return (
         isinstance(model, advnets.Model)
@@ -94,19 +94,19 @@ def sheet(path: Path, shape: tuple[int, ...]) -> Float[np.ndarray, " n *shape"]:
     """The images of a sheet, in [0, 1].
 
     Args:
-        path: the picture, of images beside each other without a gap.
-        shape: that of an image.
+        path: the picture, of images side by side without a gap.
+        shape: the shape of an image.
 
     Returns:
         The images, row by row.
 
     Raises:
-        ValueError: if the picture is damaged, or no whole images are on it.
+        ValueError: if the picture is damaged, or does not consist of whole images.
     """
     with needed_for("pictures"):
         from PIL import Image
 
-    if path.exists() and not path.is_file():  # a pipe would be waited for
+    if path.exists() and not path.is_file():  # opening a pipe would block
         raise ValueError(f"{path} is not a file")
     try:
         with Image.open(path) as opened:
@@ -124,7 +124,7 @@ def sheet(path: Path, shape: tuple[int, ...]) -> Float[np.ndarray, " n *shape"]:
 def _inputs(
     model: advnets.Model, images: Float[np.ndarray, " n *shape"]
 ) -> Float[np.ndarray, "draws inputs"]:
-    """What the inner player is given: test images without their right half."""
+    """Inputs of the inner player: test images without their right half."""
     chosen = images[np.arange(DRAWS) % len(images)]
     masks = np.ones_like(chosen)
     masks[:, :, images.shape[2] // 2 :] = 0

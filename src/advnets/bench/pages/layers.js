@@ -97,7 +97,7 @@ const layers = (() => {
       };
     },
   };
-  // Two networks, each of its own part of the input, and what they make in a row.
+  // Two networks, each on its own part of the input, with their outputs concatenated.
   kinds.branches = ({ split, branches: [first, second] }) => {
     const [one, other] = [player(first), player(second)];
     return (x) => {
@@ -108,7 +108,7 @@ const layers = (() => {
       return whole;
     };
   };
-  // Features weighed by the condition that follows them.
+  // Features weighted by the condition that follows them.
   kinds.projection = ({ weight, embedding, bias }) => {
     const [w, v, b] = [decoded(weight), decoded(embedding), decoded(bias)];
     const [conditions, features] = embedding.shape;

@@ -1,4 +1,4 @@
-"""A player as a list of layers that a browser can compute, and its weights in fewer bytes."""
+"""A player as a list of layers that a browser can compute, with weights in fewer bytes."""
 
 import base64
 import dataclasses
@@ -51,8 +51,8 @@ class Layer:
     Attributes:
         kind: what it computes.
         arrays: its weights and biases, by name, float32.
-        settings: its sizes, by name; of an activation, its `function`.
-        branches: of branches, the layers of each.
+        settings: its sizes, by name; for an activation, its `function`.
+        branches: for branches, the layers of each.
     """
 
     kind: Kind
@@ -64,14 +64,14 @@ class Layer:
 def export(player: Callable[..., Any], in_shape: Shape, *, noise: bool = False) -> list[Layer]:
     """A player as a list of layers.
 
-    Dropout and noise are left out, as they are of a player that is called without a key.
+    Dropout and noise are left out, as when a player is called without a key.
 
     Args:
         player: a sequence of layers of `advnets` and `eqx.nn.Linear`, such as the generators and
             discriminators of [`advnets.networks`][].
         in_shape: the shape of its input.
-        noise: whether noise in it is a part of what it computes, as in a generator's samples; then
-            layers that draw some are refused.
+        noise: whether noise is part of what it computes, as in a generator's samples; then layers
+            that draw noise are refused.
 
     Returns:
         Its layers.
@@ -91,7 +91,7 @@ def export(player: Callable[..., Any], in_shape: Shape, *, noise: bool = False) 
 
 
 def _layers(player: Any, shape: Shape, noise: bool) -> tuple[list[Layer], Shape]:
-    """Its layers, and the shape of what it gives."""
+    """A player's layers, and the shape of its output."""
     found: list[Layer] = []
     for module in _flat(thaw(player)):
         layer, shape = _exported(module, shape, noise)
@@ -109,7 +109,7 @@ def _flat(player: Any) -> Iterator[Any]:
 
 
 def _exported(module: Any, shape: Shape, noise: bool) -> tuple[Layer | None, Shape]:
-    """A layer, unless it computes nothing, and the shape of what it gives."""
+    """A layer, or None if it computes nothing, and the shape of its output."""
     match module:
         case eqx.nn.Linear():
             weight = np.atleast_2d(_float32(module.weight))
@@ -161,7 +161,7 @@ def _convolution(
         return Layer("deconvolution", arrays, sizes | {"stride": module.stride})
     if isinstance(module, Doubled):
         return Layer("doubled", arrays, sizes)
-    if isinstance(module, Convolution):  # of one piece, of which each `stride`th is looked at
+    if isinstance(module, Convolution):  # one piece, pooled at every `stride`th position
         sizes |= {"pieces": 1, "padding": module.padding}
         sizes |= {"pool_size": 1, "pool_stride": module.stride}
         return Layer("maxout_convolution", arrays, sizes)
@@ -191,14 +191,14 @@ def _float32(array: Any) -> Float[np.ndarray, "..."]:
 def encode(array: Float[np.ndarray, "..."], precision: Precision) -> dict[str, Any]:
     """An array as JSON: base64 of its numbers, little-endian, row by row.
 
-    In int8 each row along the last axis has a scale of its own, its largest number over 127.
+    In int8 each row along the last axis has its own scale, its largest absolute value over 127.
 
     Args:
         array: the array.
-        precision: of each number.
+        precision: the precision of each number.
 
     Returns:
-        Its `shape`, `precision`, `data`, and `scales` of int8.
+        Its `shape`, `precision` and `data`, and for int8 its `scales`.
 
     Example:
         >>> import numpy as np
@@ -222,13 +222,13 @@ def _text(array: np.ndarray) -> str:
 
 
 def decode(encoded: Mapping[str, Any]) -> Float[np.ndarray, "..."]:
-    """What [`advnets.bench.pages.layers.encode`][] has made of an array, as the page reads it.
+    """Decodes what [`advnets.bench.pages.layers.encode`][] returned, as the page does.
 
     Args:
-        encoded: what that gave.
+        encoded: the encoded array.
 
     Returns:
-        The array, float32, rounded as its precision has it.
+        The array in float32, rounded to its precision.
     """
     kinds = {"float32": "<f4", "float16": "<f2", "int8": "<i1"}
     data = np.frombuffer(base64.b64decode(encoded["data"]), kinds[encoded["precision"]])
@@ -240,11 +240,11 @@ def decode(encoded: Mapping[str, Any]) -> Float[np.ndarray, "..."]:
 
 
 def as_json(layers: Sequence[Layer], precision: Precision) -> list[dict[str, Any]]:
-    """Layers as JSON for the page: biases in float32, weights and kernels in a precision.
+    """Layers as JSON for the page: biases in float32, weights and kernels in a given precision.
 
     Args:
         layers: the layers.
-        precision: of the weights.
+        precision: the precision of the weights.
 
     Returns:
         A dictionary for each, with its `kind`, its settings, its arrays encoded, and its branches
@@ -269,11 +269,11 @@ def as_json(layers: Sequence[Layer], precision: Precision) -> list[dict[str, Any
 
 
 def size(layers: Sequence[Layer], precision: Precision) -> int:
-    """The characters that the arrays of layers take in a page.
+    """The number of characters that the arrays of layers take in a page.
 
     Args:
         layers: the layers.
-        precision: of the weights.
+        precision: the precision of the weights.
 
     Returns:
         The length of their base64.
@@ -292,14 +292,14 @@ def _bytes(layers: Sequence[Layer], precision: Precision) -> int:
 
 
 def rounded(player: PyTree, precision: Precision) -> PyTree:
-    """A player with its weights rounded as they are in a page.
+    """A player with its weights rounded as in a page.
 
     Args:
         player: the player.
-        precision: of the weights.
+        precision: the precision of the weights.
 
     Returns:
-        The player that the page computes, as a module, to compare with the one as it was trained.
+        The player that the page computes, as a module, to compare with the trained one.
     """
 
     def as_in_page(path: tuple[Any, ...], leaf: Any) -> Any:

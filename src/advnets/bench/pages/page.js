@@ -1,4 +1,4 @@
-// A report's pictures over training, its curves, and its refreshing while the run goes on.
+// A report's pictures over training, its curves, and its refreshing during training.
 "use strict";
 (() => {
   const colours = ["--green", "--blue", "--orange", "--violet", "--red", "--teal", "--pink", "--brown"];
@@ -171,8 +171,8 @@
     });
   }
 
-  // While the run goes on: read the page again, unless somebody is at work in it. Browsers keep the
-  // place that it was scrolled to.
+  // During training: reload the page, unless the reader is using it. Browsers keep the scroll
+  // position.
   const refresh = document.getElementById("refresh");
   if (refresh) {
     let touched = -Infinity;

@@ -1,4 +1,4 @@
-"""The players that a run's folder holds: G of its model file, D of its newest checkpoint."""
+"""The players in a run's folder: G from its model file, D from its newest checkpoint."""
 
 import dataclasses
 import functools
@@ -15,13 +15,13 @@ from advnets.training.checkpoints import check_whole, restore_part
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """What a folder holds of a game.
+    """The players that a folder holds.
 
     Attributes:
         model: p_g, or whatever else samples are drawn from; None if there is none yet.
-        discriminator: D, if it is to be had.
-        of_model: when the model was as it is, in words.
-        of_discriminator: the same of D; or why there is none.
+        discriminator: D, if it is available.
+        of_model: the epoch of the model, in words.
+        of_discriminator: the epoch of D, in words, or why there is no D.
     """
 
     model: Any
@@ -40,7 +40,7 @@ def players(folder: Path, config: Config, system: System, *, finished: bool) -> 
         finished: whether it is done, so that its last model has a file.
 
     Returns:
-        What there is.
+        The players.
 
     Raises:
         ValueError: if the model's file, or the newest checkpoint, is damaged.

@@ -1,4 +1,4 @@
-"""What there is to show of a run, from its folder alone."""
+"""Reads what the pages show of a run from its folder."""
 
 import dataclasses
 import shlex
@@ -21,7 +21,7 @@ from advnets.bench.folders import (
 )
 from advnets.bench.results import Config, Json, Result
 
-# Of a longer run, curves have so many points.
+# The most points of a curve; longer runs are thinned.
 MOST_POINTS = 500
 
 
@@ -32,13 +32,13 @@ class Seen:
     Attributes:
         folder: its folder.
         config: its settings.
-        result: what it came to, once it is done.
+        result: its result, once it is done.
         rows: its metrics, a row for each epoch.
-        epochs: the epochs that it has behind it.
+        epochs: the number of epochs trained so far.
         frames: the pictures of its samples, by epoch.
-        benchmark: that of its name, if there is one.
+        benchmark: the benchmark with its name, if there is one.
         diverged: whether it ended because a number was not finite.
-        live: whether the page is written anew while the run goes on.
+        live: whether the page is rewritten during training.
         explores: whether the page may have an explorer.
     """
 
@@ -55,12 +55,12 @@ class Seen:
 
     @property
     def finished(self) -> bool:
-        """Whether the result is that of all the epochs."""
+        """Whether the result covers all epochs."""
         return self.result is not None and self.epochs <= self.result.epochs
 
     @property
     def state(self) -> str:
-        """What there is to say of a run that is not done; nothing of one that is."""
+        """The state of an unfinished run in words; empty for a finished one."""
         if self.finished:
             return ""
         said = f"Not done: {self.epochs:,} of {counted(self.wanted, 'epoch')}."
@@ -74,18 +74,18 @@ class Seen:
 
     @property
     def wanted(self) -> int:
-        """The epochs that the run is to have."""
+        """The number of epochs that the run will have."""
         second = self.config.recipe.get("second_stage") or {}
         return int(second.get("epochs") or self.config.recipe.get("epochs") or 0)
 
     @property
     def name(self) -> str:
-        """The run in words."""
+        """The run's display name, with its seed."""
         return f"{self.called}, seed {self.config.seed}"
 
     @property
     def called(self) -> str:
-        """What the run is called, after its data where those are not the benchmark's."""
+        """What the run is called: after its data if those are not the benchmark's."""
         name, dataset = self.config.benchmark, self.config.recipe.get("dataset", "")
         if self.config.called or self.benchmark is None:
             return self.config.called or name
@@ -106,17 +106,17 @@ class Seen:
         return known is not None and known.recipe.dataset == self.config.recipe.get("dataset")
 
     def picture(self, name: str) -> bytes | None:
-        """A picture that the run has left, if it has."""
+        """A picture from the run's folder, if it exists."""
         path = self.folder / name
         return path.read_bytes() if path.is_file() else None
 
 
 def counted(number: int, noun: str) -> str:
-    """A number of things in words, such as `1 epoch`.
+    """A number with its noun, such as `1 epoch`.
 
     Args:
-        number: how many.
-        noun: what one of them is called.
+        number: the number.
+        noun: the noun in the singular.
 
     Returns:
         Number and noun.
@@ -134,11 +134,11 @@ def see(folder: Path, *, live: bool = False, explores: bool = True) -> Seen:
 
     Args:
         folder: the run's.
-        live: whether the run goes on.
+        live: whether the run is still training.
         explores: whether the page may have an explorer.
 
     Returns:
-        What there is.
+        The run as it is on disk.
 
     Raises:
         FileNotFoundError: if it holds no run.
@@ -166,14 +166,14 @@ def see(folder: Path, *, live: bool = False, explores: bool = True) -> Seen:
 
 
 def _check_run(folder: Path) -> None:
-    """Refuses a folder that holds no run of a benchmark, by a FileNotFoundError."""
+    """Refuses a folder that holds no run of a benchmark, with a FileNotFoundError."""
     if (folder / CONFIG).is_file():
         return
     if (folder / METRICS).is_file():
         raise FileNotFoundError(
             f"{folder} was written by advnets.train, whose runs have no report: look at "
-            "samples.png and curves.png there, and load it by advnets.load_model(folder); reports "
-            'are of runs of python -m advnets.bench (the page "The report of a run" of the '
+            "samples.png and curves.png there, and load it by advnets.load_model(folder); only "
+            'runs of python -m advnets.bench have reports (the page "The report of a run" of the '
             "documentation)"
         )
     raise FileNotFoundError(f"{folder} holds no run; name the folder of one")
@@ -190,13 +190,13 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 
 def runs_in(folder: Path) -> list[Path]:
-    """The folders of the runs that were trained together in a folder; none of a single run's.
+    """The folders of runs trained together in a folder; empty for a single run.
 
     Args:
         folder: the folder.
 
     Returns:
-        Theirs, in order of learning rate and seed.
+        The runs' folders, in order of learning rate and seed.
 
     Raises:
         FileNotFoundError: if it holds no run.
@@ -216,12 +216,12 @@ def runs_in(folder: Path) -> list[Path]:
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """A setting of a run beside that of its benchmark.
+    """A setting of a run, compared with that of its benchmark.
 
     Attributes:
         name: its name, such as `generator.hidden_sizes`.
-        value: the run's.
-        usual: the benchmark's, or None where there is no such benchmark.
+        value: the run's value.
+        usual: the benchmark's value; None if there is no such benchmark.
         differs: whether they differ.
     """
 
@@ -232,14 +232,14 @@ class Setting:
 
 
 def settings_of(seen: Seen) -> tuple[list[Setting], str]:
-    """A run's settings beside those of its benchmark, the nearest of its presets.
+    """A run's settings, compared with the nearest of its benchmark's presets.
 
     Args:
         seen: the run.
 
     Returns:
-        The settings, in the recipe's order, and the preset: `full`, `quick`, or nothing where
-        there is no such benchmark.
+        The settings, in the recipe's order, and the preset: `full`, `quick`, or empty if there is
+        no such benchmark.
     """
     own = flat(seen.config.recipe)
     if seen.benchmark is None:
@@ -259,14 +259,14 @@ def settings_of(seen: Seen) -> tuple[list[Setting], str]:
 
 
 def command_of(seen: Seen) -> str | None:
-    """The command that makes a run again.
+    """The command that reproduces a run.
 
     Args:
         seen: the run.
 
     Returns:
-        The command, with FOLDER in the place of a folder of images; None if its benchmark has no
-        name, or a setting that no option gives, or if settings were changed on the way.
+        The command, with FOLDER in place of a folder of images; None if its benchmark is unknown,
+        a setting has no option, or settings were changed when it was resumed.
     """
     settings, preset = settings_of(seen)
     if seen.benchmark is None or seen.config.changes:
@@ -296,6 +296,6 @@ def command_of(seen: Seen) -> str | None:
 
 
 def thinned(items: list[Any]) -> list[Any]:
-    """Some of many items, evenly, the last among them."""
+    """Evenly spaced items out of many, including the last."""
     step = -(-len(items) // MOST_POINTS)
     return items[::-1][:: max(1, step)][::-1]

@@ -1,4 +1,4 @@
-"""The pages: what is in them, and where they are written."""
+"""The pages: their contents, and where they are written."""
 
 import functools
 import os
@@ -29,7 +29,7 @@ with needed_for("a run's report"):
 HERE = Path(__file__).parent
 # The most bytes of one run's pictures in a comparison.
 COMPARED_BYTES = 500_000
-# The most runs that are compared in one page.
+# The most runs that one page compares.
 MOST_RUNS = 24
 SCORES, SIDE = "{% include 'scores.html' %}", "{% include 'side.html' %}"
 CURVES = "{{ parts.charts(panels) }}"
@@ -37,14 +37,14 @@ StrPath = str | os.PathLike[str]
 
 
 def write_report(folder: StrPath, *, live: bool = False, explores: bool = True) -> Path:
-    """Writes `report.html` of a run, or of many runs that were trained together.
+    """Writes `report.html` of a run, or of many runs trained together.
 
-    Of many runs, each has a report of its own, to which the page of their distribution has links.
-    A run that is not done has a report too, of what there is.
+    With many runs, each has a report of its own, and the page of their distribution links to them.
+    The report of an unfinished run shows what there is so far.
 
     Args:
-        folder: the run's, or that of many runs.
-        live: whether the run goes on, so that the page is to be read again every few seconds.
+        folder: the folder of a run, or of many runs.
+        live: whether the run is still training, so that the page reloads every few seconds.
         explores: whether a single run's page has an explorer.
 
     Returns:
@@ -74,9 +74,9 @@ def write_report(folder: StrPath, *, live: bool = False, explores: bool = True) 
 
 
 def write_explorer(folder: StrPath) -> Path:
-    """Writes `explore.html` of a run: its explorer, in a page that has nothing else.
+    """Writes `explore.html` of a run: a page with only its explorer.
 
-    Where a report has no room for the weights, this page is as large as they need.
+    It is as large as the weights need, so it can hold weights for which a report has no room.
 
     Args:
         folder: the run's.
@@ -86,8 +86,8 @@ def write_explorer(folder: StrPath) -> Path:
 
     Raises:
         FileNotFoundError: if the folder holds no run.
-        ValueError: if the run's generator can't be computed in a page, which the message explains;
-            or if a file of the run is damaged.
+        ValueError: if a page can't compute the run's generator, as the message explains; or if a
+            file of the run is damaged.
     """
     folder = Path(folder)
     if runs := runs_in(folder):
@@ -104,10 +104,10 @@ def write_explorer(folder: StrPath) -> Path:
 
 
 def write_comparison(folders: Sequence[StrPath], out: StrPath) -> Path:
-    """Writes a page of several runs: scores and samples side by side, curves over each other.
+    """Writes a page comparing several runs: scores and samples side by side, curves overlaid.
 
     Args:
-        folders: the runs'; one of many runs stands for all of them.
+        folders: the runs' folders; the folder of many runs stands for all of them.
         out: the file.
 
     Returns:
@@ -183,7 +183,7 @@ def _of_many(folder: Path, runs: Sequence[Seen], *, live: bool) -> str:
 
 
 def _scores(runs: Sequence[Seen], names: Sequence[str], links: Sequence[str]) -> dict[str, Any]:
-    """Tables of scores, one for each way that data are scored: others do not compare."""
+    """Tables of scores, one for each data set and preprocessing: scores compare only within one."""
     tables: dict[str, dict[str, Any]] = {}
     caveat, missing = "", []
     for one, name, link in zip(runs, names, links, strict=True):
@@ -196,7 +196,7 @@ def _scores(runs: Sequence[Seen], names: Sequence[str], links: Sequence[str]) ->
         rows = tables.setdefault(f"{one.data} ({shape}), {recipe['preprocessing']}", {})
         label = f"{name}, {parzen.num_samples:,} samples"
         rows[name] = {**row(label, parzen, "here"), "link": link}
-        label = f"{of.training_images.num_samples:,} training images in the place of samples"
+        label = f"{of.training_images.num_samples:,} training images in place of samples"
         rows[label] = row(label, of.training_images, "reference")
         if of.paper is not None:
             rows["the paper"] = row("the paper", of.paper, "published")
@@ -228,7 +228,7 @@ def _differing(runs: Sequence[Seen]) -> list[tuple[str, list[str]]]:
 
 
 def _link(above: Path, folder: Path) -> str:
-    """Where the report of a run is from a page in a folder, if it is there."""
+    """The relative link from a page in a folder to a run's report, if that exists."""
     if not (folder / REPORT).is_file():
         return ""
     return os.path.relpath(folder / REPORT, above).replace(os.sep, "/")
@@ -237,7 +237,7 @@ def _link(above: Path, folder: Path) -> str:
 def _shown(section: Section, seen: Seen) -> dict[str, Any] | None:
     try:
         found = section.gather(seen)
-    except ValueError as error:  # a file of this section alone
+    except ValueError as error:  # a damaged file affects only its section
         warnings.warn(f"{seen.folder}: {section.title}: {error}", RuntimeWarning, stacklevel=2)
         found, section = {"error": str(error)}, _damaged(section)
     return (

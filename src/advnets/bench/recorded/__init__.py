@@ -10,7 +10,7 @@ def recorded() -> list[Entry | ReferenceRows]:
     """The results that ship with the package.
 
     Returns:
-        What each file holds.
+        The content of each file.
 
     Example:
         >>> from advnets.bench.recorded import recorded
@@ -34,7 +34,7 @@ def entry_or_rows(content: bytes, source: object) -> Entry | ReferenceRows:
         source: what it was read from, for error messages.
 
     Returns:
-        Whichever it is.
+        The result, or the reference rows.
 
     Raises:
         ValueError: if it is neither.

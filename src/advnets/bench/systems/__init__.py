@@ -1,4 +1,4 @@
-"""What an experiment fits: adversarial recipes, and real images or centroids in their place."""
+"""The systems that experiments fit, and the reference rows as systems."""
 
 from advnets.bench.systems.adversarial import Adversarial as Adversarial
 from advnets.bench.systems.base import Fitted as Fitted

@@ -1,4 +1,4 @@
-"""Adversarial recipes, in one stage or two, one run or many in one program."""
+"""Adversarial recipes with one stage or two, as one run or many in one program."""
 
 import contextlib
 import dataclasses
@@ -74,8 +74,8 @@ class Adversarial(Game):
     def check_together(self) -> None:
         if self.two_stages:
             raise ValueError(
-                "the recipe has two stages, and many seeds are trained at once in one; run its "
-                "seeds one by one, with --seed"
+                "the recipe has two stages, and many seeds at once can be trained in one only; run "
+                "its seeds one by one, with --seed"
             )
 
     def context(self) -> contextlib.AbstractContextManager[None]:
@@ -119,7 +119,7 @@ class Adversarial(Game):
         return Fitted.of(scored(trained), trained)
 
     def _first_stage(self, run: Run, watch: Watch, *, progress: bool) -> eqx.nn.Sequential:
-        """The generator of a finished first stage, or of one that is trained now."""
+        """The generator of a given first stage, or of one that is trained now."""
         keys = stage_keys(run.seed, second=False)
         players = self.build(keys[0], run.data.train)
         if run.first_stage is not None:
@@ -137,8 +137,8 @@ class Adversarial(Game):
         rates = [_recipe_of(run).learning_rate for run in runs]
         if len(set(rates)) == 1:
             return self.algorithm(), None
-        # What tells runs apart describes this function, and a run of more epochs is no other run
-        # unless its rate goes by them.
+        # A run's identity describes this function, and more epochs do not make it another run,
+        # unless its learning rate depends on them.
         constant = self.recipe.final_rate == 1
         recipe = dataclasses.replace(self.recipe, epochs=1) if constant else self.recipe
         at_rate = functools.partial(algorithm_of, recipe)
@@ -152,7 +152,7 @@ def _recipe_of(run: Run) -> Recipe:
 
 
 def _load(path: Path, like: advnets.Model) -> advnets.Model:
-    """A model of a known structure. Older runs' files hold the generator alone."""
+    """Loads a model of a known structure. Files of older runs hold only the generator."""
     try:
         return advnets.load_model(path, like=like)
     except ValueError as error:

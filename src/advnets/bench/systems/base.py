@@ -1,4 +1,4 @@
-"""What every system is to an experiment: something that is fitted to data and then drawn from."""
+"""The interface of a system: it is fitted to data, then samples are drawn from it."""
 
 import abc
 import contextlib
@@ -25,25 +25,25 @@ from advnets.training.journal import Metrics
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run that is ready to start: settings checked, data loaded, folder made.
+    """A run that is ready to start: settings checked, data loaded, folder created.
 
     Attributes:
-        name: the benchmark's.
-        system: what is fitted.
+        name: the benchmark's name.
+        system: the system to fit.
         seed: the seed of everything random.
         folder: where its files go.
-        resume: whether it is continued.
+        resume: whether it is being resumed.
         data: the data.
-        provenance: where its numbers will come from.
-        first_stage: what it builds on, if on a given first stage.
-        devices: how many devices to spread it over.
+        provenance: the provenance of its numbers.
+        first_stage: the given first stage that it builds on, if any.
+        devices: how many devices to distribute it over.
         shard_layers: whether large layers are sharded over them.
         published: the paper's number for it and its standard error, in nats.
-        data_sha256: of the data, all splits.
-        changes: which settings were changed when it was resumed.
-        callbacks: what a system that is trained calls after every evaluation.
+        data_sha256: the SHA-256 of the data, all splits.
+        changes: the settings that were changed when it was resumed.
+        callbacks: functions that a trained system calls after every evaluation.
         monitor: whether a game is monitored at every evaluation.
-        called: what people call it, see [`advnets.bench.folders.called`][]; its name unless given.
+        called: its display name, see [`advnets.bench.folders.called`][]; by default `name`.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Run:
         object.__setattr__(self, "called", self.called or self.name)
 
     def resumes(self, held: bool) -> bool | Literal["changed"]:
-        """How [`advnets.train`][] is to resume, where a folder holds the run already."""
+        """The `resume` argument for [`advnets.train`][], if the folder already holds the run."""
         if not (self.resume and held):
             return False
         return "changed" if self.changes else True
@@ -75,14 +75,14 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class Fitted:
-    """What a system has become.
+    """A fitted system.
 
     Attributes:
-        model: what samples are drawn from.
-        metrics: a row for each epoch, with what was measured between epochs.
+        model: the model that samples are drawn from.
+        metrics: a row for each epoch, with the measurements made between epochs.
         updates: the number of updates made.
         updates_per_second: their rate; None if there was nothing left to do.
-        changes: what was changed when it was resumed.
+        changes: the changes made when it was resumed.
     """
 
     model: Sampler
@@ -93,14 +93,14 @@ class Fitted:
 
     @staticmethod
     def of(model: Sampler, trained: advnets.Trained | Learned[Any]) -> "Fitted":
-        """What training or fitting came to, but for changes of settings, which the run has itself.
+        """The outcome of training, without changes of settings, which the run records itself.
 
         Args:
-            model: what samples are drawn from.
+            model: the model that samples are drawn from.
             trained: what [`advnets.train`][] or [`advnets.training.fit`][] returned.
 
         Returns:
-            It, for an experiment.
+            The fitted system, for an experiment.
         """
         return Fitted(
             model,
@@ -112,16 +112,16 @@ class Fitted:
 
 
 class System(abc.ABC):
-    """Something that is fitted to data; subclass it, and give a benchmark its class.
+    """Something that is fitted to data; subclass it, and give a benchmark the subclass.
 
     Attributes:
-        settings: what it is told.
+        settings: its settings.
         settings_type: the type of its settings.
-        model_types: your own classes and functions in what it becomes, by which
-            [`advnets.load_model`][] opens that again.
+        model_types: your own classes and functions in its fitted model, which
+            [`advnets.load_model`][] needs to open it.
         changeable: the names of settings that may be changed when a run is resumed.
-        evaluations: what is measured of this kind of system beside what is of all, by name.
-        monitored: whether it is a game that can be monitored, as its runs are told by `monitor`.
+        evaluations: evaluations of this kind of system, besides those of all systems, by name.
+        monitored: whether it is a game that can be monitored, which a run's `monitor` asks for.
     """
 
     settings_type: ClassVar[type[Settings]] = Settings
@@ -135,35 +135,35 @@ class System(abc.ABC):
 
     @abc.abstractmethod
     def fit(self, run: Run, watch: Watch, *, progress: bool) -> Fitted:
-        """Fits the system to a run's data, from its folder's checkpoints on if it is continued.
+        """Fits the system to a run's data, from its folder's checkpoints if it is resumed.
 
         Args:
             run: the run.
-            watch: to be called with the epoch's number and the model every
-                `settings.evaluate_every` epochs and after the last. Where [`advnets.train`][] does
-                not write `metrics.jsonl`, its `row` does both.
+            watch: call it with the epoch's number and the model every `settings.evaluate_every`
+                epochs and after the last one. If [`advnets.train`][] does not write
+                `metrics.jsonl`, call its `row` instead, which does both.
             progress: show progress.
 
         Returns:
-            What it has become.
+            The fitted system.
         """
 
     def fit_together(
         self, runs: Sequence[Run], watches: Sequence[Watch], folder: Path, *, progress: bool
     ) -> list[Fitted | None]:
-        """Fits several runs: one after another, unless a system can do better.
+        """Fits several runs: one after another, unless a subclass overrides it.
 
         Args:
             runs: runs of this class of systems.
             watches: one for each.
-            folder: the folder of their folders.
+            folder: the parent of their folders.
             progress: show progress.
 
         Returns:
-            What each has become; None for one that diverged.
+            The fitted system of each run; None for one that diverged.
 
         Raises:
-            TrainingDiverged: if no run is left.
+            TrainingDiverged: if every run diverged.
             ValueError: if there is not one watch for each run, or two runs have one name.
         """
         found: list[Fitted | None] = []
@@ -178,23 +178,23 @@ class System(abc.ABC):
         return found
 
     def adapted(self, data: advnets.data.Dataset) -> advnets.data.Dataset:
-        """The data in the shape that the system takes them in; as they are unless it says so."""
+        """The data in the shape that the system takes; unchanged unless overridden."""
         return data
 
     def check(self, data: advnets.data.Dataset, first_stage: FirstStage | None) -> None:
         """Raises a ValueError, before any work, if the settings do not fit the data."""
-        return  # any data, unless a system says otherwise
+        return  # any data do, unless overridden
 
     def check_together(self) -> None:
-        """Raises a ValueError if several runs of it can't be fitted at once."""
-        return  # one after another, unless a system says otherwise
+        """Raises a ValueError if several runs of it can't be fitted together."""
+        return  # runs are fitted one after another, unless overridden
 
     def check_room(self, data: advnets.data.Dataset, runs: int) -> None:
-        """Raises a ValueError, before any work, if several runs are too many for the machine."""
-        return  # one after another, unless a system says otherwise
+        """Raises a ValueError, before any work, if several runs exceed the machine's memory."""
+        return  # runs are fitted one after another, unless overridden
 
     def context(self) -> contextlib.AbstractContextManager[None]:
-        """What fitting and sampling run in, such as a precision of matrix products."""
+        """The context for fitting and sampling, such as a precision of matrix products."""
         return contextlib.nullcontext()
 
     def sample_key(self, seed: int) -> Key[Array, ""]:
@@ -205,36 +205,36 @@ class System(abc.ABC):
         return jax.random.split(jax.random.key(seed), 3)[2]
 
     def title(self) -> str:
-        """What a picture of a run says of its settings."""
+        """The settings as the titles of a run's pictures show them."""
         return f"{self.settings.epochs} epochs"
 
     def order(self) -> str | None:
-        """The order of updates, of systems that have one."""
+        """The order of updates, for systems that have one."""
         return None
 
     def players(self, image_shape: tuple[int, ...]) -> advnets.Players | None:
-        """The shapes of the players whose state a checkpoint holds, of systems that have players.
+        """The shapes of the players whose state a checkpoint holds, for systems with players.
 
         Args:
-            image_shape: that of the training images.
+            image_shape: the shape of a training image.
 
         Returns:
-            Players whose arrays are shapes, as `eqx.filter_eval_shape` gives them; or None.
+            Players whose arrays are shapes, as from `eqx.filter_eval_shape`; or None.
         """
         return None
 
     def load(self, path: Path, image_shape: tuple[int, ...]) -> Sampler:
-        """Opens a model that a run has left.
+        """Opens a model that a run has saved.
 
         Args:
             path: the file.
-            image_shape: that of the training images.
+            image_shape: the shape of a training image.
 
         Returns:
             The model.
 
         Raises:
-            ValueError: if the file is damaged, or another system's.
+            ValueError: if the file is damaged, or belongs to another system.
         """
         model: Sampler = advnets.load_model(path, known=self.model_types)
         return model

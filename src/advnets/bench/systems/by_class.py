@@ -1,4 +1,4 @@
-"""What is measured of conditional models, class by class: is c obeyed, how varied are samples?"""
+"""Evaluations of conditional models by class: is c obeyed, and how varied are samples?"""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from advnets.bench.results import Json
 from advnets.parzen import GridEnd, LogLikelihood
 from advnets.players import classes_taken
 
-# The names that what is measured has in a result.
+# The names of these evaluations in a result.
 BY_CLASS, PARZEN = "classes", "conditional_parzen"
 # Samples of each class: "1000 samples were drawn from each 10 class".
 PER_CLASS = 1000
@@ -31,15 +31,16 @@ class ClassesFound(msgspec.Struct, frozen=True):
     """Whether a model's samples are of the class asked for, and how much they vary within it.
 
     Attributes:
-        samples: how many of each class.
-        agreement: the share of them that the classifier gives the class asked for, of each class.
-        test_accuracy: the share of test rows that it gives their own class.
-        test_rows: how many they are.
-        classifier: the SHA-256 of its file.
-        spread: of each class, the standard deviation of samples over that of held-out images; None
-            where those do not vary.
-        nearest: of each class, the median distance of a sample to the nearest other one over that
-            of held-out images, of as many of each; None where those are all alike.
+        samples: the number of samples of each class.
+        agreement: for each class, the share of samples that the classifier gives the class asked
+            for.
+        test_accuracy: the classifier's accuracy on test rows.
+        test_rows: the number of test rows.
+        classifier: the SHA-256 of the classifier's file.
+        spread: for each class, the standard deviation of samples divided by that of held-out
+            images; None if those do not vary.
+        nearest: for each class, the median distance of a sample to the nearest other one, divided
+            by that of equally many held-out images; None if those are all alike.
     """
 
     samples: int
@@ -52,7 +53,7 @@ class ClassesFound(msgspec.Struct, frozen=True):
 
     @property
     def mean(self) -> float:
-        """The agreement of all classes together."""
+        """The agreement over all classes."""
         return float(np.mean(self.agreement))
 
     @property
@@ -63,13 +64,13 @@ class ClassesFound(msgspec.Struct, frozen=True):
 
 
 class WindowFound(msgspec.Struct, frozen=True):
-    """What windows on the samples of each class score, in nats.
+    """The score of Parzen windows on the samples of each class, in nats.
 
     Attributes:
-        bandwidth: chosen on validation rows.
-        at_grid_end: which end of the grid it is, if one.
-        validation: of those rows.
-        test: of all test rows.
+        bandwidth: the bandwidth, chosen on validation rows.
+        at_grid_end: which end of the grid it is, if it is one.
+        validation: the score of those rows.
+        test: the score of all test rows.
     """
 
     bandwidth: float
@@ -79,13 +80,13 @@ class WindowFound(msgspec.Struct, frozen=True):
 
 
 class Scores(msgspec.Struct, frozen=True):
-    """Parzen log-likelihoods by windows on images of each class, in nats.
+    """Parzen log-likelihoods with windows on images of each class, in nats.
 
     Attributes:
-        samples: how many of each class.
-        conditional: the mean of log p(x|c), each row by the window on images of its own class.
+        samples: the number of images of each class.
+        conditional: the mean of log p(x|c), with the window on images of each row's own class.
         per_class: the same for the test rows of each class.
-        marginal: the mean of log p(x), by one window on the images of all classes.
+        marginal: the mean of log p(x), with one window on the images of all classes.
         accuracy: the share of test rows whose class has the highest log p(x|c).
     """
 
@@ -97,12 +98,12 @@ class Scores(msgspec.Struct, frozen=True):
 
 
 class ParzenFound(msgspec.Struct, frozen=True):
-    """What a conditional model scores, and what real images do in the place of its samples.
+    """The scores of a conditional model, and of real images in place of its samples.
 
     Attributes:
-        model: the model's samples.
-        images: training images, as many of each class where there are so many.
-        published: Mirza and Osindero's number for `marginal`, where the data are MNIST.
+        model: the scores of the model's samples.
+        images: the scores of training images, as many per class as samples if there are enough.
+        published: Mirza and Osindero's number for `marginal`, if the data are MNIST.
     """
 
     model: Scores
@@ -113,31 +114,31 @@ class ParzenFound(msgspec.Struct, frozen=True):
 def samples_by_class(
     key: Key[Array, ""], model: Any, per_class: int
 ) -> Float[np.ndarray, " classes {per_class} *shape"]:
-    """As many samples of each class of a conditional model.
+    """The same number of samples of each class of a conditional model.
 
     Args:
         key: a typed random key.
         model: an [`advnets.Model`][] whose generator takes labels.
-        per_class: how many of each class.
+        per_class: the number of samples of each class.
 
     Returns:
         The samples by class.
 
     Raises:
-        ValueError: for a model without classes, or no sample.
+        ValueError: for a model without classes, or for no samples.
     """
     classes = classes_taken(model.generator) if isinstance(model, advnets.Model) else None
     if classes is None:
-        raise ValueError(f"samples by class are of a model that takes labels; got {model!r:.200}")
+        raise ValueError(f"samples by class need a model that takes labels; got {model!r:.200}")
     labels = np.repeat(np.arange(classes), per_class)
     samples = model.sample(key, len(labels), condition=labels)
     return samples.reshape(classes, per_class, *samples.shape[1:])
 
 
 class ClassAgreement(Evaluation):
-    """Whether samples are of the class asked for, by a classifier; and how much they vary in it.
+    """Whether a classifier finds samples to be of the class asked for; and how much they vary.
 
-    The classifier is fitted to training rows alone ([`advnets.bench.classifier.judge_of`][]).
+    The classifier is fitted to training rows only ([`advnets.bench.classifier.judge_of`][]).
     """
 
     def measure(self, subject: Subject) -> Json:
@@ -167,7 +168,7 @@ class ClassAgreement(Evaluation):
         said = (
             f"Classes: {read.mean:.1%} ± {read.standard_error:.1%} of samples are of the class "
             f"asked for, by a classifier that is right on {read.test_accuracy:.1%} of "
-            f"{read.test_rows:,} test images; least of class {least}, {read.agreement[least]:.1%}"
+            f"{read.test_rows:,} test images; lowest for class {least}, {read.agreement[least]:.1%}"
         )
         for name, ratios in (("vary", read.spread), ("differ from each other", read.nearest)):
             known = [(ratio, label) for label, ratio in enumerate(ratios) if ratio is not None]
@@ -181,25 +182,25 @@ class ClassAgreement(Evaluation):
 
 
 def classes_found(found: Json, source: object) -> ClassesFound:
-    """What was measured of classes, from JSON; a ValueError that names `source` if damaged."""
+    """The measurements of classes, from JSON; a ValueError that names `source` if damaged."""
     read: ClassesFound = _documents.convert(found, ClassesFound, source)
     if not len(read.agreement) == len(read.spread) == len(read.nearest) > 0:
-        raise ValueError(f"{source} has not one number for each class; it is damaged")
+        raise ValueError(f"{source} lacks a number for some class; it is damaged")
     return read
 
 
 def variety(
     samples: Float[np.ndarray, " samples *shape"], images: Float[np.ndarray, " images *shape"]
 ) -> tuple[float | None, float | None]:
-    """How much samples vary, relative to images: as a whole, and from one to the next.
+    """How much samples vary, relative to images: overall, and in the distance to the nearest one.
 
     Args:
-        samples: samples, of one class; at least as many as images, of which no more are looked at.
-        images: held-out images of the class, at least 2; no more of them than of samples are.
+        samples: samples of one class, at least 2.
+        images: held-out images of the class, at least 2. The same number of both is used.
 
     Returns:
         The ratio of the standard deviations (of all pixels together), and that of the median
-        distances to the nearest other one; None in the place of a ratio to 0.
+        distances to the nearest other one; None in place of a ratio to 0.
 
     Raises:
         ValueError: for fewer than 2 of either.
@@ -216,7 +217,7 @@ def variety(
     """
     n = min(len(samples), len(images))
     if n < 2:
-        raise ValueError(f"variety is of at least 2 samples and 2 images; got {n}")
+        raise ValueError(f"variety needs at least 2 samples and 2 images; got {n}")
     spreads, distances = zip(
         *(_spread_and_nearest(rows[:n]) for rows in (samples, images)), strict=True
     )
@@ -227,7 +228,7 @@ def variety(
 
 def _spread_and_nearest(rows: Float[np.ndarray, " n *shape"]) -> tuple[float, float]:
     flat = rows.reshape(len(rows), -1).astype(np.float64)
-    flat = flat - flat.mean(axis=0)  # for the digits of what follows
+    flat = flat - flat.mean(axis=0)  # for numerical precision below
     norms = (flat**2).sum(axis=1)
     squared = norms[:, None] + norms[None] - 2 * flat @ flat.T
     np.fill_diagonal(squared, np.inf)
@@ -238,10 +239,10 @@ def _spread_and_nearest(rows: Float[np.ndarray, " n *shape"]) -> tuple[float, fl
 class ConditionalParzen(Evaluation):
     """The Parzen log-likelihood given the class, and that of Mirza and Osindero's protocol.
 
-    Windows are on 1,000 samples of each class. By the first number a row is scored by the window of
-    its own class alone, p(x|c); by the second by all 10,000 samples, as they did, p(x). Each has
-    its bandwidth, chosen on the validation rows that the run's own score is chosen on. Last, the
-    class of a test row whose window gives it the most: p(x|c) as a classifier.
+    Windows are on 1,000 samples of each class. The first number scores a row with the window of its
+    own class only, p(x|c); the second with all 10,000 samples, p(x), as they did. Each has its own
+    bandwidth, chosen on the validation rows that the bandwidth of the run's own score is chosen on.
+    The third number is the accuracy of p(x|c) as a classifier of test rows.
     """
 
     def measure(self, subject: Subject) -> Json:
@@ -264,11 +265,11 @@ class ConditionalParzen(Evaluation):
             published = f", where Mirza and Osindero 2014 have {mean:.0f} ± {error:.1f}"
         error = (model.accuracy * (1 - model.accuracy) / test.n) ** 0.5
         return (
-            f"Parzen log-likelihood given the class: {_told(model.conditional)} nats, by "
-            f"{model.samples:,} samples of each; by those of all classes together "
-            f"{_told(model.marginal)}{published}. The class by which a test image is likeliest is "
-            f"its own for {model.accuracy:.1%} ± {error:.1%} of them. {images.samples:,} training "
-            f"images of each class in the place of samples: {_told(images.conditional)}, "
+            f"Parzen log-likelihood given the class: {_told(model.conditional)} nats, with "
+            f"{model.samples:,} samples of each; with those of all classes together "
+            f"{_told(model.marginal)}{published}. The class with the highest likelihood is the "
+            f"right one for {model.accuracy:.1%} ± {error:.1%} of test images. {images.samples:,} "
+            f"training images of each class in place of samples: {_told(images.conditional)}, "
             f"{_told(images.marginal)} and {images.accuracy:.1%}"
         )
 
@@ -278,7 +279,7 @@ def _told(window: WindowFound) -> str:
 
 
 def _scores(samples: Float[np.ndarray, " classes samples *shape"], subject: Subject) -> Scores:
-    """What windows on samples of each class score."""
+    """The scores of windows on samples of each class."""
     held_out, labels = _held_out(subject)
     held_out, labels = held_out[:SELECTION_ROWS], labels[:SELECTION_ROWS]
     test_labels = subject.data.folds[0].test_labels
@@ -305,7 +306,7 @@ def _scores(samples: Float[np.ndarray, " classes samples *shape"], subject: Subj
 def _training_images(
     subject: Subject, classes: int, per_class: int
 ) -> Float[np.ndarray, " classes images *shape"]:
-    """The first training images of each class, as many of each."""
+    """The first training images of each class, the same number of each."""
     labels = subject.data.train_labels
     assert labels is not None  # as checked
     most = min(per_class, int(np.bincount(labels, minlength=classes).min()))
@@ -324,11 +325,11 @@ def log_densities(
     samples: Float[np.ndarray, " classes samples *shape"],
     bandwidths: Float[np.ndarray, " bandwidths"],
 ) -> Float[np.ndarray, " classes bandwidths points"]:
-    """The log density of points by a Parzen window on the samples of each class.
+    """The log density of points under a Parzen window on the samples of each class.
 
     Args:
         points: where to evaluate.
-        samples: the windows' centres by class.
+        samples: the windows' centres, by class.
         bandwidths: the windows' standard deviations.
 
     Returns:
@@ -352,14 +353,14 @@ def log_densities(
 def _own(
     log_p: Float[np.ndarray, " classes bandwidths points"], labels: Integer[np.ndarray, " points"]
 ) -> Float[np.ndarray, " bandwidths points"]:
-    """Each point's log density by its own class's window."""
+    """Each point's log density under its own class's window."""
     return log_p[labels, :, np.arange(len(labels))].T
 
 
 def _mixed(
     log_p: Float[np.ndarray, " classes bandwidths points"],
 ) -> Float[np.ndarray, " bandwidths points"]:
-    """Its log density by one window on the samples of all classes, as many of each."""
+    """Each point's log density under one window on all samples, equally many of each class."""
     found: np.ndarray = scipy.special.logsumexp(log_p, axis=0) - np.log(len(log_p))
     return found
 
@@ -380,7 +381,7 @@ def _mean(rows: Float[np.ndarray, " n"]) -> LogLikelihood:
 
 
 def _samples(subject: Subject) -> Float[np.ndarray, " classes samples *shape"]:
-    """The samples that are measured, of another epoch's key than any that is scored."""
+    """The samples that are measured; their key is not that of any epoch that is scored."""
     key = jax.random.fold_in(subject.key, 0)
     return samples_by_class(key, subject.model, PER_CLASS)
 

@@ -34,7 +34,7 @@ from advnets.training.plan import check_epochs
 
 @dataclasses.dataclass(frozen=True)
 class CAESettings(ChainSettings):
-    """What a stack of one or two contractive autoencoders, and its walk, fix.
+    """The settings of a stack of one or two contractive autoencoders, and of its walk.
 
     Raises:
         ValueError: for a setting out of range.
@@ -43,15 +43,15 @@ class CAESettings(ChainSettings):
     epochs: int = 10
     """Epochs to train the top layer."""
     lower_epochs: int = 20
-    """Epochs to train the layer below it, where there is one."""
+    """Epochs to train the layer below it, if there is one."""
     hidden_sizes: tuple[int, ...] = (1000, 1000)
-    """Units of each layer, one or two, from the pixels up."""
+    """Units of each of one or two layers, from the pixels up."""
     contractions: tuple[float, ...] = (5.0, 3.5)
-    """How much the squared norm of each layer's Jacobian counts in its cost (λ)."""
+    """Weight λ of the squared norm of each layer's Jacobian in its cost."""
     learning_rate: float = 0.02
-    """The initial learning rate of each layer."""
+    """Initial learning rate of each layer."""
     final_learning_rate: float = 0.002
-    """Where it arrives, in equal steps, with the layer's last update."""
+    """Learning rate at the layer's last update, reached linearly."""
     batch_size: int = 20
     """Examples in a minibatch."""
     walk_scale: float = 3.0
@@ -59,7 +59,7 @@ class CAESettings(ChainSettings):
     burn_in: int = 250
     """Steps of each chain before its first sample."""
     thin: int = 5
-    """Steps from one sample of a chain to its next; 1 for consecutive ones."""
+    """Steps from one sample of a chain to the next; 1 for consecutive samples."""
 
     def __post_init__(self) -> None:
         ChainSettings.__post_init__(self)
@@ -86,7 +86,7 @@ class CAESettings(ChainSettings):
 
 
 class Lost(Evaluation):
-    """How many chains have left the data at their last sample, by two measures.
+    """How many chains have left the data by their last sample, according to two measures.
 
     See [`advnets.baselines.cae.lost`][] and [`advnets.baselines.cae.faded`][].
     """
@@ -111,7 +111,7 @@ class Lost(Evaluation):
 
 
 class Reconstruction(Evaluation):
-    """The cross-entropy of test rows by their reconstructions through all layers, in nats."""
+    """The cross-entropy of test rows and their reconstructions through all layers, in nats."""
 
     def measure(self, subject: Subject) -> Json:
         images = jnp.asarray(subject.preprocess(subject.data.test))
@@ -124,7 +124,7 @@ class Reconstruction(Evaluation):
 
 
 def _walk(subject: Subject) -> tuple[cae.Walk, int]:
-    """The walk that samples were drawn by, and its number of chains."""
+    """The walk that drew the samples, and its number of chains."""
     model = subject.model
     if not (isinstance(model, Chained) and isinstance(model.chain, cae.Walk)):
         raise TypeError(f"this is measured of a CAE's walk; got {type(model).__name__}")
@@ -132,7 +132,7 @@ def _walk(subject: Subject) -> tuple[cae.Walk, int]:
 
 
 class StackedCAE(System):
-    """One or two contractive autoencoders, the second on the codes of the first, and their walk."""
+    """One or two contractive autoencoders, the second on codes of the first, and their walk."""
 
     settings_type: ClassVar[type[Settings]] = CAESettings
     evaluations: ClassVar[Mapping[str, Evaluation]] = {
@@ -156,7 +156,7 @@ class StackedCAE(System):
         )
 
     def _stack(self, key: Key[Array, ""], shape: tuple[int, ...]) -> cae.Stack:
-        """A stack of the recipe's layers, none of them trained."""
+        """An untrained stack of the recipe's layers."""
         lowest, *above = self.recipe.hidden_sizes
         stack = cae.new_stack(key, shape, lowest)
         for size in above:

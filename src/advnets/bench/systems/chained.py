@@ -1,4 +1,4 @@
-"""What systems share that draw samples by Markov chains: the protocol is part of the number."""
+"""Common code of systems that sample with Markov chains: the protocol is part of the score."""
 
 import dataclasses
 from typing import Any
@@ -22,35 +22,36 @@ from advnets.chains import Chained, Pixels, Protocol
 from advnets.mixing import mixing
 from advnets.training.devices import is_main_process
 
-# Chains may start from so many training rows, chosen at random; a saved model has them with it.
+# The number of random training rows that chains may start from, which a saved model includes.
 STARTS = 1000
-# The other protocols: at most as many chains as the paper takes samples, for at most so many steps.
+# The other protocols: at most as many chains as the paper has samples, for at most this many steps.
 MANY, STEPS = 10_000, 200
-# A picture of some chains, sample by sample; and from how many in a row classes are counted.
+# Chains and samples in the picture of chains; and numbers of consecutive samples whose classes are
+# counted.
 SHOWN, LENGTH = 10, 60
 IN_A_ROW = (10, 20, 100)
-# How they mix is measured of at most so many chains, each with as many samples as classes are
-# counted in; of fewer where a run scores few samples, and at least so many in all.
+# Mixing is measured on at most this many chains, each with as many samples as the longest such
+# count; on fewer chains if a run scores few samples, but at least this many samples in total.
 MEASURED, LEAST = 100, 2000
 STRIP = f"{SAMPLES}/chains.png"
 
 
 @dataclasses.dataclass(frozen=True)
 class ChainSettings(Settings):
-    """The protocol of a system's Markov chains, beside data and protocol of the score.
+    """The protocol of a system's Markov chains, besides data and protocol of the score.
 
     Raises:
         ValueError: for a setting out of range.
     """
 
     num_chains: int = 100
-    """Markov chains side by side, from random training rows, each for its share of the samples."""
+    """Markov chains run side by side from random training rows, each for its share of samples."""
     burn_in: int = 0
     """Steps of each chain before its first sample."""
     thin: int = 1
-    """Steps from one sample of a chain to its next; 1 for consecutive ones."""
+    """Steps from one sample of a chain to the next; 1 for consecutive samples."""
     pixels: Pixels = "mean"
-    """A sample is the means of its pixels (mean), or is drawn by them (bernoulli)."""
+    """A sample consists of the means of its pixels (mean), or of draws from them (bernoulli)."""
 
     def __post_init__(self) -> None:
         Settings.__post_init__(self)
@@ -63,7 +64,7 @@ class ChainSettings(Settings):
 
     @property
     def chains(self) -> Protocol:
-        """The protocol by which samples are drawn."""
+        """The protocol of the samples."""
         return Protocol(self.num_chains, self.burn_in, self.thin, self.pixels)
 
 
@@ -75,7 +76,7 @@ def chained(
     Args:
         chain: the chain.
         settings: its protocol.
-        seed: the run's, which chooses what chains may start from.
+        seed: the run's, which chooses the rows that chains may start from.
         images: training images.
 
     Returns:
@@ -94,7 +95,7 @@ def chained(
 
 
 class ByProtocol(msgspec.Struct, frozen=True):
-    """What a model scores by a protocol.
+    """A model's score with a protocol.
 
     Attributes:
         protocol: how its chains are run.
@@ -106,18 +107,19 @@ class ByProtocol(msgspec.Struct, frozen=True):
 
 
 class ChainsFound(msgspec.Struct, frozen=True):
-    """What is measured of a model's chains.
+    """The measurements of a model's chains.
 
     Attributes:
         protocol: the run's own.
         autocorrelation_time: in steps of the chain, a lower bound unless it is trusted; None if a
             chain does not move at all.
-        effective_samples: the independent samples whose mean would be as precise.
-        of_samples: as that of so many samples.
+        effective_samples: the number of independent samples whose mean would be as precise as that
+            of the samples.
+        of_samples: the number of those samples.
         trusted: see [`advnets.mixing.Mixing`][].
-        distinct_classes: how many there are in 10, 20 and 100 samples of a chain in a row; empty
-            for data without labels.
-        others: the scores by two other protocols.
+        distinct_classes: the number of classes in 10, 20 and 100 consecutive samples of a chain;
+            empty for data without labels.
+        others: the scores with two other protocols.
     """
 
     protocol: Protocol
@@ -130,10 +132,10 @@ class ChainsFound(msgspec.Struct, frozen=True):
 
 
 class Chains(Evaluation):
-    """How the chains mix, and what the same model scores by other protocols.
+    """How the chains mix, and the same model's scores with other protocols.
 
-    The integrated autocorrelation time is of samples by the run's own protocol: the median over
-    their first ten principal components. Classes are those of the nearest training images.
+    The integrated autocorrelation time is that of samples with the run's own protocol: the median
+    over their first ten principal components. Classes are those of the nearest training images.
     """
 
     def measure(self, subject: Subject) -> Json:
@@ -141,7 +143,7 @@ class Chains(Evaluation):
         if not isinstance(model, Chained):
             raise TypeError(f"chains are measured of a Chained model; got {type(model).__name__}")
         protocol = model.protocol
-        # Another epoch's key than any that is scored.
+        # Not the key of any epoch that is scored.
         key = jax.random.fold_in(subject.key, 0)
         samples, length = len(subject.first(MANY)), max(IN_A_ROW)
         most = min(MEASURED, max(samples, LEAST) // length)
@@ -170,12 +172,12 @@ class Chains(Evaluation):
         read = chains_found(found, "a result of chains")
         said = f"Chains ({read.protocol}): autocorrelation time "
         if read.autocorrelation_time is None:
-            said += "without end, as they do not move"
+            said += "infinite, as they do not move"
         else:
             said += "" if read.trusted else "more than "
             said += f"{read.autocorrelation_time:.3g} steps"
         for length, classes in read.distinct_classes.items():
-            said += f"; {classes:.1f} classes in {length} samples in a row"
+            said += f"; {classes:.1f} classes in {length} consecutive samples"
         for one in read.others:
             test = one.score.test
             said += f"; by {one.protocol}: {test.mean:.1f} ± {test.standard_error:.1f} nats"
@@ -183,26 +185,26 @@ class Chains(Evaluation):
 
 
 def chains_found(found: Json, source: object) -> ChainsFound:
-    """What was measured of chains, from JSON; a ValueError that names `source` if it is damaged."""
+    """The measurements of chains, from JSON; a ValueError that names `source` if it is damaged."""
     read: ChainsFound = _documents.convert(found, ChainsFound, source)
     return read
 
 
-# The name that what is measured of chains has in a result.
+# The name of this evaluation in a result.
 CHAINS = "chains"
 CHAIN_EVALUATIONS: dict[str, Evaluation] = {CHAINS: Chains()}
 
 
 def others(protocol: Protocol, samples: int) -> tuple[Protocol, Protocol]:
-    """The two other protocols that a row is shown at: one chain, and a chain for each sample.
+    """The two other protocols that a row is scored with: one chain, and a chain for each sample.
 
     Args:
         protocol: the row's own.
-        samples: how many are scored.
+        samples: the number of scored samples.
 
     Returns:
         One chain with consecutive samples after the same burn-in; and as many chains as samples,
-        each of which gives one after its burn-in, or after 200 steps where that is longer.
+        each of which gives one sample after its burn-in, or after 200 steps if that is longer.
 
     Raises:
         ValueError: if there are no samples.
@@ -214,7 +216,7 @@ def others(protocol: Protocol, samples: int) -> tuple[Protocol, Protocol]:
 def _scored(
     model: Chained, protocol: Protocol, count: int, subject: Subject, key: Key[Array, ""]
 ) -> ByProtocol:
-    if protocol.num_chains > len(model.starts):  # from rows of their own, as many as there are
+    if protocol.num_chains > len(model.starts):  # each from another row, as far as there are rows
         rows = np.random.default_rng(0).permutation(len(subject.data.train))[:count]
         model = dataclasses.replace(model, starts=jnp.asarray(subject.data.train[rows]))
     shown = subject.progress and f"chains: {protocol}"
@@ -225,7 +227,7 @@ def _scored(
 def _distinct(
     samples: Float[np.ndarray, "chains samples *shape"], subject: Subject
 ) -> dict[str, float]:
-    """The mean number of classes among so many samples of a chain in a row."""
+    """The mean number of classes among consecutive samples of a chain, by their number."""
     labels = subject.data.train_labels
     if labels is None:
         return {}
@@ -243,7 +245,7 @@ def classified(
     """The class of each sample: that of its nearest training image.
 
     Args:
-        samples: samples.
+        samples: the samples.
         images: training images.
         labels: their classes.
 
@@ -258,19 +260,20 @@ def classified(
 
 
 def distinct_classes(classes: Int[np.ndarray, "chains samples"]) -> dict[str, float]:
-    """How many classes there are among 10, 20 and 100 samples of a chain in a row, on average.
+    """The mean number of classes among 10, 20 and 100 consecutive samples of a chain.
 
     Args:
         classes: the class of each sample of each chain, in order.
 
     Returns:
-        The mean over all such stretches, by their length as text; of those that chains have.
+        The mean over all windows of each length, by the length as text; windows longer than the
+        chains are left out.
 
     Raises:
         ValueError: if there is no chain.
     """
     if len(classes) == 0:
-        raise ValueError(f"classes are of at least 1 chain; got an array of shape {classes.shape}")
+        raise ValueError(f"classes need at least 1 chain; got an array of shape {classes.shape}")
     found = {}
     for length in IN_A_ROW:
         if length <= classes.shape[1]:
@@ -284,7 +287,7 @@ def distinct_classes(classes: Int[np.ndarray, "chains samples"]) -> dict[str, fl
 def write_strip(subject: Subject, samples: Float[np.ndarray, "chains samples *shape"]) -> None:
     """Writes consecutive samples of some chains as a picture, a row for each step.
 
-    Raises a ValueError if there are no samples, or they are no images.
+    Raises a ValueError if there are no samples, or they are not images.
     """
     count, length = min(SHOWN, len(samples)), min(LENGTH, samples.shape[1])
     rows = samples[:count, :length].swapaxes(0, 1).reshape(count * length, *samples.shape[2:])

@@ -26,34 +26,35 @@ from advnets.players import without_dropout
 from advnets.training.sources import scale_pixels
 
 Architecture = Literal["mirza-osindero", "concatenated", "projection"]
-# The generator's joint layer, as printed. Initial ranges are not. From the released ±0.05, z in the
-# unit cube and dropout leave so little variation that D wins before G has a class or a shape.
+# The generator's joint layer as printed. The initial ranges are not printed: with the released
+# ±0.05, z in the unit cube and dropout leave so little variation that D wins before G has learned a
+# class or a shape.
 JOINT = GeneratorSpec(hidden_sizes=(1200,), weight_range=0.1, output_range=0.1)
 
 
 @dataclasses.dataclass(frozen=True)
 class BranchSpec:
-    """The layers of Mirza and Osindero's players before the joint ones, and what is theirs alone.
+    """The branches of Mirza and Osindero's players, and other settings that only they have.
 
-    The joint layers of G are `generator.hidden_sizes`. Of `discriminator.units` the first is of the
-    pixels alone, the others are joint.
+    The joint layers of G are `generator.hidden_sizes`. The first of `discriminator.units` sees only
+    the pixels; the others are joint.
     """
 
     latent_units: int = 200
-    """G: rectified linear units that see z alone."""
+    """G: rectified linear units that see only z."""
     condition_units: int = 1000
-    """G: those that see the label alone."""
+    """G: rectified linear units that see only the label."""
     generator_keep: float = 0.5
-    """G: the probability that dropout keeps a hidden unit in training; samples have none."""
+    """G: probability that dropout keeps a hidden unit in training; samples have no dropout."""
     discriminator_units: int = 50
-    """D: maxout units that see the label alone."""
+    """D: maxout units that see only the label."""
     joint_pieces: int = 4
     """D: linear pieces of a joint unit."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ConditionalRecipe(Recipe):
-    """What a conditional experiment fixes. The defaults are as Mirza and Osindero print them.
+    """The settings of a conditional experiment. The defaults are Mirza and Osindero's.
 
     Raises:
         ValueError: for a setting out of range.
@@ -62,25 +63,26 @@ class ConditionalRecipe(Recipe):
         Mirza and Osindero 2014, "Conditional generative adversarial nets", section 4.1.
     """
 
-    # Printed: "uniform distribution within the unit hypercube", with which samples hardly
-    # vary in a class (docs/conditional.md), so of unit variance, as released for MNIST; batch 100;
-    # rate .1, "exponentially decreased down to .000001 with decay factor of 1.00004"; momentum .5,
-    # "increased up to 0.7"; "Dropout with probability of 0.5 was applied to both the generator and
-    # discriminator", here to hidden units, not to z or the label. Not printed, so the released
-    # mnist.yaml's: D's initial ranges, when momentum stops rising, the order, dropout of the
-    # pixels. How long it ran is not: "best estimate of log-likelihood on the validation set was
-    # used as stopping point". After 100 epochs six sevenths of what all rates add up to are spent.
+    # Printed: "uniform distribution within the unit hypercube", with which samples hardly vary
+    # within a class (docs/conditional.md), so the default has unit variance, as released for MNIST;
+    # batch 100; rate .1, "exponentially decreased down to .000001 with decay factor of 1.00004";
+    # momentum .5, "increased up to 0.7"; "Dropout with probability of 0.5 was applied to both the
+    # generator and discriminator", here to hidden units, not to z or the label. Not printed, and so
+    # taken from the released mnist.yaml: D's initial ranges, when momentum stops rising, the order,
+    # dropout of the pixels. Nor is the number of epochs printed: "best estimate of log-likelihood
+    # on the validation set was used as stopping point". After 100 epochs, six sevenths of the sum
+    # of all learning rates are spent.
     epochs: int = 100
     """Epochs to train."""
     learning_rate_divisor: float = 1.00004
-    """What it is divided by after every discriminator update."""
+    """What the learning rate is divided by after every discriminator update."""
     generator: GeneratorSpec = JOINT
     classes: int = 10
-    """How many classes there are; labels go from 0 on."""
+    """Number of classes; labels start at 0."""
     architecture: Architecture = "mirza-osindero"
-    """How the label comes in. mirza-osindero: by hidden units of its own, in both players;
-    concatenated: beside z and beside the pixels; projection: beside z, and in D by an inner product
-    with the last hidden layer (Miyato and Koyama)."""
+    """How the label enters. mirza-osindero: through hidden units of its own, in both players;
+    concatenated: with z and with the pixels; projection: with z, and in D by an inner product with
+    the last hidden layer (Miyato and Koyama)."""
     branches: BranchSpec = BranchSpec()
 
     def __post_init__(self) -> None:
@@ -107,21 +109,21 @@ class ConditionalRecipe(Recipe):
         )
         if not plain:
             raise ValueError(
-                "conditional players are fully connected, rectified linear and of one stage; leave "
-                "out convolutions, a deconvolution, sigmoid layers, sparse weights and second "
-                "stages"
+                "conditional players are fully connected and rectified linear, with one stage; "
+                "leave out convolutions, a deconvolution, sigmoid layers, sparse weights and "
+                "second stages"
             )
 
 
 def build_conditional(
     key: Key[Array, ""], recipe: ConditionalRecipe, images: UInt8[np.ndarray, " n *shape"]
 ) -> advnets.Players:
-    """The recipe's players before training, for images like these.
+    """The recipe's players before training.
 
     Args:
         key: a typed random key.
         recipe: the recipe.
-        images: training images: their shape, and the mean of their pixels, are used.
+        images: training images, whose shape and mean pixels are used.
 
     Returns:
         The generator with its prior, and the discriminator; both take a label.
@@ -139,7 +141,7 @@ def build_conditional(
         Uniform(size=50)
     """
     if 0 in images.shape:
-        raise ValueError(f"players are built for images; got none, of shape {images.shape}")
+        raise ValueError(f"players need at least one training image; got shape {images.shape}")
     g_key, d_key = jax.random.split(key)
     shape, of_g, of_d, branches = (
         images.shape[1:],
@@ -197,16 +199,16 @@ def build_conditional(
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessed:
-    """Preprocesses the images of pairs (images, labels), and leaves the labels as they are.
+    """Preprocesses the images of pairs (images, labels), and leaves the labels unchanged.
 
     Attributes:
-        preprocessing: the name of what images go through.
+        preprocessing: the name of the preprocessing.
     """
 
     preprocessing: str
 
     def __call__(self, batch: Batch) -> Batch:
-        """The batch, its images preprocessed."""
+        """The batch with preprocessed images."""
         images, labels = batch
         return PREPROCESSING[self.preprocessing](images), labels
 
@@ -248,7 +250,7 @@ class Conditional(Adversarial):
         )
 
     def sampled(self, model: advnets.Model) -> advnets.Model:
-        """The model without the generator's dropout, which is there to train by."""
+        """The model without the generator's dropout, which is for training only."""
         return dataclasses.replace(model, generator=without_dropout(model.generator))
 
     def players(self, image_shape: tuple[int, ...]) -> advnets.Players:
@@ -256,20 +258,20 @@ class Conditional(Adversarial):
         return dataclasses.replace(players, generator=without_dropout(players.generator))
 
     def load(self, path: Path, image_shape: tuple[int, ...]) -> Sampler:
-        # With the labels' frequencies, which a structure of its own would have to know.
+        # From the file's own structure, as that built from a recipe has no label frequencies.
         model: Sampler = advnets.load_model(path)
         return model
 
 
 def check_classes(data: advnets.data.Dataset, classes: int) -> None:
-    """Refuses data whose labels are not those of a number of classes.
+    """Refuses data whose labels do not fit a number of classes.
 
     Args:
         data: the data.
-        classes: how many classes.
+        classes: the number of classes.
 
     Raises:
-        ValueError: if a part has no labels, one out of range, or fewer than 2 of a class.
+        ValueError: if a split has no labels, a label out of range, or fewer than 2 of a class.
     """
     fold = data.folds[0]
     for name, labels in (
@@ -279,18 +281,17 @@ def check_classes(data: advnets.data.Dataset, classes: int) -> None:
     ):
         if labels is None:
             raise ValueError(
-                f"{data.name} has no labels of its {name} rows, and a conditional game is played "
-                "on pairs of an image and a label; choose a --dataset that has, such as mnist or "
-                "digits"
+                f"{data.name} has no labels of its {name} rows, and a conditional game needs pairs "
+                "of an image and a label; choose a --dataset with labels, such as mnist or digits"
             )
         try:
             check_labels(labels, classes)
         except ValueError as error:
             raise ValueError(f"{data.name}, {name} rows: {error}; change --classes") from None
-        # As many bins as there are labels, and one: of more classes than that one is empty too.
+        # One more bin than labels is enough to find an empty class, however many classes there are.
         counts = np.bincount(labels, minlength=min(classes, len(labels) + 1))
         if counts.min() < 2:
             raise ValueError(
-                f"{data.name} has {counts.min()} {name} rows of class {counts.argmin()}, and each "
+                f"{data.name} has {counts.min()} {name} rows of class {counts.argmin()}, but each "
                 f"of the {classes} classes needs 2; lower --classes"
             )

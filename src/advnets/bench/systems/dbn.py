@@ -1,4 +1,4 @@
-"""The deep belief network of Table 1: two Boltzmann machines learned one after the other."""
+"""The deep belief network of Table 1: two Boltzmann machines trained one after the other."""
 
 import dataclasses
 import itertools
@@ -37,16 +37,16 @@ from advnets.paper_figures import Sampler
 from advnets.training.devices import is_main_process
 from advnets.training.plan import check_epochs
 
-# Annealed importance sampling of the upper machine's log Z: as many temperatures as a run scores
-# samples, between these.
+# Annealed importance sampling of the upper machine's log Z: the number of temperatures is the run's
+# number of scored samples, within these limits.
 RUNS, FEWEST, TEMPERATURES = 100, 1000, 10_000
-# Draws of the first hidden layer for each test image, and images taken at once.
+# Draws of the first hidden layer for each test image, and images in a block.
 DRAWS, ROWS = 20, 1000
 
 
 @dataclasses.dataclass(frozen=True)
 class DBNSettings(ChainSettings):
-    """The settings of a deep belief network of two hidden layers.
+    """The settings of a deep belief network with two hidden layers.
 
     Raises:
         ValueError: for a setting out of range.
@@ -55,23 +55,23 @@ class DBNSettings(ChainSettings):
     epochs: int = 100
     """Epochs of the upper machine."""
     lower_epochs: int = 100
-    """Epochs of the lower machine, which learns first."""
+    """Epochs of the lower machine, which is trained first."""
     hidden_sizes: tuple[int, int] = (1000, 1000)
-    """Units of the first and of the second hidden layer."""
+    """Units of the first and second hidden layers."""
     batch_size: int = 100
     """Examples in a minibatch."""
     learning_rate: float = 0.05
-    """Of both machines at first; it falls linearly to 0."""
+    """Initial learning rate of both machines; it falls linearly to 0."""
     weight_decay: float = 1e-4
-    """λ in λ/2 times the squared weights of a machine, which is added to its cost."""
+    """λ of the term λ/2 times the squared weights in a machine's cost."""
     gibbs_steps: int = 1
-    """Gibbs steps of the persistent chains for an update."""
+    """Gibbs steps of the persistent chains per update."""
     persistent_chains: int = 100
-    """Chains that learning draws its samples by."""
+    """Number of persistent chains in training."""
     burn_in: int = 1000
     """Steps of each chain before its first sample."""
     thin: int = 10
-    """Steps from one sample of a chain to its next; 1 for consecutive ones."""
+    """Steps from one sample of a chain to the next; 1 for consecutive samples."""
 
     def __post_init__(self) -> None:
         ChainSettings.__post_init__(self)
@@ -93,8 +93,8 @@ class DBNSettings(ChainSettings):
 class Likelihood(Evaluation):
     """The network's own likelihood: log Z of the upper machine, and bounds on log p(x).
 
-    Of test images, each binarised by a draw from its grey levels. log Z is estimated from both
-    ends; that from below (forward) is in the bounds.
+    The bounds are of test images, each binarised once at random with its grey levels as
+    probabilities. log Z is estimated forward and in reverse; the bounds use the forward estimate.
     """
 
     def measure(self, subject: Subject) -> Json:
@@ -148,7 +148,7 @@ def _equilibrium(
     starts: UInt8[Array, " starts *shape"],
     burn_in: Int[Array, ""],
 ) -> Float[Array, "runs first"]:
-    """First hidden layers of chains that have burnt in, one for each run."""
+    """First hidden layers of chains after burn-in, one for each run."""
     start, go_on = jax.random.split(key)
     images = jnp.resize(starts, (RUNS, *starts.shape[1:]))
     begun = chain.start(start, advnets.preprocessing.to_unit_interval(images))
@@ -159,7 +159,7 @@ def _equilibrium(
 def _bounds(
     key: Key[Array, ""], net: dbn.DBN, images: Any
 ) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
-    """Of each image the variational bound and that by several draws, but for log Z."""
+    """For each image the variational bound and the importance-weighted one, without log Z."""
 
     @jax.jit
     def of_block(key: Key[Array, ""], net: dbn.DBN, block: Array) -> Array:
@@ -180,12 +180,12 @@ def _bounds(
 
 
 def _machine(visible: int, hidden: int) -> rbm.RBM:
-    """A machine of some size."""
+    """A machine of a given size."""
     return rbm.RBM(jnp.zeros((visible, hidden)), jnp.zeros(visible), jnp.zeros(hidden))
 
 
 class DeepBeliefNetwork(System):
-    """Two machines by persistent contrastive divergence, the upper one on samples of the lower."""
+    """Two machines trained by PCD, the upper one on samples of the lower one's hidden units."""
 
     settings_type: ClassVar[type[ChainSettings]] = DBNSettings
     evaluations: ClassVar[Mapping[str, Evaluation]] = {

@@ -1,4 +1,4 @@
-"""The K-logit game where labels are few: a classifier that learns beside a generator."""
+"""The K-logit game with few labels: a classifier trained together with a generator."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -31,13 +31,13 @@ from advnets.training.devices import is_main_process
 from advnets.training.journal import holds_run
 from advnets.training.plan import check_epochs
 
-# Training images by which the classifier's first scales are chosen; images classified at once.
+# Training images that the classifier's initial scales depend on; images classified at once.
 FIRST, BLOCK = 500, 1000
 
 
 @dataclasses.dataclass(frozen=True)
 class FewLabelsSettings(Settings):
-    """What the K-logit game fixes: Salimans and others' settings for MNIST.
+    """The settings of the K-logit game: those of Salimans and others for MNIST.
 
     Raises:
         ValueError: for a setting out of range.
@@ -48,25 +48,26 @@ class FewLabelsSettings(Settings):
     evaluate_every: int = 30
     """Epochs between validation likelihoods, and between checkpoints."""
     labels: int = 100
-    """How many labels are told, as many of each class."""
+    """Number of labelled rows, balanced over classes."""
     classes: int = 10
-    """K, the classes that the data have."""
+    """K, the number of classes of the data."""
     draw: int | None = None
-    """Seed of the draw of labelled rows; the run's own seed unless given."""
+    """Seed of the draw of labelled rows; by default the run's seed."""
     latent_size: int = 100
-    """Components of z, uniform."""
+    """Number of components of z, which is uniform."""
     hidden_sizes: tuple[int, ...] = (1000, 500, 250, 250, 250)
-    """Rectified linear units of the classifier's hidden layers; the last are the features."""
+    """Rectified linear units of the classifier's hidden layers; the last layer's are the
+    features."""
     generator_sizes: tuple[int, ...] = (500, 500)
     """Softplus units of the generator's hidden layers."""
     learning_rate: float = 3e-3
-    """Adam's, for both players, the same throughout."""
+    """Learning rate of Adam for both players, constant throughout."""
     decay: float = 0.9999
-    """What the average of the classifier's parameters keeps at each update."""
+    """Decay of the moving average of the classifier's parameters, per update."""
     weight: float = 1.0
     """Weight of the part of the cost that needs no labels."""
     batch_size: int = 100
-    """Labelled, unlabelled and generated images in an update."""
+    """Number of labelled, of unlabelled and of generated images in an update."""
 
     def __post_init__(self) -> None:
         Settings.__post_init__(self)
@@ -91,7 +92,7 @@ class FewLabelsSettings(Settings):
 class Errors(Evaluation):
     """The errors of the classifier, with the average of its parameters and without noise.
 
-    On validation rows, and once, in the end, on test rows.
+    They are measured on validation rows and, once at the end, on test rows.
     """
 
     def measure(self, subject: Subject) -> Json:
@@ -121,8 +122,8 @@ def classified(
     """The class of each image, in blocks.
 
     Args:
-        model: what classifies.
-        images: as the classifier sees them; at least 1.
+        model: the classifier.
+        images: preprocessed images; at least 1.
 
     Returns:
         The classes.
@@ -203,7 +204,7 @@ class FewLabelsGame(System):
         like = SemiSupervised(plain.generator, plain.prior, classifier=players.discriminator)
         try:
             return advnets.load_model(path, like=like)
-        except ValueError as error:  # that of the best epoch is a generator alone
+        except ValueError as error:  # the best epoch's file holds only a generator
             try:
                 return advnets.load_model(path, like=plain)
             except ValueError:
@@ -253,7 +254,7 @@ class FewLabelsGame(System):
 
 
 def _averaged(folder: Path, classifier: Player) -> Player:
-    """A classifier at the average of its parameters, which the newest checkpoint has."""
+    """A classifier with the average of its parameters, which is in the newest checkpoint."""
     newest = newest_manifest(folder)
     assert newest is not None  # there is one after the last epoch
     place, name, manifest = newest

@@ -1,4 +1,4 @@
-"""What systems share whose players are trained against each other: one run, or many at once."""
+"""Common code of systems whose players are trained against each other, one run or many at once."""
 
 import abc
 import os
@@ -24,21 +24,21 @@ from advnets.training.devices import is_main_process
 from advnets.training.journal import holds_run
 from advnets.training.plan import check_epochs
 
-# Folded into the key of a game's training, for that of its monitor.
+# Folded into the key of a game's training to get the key of its monitor.
 MONITOR_KEY = 2**32 - 2
-# Held-out rows by which the noise is as strong that a monitor adds.
+# Held-out rows whose variation sets the strength of a monitor's noise.
 NOISE_ROWS = 1000
 
 
 def stage_keys(seed: int, *, second: bool) -> Key[Array, " keys"]:
-    """A stage's keys: for players, training and samples; the second's also for what it adds.
+    """A stage's keys: for players, training and samples; for a second stage also its new layers.
 
     Args:
         seed: the run's.
-        second: the stage of the layers on top.
+        second: whether it is the second stage.
 
     Returns:
-        Three keys; of the second stage four.
+        Three keys; four for the second stage.
 
     Raises:
         OverflowError: for a seed beyond 64 bits.
@@ -50,7 +50,7 @@ def stage_keys(seed: int, *, second: bool) -> Key[Array, " keys"]:
 class Game(System):
     """Players trained against each other; a subclass says which, and how.
 
-    It gives `build` and `algorithm`; `source` if it trains on more than the images.
+    It defines `build` and `algorithm`, and `source` if it trains on more than the images.
     """
 
     settings_type: ClassVar[type[Settings]] = GameSettings
@@ -77,14 +77,14 @@ class Game(System):
 
     @abc.abstractmethod
     def algorithm(self) -> Algorithm:
-        """How they are trained, for epochs of any length."""
+        """How the players are trained, for epochs of any length."""
 
     def source(self, run: Run, *, held_out: bool = False) -> advnets.training.Resident:
-        """What minibatches are drawn from: the images alone unless overridden.
+        """What minibatches are drawn from: only the images unless overridden.
 
         Args:
             run: the run.
-            held_out: the validation rows, not those that are trained on.
+            held_out: use the validation rows instead of the training rows.
 
         Returns:
             The rows, with their preprocessing.
@@ -93,7 +93,7 @@ class Game(System):
         return advnets.training.Resident(images, PREPROCESSING[self.settings.preprocessing])
 
     def sampled(self, model: advnets.Model) -> advnets.Model:
-        """What is scored, drawn and saved of a model: the model as it is unless overridden."""
+        """The model that is scored, drawn and saved: the given one unless overridden."""
         return model
 
     def varied(
@@ -132,7 +132,7 @@ class Game(System):
         return advnets.load_model(path, like=advnets.model.model_of(self.players(image_shape)))
 
     def _shapes(self, shape: tuple[int, ...]) -> advnets.Players:
-        """The structure of the players, of the first stage where there are two."""
+        """The structure of the players; with two stages, of the first one's."""
         blank = np.zeros((1, *shape), np.uint8)
         players: advnets.Players = eqx.filter_eval_shape(
             lambda key: self.build(key, blank), jax.random.key(0)
@@ -159,18 +159,18 @@ class Game(System):
 
         Args:
             run: the run.
-            key: the stage's.
-            players: as they are before it.
-            epochs: how many.
-            watch: the stage's.
+            key: the stage's key.
+            players: the players before it.
+            epochs: the number of epochs.
+            watch: the stage's watch.
             progress: show progress.
 
         Returns:
-            What came of it.
+            The outcome of training.
 
         Raises:
             TrainingDiverged: if the players' numbers do not stay finite.
-            ValueError: for more epochs than iterations can be counted.
+            ValueError: for more epochs than the counter of iterations can hold.
         """
         settings, folder = self.settings, watch.folder
         trained = advnets.train(
@@ -187,7 +187,7 @@ class Game(System):
             resume=run.resumes(holds_run(folder)),
             devices=advnets.training.Devices(run.devices, run.shard_layers),
             callbacks=(*run.callbacks, *self.monitors(run, key, progress=progress)),
-            pictures=False,  # it draws its own
+            pictures=False,  # a run draws its own
             progress=progress,
         )
         if folder != run.folder and is_main_process():
@@ -218,7 +218,7 @@ class Game(System):
             evaluate_every=settings.evaluate_every,
             folder=folder,
             names=[run.folder.name for run in runs],
-            # They may have been stopped before their training began.
+            # The runs may have been stopped before their training began.
             resume=first.resumes(holds_run(folder) or any(holds_run(run.folder) for run in runs)),
             devices=first.devices,
             callbacks=(*first.callbacks, *self.monitors(first, keys[:, 1], progress=False)),
@@ -232,7 +232,7 @@ class Game(System):
     def monitors(
         self, run: Run, keys: Key[Array, "*runs"], *, progress: bool
     ) -> tuple[advnets.training.Callback, ...]:
-        """What monitors a run, or several, if they are to be monitored.
+        """The callback that monitors a run, or several, if that is asked for.
 
         Args:
             run: the run, or the first of several.
@@ -255,8 +255,8 @@ class Game(System):
             jax.vmap(own)(keys) if keys.ndim else own(keys),
             self.source(run),
             held_out,
-            # Of clear images any two players' bound is log 2; under noise as strong as they vary it
-            # tells epochs apart.
+            # Without noise, the bound of any two players is log 2; with noise as strong as the
+            # images vary, it tells epochs apart.
             noise_scales=(noise_scale,) if noise_scale else (),
             fake=self.algorithm().fake,
             progress=progress,
@@ -265,15 +265,15 @@ class Game(System):
 
 
 def check_memory(players: PyTree, runs: int = 1, *, what: str = "the players") -> None:
-    """Refuses players that this machine can't hold, before they are made.
+    """Refuses players that this machine can't hold, before they are built.
 
     Args:
         players: their shapes.
-        runs: how many runs are trained at once, each with its own.
-        what: what they are, for the message.
+        runs: how many runs are trained at once, each with its own players.
+        what: the subject of the message.
 
     Raises:
-        ValueError: if parameters, gradients and velocities take more memory than there is.
+        ValueError: if parameters, gradients and velocities need more memory than there is.
     """
     of_arrays = (x.size * x.dtype.itemsize for x in jax.tree.leaves(players) if hasattr(x, "size"))
     needed = 3 * runs * sum(of_arrays)
@@ -286,12 +286,12 @@ def check_memory(players: PyTree, runs: int = 1, *, what: str = "the players") -
         whose = what if runs == 1 else f"{what} of {runs:,} runs"
         remedy = "make their layers smaller" if runs == 1 else "train fewer at once"
         raise ValueError(
-            f"{whose} need {needed / 2**30:,.1f} GiB, with gradients and velocities, and "
+            f"{whose} need {needed / 2**30:,.1f} GiB, with gradients and velocities, but "
             f"{'this machine' if device.platform == 'cpu' else 'the device'} has "
             f"{there / 2**30:,.1f}; {remedy}"
         )
 
 
 def scored(trained: advnets.Trained) -> advnets.Model:
-    """What is scored: with the averaged generator, where there is one."""
+    """The model that is scored: the one with the averaged generator, if there is one."""
     return trained.model if trained.averaged is None else trained.averaged

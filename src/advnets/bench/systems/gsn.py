@@ -1,4 +1,4 @@
-"""The deep generative stochastic network, by the settings of its authors or smaller ones."""
+"""The deep generative stochastic network, with its authors' settings or smaller ones."""
 
 import dataclasses
 import functools
@@ -28,13 +28,13 @@ from advnets.chains import Chained
 from advnets.training import Learner
 from advnets.training.plan import check_epochs
 
-# Each round is a part of the compiled program.
+# Rounds are unrolled in the compiled program.
 MOST_ROUNDS = 50
 
 
 @dataclasses.dataclass(frozen=True)
 class GSNSettings(ChainSettings):
-    """The settings of a deep GSN; those of the released code unless given.
+    """The settings of a deep GSN; the defaults are those of the released code.
 
     Raises:
         ValueError: for a setting out of range.
@@ -47,7 +47,7 @@ class GSNSettings(ChainSettings):
     hidden_sizes: tuple[int, int] = (1500, 1500)
     """Units of the two layers."""
     salt_and_pepper: float = 0.4
-    """Probability with which a pixel is replaced by a fair coin's 0 or 1."""
+    """Probability that a pixel is replaced by a fair coin's 0 or 1."""
     hidden_noise: float = 2.0
     """Standard deviation of the noise before and after the activation of layer 2."""
     rounds: int = 4
@@ -57,11 +57,11 @@ class GSNSettings(ChainSettings):
     learning_rate: float = 0.25
     """Learning rate of the first epoch."""
     annealing: float = 0.995
-    """What the learning rate is multiplied by after each epoch."""
+    """Factor that the learning rate is multiplied by after each epoch."""
     momentum: float = 0.5
-    """Share of the last average of gradients in the next one."""
+    """Weight of the previous average of gradients in the next one."""
     all_rows: bool = False
-    """Train on the validation rows too, as released; σ is then chosen on rows trained on."""
+    """Also train on the validation rows, as released; σ is then chosen on training rows."""
 
     def __post_init__(self) -> None:
         ChainSettings.__post_init__(self)
@@ -78,7 +78,7 @@ class GSNSettings(ChainSettings):
                 raise ValueError(f"{name} must be above 0{limit}; got {value}")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"the momentum must be at least 0 and below 1; got {self.momentum}")
-        # Without computing: processes find each other before JAX starts.
+        # Without computing, because processes find each other before JAX starts.
         jax.eval_shape(lambda: _network(self, (1,), jax.random.key(0)))
 
 
@@ -100,7 +100,7 @@ def _descended(
     *,
     rounds: int,
 ) -> tuple[Float[Array, ""], None, dict[str, Float[Array, ""]]]:
-    """The cost as [`advnets.training.fit`][] calls it."""
+    """The cost with the signature that [`advnets.training.fit`][] expects."""
     cost, seen = gsn.cost(key, model, batch, rounds)
     return cost, memory, seen
 
@@ -125,8 +125,8 @@ class DeepGSN(System):
         check_epochs(self.recipe.epochs, len(data.train) // self.recipe.batch_size)
         if self.recipe.all_rows and len(data.folds) > 1:
             raise ValueError(
-                f"of the {len(data.folds)} folds of {self.recipe.dataset} some test on rows that "
-                "another validates on; leave out --all-rows"
+                f"some of the {len(data.folds)} folds of {self.recipe.dataset} test on rows that "
+                "another one validates on; leave out --all-rows"
             )
 
     def fit(self, run: Run, watch: Watch, *, progress: bool) -> Fitted:

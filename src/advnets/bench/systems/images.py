@@ -1,4 +1,4 @@
-"""The reference rows as systems: real images, and k-means centroids, in the place of samples."""
+"""The reference rows as systems: real images, and k-means centroids, in place of samples."""
 
 import dataclasses
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from advnets.bench.settings import Settings
 from advnets.bench.systems.base import Fitted, Run, System
 from advnets.bench.watching import Watch
 
-# As many as the paper's protocol takes samples.
+# The number of samples in the paper's protocol.
 SAMPLES = 10_000
 
 
@@ -28,7 +28,7 @@ class Images(eqx.Module):
     images: Float[np.ndarray, " n *shape"]
 
     def sample(self, key: Key[Array, ""], n: int) -> Float[np.ndarray, " n *shape"]:
-        """The first n images, or all where there are fewer."""
+        """The first n images, or all if there are fewer."""
         return self.images[:n]
 
 
@@ -51,7 +51,7 @@ class CentroidSettings(Settings):
     """
 
     iterations: int = 20
-    """Most rounds of Lloyd's algorithm (10 seconds each for MNIST on 2 cores)."""
+    """Maximum number of iterations of Lloyd's algorithm (10 s each for MNIST on 2 cores)."""
 
     def __post_init__(self) -> None:
         Settings.__post_init__(self)
@@ -60,9 +60,9 @@ class CentroidSettings(Settings):
 
 
 class Centroids(System):
-    """k-means centroids of the training images: no draws from anything.
+    """k-means centroids of the training images, which are not draws from any distribution.
 
-    10,000 of them, or a fifth as many as images where there are fewer than 50,000.
+    There are 10,000, or a fifth of the number of images if that is below 50,000.
     """
 
     settings_type: ClassVar[type[Settings]] = CentroidSettings

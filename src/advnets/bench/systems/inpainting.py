@@ -1,4 +1,4 @@
-"""Nets that fill in: the game on pairs (image, mask), and how good fillings are.
+"""Networks that fill in: the game on pairs (image, mask), and the quality of fillings.
 
 The players are those of a recipe, with the observed pixels and the mask as further inputs.
 """
@@ -38,12 +38,12 @@ from advnets.bench.systems.rows import mean_of
 from advnets.bench.watching import Watch
 from advnets.training.devices import is_main_process
 
-# So many test images are filled in, so many times each; during training, so many validation images.
+# Test images that are filled in, fillings of each, and validation images filled in during training.
 ROWS, FILLINGS, VALIDATION_ROWS = 1000, 10, 200
-# The picture: so many images of each region, with so many fillings.
+# Images of each region in the picture, and fillings of each.
 SHOWN, SHOWN_FILLINGS = 5, 5
 PICTURE = "fillings.png"
-# Test images for the page, on which masks are painted.
+# Test images for the page, on which the reader paints masks.
 TEST_SHEET, TEST_IMAGES, TEST_COLUMNS = f"{SAMPLES}/test.png", 60, 10
 RIDGE = 0.01
 
@@ -53,7 +53,7 @@ Region: TypeAlias = Callable[[np.random.Generator, int, tuple[int, ...]], np.nda
 
 @dataclasses.dataclass(frozen=True)
 class InpaintingRecipe(Recipe):
-    """A recipe whose players fill in what is missing.
+    """A recipe whose players fill in the missing part of an image.
 
     Raises:
         ValueError: for a setting out of range.
@@ -68,11 +68,11 @@ class InpaintingRecipe(Recipe):
         Recipe.__post_init__(self)
         if self.preprocessing != "unit":
             raise ValueError(
-                f"fillings are of pixels in [0, 1]; use --preprocessing unit, got "
+                f"fillings need pixels in [0, 1]; use --preprocessing unit, got "
                 f"{self.preprocessing}"
             )
         if self.discriminator.convolutions or self.second_stage.epochs:
-            raise ValueError("a net that fills in has dense layers only, and one stage")
+            raise ValueError("a network that fills in has dense layers only, and one stage")
         inpainting.Inpainting(reconstruction=self.reconstruction, energy=self.energy)
 
 
@@ -84,10 +84,10 @@ def build_players(
     Args:
         key: a typed random key.
         recipe: the recipe.
-        images: training images: their shape, and the mean of their pixels, are used.
+        images: training images, whose shape and mean pixels are used.
 
     Returns:
-        The players; with nothing said of a mask, samples are of the unconditional model.
+        The players; without a mask, samples are those of the unconditional model.
 
     Raises:
         ValueError: if there is no image.
@@ -103,7 +103,7 @@ def build_players(
     generator_key, discriminator_key = jax.random.split(key)
     shape = images.shape[1:]
     size = math.prod(shape)
-    # The recipe's generator of a longer latent vector, and its discriminator of a longer example.
+    # The recipe's generator with a longer latent vector, its discriminator with a longer example.
     wide = dataclasses.replace(recipe, latent_size=recipe.latent_size + 2 * size)
     pairs = np.zeros((1, 2 * size), np.uint8)
     generator = recipes.build_players(generator_key, wide, images).generator
@@ -117,12 +117,12 @@ def build_players(
 
 
 def on_pairs(algorithm: Algorithm, reconstruction: float, energy: float) -> Algorithm:
-    """An algorithm as it is on pairs of image and mask.
+    """An algorithm for pairs of image and mask.
 
     Args:
-        algorithm: that of images alone.
+        algorithm: the algorithm for images alone.
         reconstruction: the weight λ in G's cost.
-        energy: the weight μ.
+        energy: the weight μ in G's cost.
 
     Returns:
         The algorithm, with masks drawn in each step.
@@ -163,8 +163,8 @@ def _random_half(rng: np.random.Generator, n: int, shape: tuple[int, ...]) -> np
     return np.broadcast_to(masks, (n, *shape))
 
 
-# What is missing, by name: a square of half the image's height and width; half of the pixels, for
-# each image others.
+# What is missing, by name: the right half; a central square of half the image's height and width;
+# half of the pixels, different ones for each image.
 REGIONS: dict[str, Region] = {
     "right half": _right_half,
     "centre": _centre,
@@ -178,14 +178,14 @@ def masks_of(region: str, n: int, shape: tuple[int, ...]) -> Bool[np.ndarray, " 
     Args:
         region: one of `REGIONS`: `right half`, `centre`, `random half`.
         n: the number of masks.
-        shape: that of an image.
+        shape: the shape of an image.
 
     Returns:
         The masks, true where observed.
 
     Raises:
         KeyError: for another region.
-        ValueError: for a number below 0, or more than 32 bits count.
+        ValueError: for a number below 0, or beyond 32 bits.
 
     Example:
         >>> from advnets.bench.systems.inpainting import masks_of
@@ -199,11 +199,11 @@ def masks_of(region: str, n: int, shape: tuple[int, ...]) -> Bool[np.ndarray, " 
 def scores(
     fillings: Float[np.ndarray, " rows n *shape"], images: Images
 ) -> dict[str, dict[str, Any]]:
-    """How good fillings are: means over images, with standard errors.
+    """Scores of fillings: means over images, with standard errors.
 
     Args:
-        fillings: of each image, at least 2.
-        images: the images as they are.
+        fillings: at least 2 of each image.
+        images: the true images.
 
     Returns:
         `energy`, the energy score; `squared_error`, of the mean filling; `spread`, the sum of the
@@ -227,14 +227,14 @@ def scores(
 
 
 def baselines(train: Float[np.ndarray, " train *shape"]) -> dict[str, BaselineFiller]:
-    """What fillings are compared with, fitted to training images.
+    """The baselines that fillings are compared with, fitted to training images.
 
     Args:
         train: the images, preprocessed.
 
     Returns:
-        `normal`, one normal distribution's conditionals; `nearest`, the training images nearest on
-        what is observed; `random`, any training images.
+        `normal`, the conditionals of one normal distribution; `nearest`, the training images
+        nearest in the observed pixels; `random`, random training images.
 
     Raises:
         ValueError: for no training images, or one that is not finite.
@@ -249,7 +249,7 @@ def baselines(train: Float[np.ndarray, " train *shape"]) -> dict[str, BaselineFi
 def baseline_scores(
     train: Float[np.ndarray, " train *shape"], images: Images, *, progress: bool = False
 ) -> dict[str, Any]:
-    """How good the baselines' fillings are, for each region.
+    """The scores of the baselines' fillings, for each region.
 
     Args:
         train: training images, preprocessed.
@@ -257,7 +257,7 @@ def baseline_scores(
         progress: show progress.
 
     Returns:
-        What [`advnets.bench.systems.inpainting.scores`][] gives, by region and baseline.
+        The [`advnets.bench.systems.inpainting.scores`][], by region and baseline.
 
     Raises:
         ValueError: if there is no image, or too few training images.
@@ -275,14 +275,14 @@ def baseline_scores(
 
 
 class Fillings(Evaluation):
-    """How good fillings are, of three regions of 1,000 test images, beside three baselines."""
+    """Scores of fillings of three regions of 1,000 test images, compared with three baselines."""
 
     def measure(self, subject: Subject) -> Json:
         model = subject.model
         if not isinstance(model, advnets.Model):
             raise TypeError(f"fillings are of a generator; got {type(model).__name__}")
         images = subject.preprocess(subject.data.test[:ROWS])
-        # Another epoch's key than any that is scored.
+        # Not the key of any epoch that is scored.
         key = jax.random.fold_in(subject.key, 0)
         regions: dict[str, Any] = {}
         shown = []
@@ -308,10 +308,10 @@ class Fillings(Evaluation):
             best = min(("normal", "nearest"), key=lambda name: of_region[name]["energy"]["mean"])
             ours, other = (energy_told(of_region[name]) for name in ("model", best))
             said.append(f"{region} {ours} (best baseline, {NAMES[best]}: {other})")
-        return f"Energy score of fillings, less is better: {'; '.join(said)}"
+        return f"Energy score of fillings, lower is better: {'; '.join(said)}"
 
 
-# What is compared, in words.
+# Display names of what is compared.
 NAMES = {
     "model": "G's fillings",
     "normal": "normal conditional",
@@ -321,13 +321,13 @@ NAMES = {
 
 
 def energy_told(found: Mapping[str, Any]) -> str:
-    """An energy score in words, such as `2.50 ± 0.02`.
+    """An energy score as text, such as `2.50 ± 0.02`.
 
     Args:
-        found: what [`advnets.bench.systems.inpainting.scores`][] gave.
+        found: what [`advnets.bench.systems.inpainting.scores`][] returned.
 
     Returns:
-        It with its standard error.
+        The score with its standard error.
     """
     return _two_digits(found["energy"])
 
@@ -338,7 +338,7 @@ def _two_digits(mean: Mapping[str, Any]) -> str:
 
 
 def read_regions(found: Json) -> dict[str, dict[str, dict[str, dict[str, Any]]]]:
-    """What was measured of fillings, from JSON.
+    """The scores of fillings, from JSON.
 
     Args:
         found: what `results.json` has under `fillings`.
@@ -347,7 +347,7 @@ def read_regions(found: Json) -> dict[str, dict[str, dict[str, dict[str, Any]]]]
         Scores by region and filler.
 
     Raises:
-        ValueError: if something is missing in it.
+        ValueError: if a score is missing.
     """
     regions: Any = found.get("regions") if isinstance(found, dict) else None
     try:
@@ -370,11 +370,11 @@ def write_picture(folder: Path, shown: Sequence[tuple[Images, np.ndarray, np.nda
     """Writes a picture of fillings: columns observed (grey where missing), fillings, the image.
 
     Args:
-        folder: where to; the file is `fillings.png`.
+        folder: the folder of the file, `fillings.png`.
         shown: images, masks and fillings of each region; the regions are side by side.
 
     Raises:
-        ValueError: as [`advnets.bench.frames.mosaic`][], for what are no images.
+        ValueError: as [`advnets.bench.frames.mosaic`][], for arrays that are not images.
     """
     parts: list[np.ndarray] = []
     for images, masks, fillings in shown:
@@ -395,7 +395,7 @@ def write_test_sheet(folder: Path, images: UInt8[np.ndarray, " n *shape"]) -> No
         images: test images, at least one.
 
     Raises:
-        ValueError: as [`advnets.bench.frames.mosaic`][], for what are no images.
+        ValueError: as [`advnets.bench.frames.mosaic`][], for arrays that are not images.
     """
     count = min(len(images), TEST_IMAGES)
     columns = max(1, min(count, TEST_COLUMNS))
@@ -406,10 +406,10 @@ def write_test_sheet(folder: Path, images: UInt8[np.ndarray, " n *shape"]) -> No
 
 @dataclasses.dataclass(frozen=True)
 class FillingWatch(Watch):
-    """A watch that also has the energy score of validation images' fillings, by region."""
+    """A watch that also measures the energy score of validation images' fillings, by region."""
 
     def __call__(self, epoch: int, model: Any) -> Mapping[str, Any]:
-        """What is measured of a model; a ValueError as [`advnets.bench.watching.Watch`][]'s."""
+        """The measurements of a model; a ValueError as [`advnets.bench.watching.Watch`][]."""
         found = Watch.__call__(self, epoch, model)
         if not self.measures:
             return found
@@ -425,7 +425,7 @@ class FillingWatch(Watch):
 
 
 class Inpainting(Adversarial):
-    """A net that fills in, trained against a discriminator on pairs of image and mask."""
+    """A network that fills in, trained against a discriminator on pairs of image and mask."""
 
     settings_type: ClassVar[type[Settings]] = InpaintingRecipe
     evaluations: ClassVar[Mapping[str, Evaluation]] = {"fillings": Fillings()}

@@ -1,4 +1,4 @@
-"""What systems share that learn one model by a cost, layer by layer: a stage, in its folder."""
+"""Common code of systems that train one model on a cost, in stages with folders of their own."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -27,7 +27,7 @@ def stage_keys(seed: int, stage: int) -> tuple[Key[Array, ""], Key[Array, ""]]:
         stage: 1, or 2 for the layer above.
 
     Returns:
-        The keys. That of samples is [`advnets.bench.systems.System.sample_key`][].
+        The keys. The key of samples is [`advnets.bench.systems.System.sample_key`][].
 
     Raises:
         OverflowError: for a seed or a stage beyond 64 bits.
@@ -49,22 +49,22 @@ def fit_stage(
     sampler: Callable[[Any], Sampler] | None = None,
     progress: bool,
 ) -> training.Learned[Any]:
-    """Fits one stage of a run: the last one in the run's folder, one before it in `first-stage/`.
+    """Fits one stage of a run: the last one in the run's folder, an earlier one in `first-stage/`.
 
     Args:
         run: the run.
         watch: the run's watch.
-        model: what is fitted; what is in `Frozen` in it stays as it is.
-        learner: how.
-        stage: its number, for its key.
-        last: whether it is the last, whose samples are scored.
-        epochs: how many.
+        model: the model to fit; its parts inside `Frozen` stay unchanged.
+        learner: how to fit it.
+        stage: the stage's number, for its keys.
+        last: whether it is the last stage, whose samples are scored.
+        epochs: the number of epochs.
         batch_size: examples in a minibatch.
-        sampler: makes of the model what is scored; needed for the last stage.
+        sampler: maps the model to the sampler that is scored; needed for the last stage.
         progress: show progress.
 
     Returns:
-        What it has become.
+        The fitted model, with its metrics.
 
     Raises:
         TrainingDiverged: if the model's numbers do not stay finite.
@@ -98,10 +98,10 @@ def fit_stage(
 
 
 def check_model(build: Callable[[Key[Array, ""]], Any]) -> None:
-    """Refuses, by a ValueError, a model that can't be made, or that this machine can't hold.
+    """Refuses, with a ValueError, a model that can't be built, or that this machine can't hold.
 
     Args:
-        build: makes the model of a key; only shapes are computed.
+        build: builds the model from a key; only shapes are computed.
     """
     try:
         shapes = eqx.filter_eval_shape(build, jax.random.key(0))
@@ -112,7 +112,7 @@ def check_model(build: Callable[[Key[Array, ""]], Any]) -> None:
 
 
 def check_batch(run_settings: Any, data: advnets.data.Dataset) -> None:
-    """Refuses, by a ValueError, a batch size below 1 or beyond the training rows."""
+    """Refuses, with a ValueError, a batch size below 1 or above the number of training rows."""
     size, rows = run_settings.batch_size, len(data.train)
     if not 1 <= size <= rows:
         raise ValueError(
@@ -122,7 +122,7 @@ def check_batch(run_settings: Any, data: advnets.data.Dataset) -> None:
 
 
 def check_pixels(settings: Any) -> None:
-    """Refuses, by a ValueError, pixels outside [0, 1], which Bernoulli units can't have."""
+    """Refuses, with a ValueError, pixels outside [0, 1], which Bernoulli units can't have."""
     if settings.preprocessing != "unit":
         raise ValueError(
             f"Bernoulli pixels must be in [0, 1], and {settings.preprocessing} images are not; use "

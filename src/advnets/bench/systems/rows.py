@@ -1,4 +1,4 @@
-"""A number of each row, as `results.json` keeps it: the mean and its standard error."""
+"""A number per row, as `results.json` keeps it: the mean and its standard error."""
 
 from typing import Any
 
@@ -9,16 +9,16 @@ from advnets.bench.results import Json
 
 
 def mean_of(rows: Float[np.ndarray, " rows"]) -> dict[str, Any]:
-    """The mean of numbers, one of each row.
+    """The mean of numbers, one per row.
 
     Args:
-        rows: at least 1.
+        rows: the numbers, at least 1.
 
     Returns:
-        Its `mean`, `standard_error` (None of one row) and `n`.
+        Their `mean`, its `standard_error` (None for one row) and `n`.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if there are none.
 
     Example:
         >>> import numpy as np
@@ -28,20 +28,20 @@ def mean_of(rows: Float[np.ndarray, " rows"]) -> dict[str, Any]:
     """
     n = len(rows)
     if n == 0:
-        raise ValueError("a mean is of at least 1 row; got none")
+        raise ValueError("a mean needs at least 1 row; got none")
     numbers = rows.astype(np.float64)
     error = float(numbers.std(ddof=1) / n**0.5) if n > 1 else None
     return {"mean": float(numbers.mean()), "standard_error": error, "n": n}
 
 
 def told(mean: Json) -> str:
-    """A mean in words.
+    """A mean as text.
 
     Args:
-        mean: what [`advnets.bench.systems.rows.mean_of`][] gave.
+        mean: what [`advnets.bench.systems.rows.mean_of`][] returned.
 
     Returns:
-        It with its standard error.
+        The mean with its standard error.
 
     Example:
         >>> from advnets.bench.systems.rows import told

@@ -1,4 +1,4 @@
-"""The variational autoencoder: a generator trained by a bound, as Table 2's directed models are."""
+"""The variational autoencoder: a generator trained on a bound, like Table 2's directed models."""
 
 import dataclasses
 import math
@@ -30,13 +30,13 @@ from advnets.chains import Pixels
 from advnets.training import Learner
 from advnets.training.plan import check_epochs
 
-# The importance-weighted bound is of so many test rows, by so many draws of each.
+# Test rows of the importance-weighted bound, and draws for each of them.
 IMPORTANCE_ROWS, IMPORTANCE_DRAWS = 1000, 1000
 
 
 @dataclasses.dataclass(frozen=True)
 class VAESettings(Settings):
-    """What a variational autoencoder fixes.
+    """The settings of a variational autoencoder.
 
     Raises:
         ValueError: for a setting out of range.
@@ -45,18 +45,18 @@ class VAESettings(Settings):
     epochs: int = 100
     """Epochs to train."""
     hidden_size: int = 500
-    """Tanh units of the hidden layer, one of the encoder and one of the generator."""
+    """Tanh units of the hidden layer of the encoder, and of that of the generator."""
     latent_size: int = 50
-    """Components of a latent vector."""
+    """Number of components of a latent vector."""
     learning_rate: float = 1e-3
-    """The learning rate of Adam, the same throughout."""
+    """Learning rate of Adam, constant throughout."""
     batch_size: int = 100
     """Examples in a minibatch."""
     binary: bool = True
-    """Each time that an image comes, its pixels are drawn, black or white, with its grey levels as
-    probabilities; else grey levels are learned as they are."""
+    """Binarise an image at random each time it is used, with its grey levels as probabilities;
+    otherwise train on the grey levels themselves."""
     pixels: Pixels = "mean"
-    """A sample is the means of its pixels (mean), or is drawn by them (bernoulli)."""
+    """A sample consists of the means of its pixels (mean), or of draws from them (bernoulli)."""
 
     def __post_init__(self) -> None:
         Settings.__post_init__(self)
@@ -72,11 +72,11 @@ class VAESettings(Settings):
 
 
 class Bounds(Evaluation):
-    """Two lower bounds on log p(x), in nats, of test rows made black and white.
+    """Two lower bounds on log p(x), in nats, of binarised test rows.
 
     Each pixel of a row is drawn once, with its grey level as the probability, the same for every
-    run. The bound that is trained is of all test rows; that with importance weights of the first
-    1,000, by 1,000 draws of each, beside the other one of the same rows.
+    run. The bound that is trained is measured on all test rows; the importance-weighted one on the
+    first 1,000, with 1,000 draws for each, next to the plain bound of the same rows.
     """
 
     def measure(self, subject: Subject) -> Json:
@@ -85,7 +85,7 @@ class Bounds(Evaluation):
             raise TypeError(f"bounds are measured of a VAE; got {type(model).__name__}")
         grey = subject.preprocess(subject.data.test)
         images = (np.random.default_rng(0).random(grey.shape) < grey).astype(np.float32)
-        # Other draws than those of any samples.
+        # Not the draws of any samples: epochs count from 1.
         one, many = jax.random.split(jax.random.fold_in(subject.key, 0))
         bound = vae.log_bound(one, model, images)
         some = images[:IMPORTANCE_ROWS]
@@ -113,7 +113,7 @@ class Bounds(Evaluation):
 
 
 class VariationalAutoencoder(System):
-    """A VAE with one hidden layer each way."""
+    """A VAE with one hidden layer in the encoder and one in the generator."""
 
     settings_type: ClassVar[type[Settings]] = VAESettings
     evaluations: ClassVar[Mapping[str, Evaluation]] = {"bounds": Bounds()}
@@ -159,5 +159,5 @@ class VariationalAutoencoder(System):
 
 
 def as_it_is(model: vae.VAE) -> vae.VAE:
-    """A VAE is drawn from as it is."""
+    """The model itself: samples are drawn from a VAE directly."""
     return model

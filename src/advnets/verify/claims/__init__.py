@@ -1,4 +1,4 @@
-"""The claims, a module for each statement of the paper, in its order; then of games since.
+"""The claims: a module for each statement of the paper, in its order, then on later games.
 
 Importing this package registers them in [`advnets.verify.CLAIMS`][].
 """

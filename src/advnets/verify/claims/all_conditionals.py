@@ -1,4 +1,4 @@
-"""Section 7, item 3: every conditional p(x_S | x_∉S) by one net, on two binary variables."""
+"""Section 7, item 3: every conditional p(x_S | x_∉S) by one network, on two binary variables."""
 
 import functools
 from collections.abc import Callable
@@ -27,7 +27,7 @@ PAIRS = np.tile(CELLS, (3, 1)), np.repeat(MASKS, 4, axis=0)
 
 
 class _Filler(eqx.Module):
-    """A table of the cells' logits for each of what may be observed; 2 stands for missing."""
+    """G: a table of the cells' logits for each possible observation; 2 stands for missing."""
 
     logits: Float[Array, "3 3 4"]
     kept: Callable = eqx.field(static=True)
@@ -39,7 +39,7 @@ class _Filler(eqx.Module):
 
 
 class _Judge(eqx.Module):
-    """A table of logits for each cell with each mask."""
+    """D: a table of logits for each cell with each mask."""
 
     logits: Float[Array, "2 2 4"]
 
@@ -48,7 +48,7 @@ class _Judge(eqx.Module):
 
 
 class _Expected(Objective):
-    """The costs in expectation: data and filled examples are the probabilities of all pairs."""
+    """Expected costs: data and filled examples are given as the probabilities of all pairs."""
 
     told: Callable = eqx.field(static=True)
 
@@ -63,12 +63,12 @@ class _Expected(Objective):
 def _filled(draws: Draws, generator: Applied, prior: Prior, real: Array) -> Array:
     """The probabilities of filled examples with their masks."""
     by_context = generator(draws.generator, *map(jnp.asarray, PAIRS))
-    joint = real[:, None] * by_context  # of an example, its mask, and what is made of it
+    joint = real[:, None] * by_context  # of an example, its mask and its filling
     return joint.reshape(len(MASKS), len(CELLS), len(CELLS)).sum(1).ravel()
 
 
 def _conditionals(table: Float[np.ndarray, "4"]) -> Float[np.ndarray, "12 4"]:
-    """p(filled cell | what a mask shows of a cell), a row for each pair of cell and mask."""
+    """p(filling | observed part of a cell), a row for each pair of cell and mask."""
     cells, masks = PAIRS
     agree = ((masks[:, None] == 0) | (cells[:, None] == CELLS)).all(axis=2)
     joint = agree * table
@@ -85,23 +85,24 @@ def _equally(masks: int) -> Float[np.ndarray, " masks"]:
 
 @claim(
     "inpainting-table",
-    statement="All conditionals p(x_S | x_∉S), S any subset of the variables, are modelled by one "
-    "family that shares parameters: a generator told what is observed and a discriminator told "
-    "which part that is.",
+    statement="All conditionals p(x_S | x_∉S), for any subset S of the variables, are modelled by "
+    "one family with shared parameters: a generator that is given what is observed, and a "
+    "discriminator that is given which part that is.",
     source="Section 7, item 3",
-    computes="For 20 random distributions of two binary variables: the game on pairs (example, "
-    "mask) of a tabular G and a tabular D by 3,000 iterations of Algorithm 1 on expected costs "
-    "(gradient descent, three masks equally often: nothing observed, the first variable, the "
-    "second). The largest difference, over tables, of G's four conditionals and its joint from "
-    "those of the data.",
+    computes="For 20 random distributions of two binary variables: a game on pairs (example, mask) "
+    "between a tabular G and a tabular D, by 3,000 iterations of Algorithm 1 on expected costs "
+    "(gradient descent, three equally frequent masks: nothing observed, the first variable, the "
+    "second). The residual is the largest difference, over the distributions, of G's four "
+    "conditionals and its joint from those of the data.",
     tolerance=1e-5,
-    reason="Descent in float32 ends some 1e-7 away; a fault is off by a tenth or more.",
+    reason="Descent in float32 ends about 1e-7 away; the planted faults are off by a tenth or "
+    "more.",
     faults=[
-        Fault("D not told the mask", {"told": jnp.zeros_like}),
-        Fault("what is observed not kept", {"kept": jnp.ones_like}),
-        Fault("masks that hide everything", {"shares": lambda masks: np.eye(masks)[0]}),
+        Fault("D not given the mask", {"told": jnp.zeros_like}),
+        Fault("the observed part not kept", {"kept": jnp.ones_like}),
+        Fault("only masks with nothing observed", {"shares": lambda masks: np.eye(masks)[0]}),
     ],
-    condition="each mask having a positive probability",
+    condition="a positive probability of each mask",
 )
 def inpainting_table(
     seed: int,

@@ -1,4 +1,4 @@
-"""Proposition 1 by training: a copy of D against a frozen G, as the monitor of runs has it."""
+"""Proposition 1 by training: a copy of D against a frozen G, as in the monitor of runs."""
 
 import math
 from collections.abc import Callable
@@ -19,12 +19,12 @@ from advnets.verify import criterion
 from advnets.verify.registry import Fault, Finding, claim, largest, worse
 
 PAIRS, SYMBOLS, ROWS, LEAST, STEPS = 6, 8, 400, 8, 500
-# The least curvature of V in a logit is some 0.01, the largest below 0.2.
+# The smallest curvature of V in a logit is about 0.01, the largest below 0.2.
 RULE = optax.sgd(8.0)
 
 
 class Table(eqx.Module):
-    """A discriminator with a logit of its own for each symbol."""
+    """A discriminator with one logit per symbol."""
 
     logits: Float[Array, " symbols"]
 
@@ -33,7 +33,7 @@ class Table(eqx.Module):
 
 
 class InTurn(Prior):
-    """As a prior, the numbers from 0 on: a batch is the same whatever the key."""
+    """A prior that gives the numbers from 0 on: a batch is the same for every key."""
 
     size: int = eqx.field(static=True, default=1)
 
@@ -42,7 +42,7 @@ class InTurn(Prior):
 
 
 class Listed(eqx.Module):
-    """A generator that goes through a list of symbols, so that a batch has them in proportion."""
+    """A generator that goes through a list of symbols, so a batch has their exact proportions."""
 
     symbols: Float[Array, " rows"]
 
@@ -58,25 +58,28 @@ def _counts(rng: np.random.Generator) -> np.ndarray:
 
 @claim(
     "prop1-best-response",
-    statement="D trained to the end against a fixed generator reaches D* = p_data / (p_data + "
-    "p_g), and V there is C(G).",
+    statement="A discriminator trained to convergence against a fixed generator reaches D* = "
+    "p_data / (p_data + p_g), and V there is C(G).",
     source="Proposition 1, Eq. 4 and 6; Figure 1b",
-    computes="6 pairs of distributions over 8 symbols, a D with a logit for each, minibatches "
-    "that hold both distributions in proportion: `advnets.monitor.best_response`, 500 steps of "
-    "gradient ascent, against the criterion and the Jensen-Shannon divergence of the two vectors, "
-    "and its D against D* symbol by symbol.",
+    computes="6 pairs of distributions over 8 symbols, a D with one logit per symbol, and "
+    "minibatches with the exact proportions of both distributions: "
+    "`advnets.monitor.best_response`, by 500 steps of gradient ascent, against the criterion and "
+    "the Jensen-Shannon divergence of the two vectors, and its D against D* symbol by symbol.",
     tolerance=5e-6,
     reason="Means of 400 rows in float32, and a gradient that is 0 to 1e-8.",
-    condition="D can be any function, and the minibatches have the distributions' proportions",
+    condition="a D that can be any function, and minibatches with the distributions' proportions",
     faults=[
-        Fault("V of D before it is trained", {"best": lambda found: found.value.mean}),
+        Fault("V of the untrained D", {"best": lambda found: found.value.mean}),
         Fault(
-            "log 2 in the bound on the divergence, for log 4",
+            "log 2 instead of log 4 in the bound on the divergence",
             {"divergence": lambda found: (found.best_value.mean + math.log(2)) / 2},
         ),
-        Fault("D* upside down", {"ratio": lambda p, q: criterion.optimal_discriminator(q, p)}),
         Fault(
-            "a copy of D that has seen generated examples as data",
+            "D* with the ratio inverted",
+            {"ratio": lambda p, q: criterion.optimal_discriminator(q, p)},
+        ),
+        Fault(
+            "data and generated examples swapped for the copy of D",
             {"sides": lambda data, made: (made, data)},
         ),
     ],

@@ -1,8 +1,8 @@
 """The best D against a fixed G, found by optimising an objective's own costs on densities.
 
-A discriminator without restrictions is a table, an output for each cell. An objective's cost on a
-batch of one example of data and one generated example, in cells x and y, has the expectation
-sum over x, y of p_data(x) p_g(y) cost(D(x), D(y)), whatever the objective.
+An unrestricted discriminator is a table with one output per cell. For every objective, the expected
+cost on a batch of one data example and one generated example, in cells x and y, is the sum over x
+and y of p_data(x) p_g(y) cost(D(x), D(y)).
 """
 
 import dataclasses
@@ -17,7 +17,8 @@ from advnets.draws import discriminator_draws
 from advnets.objectives import Objective
 
 CELLS, PAIRS, EQUAL = 6, 2000, 100
-# Outputs of D are looked for between this and its negative. The best ones of all objectives are.
+# D's outputs are searched between this and its negative, which includes the best ones of all
+# objectives.
 WIDEST = 200.0
 # Densities further apart than this, in total variation, must not have the value of equal ones.
 APART = 1e-3
@@ -27,7 +28,7 @@ Table = Float[np.ndarray, "pairs cells"]
 
 @dataclasses.dataclass(frozen=True)
 class Densities:
-    """Many pairs of densities, in masses: a row of cells for each."""
+    """Many pairs of densities, as masses: one row of cells per pair."""
 
     p_data: Table
     p_g: Table
@@ -83,7 +84,7 @@ def _curvatures(objective: Objective) -> Callable[..., tuple[tuple[Array, ...], 
 
 
 def _of_both(function: Callable[..., object], outputs: Table) -> list[np.ndarray]:
-    """What a function of two outputs gives for the outputs of each two cells."""
+    """The values of a function of two outputs, for the outputs of every pair of cells."""
     shape = (*outputs.shape, outputs.shape[1])
     real = np.broadcast_to(outputs[:, :, None], shape).reshape(-1)
     fake = np.broadcast_to(outputs[:, None, :], shape).reshape(-1)
@@ -98,8 +99,8 @@ class Found:
     Attributes:
         discriminator: D's cost.
         generator: G's cost.
-        generator_on_data: what G's cost is if data are judged in the place of generated examples.
-        slopes: of D's cost in D's outputs.
+        generator_on_data: G's cost if data are judged instead of generated examples.
+        slopes: the derivatives of D's cost in D's outputs.
     """
 
     discriminator: Float[np.ndarray, " pairs"]
@@ -122,7 +123,7 @@ def expected(objective: Objective, densities: Densities, outputs: Table) -> Foun
 
 
 def by_bisection(objective: Objective, densities: Densities) -> Table:
-    """The best D where costs are of single outputs: where each slope changes sign."""
+    """The best D for costs of single outputs: where each slope changes sign."""
     low = np.full(densities.p_data.shape, -WIDEST)
     high = -low
     for _ in range(50):
@@ -133,7 +134,7 @@ def by_bisection(objective: Objective, densities: Densities) -> Table:
 
 
 def by_newton(objective: Objective, densities: Densities) -> Table:
-    """The best D of mean 0 where costs are convex and see differences of outputs alone."""
+    """The best D of mean 0 for convex costs that depend only on differences of outputs."""
     outputs = np.zeros(densities.p_data.shape)
     both = densities.p_data[:, :, None] * densities.p_g[:, None, :]
     diagonal = np.arange(CELLS)
@@ -142,7 +143,7 @@ def by_newton(objective: Objective, densities: Densities) -> Table:
         matrix = both * mixed + (both * mixed).transpose(0, 2, 1)
         matrix[:, diagonal, diagonal] += (both * twice_real).sum(2) + (both * twice_fake).sum(1)
         slopes = expected(objective, densities, outputs).slopes
-        # A constant changes no cost: the 1 keeps the matrix regular, and the mean at 0.
+        # Adding a constant changes no cost: the 1 keeps the matrix regular, and the mean at 0.
         step = np.linalg.solve(matrix + 1, slopes[..., None])[..., 0]
         outputs = outputs - step / np.maximum(1, np.abs(step).max(1, keepdims=True))
     return outputs
@@ -151,7 +152,7 @@ def by_newton(objective: Objective, densities: Densities) -> Table:
 def gained_nearby(
     objective: Objective, densities: Densities, outputs: Table, seed: int
 ) -> Float[np.ndarray, " pairs"]:
-    """How much less D's cost is at random other outputs, near and far; 0 if nowhere."""
+    """How much lower D's cost is at random other outputs, near and far; 0 if not lower."""
     rng = np.random.default_rng([seed, 42])
     best = expected(objective, densities, outputs).discriminator
     gains = np.zeros(len(outputs))
@@ -162,6 +163,6 @@ def gained_nearby(
 
 
 def not_least(densities: Densities, values: Float[np.ndarray, " pairs"]) -> float:
-    """How many pairs of densities that differ have no greater value than equal ones."""
+    """The number of unequal pairs of densities whose value is not above that of equal ones."""
     apart = densities.total_variation > APART
     return float(np.sum(~(values[apart] > values[:EQUAL].max())))

@@ -1,4 +1,4 @@
-"""Section 7: better distributions to sample z from. Disconnected data, and rejection by D."""
+"""Section 7, better distributions to sample z from: disconnected data, and rejection by D."""
 
 import functools
 import math
@@ -23,11 +23,11 @@ GAMES, PIECES = 2000, 40
 def _zigzags(
     rng: np.random.Generator, slope: Float[np.ndarray, " games"]
 ) -> tuple[Float[np.ndarray, "games knots"], Float[np.ndarray, "games knots"]]:
-    """Random continuous functions on [-1, 1], straight between knots, none steeper than that."""
+    """Random continuous functions on [-1, 1], linear between knots, with slopes up to `slope`."""
     knots = np.sort(rng.uniform(-1, 1, (len(slope), PIECES - 1)), axis=-1)
     ends = np.ones((len(slope), 1))
     knots = np.concatenate([-ends, knots, ends], axis=-1)
-    # Mostly all the way one way, for the function to get from one mode to the other.
+    # Mostly the full slope upwards, so that the function gets from one mode to the other.
     steep = np.where(rng.random((len(slope), PIECES)) < 0.9, 1.0, rng.uniform(-1, 1, PIECES))
     steps = slope[:, None] * steep * np.diff(knots, axis=-1)
     values = np.concatenate([0 * ends, np.cumsum(steps, axis=-1)], axis=-1)
@@ -39,7 +39,7 @@ def _mass_between(
     values: Float[np.ndarray, "games knots"],
     bound: Float[np.ndarray, " games"],
 ) -> Float[np.ndarray, " games"]:
-    """The share of [-1, 1] on which the function lies in ±bound: exact, as it is straight."""
+    """The share of [-1, 1] on which the piecewise linear function is within ±bound: exact."""
     low, high = np.sort(np.stack([values[:, :-1], values[:, 1:]]), axis=0)
     inside = np.minimum(high, bound[:, None]) - np.maximum(low, -bound[:, None])
     share = np.clip(inside, 0, None) / np.maximum(high - low, 1e-300)
@@ -52,15 +52,17 @@ def _least(slope: Any, gap: Any) -> Any:
 
 @claim(
     "disconnected-bound",
-    statement="A continuous G of a connected prior puts mass between modes that it reaches: with "
-    "data at ±1, z uniform on ±1 and slopes up to L, at least (1 - d)/L within ±(1 - d).",
+    statement="A continuous G of a connected prior puts mass between the modes that it reaches: "
+    "with data at ±1, z uniform on [-1, 1] and slopes up to L, at least (1 - d)/L of it is within "
+    "±(1 - d).",
     source="Section 7 (better distributions to sample z from)",
-    computes=f"The exact mass within ±(1 - d) of {GAMES:,} random piecewise linear G that reach "
-    "both sides, at random slopes L and margins d: by how much it falls below (1 - d)/L; and for "
-    "G(z) = clip(L z, -1, 1), how far it is from it.",
+    computes=f"For {GAMES:,} random piecewise linear G at random slopes L and margins d: by how "
+    "much the exact mass within ±(1 - d) falls below (1 - d)/L if G reaches both sides; and for "
+    "G(z) = clip(L z, -1, 1), how far the mass is from this bound.",
     tolerance=1e-12,
     reason="Rounding of sums of 40 lengths.",
-    condition="a G that comes to within d of both modes; one that ignores a mode need not pay",
+    condition="a G that comes within d of both modes; one that ignores a mode need not put mass "
+    "between them",
     faults=[
         Fault("twice the bound", {"least": lambda slope, gap: 2 * _least(slope, gap)}),
         Fault("the margin left out", {"least": lambda slope, gap: 1 / slope}),
@@ -73,7 +75,7 @@ def disconnected_bound(seed: int, *, least: Callable[..., Any] = _least) -> Find
     reach = np.minimum(values.max(-1), -values.min(-1)) >= 1 - gap
     mass = _mass_between(knots, values, 1 - gap)
     short = np.where(reach, least(slope, gap) - mass, 0)
-    # clip(L z, -1, 1), straight between four knots.
+    # clip(L z, -1, 1), linear between four knots.
     ones = np.ones(GAMES)
     clipped = np.stack([-ones, -1 / slope, 1 / slope, ones], axis=-1)
     equal = _mass_between(clipped, np.tile([-1.0, -1, 1, 1], (GAMES, 1)), 1 - gap)
@@ -101,18 +103,17 @@ DRAWN, MARGIN = 100_000, 0.5
 
 @claim(
     "disconnected-mixture",
-    statement="A prior in two pieces gets around the bound: a G of slope sqrt 2 puts 4 % halfway "
-    "between two modes, where with z on ±1 it must be 35 %.",
+    statement="A prior in two pieces avoids the bound: a G of slope sqrt 2 puts 4 % of its mass "
+    "halfway between two modes, where with z uniform on [-1, 1] it must put 35 %.",
     source="Section 7 (better distributions to sample z from)",
-    computes=f"G(z) = z_1 - z_2 of {DRAWN:,} draws of advnets.priors.Mixture(2, pieces=2, "
-    "scale=0.2), which is a mixture of N(±1, 2 · 0.2²): the share within ±1/2 against "
-    "Phi(3/(2 s)) - Phi(1/(2 s)), s² = 2 · 0.2² twice, in standard errors; and the share on each "
-    "side of 0 against 1/2.",
+    computes=f"G(z) = z_1 - z_2 of {DRAWN:,} draws from advnets.priors.Mixture(2, pieces=2, "
+    "scale=0.2), which is a mixture of N(±1, s²) with s² = 2 · 0.2²: the share within ±1/2 against "
+    "Phi(3/(2 s)) - Phi(1/(2 s)), and the share on each side of 0 against 1/2, in standard errors.",
     tolerance=5.0,
-    reason="Five standard errors: one of a million seeds.",
+    reason="Five standard errors: exceeded by one seed in a million.",
     faults=[
         Fault("one piece", {"pieces": 1}),
-        Fault("half of the scale", {"scale": 0.1}),
+        Fault("half the scale", {"scale": 0.1}),
     ],
 )
 def disconnected_mixture(seed: int, *, pieces: int = 2, scale: float = 0.2) -> Finding:
@@ -163,19 +164,20 @@ def _log_odds(p: Any, q: Any) -> Any:
     "at its optimum, follow p_data.",
     source="Section 7 (better distributions to sample z from); Azadi and others 2019, section 3",
     computes=f"advnets.rejection.sample of {WANTED:,} from 5 random tables p_g on {CELLS} cells, "
-    "with D*'s logits for a random p_data: the total variation of the accepted from p_data, over "
-    "its standard error (half the sum of the cells'); the acceptance rate against 1/max p_data/p_g "
-    "and the effective sample size against 1/sum p_data²/p_g, in standard errors.",
+    "with D*'s logits for a random p_data: the total variation of the accepted samples from "
+    "p_data, divided by its standard error (half the sum of the cells'); and the acceptance rate "
+    "against 1 / max(p_data/p_g) and the effective sample size against 1 / sum(p_data²/p_g), in "
+    "standard errors.",
     tolerance=5.0,
-    reason="Five standard errors of the rate and the size: one of a million seeds. The total "
-    "variation is counted 5/3 times, so at most 3 of its own.",
+    reason="Five standard errors of the rate and the effective sample size: exceeded by one seed "
+    "in a million. The total variation is multiplied by 5/3, so it may reach 3 of its own.",
     faults=[
         Fault(
-            "accepted by D, not by D/(1 - D)",
+            "accepted by D instead of D/(1 - D)",
             {"logits": lambda p, q: np.log(p / (p + q))},
         ),
-        Fault("D's logit upside down", {"logits": lambda p, q: -_log_odds(p, q)}),
-        Fault("all are accepted", {"logits": lambda p, q: np.zeros(CELLS)}),
+        Fault("D's logit with the wrong sign", {"logits": lambda p, q: -_log_odds(p, q)}),
+        Fault("all samples accepted", {"logits": lambda p, q: np.zeros(CELLS)}),
     ],
 )
 def rejection_exact(seed: int, *, logits: Callable[..., Any] = _log_odds) -> Finding:

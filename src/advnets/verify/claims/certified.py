@@ -1,7 +1,7 @@
 """Eq. 2 and Eq. 4-6 proved for random rational densities, in exact and in ball arithmetic.
 
-Masses are exact rationals. A logarithm of one is a ball of 200 bits that certainly holds the true
-number, so that a statement about whole balls is a proof for that pair of densities.
+Masses are exact rationals. A logarithm of one is a ball of 200 bits that is certain to contain the
+true number, so a statement about whole balls is a proof for that pair of densities.
 """
 
 import functools
@@ -32,9 +32,9 @@ def _flint() -> Any:
 
 
 def random_rationals(seed: int, pairs: int = PAIRS) -> Iterator[tuple[Masses, Masses]]:
-    """Pairs of rational probability vectors: of five kinds in turn, all with exact sums of 1.
+    """Pairs of rational probability vectors, of five kinds in turn, all with sums of exactly 1.
 
-    The kinds are unrelated, nearly equal, of partly disjoint supports, equal and disjoint.
+    The kinds are unrelated, nearly equal, with partly disjoint supports, equal and disjoint.
     """
     fmpq = _flint().fmpq
     rng = np.random.default_rng(seed)
@@ -72,7 +72,7 @@ def _upside_down(a: Rational, b: Rational) -> Rational:
 
 
 def _xlogy(x: Rational, y: Rational) -> Ball:
-    """x log y, with 0 log 0 = 0; not finite where the logarithm of 0 counts."""
+    """x log y, with 0 log 0 = 0; not finite if y is 0 and x is not."""
     arb = _flint().arb
     return arb(x) * arb(y).log() if x != 0 else arb(0)
 
@@ -89,7 +89,7 @@ def enclosed_criterion(p: Masses, q: Masses, discriminator: Callable) -> Ball:
 
 
 def _gap(p: Masses, q: Masses) -> Ball:
-    """C + log 4 by Eq. 4, with log 2 added to each logarithm: the sums need not be 1."""
+    """C + log 4 by Eq. 4, with log 2 added to each logarithm, so sums need not be 1."""
     arb = _flint().arb
     total = arb(0)
     for a, b in zip(p, q, strict=True):
@@ -118,17 +118,17 @@ def _mean(p: Masses, q: Masses) -> Masses:
 
 
 def _radius_about_zero(ball: Ball) -> float:
-    """The radius of a ball that holds 0; infinite if it does not."""
+    """The radius of the ball if it contains 0, else infinite."""
     return float(ball.rad()) if ball.is_finite() and ball.contains(0) else float("inf")
 
 
 def _not_below_zero(ball: Ball, equality: bool) -> float:
-    """0 if all of the ball is above 0; where exactly 0 is due, its radius; else infinite."""
+    """0 if the whole ball is above 0; its radius if it should contain 0 and does; else infinite."""
     return _radius_about_zero(ball) if equality else 0.0 if ball > 0 else float("inf")
 
 
 def _worst(seed: int, residual: Callable[[Masses, Masses], float]) -> tuple[float, dict, dict]:
-    """The largest residual over random pairs, the pair, and counts, at 200 bits."""
+    """The largest residual over random pairs, its pair, and counts, at 200 bits."""
     ctx = _flint().ctx
     worst, example, refuted, unequal = -1.0, {}, 0, 0
     with ctx.workprec(BITS):
@@ -146,14 +146,14 @@ def _worst(seed: int, residual: Callable[[Masses, Masses], float]) -> tuple[floa
     "certified-discriminator",
     statement="D* = p_data / (p_data + p_g) maximises the game's integrand in each cell.",
     source="Eq. 2, Proposition 1",
-    computes="For 1,000 random rational pairs, in exact rationals: the derivative "
-    "a/y - b/(1-y) of a log y + b log(1-y) at y = D*, where the second derivative must be below "
-    "0; for a cell that only one density occupies, that D* is the end 1 or 0 of the interval.",
+    computes="For 1,000 random rational pairs, in exact rationals: the derivative a/y - b/(1-y) of "
+    "a log y + b log(1-y) at y = D*, where the second derivative must be below 0. In a cell that "
+    "only one density occupies, D* must be the end 1 or 0 of the interval.",
     tolerance=0.0,
     reason="The arithmetic is exact.",
     needs="flint",
     faults=[
-        Fault("D* with the ratio upside down", {"discriminator": _upside_down}),
+        Fault("D* with the ratio inverted", {"discriminator": _upside_down}),
         Fault(
             "D* off by 1e-40",
             {"discriminator": lambda a, b: (a + (a * b != 0) * (a + b) / 10**40) / (a + b)},
@@ -180,20 +180,20 @@ def certified_discriminator(
 
 @claim(
     "certified-eq5",
-    statement="C(G) is exactly -log 4 plus the Kullback-Leibler divergences of the mean of both "
-    "densities from each of them.",
+    statement="C(G) is exactly -log 4 + KL(p_data || m) + KL(p_g || m), where m is the mean of the "
+    "two densities.",
     source="Eq. 5",
-    computes="For 1,000 random rational pairs, with balls of 200 bits: C by Eq. 4 at the exact D* "
-    "less the right side of Eq. 5; the residual is the ball's radius if it holds 0, and infinite "
-    "if it does not.",
+    computes="For 1,000 random rational pairs, with balls of 200 bits: C by Eq. 4 at the exact D*, "
+    "minus the right-hand side of Eq. 5. The residual is the ball's radius if the ball contains 0, "
+    "and infinite if it does not.",
     tolerance=1e-50,
     reason="200 bits are 60 digits; the sums lose few of them.",
     needs="flint",
     faults=[
-        Fault("log 2 in the place of log 4", {"constant": 2}),
-        Fault("D* with the ratio upside down", {"discriminator": _upside_down}),
+        Fault("log 2 instead of log 4", {"constant": 2}),
+        Fault("D* with the ratio inverted", {"discriminator": _upside_down}),
         Fault(
-            "the divergences the other way round",
+            "the divergences with their arguments swapped",
             {"kullback_leibler": lambda p, q: _kullback_leibler(q, p)},
         ),
     ],
@@ -217,19 +217,19 @@ def certified_eq5(
 
 @claim(
     "certified-eq6",
-    statement="C(G) is exactly -log 4 plus twice the Jensen-Shannon divergence of the two "
+    statement="C(G) is exactly -log 4 plus twice the Jensen-Shannon divergence between the two "
     "densities.",
     source="Eq. 6",
-    computes="For 1,000 random rational pairs, with balls of 200 bits: C by Eq. 4 at the exact D* "
-    "less the right side of Eq. 6, from entropies; the residual is the ball's radius if it holds "
-    "0, and infinite if it does not.",
+    computes="For 1,000 random rational pairs, with balls of 200 bits: C by Eq. 4 at the exact D*, "
+    "minus the right-hand side of Eq. 6, from entropies. The residual is the ball's radius if the "
+    "ball contains 0, and infinite if it does not.",
     tolerance=1e-50,
     reason="200 bits are 60 digits; the sums lose few of them.",
     needs="flint",
     faults=[
-        Fault("once the divergence, not twice", {"factor": 1}),
-        Fault("log 2 in the place of log 4", {"constant": 2}),
-        Fault("D* with the ratio upside down", {"discriminator": _upside_down}),
+        Fault("the divergence once instead of twice", {"factor": 1}),
+        Fault("log 2 instead of log 4", {"constant": 2}),
+        Fault("D* with the ratio inverted", {"discriminator": _upside_down}),
     ],
 )
 def certified_eq6(
@@ -250,20 +250,20 @@ def certified_eq6(
 
 @claim(
     "certified-range",
-    statement="C(G) lies between -log 4 and 0; it is -log 4 for equal densities only, and the "
-    "further above the further they are apart.",
+    statement="C(G) lies between -log 4 and 0. It is -log 4 only for equal densities, and its "
+    "distance from -log 4 is bounded above and below by functions of their total variation.",
     source="Theorem 1",
-    computes="For 1,000 random rational pairs, with balls of 200 bits: that whole balls satisfy "
-    "-log 4 < C < 0 and TV² < C + log 4 < 2 log 2 TV, TV the total variation in exact rationals. "
-    "Where exact arithmetic says that an equality is due (equal densities, disjoint supports), the "
-    "ball must hold 0, and its radius is the residual.",
+    computes="For 1,000 random rational pairs, with balls of 200 bits: whole balls must satisfy "
+    "-log 4 < C < 0 and TV² < C + log 4 < 2 log 2 TV, with TV the total variation in exact "
+    "rationals. Where exact arithmetic says that equality must hold (equal densities, disjoint "
+    "supports), the ball must contain 0, and its radius is the residual.",
     tolerance=1e-50,
     reason="200 bits are 60 digits; the sums lose few of them.",
     needs="flint",
     faults=[
-        Fault("log 2 in the place of log 4", {"constant": 2}),
-        Fault("D* with the ratio upside down", {"discriminator": _upside_down}),
-        Fault("the distance without its factor 1/2", {"half": 1}),
+        Fault("log 2 instead of log 4", {"constant": 2}),
+        Fault("D* with the ratio inverted", {"discriminator": _upside_down}),
+        Fault("the total variation without its factor 1/2", {"half": 1}),
     ],
 )
 def certified_range(
@@ -290,17 +290,19 @@ def certified_range(
 
 @claim(
     "certified-float64",
-    statement="The library's D*, C(G), divergences and gap in float64 are those of the paper.",
+    statement="The library's D*, C(G), divergences and gap in float64 agree with the paper's "
+    "formulas.",
     source="Eq. 2, Eq. 4-6",
     computes="For 1,000 random pairs of float64 vectors with sums within 5e-7 of 1, taken as exact "
-    "rationals and divided by their sums: the distance of each of the library's functions from the "
-    "far end of its enclosure at 200 bits, divided by 1 plus its absolute value; for D*, of each "
-    "cell from the exact rational, divided by it. An infinite divergence must be infinite. The gap "
-    "C + log 4, however small, is compared relative to itself, for the masses as the library "
-    "rounds them after that division.",
+    "rationals and divided by their sums: the distance of each library function's value from the "
+    "far end of its enclosure at 200 bits, divided by 1 plus its absolute value; for D*, the "
+    "distance of each cell from the exact rational, divided by that. An infinite divergence must "
+    "be infinite. The gap C + log 4, however small, is compared by its relative error, for the "
+    "masses as the library rounds them after that division.",
     tolerance=1e-14,
-    reason="45 units of rounding: sums of 16 terms, each of a few roundings; those of the gap are "
-    "not below 0. (Rounding the masses moves a small gap by more than its own computation does.)",
+    reason="45 units of rounding: sums of 16 terms, each with a few roundings; the terms of the "
+    "gap are nonnegative. (Rounding the masses changes a small gap by more than its own "
+    "computation does.)",
     needs="flint",
     faults=[
         Fault(
@@ -328,7 +330,7 @@ def certified_range(
             {"jensen_shannon": lambda p, q: criterion.jensen_shannon(p, q) / np.log(2)},
         ),
         Fault(
-            "nearly equal densities taken for equal",
+            "nearly equal densities treated as equal",
             {
                 "suboptimality": lambda p, q: (
                     criterion.suboptimality(p, q) if np.abs(p - q).sum() > 1e-8 else 0.0

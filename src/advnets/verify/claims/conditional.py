@@ -1,4 +1,4 @@
-"""Section 7's first extension: the conditional model, and what Theorem 1 says of it."""
+"""Section 7's first extension: the conditional model, and what Theorem 1 says about it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -31,13 +31,13 @@ def _tables(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 
 def _joint(of_c: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """p(x, c), which is what a discriminator of pairs sees."""
+    """p(x, c), the distribution that a discriminator of pairs sees."""
     joint: np.ndarray = of_c[:, None] * given
     return joint
 
 
 def _without_c(of_c: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """Planted: p(x), which is what a discriminator sees that is not told c."""
+    """Planted: p(x), the distribution that a discriminator without c sees."""
     marginal: np.ndarray = of_c @ given
     return marginal
 
@@ -45,22 +45,22 @@ def _without_c(of_c: np.ndarray, given: np.ndarray) -> np.ndarray:
 @claim(
     "conditional-theorem-1",
     statement="With c given to both players, C(G) is -log 4 plus twice the expectation over c of "
-    "the Jensen-Shannon divergence between p_data(x|c) and p_g(x|c): least, -log 4, exactly where "
-    "they agree for every c that occurs.",
+    "the Jensen-Shannon divergence between p_data(x|c) and p_g(x|c). It is least, -log 4, if and "
+    "only if they agree for every c that occurs.",
     source="Section 7, extension 1, by Theorem 1",
     computes="For 500 random tables of 2 to 5 classes and 2 to 7 cells: Eq. 4 on the joint "
     "probabilities of (x, c), from D*(x, c), against the sum over c of p(c) times the divergence "
-    "of the conditionals, from entropies; the same without cancellation; the value of the game at "
-    "D*(x|c), class by class; and -log 4 from copies of each table.",
+    "of the conditionals, from entropies; the same without cancellation; Eq. 4 against the value "
+    "of the game at D*(x|c), class by class; and -log 4 for each table against a copy of itself.",
     tolerance=1e-12,
     reason="Rounding of sums of up to 35 terms.",
     faults=[
-        Fault("a discriminator that is not told c", {"seen": _without_c}),
+        Fault("a discriminator without c", {"seen": _without_c}),
         Fault(
             "every class with the same weight",
             {"weight": lambda of_c: np.full(of_c.shape, 1 / of_c.size)},
         ),
-        Fault("once the divergence, not twice", {"factor": 1.0}),
+        Fault("the divergence once instead of twice", {"factor": 1.0}),
     ],
 )
 def conditional_theorem_1(
@@ -83,7 +83,7 @@ def conditional_theorem_1(
         expected = factor * sum(p * criterion.jensen_shannon(d, g) for p, d, g in pairs)
         exactly = factor / 2 * sum(p * criterion.suboptimality(d, g) for p, d, g in pairs)
         with np.errstate(divide="ignore", invalid="ignore"):
-            logits = np.log(data) - np.log(model)  # D*(x|c), which p(c) is no part of
+            logits = np.log(data) - np.log(model)  # D*(x|c), which does not depend on p(c)
         logits[(data == 0) & (model == 0)] = 0
         by_class = sum(
             p * criterion.value_on_grid(d, g, own)

@@ -1,8 +1,8 @@
-"""Section 7: coordination. Each method's exact multiplier on the Dirac-GAN, and whole runs.
+"""Section 7, coordination: each method's exact multiplier on the Dirac-GAN, and whole runs.
 
-Data are all 0, G's only example is theta, D's logit is psi x. The solution is theta = psi = 0. The
-Jacobian of a whole update of the library, there, says how fast a game spirals in or out: by the
-largest modulus of its eigenvalues.
+All data are 0, G's only example is theta, and D's logit is psi x. The solution is theta = psi = 0.
+How fast a game spirals in or out is the largest modulus of the eigenvalues of the Jacobian of a
+whole update by the library at the solution.
 """
 
 import dataclasses
@@ -35,19 +35,19 @@ MESCHEDER = SOURCE + "Mescheder, Geiger and Nowozin 2018, section 2"
 CASES = 200
 EIGHT_DIGITS = 1e-8
 ROUNDING = (
-    "Eight digits. Rounding is 1e-15; two multipliers that nearly agree are resolved to its root."
+    "Eight digits. Rounding is 1e-15; multipliers that nearly coincide are accurate to its root."
 )
 COMPUTES = (
-    "The Jacobian of one update of {method} at the solution, with all of the algorithm's state, by "
+    "The Jacobian of one update of {method} at the solution, in all of the algorithm's state, by "
     f"automatic differentiation in float64, at {CASES} random settings: the largest modulus of its "
     "eigenvalues, and its characteristic polynomial, against those of {formula}."
 )
-# Built of the settings of a case: an algorithm.
+# Builds an algorithm from the settings of a case.
 Build = Callable[..., Algorithm]
 
 
 class Point(eqx.Module):
-    """G: whatever z is, its example is theta."""
+    """G: its example is theta for every z."""
 
     theta: Float[Array, ""]
 
@@ -79,13 +79,13 @@ def _sgd(rate: Any, ratio: Any = 1.0) -> dict[str, Any]:
 
 
 def _stepped(build: Build, players: Players, batch: int, steps: int) -> Callable:
-    """An update, or several, as a function of the state's floating-point arrays in one vector."""
+    """One or more updates as a function of the state's floating-point arrays in one vector."""
 
     def moved(settings: tuple[Array, ...]) -> tuple[Callable, Array]:
         algorithm = build(*settings)
         key, real = jax.random.key(0), jnp.zeros((batch, 1))
         state = algorithm.init(players)
-        # After a first update, which some rules make otherwise, the players are put back.
+        # Some rules treat the first update differently: it is made, and the players are restored.
         after, _ = algorithm.step(key, players, state, real)
         state = dataclasses.replace(after, players=state.players, average=state.average)
         arrays, rest = eqx.partition(state, eqx.is_inexact_array)
@@ -116,7 +116,7 @@ def _jacobians(
     batch: int = 1,
     steps: int = 1,
 ) -> Float[np.ndarray, "cases d d"]:
-    """That of the state after some updates in the state before, at the solution, for each case."""
+    """The Jacobian of some updates in the state before them, at the solution, for each case."""
     with jax.enable_x64(True):
         moved = _stepped(build, _players(before), batch, steps)
 
@@ -130,9 +130,9 @@ def _jacobians(
 def _apart(
     jacobians: Float[np.ndarray, "cases d d"], expected: Any
 ) -> tuple[Float[np.ndarray, " cases"], Float[np.ndarray, " cases"]]:
-    """How far multipliers are from those expected, and the largest modulus of each case.
+    """How far multipliers are from those expected, and the largest modulus, for each case.
 
-    `expected` are two multipliers a case, or their conjugates too where the state is larger; any
+    `expected` has two multipliers per case, and their conjugates too where the state is larger; any
     others are 0.
     """
     expected = np.asarray(expected, complex).T  # cases, multipliers
@@ -144,7 +144,7 @@ def _apart(
         np.abs(np.poly(jacobian) - np.poly(roots)).max()
         for jacobian, roots in zip(jacobians, padded, strict=True)
     ]
-    # Where two multipliers agree, rounding in the matrix moves them by its square root.
+    # Where two multipliers coincide, rounding in the matrix moves them by its square root.
     ordered = np.sort_complex(expected)
     simple = np.abs(np.diff(ordered, axis=-1)).min(-1) > 1e-4
     modulus = np.where(simple, np.abs(moduli - np.abs(expected).max(-1)), 0.0)
@@ -185,7 +185,7 @@ def with_r1(weight: Any, every: int = 1) -> Objective:
 
 
 class ByPushforward(Consensus):
-    """A fault: Jv, as `jax.jvp` gives it, in the place of its transpose."""
+    """Planted: J v by `jax.jvp`, instead of the product with the transpose of J."""
 
     def step(self, key: Any, players: Players, state: State, real: Any) -> Any:
         draws = discriminator_draws(jax.random.fold_in(key, state.iteration))
@@ -202,7 +202,7 @@ class ByPushforward(Consensus):
 
 
 class OneSided(Extragradient):
-    """A fault: only G looks ahead."""
+    """Planted: only G looks ahead."""
 
     def step(self, key: Any, players: Players, state: State, real: Any) -> Any:
         draws = discriminator_draws(jax.random.fold_in(key, state.iteration))
@@ -215,7 +215,7 @@ class OneSided(Extragradient):
 
 
 class NotDifferentiated(Unrolled):
-    """A fault: D's steps are taken, but G's cost is not differentiated through them."""
+    """Planted: D's steps are taken, but G's cost is not differentiated through them."""
 
     def unrolled(self, draws: Any, players: Players, state: State, real: Any) -> State:
         still = jax.lax.stop_gradient(state)
@@ -229,7 +229,7 @@ def _rates(seed: int, low: float = 0.01, high: float = 0.9) -> tuple[Any, np.nda
     return rng, rng.uniform(low, high, CASES)
 
 
-# What the claims say, as functions of h (alpha = h/2) and further settings.
+# The claimed multipliers, as functions of h (alpha = h/2) and further settings.
 
 
 def simultaneous(h: Any) -> tuple[Any, Any]:
@@ -265,16 +265,16 @@ def unrolled(h: Any, rate: Any, steps: int = 5) -> tuple[Any, Any]:
 @claim(
     "dirac-simultaneous",
     statement="Simultaneous gradient descent spirals outwards on the Dirac-GAN: each update "
-    "multiplies the distance by sqrt(1 + h²/4), whichever cost G has.",
+    "multiplies the distance from the solution by sqrt(1 + h²/4), whichever cost G has.",
     source=MESCHEDER,
     computes=COMPUTES.format(
-        method="advnets.Simultaneous, half of them with the minimax cost",
-        formula="1 ± i h/2, h the rate",
+        method="advnets.Simultaneous, with the minimax cost in half of the cases",
+        formula="1 ± i h/2, where h is the rate",
     ),
     tolerance=EIGHT_DIGITS,
     reason=ROUNDING,
     faults=[
-        Fault("G moves against the updated D", {"algorithm": Algorithm1}),
+        Fault("G descends against the updated D", {"algorithm": Algorithm1}),
         Fault(
             "D's cost halved, as released",
             {"algorithm": lambda objective, **rules: Simultaneous(**rules)},
@@ -294,8 +294,8 @@ def dirac_simultaneous(seed: int, *, algorithm: Callable[..., Algorithm] = Simul
 
 @claim(
     "dirac-alternating",
-    statement="Alternating gradient descent with k = 1 circles on the Dirac-GAN: each update keeps "
-    "the distance.",
+    statement="Alternating gradient descent with k = 1 circles the solution of the Dirac-GAN: each "
+    "update keeps the distance.",
     source=MESCHEDER,
     computes=COMPUTES.format(
         method="advnets.Algorithm1",
@@ -318,17 +318,19 @@ def dirac_alternating(seed: int, *, algorithm: Callable[..., Algorithm] = Algori
 
 @claim(
     "dirac-r1",
-    statement="With the penalty R1 of weight g on D, simultaneous descent converges on the "
-    "Dirac-GAN; the rate is best at g = 1, where |1 + h l| = 1 - h/2.",
+    statement="With R1 of weight g as D's penalty, simultaneous descent converges on the "
+    "Dirac-GAN; the rate of convergence is best at g = 1, where |1 + h l| = 1 - h/2.",
     source=SOURCE + "Mescheder, Geiger and Nowozin 2018, section 4",
     computes=COMPUTES.format(
         method="advnets.Simultaneous with R1", formula="1 + h l with l² + g l + 1/4 = 0"
     )
-    + " A part of the cases has g = 1, where both multipliers agree.",
+    + " Some of the cases have g = 1, where both multipliers coincide.",
     tolerance=EIGHT_DIGITS,
     reason=ROUNDING,
     faults=[
-        Fault("the penalty without its half", {"objective": lambda weight: with_r1(2 * weight)}),
+        Fault(
+            "the penalty without its factor 1/2", {"objective": lambda weight: with_r1(2 * weight)}
+        ),
         Fault("no penalty", {"objective": lambda weight: GAN()}),
     ],
 )
@@ -340,7 +342,7 @@ def dirac_r1(seed: int, *, objective: Callable[..., Objective] = with_r1) -> Fin
         lambda h, weight: Simultaneous(objective=objective(weight), **_sgd(h)), [h, weight]
     )
     finding = _finding(found, penalised(h, weight), "h g", [h, weight])
-    # At g = 1 both multipliers are 1 - h/2, so half the trace is; no other weight does better.
+    # At g = 1 both multipliers are 1 - h/2, and so is half the trace; no other weight is better.
     critical = np.abs(np.trace(found[:10], axis1=1, axis2=2) / 2 - (1 - h[:10] / 2)).max()
     best = np.abs(np.asarray(penalised(h, 1.0))).max(0) - np.abs(penalised(h, weight)).max(0)
     return dataclasses.replace(finding, residual=largest(finding.residual, critical, best.max()))
@@ -362,20 +364,22 @@ def _lazily(h: Any, weight: Any) -> Any:
 
 @claim(
     "dirac-lazy",
-    statement="A lazy penalty, in one update of four with four times the weight, does on the "
-    "Dirac-GAN what the product of its updates says, and near h = 0 what the penalty itself does.",
+    statement="On the Dirac-GAN, a lazy penalty, in one update of four with four times the weight, "
+    "has the multipliers of the product of its updates, and near h = 0 acts as the penalty itself "
+    "does.",
     source=SOURCE + "Karras and others 2020, section 3.1",
     computes=COMPUTES.format(
-        method="advnets.Simultaneous four times, with Penalised(GAN(), R1(g), every=4)",
+        method="advnets.Simultaneous, repeated four times with Penalised(GAN(), R1(g), every=4),",
         formula="the product of three 2 × 2 matrices without a penalty and one with 4 g",
     )
-    + " At the smallest rate, the distance of the fourth root of its modulus from that of R1 in "
-    "every update, over h².",
+    + " At the smallest rate, also the difference between the fourth root of its modulus and the "
+    "modulus with R1 in every update, divided by h².",
     tolerance=EIGHT_DIGITS,
-    reason=ROUNDING + " The distance at small rates must be below 1, and counts only if it is not.",
+    reason=ROUNDING
+    + " The difference at the smallest rate must be below 1, and counts only if it is not.",
     faults=[
         Fault(
-            "the weight not raised",
+            "the weight not multiplied by four",
             {"objective": lambda weight, every: with_r1(weight / every, every)},
         ),
         Fault("the penalty in every update", {"objective": lambda weight, every: with_r1(weight)}),
@@ -402,19 +406,19 @@ def dirac_lazy(seed: int, *, objective: Callable[..., Objective] = with_r1) -> F
 
 @claim(
     "dirac-two-rates",
-    statement="A rate of D's of r h beside G's h speeds up convergence with R1 on the Dirac-GAN; "
-    "without a penalty no ratio r makes it converge.",
+    statement="A learning rate r h for D, beside h for G, speeds up convergence with R1 on the "
+    "Dirac-GAN; without a penalty no ratio r makes it converge.",
     source=SOURCE + "Heusel and others 2017 (two time scales); Mescheder and others 2018",
     computes=COMPUTES.format(
         method="advnets.Simultaneous with R1 of weight g and two rates",
         formula="1 + l with l² + r h g l + r h²/4 = 0",
     )
-    + " A third of the cases has g = 0: there the modulus must be above 1.",
+    + " A third of the cases have g = 0, where the modulus must be above 1.",
     tolerance=EIGHT_DIGITS,
     reason=ROUNDING,
     faults=[
-        Fault("the ratio on G's rate", {"ratios": lambda h, r: _sgd(h * r, 1 / r)}),
-        Fault("one rate for both", {"ratios": lambda h, r: _sgd(h)}),
+        Fault("the ratio applied to G's rate", {"ratios": lambda h, r: _sgd(h * r, 1 / r)}),
+        Fault("the same rate for both", {"ratios": lambda h, r: _sgd(h)}),
     ],
 )
 def dirac_two_rates(seed: int, *, ratios: Callable[..., dict[str, Any]] = _sgd) -> Finding:
@@ -432,16 +436,16 @@ def dirac_two_rates(seed: int, *, ratios: Callable[..., dict[str, Any]] = _sgd) 
 
 @claim(
     "dirac-consensus",
-    statement="Consensus optimisation of weight g converges on the Dirac-GAN: each update "
+    statement="Consensus optimisation with weight g converges on the Dirac-GAN: each update "
     "multiplies the distance by |1 + h(-g/4 + i/2)|.",
     source=SOURCE + "Mescheder, Nowozin and Geiger 2017",
     computes=COMPUTES.format(method="advnets.coordination.Consensus", formula="1 + h(-g/4 ± i/2)"),
     tolerance=EIGHT_DIGITS,
     reason=ROUNDING,
     faults=[
-        Fault("J v in the place of its transpose", {"algorithm": ByPushforward}),
+        Fault("J v instead of the product with the transpose of J", {"algorithm": ByPushforward}),
         Fault(
-            "the gradient of the squared norm, not of its half",
+            "the gradient of the squared norm instead of half of it",
             {"algorithm": lambda weight, **given: Consensus(weight=2 * weight, **given)},
         ),
     ],
@@ -457,8 +461,8 @@ def dirac_consensus(seed: int, *, algorithm: Callable[..., Algorithm] = Consensu
 
 @claim(
     "dirac-extragradient",
-    statement="Extragradient converges on the Dirac-GAN for rates below 2: each update multiplies "
-    "the distance by sqrt(1 - a² + a⁴), a = h/2.",
+    statement="The extragradient method converges on the Dirac-GAN for rates below 2: each update "
+    "multiplies the distance by sqrt(1 - a² + a⁴), where a = h/2.",
     source=SOURCE + "Korpelevich 1976; Gidel and others 2019",
     computes=COMPUTES.format(
         method="advnets.coordination.Extragradient", formula="1 ± i h/2 - h²/4"
@@ -466,7 +470,7 @@ def dirac_consensus(seed: int, *, algorithm: Callable[..., Algorithm] = Consensu
     tolerance=EIGHT_DIGITS,
     reason=ROUNDING,
     faults=[
-        Fault("D's step not looked ahead", {"algorithm": OneSided}),
+        Fault("only G looks ahead", {"algorithm": OneSided}),
         Fault("no look ahead", {"algorithm": Simultaneous}),
     ],
 )
@@ -485,15 +489,15 @@ def _optimism(h: Any) -> dict[str, Any]:
 
 @claim(
     "dirac-optimistic",
-    statement="Optimistic steps of both players converge on the Dirac-GAN: each update multiplies "
-    "the distance by sqrt((1 + sqrt(1 - 4a²))/2), a = h/2 up to 1/2; from a = 1/sqrt 3 on they "
-    "diverge.",
+    statement="Optimistic updates of both players converge on the Dirac-GAN: each update "
+    "multiplies the distance by sqrt((1 + sqrt(1 - 4a²))/2), where a = h/2 is at most 1/2; from a "
+    "= 1/sqrt 3 on they diverge.",
     source=SOURCE + "Daskalakis and others 2018",
     computes=COMPUTES.format(
         method="advnets.Simultaneous with optax.optimistic_gradient_descent",
         formula="(1 - i h ± sqrt(1 - h²))/2 and their conjugates",
     )
-    + " One of the cases is a = 1/sqrt 3, where the modulus must be 1.",
+    + " One of the cases has a = 1/sqrt 3, where the modulus must be 1.",
     tolerance=EIGHT_DIGITS,
     reason=ROUNDING,
     faults=[
@@ -508,7 +512,7 @@ def dirac_optimistic(seed: int, *, rules: Callable[..., dict[str, Any]] = _optim
     _, h = _rates(seed, high=1.5)
     h[0] = 2 / math.sqrt(3)
     found = _jacobians(lambda h: Simultaneous(objective=GAN(), **rules(h)), [h])
-    if found.shape[-1] < 4:  # planted faults keep no gradients
+    if found.shape[-1] < 4:  # planted faults store no gradients
         found = np.pad(found, ((0, 0), (0, 4 - found.shape[-1]), (0, 4 - found.shape[-1])))
     finding = _finding(found, optimistic(h), "h", [h])
     edge = abs(np.abs(np.linalg.eigvals(found[0])).max() - 1)
@@ -517,8 +521,8 @@ def dirac_optimistic(seed: int, *, rules: Callable[..., dict[str, Any]] = _optim
 
 @claim(
     "dirac-unrolled",
-    statement="Against a D that is unrolled by K steps of rate e, G converges on the Dirac-GAN: "
-    "each update multiplies the distance by |1 + h l|, l = -K e/4 ± i sqrt(1/4 - K²e²/16).",
+    statement="Against a D that is unrolled for K steps of rate e, G converges on the Dirac-GAN: "
+    "each update multiplies the distance by |1 + h l|, where l = -K e/4 ± i sqrt(1/4 - K²e²/16).",
     source=SOURCE + "Metz and others 2017",
     computes=COMPUTES.format(
         method="advnets.coordination.Unrolled with K = 5",
@@ -527,9 +531,9 @@ def dirac_optimistic(seed: int, *, rules: Callable[..., dict[str, Any]] = _optim
     tolerance=EIGHT_DIGITS,
     reason=ROUNDING,
     faults=[
-        Fault("not differentiated through D's steps", {"algorithm": NotDifferentiated}),
+        Fault("G's cost not differentiated through D's steps", {"algorithm": NotDifferentiated}),
         Fault(
-            "one step fewer",
+            "one step too few",
             {"algorithm": lambda steps, **given: Unrolled(steps=steps - 1, **given)},
         ),
     ],
@@ -549,19 +553,19 @@ NOISE, NOISY = 0.7, 512
 
 @claim(
     "dirac-noise",
-    statement="Normal noise of scale s on all that D sees makes simultaneous descent converge on "
-    "the Dirac-GAN: in the mean as R1 of weight s²/2 does.",
+    statement="Normal noise of scale s on all inputs of D makes simultaneous descent converge on "
+    "the Dirac-GAN, on average as R1 of weight s²/2 does.",
     source=SOURCE + "Arjovsky and Bottou 2017; Mescheder and others 2018, section 3",
     computes=COMPUTES.format(
         method="advnets.Simultaneous with advnets.layers.GaussianNoise first in D, on 512 examples",
-        formula="1 + h l with l² + (m/4) l + 1/4 = 0, m the mean squares of the noise drawn on "
-        "data and on generated examples, added up, whose mean is 2 s²",
+        formula="1 + h l with l² + (m/4) l + 1/4 = 0, where m is the mean square of the noise "
+        "drawn on data plus that of the noise drawn on generated examples, with expectation 2 s²",
     ),
     tolerance=EIGHT_DIGITS,
     reason=ROUNDING,
     long=True,
     faults=[
-        Fault("half of the scale", {"noise": lambda scale: GaussianNoise(scale / 2)}),
+        Fault("half the scale", {"noise": lambda scale: GaussianNoise(scale / 2)}),
     ],
 )
 def dirac_noise(seed: int, *, noise: Callable[..., GaussianNoise] = GaussianNoise) -> Finding:
@@ -590,16 +594,17 @@ def _gain(h: Any, decay: Any) -> Any:
 
 @claim(
     "dirac-average",
-    statement="An average of G with decay a does not stop the circling of alternating descent on "
-    "the Dirac-GAN, but shrinks it: by (1 - a)/|m - a|, m the multiplier of an update.",
+    statement="An average of G with decay a does not stop alternating descent from circling on the "
+    "Dirac-GAN, but shrinks the circle by the factor (1 - a)/|m - a|, where m is the multiplier of "
+    "an update.",
     source=SOURCE + "Yazıcı and others 2019",
-    computes=f"The eigenvectors of the Jacobian of an update of advnets.Algorithm1 with average=a, "
-    f"at {CASES} random rates and decays: the average's component over that of G, a complex "
-    "number, against (1 - a) m/(m - a).",
+    computes="The eigenvectors of the Jacobian of an update of advnets.Algorithm1 with average=a, "
+    f"at {CASES} random rates and decays: the component of the average divided by that of G, a "
+    "complex number, against (1 - a) m/(m - a).",
     tolerance=EIGHT_DIGITS,
     reason="Eight digits; rounding is 1e-15, and the smallest gain about 1e-2.",
     faults=[
-        Fault("decay and its rest exchanged", {"decay": lambda a: 1 - a}),
+        Fault("a and 1 - a swapped", {"decay": lambda a: 1 - a}),
         Fault(
             "an average that is one update late",
             {"gain": lambda h, a: _gain(h, a) / alternating(h)[0]},
@@ -629,7 +634,7 @@ def dirac_average(
 
 
 H, UPDATES, START = 0.1, 500, 0.05
-# Whole runs: an algorithm, and its multipliers. (Of optimistic steps, those with |m| < 1/2 fade.)
+# Whole runs: an algorithm and its multipliers. (The optimistic ones with |m| < 1/2 fade.)
 RUNS: dict[str, tuple[Callable[[], Algorithm], Any]] = {
     "simultaneous": (lambda: Simultaneous(objective=GAN(), **_sgd(H)), simultaneous(H)),
     "alternating": (lambda: Algorithm1(objective=GAN(), **_sgd(H)), alternating(H)),
@@ -665,14 +670,14 @@ def _path(build: Callable[[], Algorithm]) -> Float[np.ndarray, "updates 2"]:
 
 @claim(
     "dirac-runs",
-    statement="Near the solution of the Dirac-GAN a whole run does what its multiplier says.",
+    statement="Near the solution of the Dirac-GAN, a whole run behaves as its multiplier predicts.",
     source=MESCHEDER,
-    computes=f"{UPDATES} updates of rate {H} of each method from ({START}, {START}), by the "
-    "library: the logarithm of the distance from the solution after over before, against that of "
-    f"modulus^{UPDATES}.",
+    computes=f"{UPDATES} updates of each method by the library, at rate {H}, from ({START}, "
+    f"{START}): the logarithm of the ratio of the distances from the solution after and before, "
+    f"against the logarithm of modulus^{UPDATES}.",
     tolerance=0.12,
-    reason="The run is not linear, and its orbit no circle: up to 10 % of a distance that falls by "
-    "up to five orders of magnitude.",
+    reason="The game is not linear, and its orbit is not a circle: up to 10 % of a distance that "
+    "falls by up to five orders of magnitude.",
     long=True,
     faults=[
         Fault(

@@ -1,4 +1,4 @@
-"""Section 3, third paragraph: k steps of D for one of G, and D optimised to completion."""
+"""Section 3, third paragraph: k steps of D per step of G, and D optimised to completion."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -28,20 +28,19 @@ LINE = families.Grid(((-10.0, 10.0),), (500,))
 
 @claim(
     "k-steps-near-optimum",
-    statement="k steps on D for each step on G keep D near its optimum, so long as G changes "
+    statement="k steps of D for each step of G keep D near its optimum, as long as G changes "
     "slowly enough.",
     source="Section 3 (third paragraph)",
-    computes="20 games on the line (affine G of a normal's quantiles, minibatches of 128 data, "
-    "quadratic logit, D at its optimum to begin with) for each of k = 1, 2, 4, 8 and of four "
-    "ratios of G's learning rate to D's: the mean gap C - V on a grid while G makes 100 steps. In "
-    "how many games it falls with k, and rises with the ratio "
-    "(Spearman's rank correlation along each line of that table, averaged): the larger of the "
-    "sign tests' p-values.",
+    computes="20 games on the line (affine G of a normal's quantiles, minibatches of 128 data "
+    "points, quadratic logit, D initially at its optimum) for each of k = 1, 2, 4, 8 and four "
+    "ratios of G's learning rate to D's: the mean gap C - V on a grid during 100 steps of G. In "
+    "each game, the gap should fall with k and rise with the ratio (Spearman's rank correlation, "
+    "averaged over the other setting). The residual is the larger p-value of the two sign tests.",
     tolerance=1e-3,
-    reason="18 of 20 games must agree; coins would do so once in 5,000 seeds.",
+    reason="18 of 20 games must agree; fair coins would do so in one seed of 5,000.",
     faults=[
         Fault("k ignored", {"steps": lambda k: 1}),
-        Fault("G's rate taken for D's", {"rates": lambda ratio: (ratio, 1.0)}),
+        Fault("the learning rates of G and D swapped", {"rates": lambda ratio: (ratio, 1.0)}),
     ],
 )
 def k_steps_near_optimum(
@@ -83,7 +82,7 @@ def _draw_gaps(medians: Float[np.ndarray, "ks ratios"], figure: Any) -> None:
     for (row, column), gap in np.ndenumerate(medians):
         colour = "white" if exponents[row, column] < exponents.mean() else "black"
         axes.text(column, row, f"{gap:.2g}", ha="center", va="center", color=colour)
-    axes.set(xlabel="G's learning rate / D's", ylabel="k, steps on D for one on G")
+    axes.set(xlabel="G's learning rate / D's", ylabel="k, steps of D per step of G")
     axes.set_xticks(range(len(RATIOS)), [f"{ratio:g}" for ratio in RATIOS])
     axes.set_yticks(range(len(KS)), [str(k) for k in KS])
     figure.colorbar(image, label="log10 of the median gap C - V, nats (gap in cells)")
@@ -107,7 +106,7 @@ def _gaps_along(paths: Float[np.ndarray, "*games 5"]) -> Float[np.ndarray, "*gam
 def _rank_correlation(
     settings: Sequence[float], gaps: Float[np.ndarray, "settings lines"]
 ) -> float:
-    """Spearman's, of the gap with a setting, averaged over the lines of the table."""
+    """Spearman's rank correlation of the gap with a setting, averaged over the other one."""
     return float(np.mean([scipy.stats.spearmanr(settings, line).statistic for line in gaps.T]))
 
 
@@ -153,14 +152,15 @@ SHIFT = 0.25
     "overfit-finite-data",
     statement="On finite data, a discriminator optimised to completion overfits.",
     source="Section 3 (third paragraph)",
-    computes="20 samples of 64 data of a normal density in 8 dimensions, G fixed at another, and a "
-    "network D trained on them for 600 steps of RMSProp: in how many V rises above D*'s on the "
-    "sample and falls below D*'s on 2,000 fresh data; the larger of the sign tests' p-values.",
+    computes="20 samples of 64 data points from a normal density in 8 dimensions, with G fixed at "
+    "another, and a network D trained on each sample for 600 steps of RMSProp: V should rise above "
+    "that of D* on the sample, and fall below it on 2,000 fresh data points. The residual is the "
+    "larger p-value of the two sign tests.",
     tolerance=1e-3,
-    reason="18 of 20 samples must agree; coins would do so once in 5,000 seeds.",
+    reason="18 of 20 samples must agree; fair coins would do so in one seed of 5,000.",
     faults=[
-        Fault("fresh data at each step: the sample is not finite", {"fresh": True}),
-        Fault("a discriminator before its first step", {"moment": 0}),
+        Fault("fresh data at each step, so that the sample is not finite", {"fresh": True}),
+        Fault("D before its first step", {"moment": 0}),
     ],
 )
 def overfit_finite_data(seed: int, *, fresh: bool = False, moment: int = -1) -> Finding:

@@ -44,23 +44,23 @@ def _increasing(seed: int) -> tuple[Callable, Callable, dict[str, np.ndarray]]:
 
 @claim(
     "eq1-monte-carlo",
-    statement="The value of the game is the expectation of log D over the data plus that of "
-    "log(1 - D) over the generator's examples.",
+    statement="The value of the game is the expectation of log D over the data plus the "
+    "expectation of log(1 - D) over the generator's examples.",
     source="Eq. 1",
-    computes="advnets.game.value_function on 200,000 data and as many generated examples, through "
-    "a generator and a tanh discriminator, against verify.value_on_grid of the densities and of "
-    "D's logits on 2,400 cells; in standard errors. Infinite unless the latter is the integral by "
-    "SciPy's quadrature within 1e-8 nats.",
+    computes="advnets.game.value_function on 200,000 data and as many generated examples, with a "
+    "generator and a tanh discriminator, against verify.value_on_grid of the densities and D's "
+    "logits on 2,400 cells, in standard errors. Infinite unless the value on the grid is within "
+    "1e-8 nats of the integral by SciPy's quadrature.",
     tolerance=4.0,
-    reason="Four standard errors: exceeded once in 16,000 seeds. The sum over cells of smooth "
+    reason="Four standard errors: exceeded by one seed in 16,000. The sum over cells of smooth "
     "functions that vanish at both ends is exact to 1e-10.",
     faults=[
         Fault(
-            "a sum over the grid with the roles of the densities exchanged",
+            "the two densities swapped in the sum over the grid",
             {"value_on_grid": lambda p, q, *rest: criterion.value_on_grid(q, p, *rest)},
         ),
         Fault(
-            "D's logit for both sides",
+            "log D on generated examples too",
             {"value": lambda real, fake: value_function(real, -fake)},
         ),
         Fault(
@@ -118,16 +118,17 @@ def eq1_monte_carlo(
 
 @claim(
     "eq1-change-of-variables",
-    statement="The expectation over noise of a function of G(z) is its integral against p_g.",
+    statement="The expectation over the noise z of a function of G(z) is the integral of that "
+    "function against p_g.",
     source="Eq. 1, Proposition 1 (proof)",
-    computes="For an increasing neural G of uniform and normal noise and f = log(1 - D) of four "
-    "discriminators: the integral over z against the one over x with "
-    "p_g(G(z)) = p_z(z) / G'(z), both by Gauss-Legendre quadrature in 4,000 panels.",
+    computes="For an increasing neural G with uniform and with normal noise, and f = log(1 - D) "
+    "for four discriminators: the integral over z against the integral over x with p_g(G(z)) = "
+    "p_z(z) / G'(z), both by Gauss-Legendre quadrature in 4,000 panels.",
     tolerance=1e-9,
-    reason="Quadrature of smooth functions; 2e-14 of normal noise is cut off.",
+    reason="Quadrature of smooth functions; 2e-14 of the normal noise is cut off.",
     faults=[
-        Fault("multiplied by G' where it divides", {"jacobian": lambda slope: 1 / slope}),
-        Fault("no change of volume", {"jacobian": lambda slope: np.ones_like(slope)}),
+        Fault("multiplication by G' instead of division", {"jacobian": lambda slope: 1 / slope}),
+        Fault("the change of volume left out", {"jacobian": lambda slope: np.ones_like(slope)}),
     ],
 )
 def eq1_change_of_variables(
@@ -172,15 +173,15 @@ def eq1_change_of_variables(
     "eq1-push-forward",
     statement="The generator defines p_g implicitly, as the distribution of G(z).",
     source="Section 3, section 4",
-    computes="100,000 examples of an increasing neural G of uniform noise, drawn by "
-    "an advnets.Model, counted in 60 cells, against the cells' masses by change of variables: "
-    "Pearson's statistic, in standard deviations above its mean.",
+    computes="100,000 examples of an increasing neural G with uniform noise, drawn by an "
+    "advnets.Model and counted in 60 cells, against the cells' masses by change of variables: "
+    "Pearson's statistic, in standard deviations from its mean.",
     tolerance=5.0,
-    reason="Five standard deviations of a chi-squared variable of 50 to 59 degrees of freedom: "
-    "exceeded once in 30,000 seeds or so.",
+    reason="Five standard deviations of a chi-squared variable with 50 to 59 degrees of freedom: "
+    "exceeded by about one seed in 30,000.",
     faults=[
         Fault("normal noise where G expects uniform", {"prior": Normal(1)}),
-        Fault("each example four times", {"repeat": 4}),
+        Fault("each example counted four times", {"repeat": 4}),
     ],
 )
 def eq1_push_forward(seed: int, *, prior: Prior = UNIFORM, repeat: int = 1) -> Finding:

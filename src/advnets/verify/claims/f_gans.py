@@ -1,4 +1,4 @@
-"""f-GANs: the best D of each, and the f-divergence that the game's value is against it."""
+"""f-GANs: the best D of each, and the f-divergence that is the game's value at it."""
 
 import dataclasses
 from collections.abc import Callable
@@ -33,7 +33,7 @@ class _Replaced(divergences.Divergence):
 
 
 def _exchanged(f: OfRatio) -> OfRatio:
-    """The f of the same divergence with the densities exchanged."""
+    """The f of the same divergence with the densities swapped."""
     return lambda ratio: ratio * f(1 / ratio)
 
 
@@ -65,14 +65,14 @@ def _register(
 
     claim(
         f"fgan-{id}",
-        statement=f"The value of the f-GAN game of {name}, against the best D, is that divergence "
-        "of p_data from p_g, and least where p_g = p_data; the best D has g_f(D) = "
-        "f'(p_data / p_g).",
+        statement=f"The value at the best D of the f-GAN game with the {name} divergence is this "
+        "divergence of p_data from p_g, which is least where p_g = p_data; the best D satisfies "
+        "g_f(D) = f'(p_data / p_g).",
         source="Nowozin and others 2016, Eq. 4 to 6, Tables 1, 2 and 6",
-        computes=f"For {COUNT}: D by bisection of the slope of its expected cost in each output, "
-        f"{NO_BETTER}, both costs (G's with E g_f(D) over data added) against the sum of "
-        "p_g f(p_data / p_g); and how many pairs that differ have no greater value than equal "
-        "ones.",
+        computes=f"For {COUNT}: D by bisection of the slope of its expected cost in each output. "
+        f"The residual is the largest of {NO_BETTER}, the errors of both costs (G's plus E g_f(D) "
+        "over data) against the sum of p_g f(p_data / p_g), and the number of unequal pairs whose "
+        "value is not above that of equal ones.",
         tolerance=1e-9,
         reason=SUMS,
         faults=list(faults),
@@ -87,21 +87,21 @@ def _conjugate(
 
 _register(
     "kl",
-    "Kullback and Leibler",
+    "Kullback-Leibler (KL)",
     divergences.KL(),
     lambda u: u * np.log(u),
     lambda u: np.log(u) + 1,
-    _conjugate("e^t for e^(t - 1)", divergences.KL(), jnp.exp),
-    Fault("the densities exchanged", {"f": _exchanged(lambda u: u * np.log(u))}),
+    _conjugate("e^t instead of e^(t - 1)", divergences.KL(), jnp.exp),
+    Fault("the densities swapped", {"f": _exchanged(lambda u: u * np.log(u))}),
 )
 _register(
     "reverse-kl",
-    "Kullback and Leibler with the densities exchanged",
+    "reverse Kullback-Leibler (KL)",
     divergences.ReverseKL(),
     lambda u: -np.log(u),
     lambda u: -1 / u,
     _conjugate("f* without its -1", divergences.ReverseKL(), lambda v: v),
-    Fault("the densities exchanged", {"f": _exchanged(lambda u: -np.log(u))}),
+    Fault("the densities swapped", {"f": _exchanged(lambda u: -np.log(u))}),
 )
 _register(
     "jeffreys",
@@ -110,39 +110,39 @@ _register(
     lambda u: (u - 1) * np.log(u),
     lambda u: np.log(u) + 1 - 1 / u,
     _conjugate(
-        "the conjugate of Kullback and Leibler", divergences.Jeffreys(), divergences.KL().conjugate
+        "the conjugate of the KL divergence", divergences.Jeffreys(), divergences.KL().conjugate
     ),
 )
 _register(
     "pearson-chi2",
-    "Pearson's χ²",
+    "Pearson χ²",
     divergences.PearsonChi2(),
     lambda u: (u - 1) ** 2,
     lambda u: 2 * (u - 1),
-    _conjugate("t²/2 for t²/4", divergences.PearsonChi2(), lambda v: v**2 / 2 + v),
-    Fault("the densities exchanged", {"f": _exchanged(lambda u: (u - 1) ** 2)}),
+    _conjugate("t²/2 instead of t²/4", divergences.PearsonChi2(), lambda v: v**2 / 2 + v),
+    Fault("the densities swapped", {"f": _exchanged(lambda u: (u - 1) ** 2)}),
 )
 _register(
     "squared-hellinger",
-    "the squared Hellinger distance",
+    "squared Hellinger",
     divergences.SquaredHellinger(),
     lambda u: (np.sqrt(u) - 1) ** 2,
     lambda u: 1 - 1 / np.sqrt(u),
-    _conjugate("e^v for e^v - 1", divergences.SquaredHellinger(), jnp.exp),
+    _conjugate("e^v instead of e^v - 1", divergences.SquaredHellinger(), jnp.exp),
 )
 _register(
     "total-variation",
-    "the total variation",
+    "total variation",
     divergences.TotalVariation(),
     lambda u: np.abs(u - 1) / 2,
     lambda u: np.sign(u - 1) / 2,
-    _conjugate("twice T for f*(T)", divergences.TotalVariation(), jnp.tanh),
+    _conjugate("2 T instead of f*(T)", divergences.TotalVariation(), jnp.tanh),
 )
 _register(
     "gan",
-    "the paper of 2014 (twice Jensen and Shannon less log 4)",
+    "GAN (twice Jensen-Shannon minus log 4)",
     divergences.GAN(),
     lambda u: u * np.log(u) - (u + 1) * np.log(u + 1),
     lambda u: np.log(u) - np.log(u + 1),
-    _conjugate("f* twice", divergences.GAN(), lambda v: 2 * jax.nn.softplus(v)),
+    _conjugate("twice f*", divergences.GAN(), lambda v: 2 * jax.nn.softplus(v)),
 )

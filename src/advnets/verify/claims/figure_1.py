@@ -25,11 +25,11 @@ from advnets.verify.registry import Fault, Finding, claim, largest
 GRID = families.Grid(((-4.0, 4.0),), (400,))
 BATCH = 256
 BOUND = toys.BOUND  # of the prior
-# How many iterations lead to each moment: of both players, of D alone, of G alone, of both.
+# Iterations before each moment: of both players, of D alone, of G alone, of both.
 BEFORE, D_ALONE, G_ALONE, AFTER = 60, 4000, 80, 12_000
-# What each moment must reach: nats for the first three; the last of D itself, everywhere.
+# Limits at the moments: the first three in nats; the last on D itself, everywhere.
 D_GAP, G_GAIN, END_GAP, END_D = 0.01, 0.02, 0.005, 0.05
-# At the end, for so many iterations, a pull of D's weights to 0: where there are next to no
+# The number of final iterations with weight decay on D, and its rate: where there are almost no
 # examples, nothing else takes D to 1/2. At p_g = p_data, where D is 1/2, it changes nothing.
 SETTLED, DECAY = 4000, 1e-3
 
@@ -59,7 +59,7 @@ def _generated(generator: Player, z: Float[np.ndarray, " n"]) -> Float[np.ndarra
 
 
 def _p_g(generator: Player) -> Float[np.ndarray, " cells"]:
-    """The generator's masses on the grid, by change of variables; the ends get what is outside."""
+    """The generator's masses on the grid, by change of variables; mass off it goes to the ends."""
     z = np.linspace(-BOUND, BOUND, 40_001)
     (edges,) = GRID.edges
     below = np.interp(edges, _generated(generator, z), (z + BOUND) / (2 * BOUND))
@@ -82,7 +82,7 @@ def _players(key: Key[Array, ""]) -> Players:
 def _play(
     key: Key[Array, ""], algorithm: Algorithm1, players: Players, iterations: int, who: Who
 ) -> Players:
-    """The players after some iterations on normal data, of both or of one alone."""
+    """The players after some iterations of both, or of one alone, on normal data."""
 
     def once(state: State, key: Key[Array, ""]) -> tuple[State, None]:
         real_key, step_key = jax.random.split(key)
@@ -101,22 +101,25 @@ def _play(
 
 @claim(
     "figure-1",
-    statement="In a one-dimensional game near convergence: D, partly accurate (a), trained alone "
-    "becomes D* (b); D's gradient then leads G(z) to where data are likelier (c); in the end "
-    "p_g = p_data and D is 1/2 everywhere (d).",
+    statement="In a one-dimensional game near convergence, D is partially accurate (a); trained "
+    "alone, it becomes D* (b); its gradient then leads G(z) to where data are more likely (c); in "
+    "the end p_g = p_data and D is 1/2 everywhere (d).",
     source="Figure 1",
     computes="A game of an increasing G with uniform noise and a tanh D on normal data at those "
-    "four moments, p_g by change of variables: the gap C - V left in (b) over .01 nats, .02 nats "
-    "over what C loses from (b) to (c), C + log 4 in (d) over .005 nats, and over .05 both the "
-    "largest |D - 1/2| on [-4, 4] in (d), after a pull of D's weights to 0, and E|D - 1/2| before "
-    "that; the largest of the five.",
+    "four moments, with p_g by change of variables. The residual is the largest of five ratios: "
+    "the gap C - V in (b) to .01 nats; .02 nats to the decrease of C from (b) to (c); C + log 4 in "
+    "(d) to .005 nats; the largest |D - 1/2| on [-4, 4] in (d), after iterations with weight decay "
+    "on D, to .05; and E|D - 1/2| before these to .05.",
     tolerance=1.0,
-    reason="Each limit is far below what the game starts with: C + log 4 of .1 nats and more, and "
-    "a D that is 1 where only data are.",
+    reason="Each limit is far below the initial values: C + log 4 of .1 nats and more, and a D "
+    "that is 1 where there are only data.",
     long=True,
-    condition="players with enough capacity, rates that fall to 0, D's weights too at the end",
+    condition="players with enough capacity, learning rates that fall to 0, and weight decay on D "
+    "at the end",
     faults=[
-        Fault("G follows D's gradient the wrong way", {"cost": lambda fake: jnp.mean(fake)}),
+        Fault(
+            "G follows D's gradient in the wrong direction", {"cost": lambda fake: jnp.mean(fake)}
+        ),
         Fault("D is not trained between (a) and (b)", {"d_alone": 1}),
         Fault("the game stops soon after (c)", {"after": 40}),
     ],
@@ -214,7 +217,7 @@ def _draw(p_data: Float[np.ndarray, " cells"], moments: dict[str, _Moment], figu
         panel.text(-3.9, lower + 0.02, "z")
         panel.text(-3.9, upper + 0.03, "x")
         panel.set(title=f"({name})", xlim=(-4, 4), ylim=(-0.75, 1.05), xticks=[])
-        # Densities and D are not below 0, so their axis isn't either.
+        # Densities and D are not below 0, so their axis starts there.
         panel.set_yticks([0, 0.5, 1])
         panel.spines["left"].set_bounds(0, 1)
         panel.spines["bottom"].set_visible(False)

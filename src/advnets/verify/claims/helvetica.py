@@ -25,17 +25,17 @@ CHUNK, CHUNKS = 200, 5
 
 @claim(
     "helvetica-modes",
-    statement="G must not be trained too much without updating D: it would collapse many values of "
-    "z to the same x (the Helvetica scenario).",
+    statement="G must not be trained too much without updating D, or it collapses many values of z "
+    "to the same x (the Helvetica scenario).",
     source="Section 6",
-    computes="20 games of networks on a ring of 8 normal modes, both players trained in turn for "
-    "200 iterations; then 800 steps of G alone, D frozen, against 800 more iterations of both. A "
-    "mode is covered if it is the nearest one to 1 % of G's samples. In how many games fewer are "
-    "covered with D frozen: the sign test's p-value.",
+    computes="20 games of networks on a ring of 8 normal modes, with both players trained in turn "
+    "for 200 iterations; then 800 steps of G alone with D frozen, against 800 more iterations of "
+    "both. A mode is covered if it is the nearest mode to at least 1 % of G's samples. The "
+    "residual is the sign test's p-value for fewer modes covered with D frozen.",
     tolerance=1e-3,
-    reason="18 of 20 games must agree; coins would do so once in 5,000 seeds.",
-    condition="a D that still tells examples apart: at equilibrium a frozen D, 1/2 everywhere, "
-    "pushes G nowhere",
+    reason="18 of 20 games must agree; fair coins would do so in one seed of 5,000.",
+    condition="a D that still tells data from generated examples: at equilibrium a frozen D is 1/2 "
+    "everywhere and does not move G",
     long=True,
     faults=[
         Fault("D not frozen", {"frozen": False}),
@@ -114,7 +114,7 @@ def _draw_ends(
 
 
 def modes_covered(samples: Float[np.ndarray, "games n 2"]) -> Float[np.ndarray, " games"]:
-    """How many modes are the nearest one to at least 1 % of the samples."""
+    """The number of modes that are the nearest one to at least 1 % of the samples."""
     distances = np.linalg.norm(samples[:, :, None] - CENTRES, axis=-1)
     nearest = distances.argmin(-1)[..., None] == np.arange(MODES)
     return (nearest.mean(1) >= 0.01).sum(-1).astype(float)

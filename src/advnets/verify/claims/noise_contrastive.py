@@ -2,9 +2,9 @@
 
 The model is its own discriminator, D = p_model / (p_model + p_noise). In the claims on the slowdown
 all densities are normal with unit covariance. The data's mean is `step` in each variable of a
-subset, and `mean` in one more; the noise's is 0. Rotating the subset leaves one coordinate u along
-its mean, of length step √k for k variables, so that integrals over u and the last variable y are
-exact for any k.
+subset and `mean` in one further variable; the noise's mean is 0. Rotating the subset leaves one
+coordinate u along the data's mean, which has length step √k for k variables, so integrals over u
+and the last variable y are exact for any k.
 """
 
 import dataclasses
@@ -29,23 +29,23 @@ def _ratio(model: np.ndarray, noise: np.ndarray) -> np.ndarray:
 
 @claim(
     "nce-game",
-    statement="Noise-contrastive estimation plays the game with a fixed noise density in the "
-    "generator's place and D = p_model / (p_model + p_noise); the model that is the data's density "
-    "is the best D.",
+    statement="Noise-contrastive estimation plays the game with a fixed noise density instead of a "
+    "generator and D = p_model / (p_model + p_noise); D is the best one if the model is the data's "
+    "density.",
     source="Section 2 (related work); Gutmann & Hyvärinen 2010, Eq. 3",
-    computes="For 200 random normal mixtures as data and as model, the model times a random "
-    "constant, and a wide normal noise, on 400 cells: their objective E[log h] + E_noise[log(1-h)] "
-    "against V in logits, its value for the data's density as model against C, and how far other "
-    "models exceed that.",
+    computes="For 200 random normal mixtures as data and as model (times a random constant), and a "
+    "wide normal as noise, on 400 cells: the objective E[log h] + E_noise[log(1-h)] of "
+    "noise-contrastive estimation against V in logits; its value with the data's density as the "
+    "model against C; and by how much other models exceed that value.",
     tolerance=1e-12,
     reason="Rounding of sums of 400 terms.",
     faults=[
         Fault("the noise in the numerator", {"ratio": lambda model, noise: _ratio(noise, model)}),
         Fault(
-            "a D that is the model alone",
+            "D = p_model / (p_model + 1)",
             {"ratio": lambda model, noise: _ratio(model, 0 * noise + 1)},
         ),
-        Fault("their mean over both samples for the sum, half of V", {"factor": 0.5}),
+        Fault("the mean over both samples instead of the sum, half of V", {"factor": 0.5}),
     ],
 )
 def nce_game(seed: int, *, ratio: Callable = _ratio, factor: float = 1.0) -> Finding:
@@ -86,18 +86,19 @@ def nce_game(seed: int, *, ratio: Callable = _ratio, factor: float = 1.0) -> Fin
 
 @claim(
     "nce-maximiser",
-    statement="The model that noise-contrastive estimation learns to tell from the noise is the "
-    "data's density, its normaliser learnt as one more parameter.",
+    statement="Noise-contrastive estimation learns the data's density, with the model's normaliser "
+    "as one more parameter.",
     source="Section 2 (related work); Gutmann & Hyvärinen 2010, Theorem 1",
-    computes="For 20 random normal data and noise densities, integrated on 4,001 points: the "
-    "maximiser of V over log p_model = a x + b x² + c, c free, by a trust-region method from the "
-    "noise's parameters, against the data's a, b and c. The residual is the largest error of them.",
+    computes="For 20 random normal data and noise densities, integrated on 4,001 points: V is "
+    "maximised over log p_model = a x + b x² + c, with c free, by a trust-region method that "
+    "starts at the noise's parameters. The residual is the largest error of a, b and c against "
+    "those of the data.",
     tolerance=1e-6,
-    reason="V is known to 2e-16, which hides its maximum's place up to √(2 · 2e-16 / curvature), "
-    "with the least curvature above 1e-3.",
+    reason="V is known to 2e-16, which determines its maximiser only up to √(2 · 2e-16 / "
+    "curvature), and the smallest curvature is above 1e-3.",
     faults=[
-        Fault("D without the noise's density", {"noise_power": 0.0}),
-        Fault("twice as much noise as data, unknown to D", {"noise_share": 2.0}),
+        Fault("D without the noise density", {"noise_power": 0.0}),
+        Fault("twice as much noise as data, which D does not account for", {"noise_share": 2.0}),
     ],
 )
 def nce_maximiser(seed: int, *, noise_power: float = 1.0, noise_share: float = 1.0) -> Finding:
@@ -145,14 +146,14 @@ def nce_maximiser(seed: int, *, noise_power: float = 1.0, noise_share: float = 1
 
 
 def _coefficients(centre: float, scale: float) -> np.ndarray:
-    """Of x, x² and 1 in a normal density's logarithm."""
+    """The coefficients of x, x² and 1 in the logarithm of a normal density."""
     constant = -(centre**2) / (2 * scale**2) - np.log(scale * np.sqrt(2 * np.pi))
     return np.array([centre / scale**2, -1 / (2 * scale**2), constant])
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """The data's means, the model's mean `theta` in the last variable, and how wide the grid is."""
+    """The data's means, the model's mean `theta` in the last variable, and the grid's spacing."""
 
     step: float
     mean: float
@@ -160,7 +161,7 @@ class Case:
     spacing: float = 0.05
 
     def distance(self, subset: int) -> float:
-        """How far the data's mean lies from the noise's over the variables of the subset."""
+        """The distance of the data's mean from the noise's over the variables of the subset."""
         return self.step * float(np.sqrt(subset))
 
 
@@ -173,7 +174,7 @@ def _random_case(seed: int) -> Case:
 def _densities(
     case: Case, distance: float, *means: tuple[float, float]
 ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-    """u, y, and the masses there of normal densities of those means."""
+    """The grid's u and y, and the masses there of normal densities with the given means."""
     u = np.arange(-8.0, distance + 8, case.spacing)[:, None]
     y = np.arange(-8.0, case.mean + 8, case.spacing)[None, :]
     pdf = scipy.stats.norm.pdf
@@ -193,8 +194,8 @@ def nce_gradient(
 ) -> tuple[float, float, float]:
     """dV/d(model's mean along u), dV/dtheta, and the variance of the latter for a pair of examples.
 
-    The model's mean over the subset is the data's times `learned`; the noise's times
-    `noise_learned`, 0 but for planted faults.
+    The model's mean over the subset is the data's times `learned`. The noise's is the data's times
+    `noise_learned`, which is 0 except in planted faults.
     """
     m = case.distance(subset)
     model, noise = (learned * m, case.theta), (noise_learned * m, 0.0)
@@ -212,10 +213,10 @@ def nce_gradient(
 def game_gradient(
     case: Case, subset: int, learned: float, d_learned: float | None = None
 ) -> tuple[float, float]:
-    """The descent direction of log(1 - D*) where the model is p_g: along u, and for theta.
+    """The descent direction of log(1 - D*) if the model is p_g: along u, and for theta.
 
-    D* is that of a generator that has learned `d_learned` of the subset, which is `learned` but for
-    planted faults.
+    D* is optimal against a generator that has learned `d_learned` of the subset, which equals
+    `learned` except in planted faults.
     """
     m = case.distance(subset)
     model = (learned * m, case.theta)
@@ -227,7 +228,7 @@ def game_gradient(
 
 
 def gradient_bound(case: Case, subset: int, learned: float) -> float:
-    """A bound of |dV/dtheta|: a + b >= 2 √(ab) in D's denominator, and normal integrals."""
+    """A bound on |dV/dtheta|, by a + b >= 2 √(ab) in D's denominator and normal integrals."""
     m = case.distance(subset)
     y = np.arange(-12.0, case.mean + 12, case.spacing)
     data, model, noise = (scipy.stats.norm.pdf(y - mu) for mu in (case.mean, case.theta, 0.0))
@@ -242,21 +243,21 @@ def gradient_bound(case: Case, subset: int, learned: float) -> float:
 
 @claim(
     "nce-slowdown",
-    statement="With a fixed noise density, learning slows dramatically once the model is roughly "
-    "right on a small subset of the observed variables: D then tells the noise by these alone, and "
-    "the other parameters' gradient vanishes.",
+    statement="With a fixed noise density, learning slows dramatically once the model is "
+    "approximately correct on a small subset of the observed variables: D then recognises the "
+    "noise by these alone, and the gradient of the other parameters vanishes.",
     source="Section 2 (related work on noise-contrastive estimation; the arXiv text only)",
     computes="For a model that has learned 80 % or all of the mean of k = 0, 1, 2, 4, 8 or 16 "
-    "variables: dV/dtheta for one more variable by integration, against a bound that falls as "
-    "exp(-k step²/8) for all of it; the residual is by what part the bound is exceeded, or by what "
-    "part the gradient changes with k where the model, having learned all, is p_g in the "
-    "adversarial game. Infinite unless the former falls at every k.",
+    "variables: dV/dtheta for one more variable, by integration, against a bound that falls as "
+    "exp(-k step²/8) if all is learned. The residual is the fraction by which the gradient exceeds "
+    "the bound, or by which the gradient of the adversarial game, where the model has learned all "
+    "and is p_g, changes with k. Infinite unless the gradient with fixed noise falls at every k.",
     tolerance=1e-9,
     reason="Rounding, and integration of analytic functions on a fine grid.",
     condition="normal densities, a subset that is (nearly) learned and an optimal D; while the "
-    "subset is wrong, it is the adversarial gradient that vanishes with k",
+    "subset is wrong, the adversarial gradient is the one that vanishes with k",
     faults=[
-        Fault("a noise that follows the model over the subset", {"noise_learned": 1.0}),
+        Fault("noise that follows the model on the subset", {"noise_learned": 1.0}),
         Fault("an adversarial D that isn't updated as G learns", {"d_learned": 0.0}),
     ],
 )
@@ -303,20 +304,20 @@ def nce_slowdown(
 
 @claim(
     "nce-samples",
-    statement="The slowdown isn't one of scale that longer steps would cure: with a fixed noise "
-    "density the examples that a gradient needs to rise above its own noise grow with the "
-    "variables already learned.",
+    statement="The slowdown is not one of scale that a higher learning rate would cure: with a "
+    "fixed noise density, the number of examples needed for a gradient to exceed its own noise "
+    "grows with the number of variables already learned.",
     source="Section 2 (related work on noise-contrastive estimation; the arXiv text only)",
     computes="For a model that has learned 90 % of the mean of k = 0, 1, 2, 4 or 8 variables: "
-    "dV/dtheta from 100,000 data and noise examples of k + 1 variables, against integration, in "
-    "standard errors from integration; infinite unless the variance of one pair's gradient over "
-    "the squared mean grows at every k.",
+    "dV/dtheta from 100,000 data and noise examples of k + 1 variables, against its value by "
+    "integration, in standard errors by integration. Infinite unless the variance of one pair's "
+    "gradient, divided by the squared mean, grows at every k.",
     tolerance=5.0,
     reason="Five standard errors.",
     condition="normal densities, and a subset that is nearly learned",
     faults=[
-        Fault("D without the noise's density", {"noise_power": 0.0}),
-        Fault("a noise that follows the model over the subset", {"noise_learned": 0.9}),
+        Fault("D without the noise density", {"noise_power": 0.0}),
+        Fault("noise that follows the model on the subset", {"noise_learned": 0.9}),
     ],
 )
 def nce_samples(seed: int, *, noise_power: float = 1.0, noise_learned: float = 0.0) -> Finding:
@@ -361,21 +362,22 @@ def nce_samples(seed: int, *, noise_power: float = 1.0, noise_learned: float = 0
 
 @claim(
     "nce-steps",
-    statement="From a model that has nearly learned a small subset of the observed variables, "
-    "noise-contrastive estimation takes dramatically more steps for the rest, the adversarial game "
-    "hardly any more.",
+    statement="Once the model has nearly learned a small subset of the observed variables, "
+    "noise-contrastive estimation takes dramatically more steps for the others, and the "
+    "adversarial game hardly any more.",
     source="Section 2 (related work on noise-contrastive estimation; the arXiv text only)",
-    computes="Gradient ascent on both means by the exact gradient, learning rate 0.2, from 90 % of "
-    "the mean of k = 0, 1, 2, 4 or 8 variables and none of another's: the steps until half of that "
-    "is learned, as a multiple of those at k = 0. The residual is how far, with fixed noise, the "
-    "multiple falls short of half of exp(k step²/8), the reciprocal of the overlap ∫√(p_data "
-    "p_noise) over the subset; and how far it exceeds 1.5 where p_g takes the noise's place.",
+    computes="Gradient ascent on both means with the exact gradient and learning rate 0.2, from 90 "
+    "% of the mean of k = 0, 1, 2, 4 or 8 variables and none of another variable's: the number of "
+    "steps until half of that one is learned, divided by the number at k = 0. The residual is how "
+    "far, with fixed noise, this ratio falls short of half of exp(k step²/8), the reciprocal of "
+    "the overlap ∫√(p_data p_noise) over the subset; and how far it exceeds 1.5 with p_g instead "
+    "of the noise.",
     tolerance=0.0,
-    reason="The half and the 1.5 leave room for whole steps and for the subset's last 10 %.",
+    reason="The factor 1/2 and the 1.5 allow for whole steps and for the subset's last 10 %.",
     condition="normal densities, a subset that is nearly learned and an optimal D",
     faults=[
-        Fault("a noise that follows the model over the subset", {"noise_learned": 0.9}),
-        Fault("a start where nothing of the subset is learned", {"learned": 0.0}),
+        Fault("noise that follows the model on the subset", {"noise_learned": 0.9}),
+        Fault("a start with nothing of the subset learned", {"learned": 0.0}),
     ],
 )
 def nce_steps(seed: int, *, noise_learned: float = 0.0, learned: float = 0.9) -> Finding:

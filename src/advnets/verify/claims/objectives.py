@@ -1,4 +1,4 @@
-"""Objectives since 2014: the best D of each, and the divergence that G then makes small."""
+"""Objectives since 2014: the best D of each, and the divergence that G then minimises."""
 
 import functools
 from collections.abc import Callable
@@ -18,19 +18,19 @@ from advnets.verify.registry import Fault, Finding, claim, largest
 PEARSON, USUAL = LeastSquares(-1, 1, 0), LeastSquares()
 HINGE, PAIRS, WASSERSTEIN = Hinge(), Relativistic(), Wasserstein()
 COUNT = f"{best_responses.PAIRS:,} random pairs of densities on {best_responses.CELLS} cells"
-NO_BETTER = "that no D nearby costs less, the best D against its formula"
-SUMS = "Rounding of sums of 36 terms, of size at most 200; bisection ends at 400 / 2^50."
+NO_BETTER = "how much less any D nearby costs, the error of the best D against its formula"
+SUMS = "Rounding of sums of 36 terms of magnitude at most 200; bisection ends at 400 / 2^50."
 
 
 def found_out(
     densities: Densities, errors: dict[str, np.ndarray], values: np.ndarray, divergences: np.ndarray
 ) -> Finding:
-    """What came of a claim on many pairs of densities.
+    """The finding of a claim on many pairs of densities.
 
     Args:
         densities: the pairs.
-        errors: how far each pair is from what the claim says, by name.
-        values: what G makes small, for each pair, at the D that was found.
+        errors: the deviations of each pair from the claim, by name.
+        values: what G minimises, for each pair, at the D that was found.
         divergences: the divergence of each pair, by its formula.
     """
     each = np.max(list(errors.values()), axis=0)
@@ -46,7 +46,7 @@ def found_out(
 def _draw(densities: Densities, values: np.ndarray, divergences: np.ndarray, figure: Any) -> None:
     left, right = figure.subplots(1, 2)
     left.plot(divergences, values, ".", markersize=2)
-    left.set(xlabel="divergence, by its formula", ylabel="what G makes small, at the D found")
+    left.set(xlabel="divergence, by its formula", ylabel="what G minimises, at the D found")
     apart = densities.total_variation > best_responses.APART
     above = (values - values[: best_responses.EQUAL].min())[apart]
     right.loglog(densities.total_variation[apart], above, ".", markersize=2)
@@ -59,26 +59,27 @@ def triangular(p: Table, q: Table) -> np.ndarray:
 
 
 def _half_forgotten(real: Any, fake: Any) -> Any:
-    """Planted: D's least squares with the half of one term left out."""
+    """Planted: D's least-squares cost without the factor 1/2 of one term."""
     return jnp.mean((real - 1) ** 2) + jnp.mean(fake**2) / 2
 
 
 @claim(
     "ls-pearson",
-    statement="The best D of least squares is (b p_data + a p_g) / (p_data + p_g). Against it the "
-    "cost of G, with that of data added, is half the Pearson χ² divergence between p_data + p_g "
-    "and 2 p_g if b - c = 1 and b - a = 2; with the codes 0, 1, 1, as used, an eighth of it and "
-    "1/4. Either is least where p_g = p_data.",
+    statement="The best D for least squares is (b p_data + a p_g) / (p_data + p_g). Against it, "
+    "G's cost plus the same cost on data is half the Pearson χ² divergence between p_data + p_g "
+    "and 2 p_g if b - c = 1 and b - a = 2; with the usual codes 0, 1, 1, it is 1/4 plus an eighth "
+    "of that divergence. Both are least where p_g = p_data.",
     source="Mao and others 2017, section 3 (codes as used: derived)",
     computes=f"For {COUNT} and both choices of codes: D by bisection of the slope of its expected "
-    f"cost in each output, {NO_BETTER}, D's cost against (b - a)² (1/4 - χ²/8), what G makes "
-    "small against the divergence; and how many pairs that differ cost no more than equal ones.",
+    f"cost in each output. The residual is the largest of {NO_BETTER}, the error of D's cost "
+    "against (b - a)² (1/4 - χ²/8), the error of what G minimises against the divergence, and the "
+    "number of unequal pairs that cost no more than equal ones.",
     tolerance=1e-9,
     reason=SUMS,
     faults=[
-        Fault("c off by a tenth", {"pearson": LeastSquares(-1, 1, 0.1)}),
+        Fault("c off by 0.1", {"pearson": LeastSquares(-1, 1, 0.1)}),
         Fault(
-            "the half of one term left out",
+            "the factor 1/2 of one term left out",
             {"usual": OnLogits(_half_forgotten, USUAL.generator_cost)},
         ),
         Fault(
@@ -116,13 +117,13 @@ def ls_pearson(
 
 @claim(
     "hinge-total-variation",
-    statement="The best D of the hinge is 1 where data are likelier and -1 elsewhere; its cost is "
-    "2 less twice the total variation between p_data and p_g. Against it the cost of G, with E D "
-    "over data added, is twice the total variation: least where p_g = p_data.",
+    statement="The best D for the hinge is 1 where p_data is greater than p_g and -1 elsewhere; "
+    "its cost is 2 minus twice the total variation between p_data and p_g. Against it, G's cost "
+    "plus E D over data is twice the total variation, which is least where p_g = p_data.",
     source="Lim and Ye 2017",
-    computes=f"For {COUNT}: D by bisection of the slope of its expected cost in each output, "
-    f"{NO_BETTER}, both costs against the total variation; and how many pairs that differ cost G "
-    "no more than equal ones.",
+    computes=f"For {COUNT}: D by bisection of the slope of its expected cost in each output. The "
+    f"residual is the largest of {NO_BETTER}, the errors of both costs against the total "
+    "variation, and the number of unequal pairs that cost G no more than equal ones.",
     tolerance=1e-9,
     reason=SUMS,
     faults=[
@@ -138,7 +139,7 @@ def ls_pearson(
             },
         ),
         Fault(
-            "the total variation without its half",
+            "the total variation without its factor 1/2",
             {"divergence": lambda p, q: np.abs(p - q).sum(1)},
         ),
     ],
@@ -174,15 +175,15 @@ def of_pairs(p: Table, q: Table) -> np.ndarray:
 
 @claim(
     "relativistic-pairs",
-    statement="The best D of relativistic pairs is log p_data / p_g and any constant; log 2 less "
-    "its cost is the Jensen-Shannon divergence between pairs (x, G(z)) and (G(z), x), which is "
-    "least where p_g = p_data.",
+    statement="The best D for relativistic pairs is log(p_data / p_g) plus any constant; log 2 "
+    "minus its cost is the Jensen-Shannon divergence between pairs (x, G(z)) and (G(z), x), which "
+    "is least where p_g = p_data.",
     source="Jolicoeur-Martineau 2019 (D* and the divergence: derived)",
-    computes=f"For {COUNT}: D by Newton's method on its expected cost, {NO_BETTER}, its cost "
-    "against the divergence of the products of the densities; and how many pairs that differ have "
-    "no greater value than equal ones.",
+    computes=f"For {COUNT}: D by Newton's method on its expected cost. The residual is the largest "
+    f"of {NO_BETTER}, the error of its cost against the divergence of the products of the "
+    "densities, and the number of unequal pairs whose value is not above that of equal ones.",
     tolerance=1e-9,
-    reason="Rounding of sums of 36 terms; Newton's method ends at its own.",
+    reason="Rounding of sums of 36 terms; Newton's method converges to rounding.",
     faults=[
         Fault(
             "the divergence between the densities themselves",
@@ -196,7 +197,7 @@ def of_pairs(p: Table, q: Table) -> np.ndarray:
                 )
             },
         ),
-        Fault("the ratio upside down", {"best": lambda p, q: np.log(q) - np.log(p)}),
+        Fault("the ratio inverted", {"best": lambda p, q: np.log(q) - np.log(p)}),
     ],
 )
 def relativistic_pairs(
@@ -221,16 +222,16 @@ def relativistic_pairs(
 
 
 def _best_of_slope(coefficients: Table, gaps: Table, slope: float) -> Table:
-    """Of tables on the line with no slope above a bound, that of the least weighted sum.
+    """The table with the least weighted sum, among those on the line with bounded slopes.
 
-    One linear programme over all pairs. Neighbours suffice: further apart, a table that keeps to
-    the bound between neighbours keeps to it by the triangle inequality.
+    One linear programme over all pairs. It suffices to bound the slopes between neighbours: the
+    triangle inequality bounds all others.
     """
     pairs, cells = coefficients.shape
     one = scipy.sparse.diags([-np.ones(cells), np.ones(cells - 1)], [0, 1], (cells - 1, cells))
     differences = scipy.sparse.block_diag([one] * pairs, format="csr")
     limits = slope * gaps.reshape(-1)
-    # Tiny weights would count as none: the pairs are apart, so that each may be scaled.
+    # Tiny weights would count as 0; the pairs are independent, so each may be scaled.
     largest_weight = np.abs(coefficients).max(1, keepdims=True)
     weights = coefficients / np.where(largest_weight > 0, largest_weight, 1)
     bounds = np.full((pairs, cells, 2), [-np.inf, np.inf])
@@ -247,15 +248,16 @@ def _best_of_slope(coefficients: Table, gaps: Table, slope: float) -> Table:
 
 @claim(
     "wasserstein-distance",
-    statement="Among discriminators whose slope is nowhere above 1 the best has a cost of less "
-    "the Wasserstein distance between p_data and p_g. Against it the cost of G, with E D over data "
-    "added, is that distance: least where p_g = p_data.",
+    statement="Among discriminators whose slope is nowhere above 1, the best has minus the "
+    "Wasserstein distance between p_data and p_g as its cost. Against it, G's cost plus E D over "
+    "data is that distance, which is least where p_g = p_data.",
     source="Arjovsky and others 2017, Eq. 2",
     computes=f"For {COUNT} at random places on the line: D by a linear programme with the slopes "
-    "of its expected cost, both costs against the area between the distribution functions; and how "
-    "many pairs that differ cost G no more than equal ones.",
+    "of its expected cost. The residual is the largest of the errors of both costs against the "
+    "area between the distribution functions, and the number of unequal pairs that cost G no more "
+    "than equal ones.",
     tolerance=1e-9,
-    reason="Rounding; a vertex of the linear programme is exact up to it.",
+    reason="Rounding; a vertex of the linear programme is exact up to rounding.",
     faults=[
         Fault("slopes up to 2", {"slope": 2.0}),
         Fault(
@@ -263,7 +265,7 @@ def _best_of_slope(coefficients: Table, gaps: Table, slope: float) -> Table:
             {"distance": lambda p, q, gaps: np.abs(np.cumsum(p - q, 1)[:, :-1]).sum(1)},
         ),
         Fault(
-            "G descends what D does",
+            "G with the sign of D's cost",
             {"objective": OnLogits(WASSERSTEIN.discriminator_cost, lambda fake: jnp.mean(fake))},
         ),
     ],

@@ -1,8 +1,9 @@
-"""Section 5's word on its own measure: the Parzen estimate's variance, and its bias with dimension.
+"""Section 5 on its own measure: the Parzen estimate's variance, and its bias in high dimension.
 
-Windows stand on draws of a standard normal density, and score points of the same density: a perfect
-generator. The moments of one window at a point x are known in closed form, so those of their mean
-are too. The bandwidth is in the data's units, and their standard deviation is 1.
+Windows are centred on draws from a standard normal density, and score points from the same density,
+as for a perfect generator. The moments of one window at a point x are known in closed form, and so
+are those of the mean of windows. The bandwidth is in units of the data, whose standard deviation is
+1.
 """
 
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import scipy.stats
 from advnets import _style, parzen
 from advnets.verify.registry import Fault, Finding, claim, largest, worse
 
-# For the density itself: dimensions, bandwidths, and how much is drawn.
+# For the density itself: dimensions, bandwidths, and numbers of draws.
 LOW_DIMENSIONS = (1, 2, 4)
 BANDWIDTHS = np.array([0.4, 1.0])
 POINTS, WINDOWS, SETS = 10, 400, 300
@@ -30,7 +31,7 @@ _log_density = jax.jit(parzen.log_density)
 def _wider(
     points: jax.Array | np.ndarray, samples: jax.Array | np.ndarray, bandwidths: np.ndarray
 ) -> jax.Array:
-    """Planted: 2 sigma in the place of sigma in the exponents only."""
+    """Planted: 2 sigma instead of sigma, in the exponents only."""
     columns = np.float32(points.shape[1] * np.log(2.0))
     return _log_density(points, samples, 2 * bandwidths) + columns
 
@@ -45,7 +46,7 @@ def _one_set(rng: np.random.Generator, rows: int, dimension: int) -> np.ndarray:
 
 
 def window_moment(points: np.ndarray, bandwidths: np.ndarray, power: int) -> np.ndarray:
-    """E[window^power] at each point: a window to a power is a narrower window, scaled."""
+    """E[window^power] at each point: a power of a window is a scaled, narrower window."""
     dimension = points.shape[1]
     squares = (points.astype(float) ** 2).sum(axis=1)
     variance = bandwidths[:, None] ** 2
@@ -64,17 +65,17 @@ def _estimates(seed: int, dimension: int, log_density: Callable) -> tuple[np.nda
 
 @claim(
     "parzen-mean",
-    statement="The Parzen estimate fits windows to the generator's samples: on average it gives "
-    "the generator's density blurred by a window, not the density itself.",
+    statement="The Parzen estimate fits windows to the generator's samples: its expectation is the "
+    "generator's density blurred by a window, not the density itself.",
     source="Section 5",
-    computes="advnets.parzen.log_density on 300 sets of 400 draws of a standard normal in 1, 2 and "
-    "4 dimensions, at 10 points and bandwidths of .4 and 1: the mean of the estimated density "
-    "against N(0, 1 + sigma²), in standard errors known in closed form.",
+    computes="advnets.parzen.log_density on 300 sets of 400 draws from a standard normal in 1, 2 "
+    "and 4 dimensions, at 10 points and with bandwidths of .4 and 1: the mean of the estimated "
+    "density against N(0, 1 + sigma²), in standard errors that are known in closed form.",
     tolerance=5.0,
-    reason="Five standard errors: the largest of 60 deviations exceeds them in 1 seed of 30,000 "
-    "or so, for normal means.",
+    reason="Five standard errors: for normal means, the largest of 60 deviations exceeds them in "
+    "about 1 seed of 30,000.",
     faults=[
-        Fault("windows of twice the width, under the narrow ones' norm", {"log_density": _wider}),
+        Fault("windows of twice the width, normalised as the narrow ones", {"log_density": _wider}),
         Fault(
             "the density without the blur",
             {
@@ -105,18 +106,18 @@ def parzen_mean(
 
 @claim(
     "parzen-variance",
-    statement="The Parzen estimate varies much from one set of samples to another, and its "
-    "relative variance grows without end with the dimension.",
+    statement="The Parzen estimate varies considerably between sets of samples, and its relative "
+    "variance grows without bound with the dimension.",
     source="Section 5",
-    computes="As parzen-mean: the variance over the sets of the estimated density against the "
+    computes="As in parzen-mean: the variance over the sets of the estimated density against the "
     "closed form (E[w²] - E[w]²) / 400 for a window w, in standard errors of the sample variance, "
-    "which are known in closed form too; and that the closed form's relative variance at a point "
-    "of the typical norm rises at each of 1 to 64 dimensions (else infinite).",
+    "which are also known in closed form. Infinite unless the closed form's relative variance at a "
+    "point of typical norm rises with every dimension from 1 to 64.",
     tolerance=5.0,
-    reason="Five standard errors for the largest of 60 deviations; they are near normal.",
+    reason="Five standard errors for the largest of 60 deviations, which are nearly normal.",
     faults=[
-        Fault("windows of twice the width, under the narrow ones' norm", {"log_density": _wider}),
-        Fault("a variance that forgets that windows are averaged", {"windows": 1}),
+        Fault("windows of twice the width, normalised as the narrow ones", {"log_density": _wider}),
+        Fault("a variance that ignores the averaging over windows", {"windows": 1}),
     ],
 )
 def parzen_variance(
@@ -159,7 +160,7 @@ def parzen_variance(
 
 
 def _relative_variance(dimension: int) -> np.ndarray:
-    """Of one window, by bandwidth, at a point whose squared norm is the dimension."""
+    """The relative variance of a window, by bandwidth, at a squared norm of the dimension."""
     point = np.ones((1, dimension))
     return (window_moment(point, BANDWIDTHS, 2) / window_moment(point, BANDWIDTHS, 1) ** 2 - 1)[
         :, 0
@@ -168,21 +169,22 @@ def _relative_variance(dimension: int) -> np.ndarray:
 
 @claim(
     "parzen-dimension",
-    statement="The Parzen estimate of the log-likelihood does not do well in high dimension: even "
-    "for a perfect generator it is biased downwards, and its bias and its spread over sets of "
+    statement="The Parzen estimate of the log-likelihood does not perform well in high dimension: "
+    "even for a perfect generator it is biased downwards, and its bias and its spread over sets of "
     "samples both grow with the dimension.",
     source="Section 5",
     computes="advnets.parzen.log_density of 200 fixed rows of a standard normal, for 150 sets of "
-    "400 draws of it, in 1, 4, 16 and 64 dimensions. At the bandwidth of a grid that does best on "
-    "average: how far the bias of the mean log-likelihood rises by less than 4 standard errors "
-    "from one dimension to the next, and the logarithm of its standard deviation over sets by less "
-    "than 3. At every bandwidth: how far the bias falls below Jensen's bound, the log-likelihood "
-    "lost by blurring the true density, less 4 standard errors. In nats.",
+    "400 draws from it, in 1, 4, 16 and 64 dimensions. At the bandwidth of a grid that does best "
+    "on average, the bias of the mean log-likelihood must rise by at least 4 standard errors from "
+    "one dimension to the next, and the logarithm of its standard deviation over sets by at least "
+    "3. At every bandwidth, the bias must be at least Jensen's bound, the log-likelihood lost by "
+    "blurring the true density, minus 4 standard errors. The residual is the largest shortfall, in "
+    "nats.",
     tolerance=0.0,
-    reason="The standard errors are in the measure, which chance lifts above 0 in 1 seed of 1,000.",
+    reason="The residual includes the standard errors; chance lifts it above 0 in 1 seed of 1,000.",
     faults=[
         Fault(
-            "the norm of one dimension whatever the dimension",
+            "the normaliser of one dimension in every dimension",
             {
                 "log_density": lambda points, samples, widths: (
                     _log_density(points, samples, widths)
@@ -191,8 +193,8 @@ def _relative_variance(dimension: int) -> np.ndarray:
                 )
             },
         ),
-        Fault("windows of twice the width, under the narrow ones' norm", {"log_density": _wider}),
-        Fault("every set of samples the same", {"draw_samples": _one_set}),
+        Fault("windows of twice the width, normalised as the narrow ones", {"log_density": _wider}),
+        Fault("the same samples in every set", {"draw_samples": _one_set}),
     ],
 )
 def parzen_dimension(

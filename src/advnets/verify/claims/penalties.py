@@ -1,4 +1,4 @@
-"""Penalties on D's slope, where D is simple enough for them to be known."""
+"""Penalties on D's gradient, for a D that is simple enough to know them in closed form."""
 
 from collections.abc import Callable
 
@@ -18,7 +18,7 @@ AT_DATA, AT_FAKES, BETWEEN = R1(WEIGHT), R2(WEIGHT), GradientPenalty(1.0)
 
 
 def _cases(seed: int) -> dict[str, np.ndarray]:
-    """Quadratic discriminators of images, and images; the first tenth are linear, then constant."""
+    """Quadratic discriminators of images, and images; the first are constant, then some linear."""
     rng = np.random.default_rng([seed, 44])
     matrix = rng.normal(size=(GAMES, SIZE, SIZE))
     matrix = matrix + matrix.transpose(0, 2, 1)
@@ -35,7 +35,7 @@ def _cases(seed: int) -> dict[str, np.ndarray]:
 
 
 def _of_library(penalty: Penalty, cases: dict[str, np.ndarray]) -> np.ndarray:
-    """The penalty of each game, on images under conditions that D's output depends on too."""
+    """The penalty of each game by the library, for a D that also depends on a condition."""
     draws = discriminator_draws(jax.random.key(0))
 
     def one(matrix: Array, linear: Array, real: Array, fake: Array, condition: Array) -> Array:
@@ -54,7 +54,7 @@ def _of_library(penalty: Penalty, cases: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def _mean_squared_slope(cases: dict[str, np.ndarray], points: np.ndarray) -> np.ndarray:
-    """Of the quadratic D, by the moments of the points."""
+    """The mean squared gradient norm of the quadratic D, from the moments of the points."""
     a, b = cases["matrix"], cases["linear"]
     mean = points.mean(1)
     second = np.einsum("gni,gnj->gij", points, points) / ROWS
@@ -70,19 +70,20 @@ def _worst(errors: np.ndarray, cases: dict[str, np.ndarray]) -> Finding:
 
 @claim(
     "penalty-r1-r2",
-    statement="R1 is half its weight times D's mean squared slope at data, R2 at generated "
-    "examples: of all pixels together, and not in a condition.",
+    statement="R1 is half its weight times the mean squared norm of D's gradient at data, and R2 "
+    "the same at generated examples. The gradient is taken in all pixels together, and not in a "
+    "condition.",
     source="Mescheder and others 2018, Eq. 9 and 10",
-    computes=f"{GAMES} quadratic discriminators of images of 2 × 3 pixels that look at a condition "
-    "too: both penalties, by the library, against the formula in the moments of the images; the "
-    "largest difference, relative to 1 and the penalty.",
+    computes=f"{GAMES} quadratic discriminators of images of 2 × 3 pixels that also depend on a "
+    "condition: both penalties by the library, against the formula in the moments of the images. "
+    "The residual is the largest difference, divided by 1 plus the penalty.",
     tolerance=1e-12,
     reason="Rounding of sums of 32 × 36 terms.",
     faults=[
-        Fault("γ for γ/2", {"r1": R1(2 * WEIGHT)}),
+        Fault("γ instead of γ/2", {"r1": R1(2 * WEIGHT)}),
         Fault("R1 at generated examples", {"r1": R2(WEIGHT)}),
         Fault("R2 at data", {"r2": R1(WEIGHT)}),
-        Fault("a mixture of both for R2", {"r2": GradientPenalty(WEIGHT)}),
+        Fault("the gradient penalty, between both, instead of R2", {"r2": GradientPenalty(WEIGHT)}),
     ],
 )
 def penalty_r1_r2(seed: int, *, r1: Penalty = AT_DATA, r2: Penalty = AT_FAKES) -> Finding:
@@ -97,17 +98,17 @@ def penalty_r1_r2(seed: int, *, r1: Penalty = AT_DATA, r2: Penalty = AT_FAKES) -
 
 @claim(
     "penalty-gradient",
-    statement="The gradient penalty is its weight times the mean square of how far the norm of "
-    "D's slope is from 1, at points between data and generated examples.",
+    statement="The gradient penalty is its weight times the mean squared difference between 1 and "
+    "the norm of D's gradient, at points between data and generated examples.",
     source="Gulrajani and others 2017, Eq. 3",
     computes=f"{GAMES} quadratic discriminators, some of them linear or constant, as in "
-    "penalty-r1-r2: the penalty by the library against NumPy, of the slopes A x + b at the same "
-    "points; the largest difference, relative to 1 and the penalty.",
+    "penalty-r1-r2: the penalty by the library, against NumPy from the gradients A x + b at the "
+    "same points. The residual is the largest difference, divided by 1 plus the penalty.",
     tolerance=1e-12,
     reason="Rounding of norms of 6 numbers.",
     faults=[
         Fault("a weight of 2", {"penalty": GradientPenalty(2.0)}),
-        Fault("the squared slope itself", {"penalty": R1(2.0)}),
+        Fault("the squared gradient norm itself", {"penalty": R1(2.0)}),
         Fault("at data alone", {"points": lambda t, real, fake: real + 0 * t * fake}),
     ],
 )

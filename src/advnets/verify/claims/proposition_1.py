@@ -34,7 +34,7 @@ def _bisect(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _weights(seed: int, n: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs (a, b) of which half reach down to 1e-300."""
+    """Random pairs (a, b), half of them with values down to 1e-300."""
     rng = np.random.default_rng([seed, 3])
     exponents = rng.uniform(-300, 0, (2, n)) * np.where(np.arange(n) % 2, 1, 0.01)
     a, b = 10.0**exponents
@@ -43,17 +43,18 @@ def _weights(seed: int, n: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
 
 @claim(
     "prop1-maximiser",
-    statement="For fixed weights a and b, y -> a log y + b log(1 - y) is greatest at a / (a + b).",
+    statement="For fixed weights a and b, y -> a log y + b log(1 - y) has its maximum at a / (a + "
+    "b).",
     source="Proposition 1 (proof)",
     computes="For 20,000 pairs (a, b) between 1e-300 and 1: the logit where the derivative changes "
     "sign, by bisection, against log a - log b.",
     tolerance=1e-8,
-    reason="Bisection ends at 3000 / 2^100; logs of ratios up to 1e300 round at 1e-13.",
-    condition="a, b ≥ 0, not both 0 (the paper says all of R² but the origin)",
+    reason="Bisection ends at 3000 / 2^100; logarithms of ratios up to 1e300 round at 1e-13.",
+    condition="a, b ≥ 0, not both 0 (the paper says all of R² except the origin)",
     faults=[
-        Fault("the ratio upside down", {"logit": lambda a, b: np.log(b) - np.log(a)}),
+        Fault("the ratio inverted", {"logit": lambda a, b: np.log(b) - np.log(a)}),
         Fault(
-            "the odds where the logarithm of the odds belongs",
+            "the odds instead of their logarithm",
             {"logit": lambda a, b: np.exp(np.clip(np.log(a) - np.log(b), -99, 99))},
         ),
     ],
@@ -83,15 +84,15 @@ def _draw_maxima(figure: Any) -> None:
 
 @claim(
     "prop1-optimal-discriminator",
-    statement="For a fixed generator the optimal discriminator is p_data / (p_data + p_g).",
+    statement="For a fixed generator, the optimal discriminator is p_data / (p_data + p_g).",
     source="Proposition 1, Eq. 2",
-    computes="Two densities of 20,000 cells with values down to 1e-300: D* from the library, and "
-    "1 - D* with the densities exchanged, against each cell's maximiser by bisection.",
+    computes="Two densities on 20,000 cells with values down to 1e-300: D* from the library, and 1 "
+    "- D* with the densities swapped, against each cell's maximiser by bisection.",
     tolerance=1e-12,
-    reason="Logits of size 700 round at 1e-13, and so do the ratios of their exponentials.",
+    reason="Logits of magnitude 700 round at 1e-13, and so do the ratios of their exponentials.",
     faults=[
         Fault(
-            "the ratio upside down",
+            "the ratio inverted",
             {"optimal_discriminator": lambda p, q: criterion.optimal_discriminator(q, p)},
         ),
         Fault(
@@ -114,7 +115,7 @@ def prop1_optimal_discriminator(
 
 
 def _clipped_value(limit: float) -> Callable:
-    """Planted: V of logits kept within a limit."""
+    """Planted: V of logits that are clipped at a limit."""
 
     def value(p: np.ndarray, q: np.ndarray, logits: np.ndarray) -> float:
         return criterion.value_on_grid(p, q, np.clip(logits, -limit, limit))
@@ -125,17 +126,18 @@ def _clipped_value(limit: float) -> Callable:
 @claim(
     "prop1-boundary",
     statement="Where only one of the densities is positive, the optimum is at the boundary: D = 1 "
-    "on data alone, D = 0 on generated examples alone.",
+    "where only p_data is, D = 0 where only p_g is.",
     source="Proposition 1 (proof)",
-    computes="Steps of the wrong sign of a log y + b log(1 - y) over 10,000 values of y, for "
-    "a = 0 and for b = 0; the library's D* there; and how many of its values of the game are wrong "
-    "on two disjoint cells, for logits of size 60, 800 and infinity, with the right signs (V "
-    "within 1e-25 of 0) and with the wrong ones (V is -2 times the size).",
+    computes="The number of steps in the wrong direction that a log y + b log(1 - y) takes over "
+    "10,000 values of y, for a = 0 and for b = 0; the error of the library's D* there; and the "
+    "number of wrong values of the game on two disjoint cells, for logits of magnitude 60, 800 and "
+    "infinity with the right signs (V within 1e-25 of 0) and with the wrong ones (V is -2 times "
+    "the magnitude).",
     tolerance=0.0,
     reason="Counts, and exact values: log(1 + e^-60) is below the rounding of 60.",
     faults=[
         Fault(
-            "a half wherever a density is 0",
+            "D* = 1/2 wherever a density is 0",
             {"optimal_discriminator": lambda p, q: np.where((p == 0) | (q == 0), 0.5, 1.0)},
         ),
         Fault("logits clipped at 30", {"value_on_grid": _clipped_value(30)}),
@@ -167,19 +169,20 @@ def prop1_boundary(
 
 @claim(
     "prop1-domain",
-    statement="The paper states the maximum for all (a, b) but the origin. That is too wide: if "
-    "both are negative a / (a + b) is the minimum, and if their signs differ it is outside (0, 1) "
-    "and the maximum is at an end.",
+    statement="The paper states the maximum for all (a, b) except the origin. That is too general: "
+    "if both are negative, a / (a + b) is the minimum, and if their signs differ, it is outside "
+    "(0, 1) and the maximum is at an end.",
     source="Proposition 1 (proof)",
-    computes="For 2,100 random pairs, as many with both negative as with either one, on 999 points "
-    "of (0, 1): how many contradict this. With both negative: a / (a + b) is not in (0, 1), or a "
-    "value is below the one there by more than 1e-12. With different signs: a / (a + b) is in "
-    "(0, 1), or the function does not rise throughout for a > 0, or fall for a < 0.",
+    computes="For 2,100 random pairs, a third each with both negative, only b negative and only a "
+    "negative, on 999 points of (0, 1): how many contradict this. With both negative: a / (a + b) "
+    "is not in (0, 1), or a value is more than 1e-12 below the value there. With different signs: "
+    "a / (a + b) is in (0, 1), or the function does not rise throughout for a > 0, or fall for a < "
+    "0.",
     tolerance=0.0,
-    reason="A count; the statement, corrected, leaves no case.",
+    reason="A count; the corrected statement has no exceptions.",
     faults=[
-        Fault("positive weights among them", {"weights": lambda rng: rng.normal(size=(2100, 2))}),
-        Fault("a and b the other way round", {"point": lambda a, b: b / (a + b)}),
+        Fault("positive weights included", {"weights": lambda rng: rng.normal(size=(2100, 2))}),
+        Fault("a and b swapped", {"point": lambda a, b: b / (a + b)}),
     ],
 )
 def prop1_domain(
@@ -210,12 +213,12 @@ def prop1_domain(
 
 @claim(
     "prop1-free-discriminator",
-    statement="Gradient ascent on a discriminator without restrictions reaches the optimal one.",
+    statement="Gradient ascent on an unrestricted discriminator reaches the optimal one.",
     source="Proposition 1, Proposition 2 (its premise)",
-    computes="100 random pairs of densities of 16 cells, each cell's logit from a random start, "
-    "4,000 steps of ascent on V: the largest |D - D*|.",
+    computes="For 100 random pairs of densities on 16 cells: 4,000 steps of ascent on V in the "
+    "logits of all cells, from random starts; the largest |D - D*|.",
     tolerance=1e-8,
-    reason="The slowest cell's error falls by 0.9 a step or faster.",
+    reason="Each step multiplies the slowest cell's error by 0.9 or less.",
     faults=[
         Fault("descent", {"sign": -1.0}),
         Fault("the generator's term left out", {"fake_weight": 0.0}),
@@ -245,15 +248,15 @@ WIDTHS = (1, 2, 8)
     statement="A discriminator network with enough capacity, trained long enough, approaches the "
     "optimal one.",
     source="Section 4 (first paragraph), Proposition 1",
-    computes="Maxout networks of 1, 2 and 8 units a layer, 7 random starts each, trained by Adam "
-    "on V over a grid of 200 cells: the gap C - V that the median network of the widest leaves, in "
-    "nats, or infinity if a narrower width leaves less.",
+    computes="Maxout networks with 1, 2 and 8 units per layer, 7 random starts each, trained by "
+    "Adam on V over a grid of 200 cells: the median gap C - V of the widest networks, in nats, or "
+    "infinity if a narrower width leaves a smaller one.",
     tolerance=5e-3,
-    reason="A tenth of what the narrow networks leave; C - V ≥ 0 by Eq. 4.",
+    reason="A tenth of the narrow networks' gaps; C - V ≥ 0 by Eq. 4.",
     condition="enough units and steps for the tolerance",
     faults=[
-        Fault("the widest first", {"widths": WIDTHS[::-1]}),
-        Fault("a hundredth of the rate", {"rate": 5e-5}),
+        Fault("the widths in descending order", {"widths": WIDTHS[::-1]}),
+        Fault("a hundredth of the learning rate", {"rate": 5e-5}),
     ],
 )
 def prop1_maxout(seed: int, *, widths: tuple[int, ...] = WIDTHS, rate: float = 5e-3) -> Finding:
@@ -281,7 +284,7 @@ def _draw_curves(curves: dict[int, np.ndarray], figure: Any) -> None:
     for width, curve in curves.items():
         axes.semilogy(np.arange(1, len(curve) + 1) * EVERY, curve, label=str(width))
     axes.set(xlabel="steps", ylabel="gap C - V of the median network, nats")
-    _style.legend(axes, "units a layer")
+    _style.legend(axes, "units per layer")
 
 
 def _train(
@@ -334,15 +337,15 @@ def _train(
 @claim(
     "prop1-outside-supports",
     statement="The discriminator need not be defined where neither density is positive: its values "
-    "there change nothing.",
+    "there do not affect V.",
     source="Proposition 1 (proof)",
     computes="V for 1,000 random discriminators, before and after their logits in empty cells are "
     "replaced by huge and infinite ones: the largest change.",
     tolerance=0.0,
-    reason="Empty cells add an exact 0.",
+    reason="Empty cells contribute exactly 0.",
     faults=[
         Fault(
-            "cells left by p_data alone replaced too",
+            "logits in cells with p_data alone replaced too",
             {"empty": lambda p, q: q == 0},
         )
     ],
@@ -371,8 +374,9 @@ def prop1_outside_supports(
 
 @claim(
     "prop1-log-likelihood",
-    statement="The discriminator's objective is the log-likelihood of P(Y = y | x), Y telling data "
-    "from generated examples, both equally likely; its optimum is the posterior probability.",
+    statement="The discriminator's objective is the log-likelihood of P(Y = y | x), where Y tells "
+    "data from generated examples and both are equally likely; its optimum is the posterior "
+    "probability.",
     source="Proposition 1 (text after Eq. 3)",
     computes="For 1,000 random pairs and discriminators: V / 2 against the expectation, over the "
     "joint distribution of x and Y, of SciPy's Bernoulli log-probabilities; and D* against Bayes' "
@@ -380,7 +384,7 @@ def prop1_outside_supports(
     tolerance=1e-12,
     reason="Rounding of sums of 32 terms.",
     faults=[
-        Fault("V where half of it belongs", {"factor": 1.0}),
+        Fault("V instead of V / 2", {"factor": 1.0}),
         Fault("data twice as likely as generated examples", {"prior": 2 / 3}),
     ],
 )

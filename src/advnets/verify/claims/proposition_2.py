@@ -19,7 +19,7 @@ POSITIVE = "a generator density that is positive wherever p_data is"
 def _random(
     rng: np.random.Generator, count: int, cells: int, powers: tuple[int, int] = (1, 9)
 ) -> np.ndarray:
-    """Probability vectors, one a row; the higher the power, the more their masses differ."""
+    """Probability vectors, one per row; the higher the power, the more their masses differ."""
     values = rng.exponential(size=(count, cells)) ** rng.integers(*powers, size=(count, 1))
     return values / values.sum(-1, keepdims=True)
 
@@ -32,7 +32,7 @@ def _emptied(rng: np.random.Generator, p: np.ndarray, share: float = 0.4) -> np.
 
 
 def _starts(rng: np.random.Generator, count: int, cells: int) -> tuple[np.ndarray, np.ndarray]:
-    """Targets, each third of them with empty cells, and starts that are positive everywhere."""
+    """Targets, every third with empty cells, and starts that are positive everywhere."""
     data = _random(rng, count, cells)
     data[::3] = _emptied(rng, data[::3])
     return data, _random(rng, count, cells)
@@ -46,24 +46,24 @@ def _near(rng: np.random.Generator, p: np.ndarray) -> np.ndarray:
 
 
 def _logs(p: np.ndarray, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The logarithms of D* and 1 - D*, for any number of positive densities, complex ones too."""
+    """The logarithms of D* and 1 - D*, for any number of positive (or complex) densities."""
     return np.log(p / (p + q)), np.log(q / (p + q))
 
 
 def _blunt_logs(p: np.ndarray, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Those of a discriminator that is not the best one."""
+    """Planted: the same for a discriminator that is not the best one."""
     return np.log(p / (p + 2 * q)), np.log(2 * q / (p + 2 * q))
 
 
 def _derivative(p: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """That of U in p_g, at the maximising D."""
+    """The derivative of U in p_g, at the maximising D."""
     return _logs(p, q)[1]
 
 
 def _compared(
     found: np.ndarray, expected: np.ndarray, data: np.ndarray, model: np.ndarray
 ) -> Finding:
-    """Gradients, one a row, as a finding: the largest difference to the largest component."""
+    """A finding on gradients, one per row: the largest difference over the largest component."""
     apart = np.abs(found - expected).max(-1) / np.abs(expected).max(-1)
     worst = int(np.argmax(apart))
     example = {"p_data": data[worst], "p_g": model[worst], "gradient": found[worst]}
@@ -72,19 +72,19 @@ def _compared(
 
 @claim(
     "prop2-affine",
-    statement="For a fixed D, U(p_g, D) = V(D, G) is affine in p_g, and so convex.",
+    statement="For a fixed D, U(p_g, D) = V(D, G) is affine in p_g, and therefore convex.",
     source="Proposition 2, proof",
-    computes="For 1,000 random triples of densities, logits of D and t in [0, 1]: U at the mixture "
-    "(1 - t) p + t q against the mixture of U(p) and U(q).",
+    computes="For 1,000 random draws of three densities, logits of D and t in [0, 1]: U at the "
+    "mixture (1 - t) p + t q against the mixture (1 - t) U(p) + t U(q).",
     tolerance=1e-13,
-    reason="Rounding of sums of 16 terms of size at most 20.",
+    reason="Rounding of sums of 16 terms of magnitude at most 20.",
     faults=[
         Fault(
-            "D follows p_g, and is not fixed",
+            "a D that is optimal for p_g instead of fixed",
             {"value_on_grid": lambda data, p, logits: criterion.virtual_criterion(data, p)},
         ),
         Fault(
-            "p_g counted by the square of its mass",
+            "p_g replaced by its normalised square",
             {
                 "value_on_grid": lambda data, p, logits: criterion.value_on_grid(
                     data, p**2 / np.sum(p**2), logits
@@ -114,14 +114,14 @@ def prop2_affine(seed: int, *, value_on_grid: Callable = criterion.value_on_grid
     "prop2-convex",
     statement="The supremum over D of U(p_g, D) is convex in p_g.",
     source="Proposition 2, proof",
-    computes="For 2,000 random segments of densities, half of them short, and t in [0, 1]: by how "
-    "much C at the mixture (1 - t) p + t q exceeds the mixture of C(p) and C(q), as gaps to the "
-    "minimum, which do not cancel.",
+    computes="For 2,000 random pairs of densities p and q, half of them close, and t in [0, 1]: by "
+    "how much C at the mixture (1 - t) p + t q exceeds the mixture of C(p) and C(q), computed from "
+    "gaps to the minimum, without cancellation.",
     tolerance=1e-14,
     reason="Rounding of sums of 16 positive terms that add up to at most log 4.",
     faults=[
         Fault(
-            "D* with the ratio upside down",
+            "D* with the ratio inverted",
             {
                 "supremum": lambda p, q: float(
                     np.sum(p * np.log(q / (p + q)) + q * np.log(p / (p + q)))
@@ -129,7 +129,8 @@ def prop2_affine(seed: int, *, value_on_grid: Callable = criterion.value_on_grid
             },
         ),
         Fault(
-            "the sign of the criterion", {"supremum": lambda p, q: -criterion.suboptimality(p, q)}
+            "the wrong sign of the criterion",
+            {"supremum": lambda p, q: -criterion.suboptimality(p, q)},
         ),
     ],
 )
@@ -149,19 +150,19 @@ def prop2_convex(seed: int, *, supremum: Callable = criterion.suboptimality) -> 
 
 @claim(
     "prop2-envelope",
-    statement="The derivative of sup_D U(p_g, D) in p_g is that of U at the maximising D: "
-    "log(1 - D*).",
+    statement="The derivative of sup_D U(p_g, D) in p_g is the derivative of U at the maximising "
+    "D, log(1 - D*).",
     source="Proposition 2, proof",
-    computes="For 1,000 random pairs: the derivative of p_g -> U(p_g, D*(p_g)) in each of 12 cells "
-    "by a complex step of 1e-20 of its mass, which takes no difference, against log(1 - D*); "
-    "relative to the largest component.",
+    computes="For 1,000 random pairs: the derivative of p_g -> U(p_g, D*(p_g)) in each of 12 "
+    "cells, by a complex step of 1e-20 of the cell's mass, which involves no difference, against "
+    "log(1 - D*); relative to the largest component.",
     tolerance=1e-10,
-    reason="A few roundings of 1e-16 of the largest component, with room.",
+    reason="A few roundings of 1e-16 of the largest component, with a margin.",
     condition="densities that are positive in every cell",
     faults=[
-        Fault("the gradient's sign", {"derivative": lambda p, q: -_derivative(p, q)}),
+        Fault("the wrong sign of the gradient", {"derivative": lambda p, q: -_derivative(p, q)}),
         Fault("the derivative at a D that is not the maximiser", {"logs": _blunt_logs}),
-        Fault("D* with the ratio upside down", {"derivative": lambda p, q: _derivative(q, p)}),
+        Fault("D* with the ratio inverted", {"derivative": lambda p, q: _derivative(q, p)}),
     ],
 )
 def prop2_envelope(
@@ -177,7 +178,7 @@ def prop2_envelope(
 
 
 def _newton(data: jax.Array, model: jax.Array, iterations: int) -> jax.Array:
-    """U where D's logits maximise it, from 0: at most about one step for each unit of a logit."""
+    """U at its maximum in D's logits, from 0: at most about one step per unit of a logit."""
 
     def iterate(logits: jax.Array, _: None) -> tuple[jax.Array, None]:
         real, fake = jax.nn.sigmoid(logits), jax.nn.sigmoid(-logits)
@@ -190,18 +191,18 @@ def _newton(data: jax.Array, model: jax.Array, iterations: int) -> jax.Array:
 
 @claim(
     "prop2-envelope-newton",
-    statement="The derivative of the maximum over D, however it is found, is that of U at the "
-    "maximising D.",
+    statement="The derivative of the maximum over D is the derivative of U at the maximising D, "
+    "however the maximum is found.",
     source="Proposition 2, proof",
     computes="For 300 random pairs: jax.grad through 60 Newton steps that maximise U in D's "
     "logits, in float64, against log(1 - D*); relative to the largest component.",
     tolerance=1e-8,
-    reason="Newton's last step is quadratic, so the maximiser is exact to rounding.",
+    reason="Newton's method converges quadratically, so the maximiser is exact to rounding.",
     condition="densities that are positive in every cell",
     faults=[
         Fault("a D stopped after one step, short of the maximiser", {"iterations": 1}),
-        Fault("the gradient's sign", {"derivative": lambda p, q: -_derivative(p, q)}),
-        Fault("D* with the ratio upside down", {"derivative": lambda p, q: _derivative(q, p)}),
+        Fault("the wrong sign of the gradient", {"derivative": lambda p, q: -_derivative(p, q)}),
+        Fault("D* with the ratio inverted", {"derivative": lambda p, q: _derivative(q, p)}),
     ],
 )
 def prop2_envelope_newton(
@@ -218,20 +219,20 @@ def prop2_envelope_newton(
 @claim(
     "prop2-subgradient",
     statement="The derivative of U at the maximising D is a subgradient of sup_D U: the supremum "
-    "lies above its tangent there.",
+    "is nowhere below its tangent there.",
     source="Proposition 2, proof",
-    computes="For 5,000 random triples, half of them of close p and q: by how much "
-    "sup U(p) + <log(1 - D*_p), q - p> exceeds sup U(q), as gaps to the minimum.",
+    computes="For 5,000 random triples of p_data, p and q, half of them with p and q close: by how "
+    "much sup U(p) + <log(1 - D*_p), q - p> exceeds sup U(q), computed from gaps to the minimum.",
     tolerance=1e-13,
-    reason="Rounding of an inner product of 16 terms, of logarithms up to 100.",
+    reason="Rounding of an inner product of 16 terms, with logarithms up to 100.",
     condition=POSITIVE,
     faults=[
-        Fault("the gradient's sign", {"derivative": lambda p, q: -_derivative(p, q)}),
+        Fault("the wrong sign of the gradient", {"derivative": lambda p, q: -_derivative(p, q)}),
         Fault(
             "the derivative at a D that is not the maximiser",
             {"derivative": lambda p, q: _blunt_logs(p, q)[1]},
         ),
-        Fault("D* with the ratio upside down", {"derivative": lambda p, q: _derivative(q, p)}),
+        Fault("D* with the ratio inverted", {"derivative": lambda p, q: _derivative(q, p)}),
     ],
 )
 def prop2_subgradient(seed: int, *, derivative: Callable = _derivative) -> Finding:
@@ -265,25 +266,25 @@ _by_jax = jax.jit(jax.grad(traceable.virtual_criterion, argnums=1))
 
 @claim(
     "prop2-empty-cell",
-    statement="Where p_g = 0 < p_data the derivative of the criterion in p_g is -infinity: "
-    "there is no gradient to descend along.",
+    statement="Where p_g = 0 < p_data, the derivative of the criterion in p_g is -infinity, so "
+    "there is no gradient to descend.",
     source="Proposition 2, proof: a case that it leaves out",
-    computes="For 100 random pairs with such a cell: the difference quotients of C towards more "
-    "mass h there, h = 1e-4 to 1e-8, which must fall by log 10 for each tenth of h, without end. "
-    "For each pair, log(1 - D*) and jax.grad of C in that cell must be -infinity.",
+    computes="For 100 random pairs with such a cell: the difference quotients of C as mass h moves "
+    "there, for h = 1e-4 to 1e-8, which must fall by log 10 each time that h is divided by 10. For "
+    "each pair, log(1 - D*) and jax.grad of C in that cell must be -infinity.",
     tolerance=1e-2,
-    reason="The quotients' remainders are of order h / p_data, at most 1e-4 / 0.02, and rounding "
-    "of 1e-16 / h; against log 10 = 2.3.",
+    reason="The remainders of the quotients are of order h / p_data, at most 1e-4 / 0.02, and "
+    "their rounding is 1e-16 / h; both are compared with log 10 = 2.3.",
     faults=[
         Fault(
             "D clipped to [0.001, 0.999], as implementations do", {"virtual_criterion": _clipped}
         ),
         Fault(
-            "the logarithm floored in the gradient",
+            "a floor under the logarithm in the gradient",
             {"gradient": lambda p, q: jnp.log(jnp.maximum(q / (p + q), 1e-12))},
         ),
         Fault(
-            "the optimal discriminator kept from 1",
+            "D* kept below 1",
             {"optimal_discriminator": lambda p, q: p / (p + q + 1e-12)},
         ),
     ],
@@ -318,7 +319,7 @@ def prop2_empty_cell(
 def _gap_paths(
     step: Callable, data: np.ndarray, model: np.ndarray, rate: Any, steps: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The gaps along so many steps from each start, a path a column, and the last densities."""
+    """The gaps along the steps from each start, one path per column, and the last densities."""
     gaps = [descent.gap(data, model)]
     with np.errstate(all="ignore"):  # planted faults overflow
         for _ in range(steps):
@@ -338,25 +339,25 @@ def _step_along(sign: float, upside_down: bool = False, normalised: bool = True)
     return step
 
 
-WRONG_SIGN = Fault("the gradient's sign", {"step": _step_along(-1.0)})
-UPSIDE_DOWN = Fault("D* with the ratio upside down", {"step": _step_along(1.0, upside_down=True)})
-NOT_NORMALISED = Fault("Z left out", {"step": _step_along(1.0, normalised=False)})
+WRONG_SIGN = Fault("the wrong sign of the gradient", {"step": _step_along(-1.0)})
+UPSIDE_DOWN = Fault("D* with the ratio inverted", {"step": _step_along(1.0, upside_down=True)})
+NOT_NORMALISED = Fault("the normaliser Z left out", {"step": _step_along(1.0, normalised=False)})
 
 
 @claim(
     "prop2-monotone",
-    statement="With D at its optimum each update of p_g improves the criterion.",
+    statement="With D at its optimum, each update of p_g improves the criterion.",
     source="Proposition 2",
-    computes="From 3,000 random starts, a third of them with cells without data, at rates drawn "
-    "from (0, 1]: the largest rise of the gap in any of 60 steps of mirror descent.",
+    computes="From 3,000 random starts, a third of them with cells that contain no data, at rates "
+    "drawn from (0, 1]: the largest rise of the gap in any of 60 steps of mirror descent.",
     tolerance=1e-14,
     reason="Rounding of gaps of at most log 4.",
-    condition="mirror descent at a rate of at most 1; longer steps can go too far",
+    condition="mirror descent at a rate of at most 1; larger steps can overshoot",
     faults=[
         WRONG_SIGN,
         NOT_NORMALISED,
         Fault(
-            "three times the rate, past 1",
+            "three times the rate, beyond 1",
             {"step": lambda data, model, rate: _step_along(1.0)(data, model, 3 * rate)},
         ),
     ],
@@ -374,18 +375,18 @@ def prop2_monotone(seed: int, *, step: Callable = descent.mirror_step) -> Findin
 
 @claim(
     "prop2-bound",
-    statement="The descent converges, and at a rate: the gap after t steps of rate eta is at most "
+    statement="The descent converges at a known rate: the gap after t steps of rate eta is at most "
     "KL(p_data || p_0) / (eta t).",
     source="Proposition 2, made quantitative",
-    computes="From 2,000 random starts at rates of 0.1 to 1: the gap times eta t / KL, which must "
+    computes="From 2,000 random starts, at rates of 0.1 to 1: the gap times eta t / KL, which must "
     "be at most 1 after each of 200 steps.",
     tolerance=1e-12,
-    reason="Rounding of a quotient of at most 1. The largest that these starts reach is about "
-    "0.35: half of this bound would hold for them too.",
+    reason="Rounding of a quotient of at most 1. From these starts it reaches at most about 0.35, "
+    "so half of this bound would hold for them too.",
     condition=POSITIVE,
     faults=[
         Fault(
-            "a fifth of the rate claimed",
+            "steps at a fifth of the rate",
             {"step": lambda data, model, rate: descent.mirror_step(data, model, rate / 5)},
         ),
         WRONG_SIGN,
@@ -436,14 +437,14 @@ def _measured_factors(gaps: np.ndarray) -> np.ndarray:
 
 @claim(
     "prop2-rate",
-    statement="In the end each step of rate eta lowers the gap by the factor (1 - eta/2)^2, or by "
-    "2^-eta where p_data is 0 in cells that p_0 is not.",
+    statement="Asymptotically, each step of rate eta multiplies the gap by (1 - eta/2)^2, or by "
+    "2^-eta if p_data is 0 in cells where p_0 is not.",
     source="Proposition 2, made quantitative",
-    computes="From 100 random starts, without and with cells that the data leave empty, at rates "
-    "0.1, 0.25, 0.5, 0.75 and 1, and from one of them by verify.mirror_descent itself: the "
-    "quotient of successive gaps at about 1e-24, against the factor; relative.",
+    computes="From 100 random starts, with and without cells that contain no data, at rates 0.1, "
+    "0.25, 0.5, 0.75 and 1, and from one of them by verify.mirror_descent itself: the quotient of "
+    "successive gaps at about 1e-24 against the factor, as a relative error.",
     tolerance=1e-2,
-    reason="What is left of the faster modes when the gap is at 1e-24.",
+    reason="The remainder of the faster modes when the gap is at 1e-24.",
     condition=POSITIVE,
     faults=[
         Fault(
@@ -451,7 +452,7 @@ def _measured_factors(gaps: np.ndarray) -> np.ndarray:
             {"factor": lambda rate, empty: np.sqrt(descent.asymptotic_factor(rate, empty))},
         ),
         Fault(
-            "empty cells overlooked",
+            "empty cells ignored",
             {"factor": lambda rate, empty: descent.asymptotic_factor(rate, False)},
         ),
         Fault(
@@ -501,7 +502,7 @@ def prop2_rate(
             line = [descent.asymptotic_factor(float(rate), bool(empty)) for rate in rates]
             axes.plot(rates, line, color=f"C{empty}", label=f"predicted: {name}")
             axes.plot(RATES, found[empty], "o", color=f"C{empty}", label="measured")
-        axes.set(xlabel="rate eta", ylabel="factor of the gap a step", ylim=(0, 1))
+        axes.set(xlabel="rate eta", ylabel="factor of the gap per step", ylim=(0, 1))
         _style.legend(axes)
 
     return Finding(worst, measured, example, draw)
@@ -514,8 +515,8 @@ def prop2_rate(
     computes="From 2,000 random starts that are positive everywhere, with masses down to 1e-300, "
     "at rates from 0.2 to 1: the largest gap after 300 steps of mirror descent.",
     tolerance=1e-10,
-    reason="The figure asked for; the factor 2^-eta alone gives 1e-18.",
-    condition=POSITIVE + ", and steps that do not shrink to nothing",
+    reason="The required accuracy; the factor 2^-eta alone gives 1e-18.",
+    condition=POSITIVE + ", and steps that do not shrink to 0",
     faults=[WRONG_SIGN, UPSIDE_DOWN, NOT_NORMALISED],
 )
 def prop2_reach(seed: int, *, step: Callable = descent.mirror_step) -> Finding:
@@ -541,7 +542,7 @@ def prop2_reach(seed: int, *, step: Callable = descent.mirror_step) -> Finding:
 
 
 def _limit_gap(covered: np.ndarray) -> np.ndarray:
-    """C + log 4 where p_g is p_data restricted to cells that hold this share of it, rescaled."""
+    """C + log 4 if p_g is p_data restricted to cells with this share of it, renormalised."""
     return (
         covered * np.log(2 * covered / (1 + covered))
         + (1 - covered) * np.log(2.0)
@@ -551,20 +552,20 @@ def _limit_gap(covered: np.ndarray) -> np.ndarray:
 
 @claim(
     "prop2-empty-start",
-    statement="A generator whose density is 0 where the data's is not never gets there by "
-    "mirror descent: p_g converges to p_data restricted to the cells it started with.",
+    statement="A cell where the initial p_g is 0 but p_data is not is never filled by mirror "
+    "descent: p_g converges to p_data restricted to the cells it started with.",
     source="Proposition 2: what its starting density must satisfy",
-    computes="From 500 random starts with empty cells: after 300 steps the distance of p_g from "
-    "the restricted p_data, and of the gap from s log(2s/(1+s)) + (1-s) log 2 + log(2/(1+s)), "
-    "where s < 1 is the share of p_data that the start covers.",
+    computes="From 500 random starts with empty cells: after 300 steps, the distance of p_g from "
+    "the restricted p_data, and the distance of the gap from s log(2s/(1+s)) + (1-s) log 2 + "
+    "log(2/(1+s)), where s < 1 is the share of p_data that the start covers.",
     tolerance=1e-12,
-    reason="Rounding: errors fall by 1/(1+s), less than 0.82, in each step of rate 1.",
+    reason="Rounding: each step of rate 1 multiplies errors by 1/(1+s), less than 0.82.",
     faults=[
         Fault(
-            "cells refilled by a floor of 1e-12",
+            "cells refilled by adding 1e-12",
             {"step": lambda data, model, rate: descent.mirror_step(data, model + 1e-12, rate)},
         ),
-        Fault("a limit of p_data itself", {"limit_gap": lambda covered: 0 * covered}),
+        Fault("p_data itself as the limit", {"limit_gap": lambda covered: 0 * covered}),
     ],
 )
 def prop2_empty_start(
@@ -599,23 +600,23 @@ def prop2_empty_start(
 
 @claim(
     "prop2-projected",
-    statement="p_g converges to p_data by gradient steps on p_g too.",
+    statement="p_g also converges to p_data by gradient steps on p_g.",
     source="Proposition 2",
-    computes="From 30 random starts, half of them with empty cells, a third of the targets too, "
-    "whose other masses are at least 0.01: the largest gap after 300 steps of projected gradient "
-    "with floored logarithms and backtracking, and the largest rise in a step. Measured beside "
-    "them: the gaps left after as many steps for five targets with smaller masses.",
+    computes="From 30 random starts, half of them with empty cells, to targets of which a third "
+    "have empty cells and whose other masses are at least 0.01: the largest gap after 300 steps of "
+    "projected gradient with floored logarithms and backtracking, and the largest rise in a step. "
+    "Also measured: the gaps left after as many steps for five targets with smaller masses.",
     tolerance=1e-10,
     reason="As for mirror descent; no rate is claimed.",
-    condition="data masses of 0.01 or more, or 0: cells with less data can stop the descent far "
-    "from them",
+    condition="data masses of 0 or at least 0.01: cells with less data can stop the descent far "
+    "from p_data",
     faults=[
         Fault(
-            "the gradient's sign",
+            "the wrong sign of the gradient",
             {"gradient": lambda p, q: -descent.criterion_gradient(p, q, 1e-12)},
         ),
         Fault(
-            "D* with the ratio upside down",
+            "D* with the ratio inverted",
             {"gradient": lambda p, q: np.log(np.maximum(p / (p + q + 1e-300), 1e-12))},
         ),
     ],

@@ -20,25 +20,26 @@ from advnets.priors import Normal
 from advnets.verify.claims import toys
 from advnets.verify.registry import Fault, Finding, claim, largest
 
-# What G descends in the pictures, in the order in which the claims take the two costs.
+# What G descends, in the pictures' legends, in the order of the two costs in the claims.
 LABELS = ("log(1 - D(G(z)))", "-log D(G(z))")
 
 
 @claim(
     "saturation-gradients",
-    statement="log(1 - D(G(z))) saturates where D rejects with confidence, and -log D(G(z)) does "
-    "not: per logit l the generator's gradients have sizes σ(l) and 1 - σ(l).",
+    statement="log(1 - D(G(z))) saturates where D rejects with high confidence, and -log D(G(z)) "
+    "does not: with respect to the logit l, the gradients of the generator's cost have sizes σ(l) "
+    "and 1 - σ(l).",
     source="Section 3 (last paragraph)",
-    computes="For 4,001 logits from -40 to 40: the derivatives, by JAX, of both of the library's "
-    "costs against SciPy's -σ(l) and -σ(-l); the largest relative error.",
+    computes="For 4,001 logits from -40 to 40: the derivatives of both of the library's costs by "
+    "JAX, against -σ(l) and -σ(-l) by SciPy; the largest relative error.",
     tolerance=1e-5,
-    reason="Rounding of float32 exponentials of up to 40.",
+    reason="Rounding of float32 exponentials with arguments up to 40.",
     faults=[
         Fault(
             "the costs swapped", {"saturating": non_saturating_cost, "non_saturating": minimax_cost}
         ),
         Fault(
-            "D's share of the value for G's",
+            "the negative of the minimax cost, which D descends",
             {"non_saturating": lambda logits: -minimax_cost(logits)},
         ),
     ],
@@ -79,21 +80,21 @@ def _draw_gradients(logits: np.ndarray, sizes: list[np.ndarray], figure: Any) ->
 
 @claim(
     "saturation-directions",
-    statement="Both objectives push each generated example the same way, and have the same fixed "
-    "point: where p_g = p_data and D = 1/2 neither moves G, and V does not move D.",
+    statement="Both objectives push each generated example in the same direction and have the same "
+    "fixed point: if p_g = p_data and D = 1/2, neither moves G, and V does not move D.",
     source="Section 3 (last paragraph)",
-    computes="In a game on the line (affine G, quadratic logit): the gradients of both costs in "
-    "G's parameters and of V in D's at the equilibrium; and, at 1,000 random discriminators, the "
-    "number of examples whose two gradients differ in sign, plus the former's largest entry.",
+    computes="In a game on the line (affine G, quadratic logit): the largest entry of the "
+    "gradients at the equilibrium, of both costs in G's parameters and of V in D's parameters; "
+    "plus, at 1,000 random discriminators, the number of examples for which the gradients of the "
+    "two costs differ in sign.",
     tolerance=0.0,
-    reason="A count, and gradients that are exact zeros or sums of equal terms. At the equilibrium "
-    "D is constant, so that no cost of its logits moves G: what can fail there is V's gradient in "
-    "D.",
+    reason="A count, and gradients that are exactly 0 or sums of equal terms. At the equilibrium D "
+    "is constant, so no cost of its logits moves G; only the gradient of V in D can fail there.",
     condition="gradients taken example by example, or p_g = p_data: summed over a batch, the two "
-    "objectives weigh its examples differently",
+    "objectives weight its examples differently",
     faults=[
         Fault(
-            "log D descended",
+            "log D as the cost to descend",
             {"non_saturating": lambda logits: -non_saturating_cost(logits)},
         ),
         Fault(
@@ -101,7 +102,7 @@ def _draw_gradients(logits: np.ndarray, sizes: list[np.ndarray], figure: Any) ->
             {"non_saturating": lambda logits: jnp.mean(logits**2)},
         ),
         Fault(
-            "data's logits counted once more in V",
+            "half the mean of the data's logits added to V",
             {"game_value": lambda real, fake: value_function(real, fake) + jnp.mean(real) / 2},
         ),
     ],
@@ -155,16 +156,21 @@ TARGET_SCALE, TARGET_SHIFT = 0.7, 1.0
 
 @claim(
     "saturation-same-end",
-    statement="With either objective the dynamics of G and D end at the same point, p_g = p_data.",
+    statement="With either objective, the dynamics of G and D end at the same point, p_g = p_data.",
     source="Section 3 (last paragraph)",
-    computes="Algorithm 1 with k = 20 on a game on the line without sampling noise (the normal's "
-    "quantiles as noise and, moved, as data; affine G, quadratic logit), 20 random starts with "
-    "each cost: the largest distance of G's parameters from the data's after 300 iterations.",
+    computes="Algorithm 1 with k = 20 in a game on the line without sampling noise (affine G and "
+    "quadratic logit, with quantiles of the normal distribution as noise and, scaled and shifted, "
+    "as data), 20 random starts with each cost: the largest distance of G's parameters from the "
+    "data's after 300 iterations.",
     tolerance=1e-3,
-    reason="The slowest start's distance falls by 0.95 an iteration or faster, to rounding.",
-    condition="D near its optimum (k large) and a start from which it can follow",
+    reason="Each iteration multiplies the slowest start's distance by 0.95 or less, down to "
+    "rounding.",
+    condition="a D near its optimum (k large) and a start from which it can follow G",
     faults=[
-        Fault("log D descended", {"non_saturating": lambda logits: -non_saturating_cost(logits)}),
+        Fault(
+            "log D as the cost to descend",
+            {"non_saturating": lambda logits: -non_saturating_cost(logits)},
+        ),
         Fault(
             "a cost that prefers D = 1/2 to D = 1",
             {"non_saturating": lambda logits: jnp.mean(logits**2)},
@@ -240,14 +246,15 @@ WIN_STEPS, WIN_EVERY = 200, 10
 
 @claim(
     "saturation-early",
-    statement="Early in learning, when D rejects generated examples with confidence, -log D gives "
-    "much stronger gradients than log(1 - D).",
+    statement="Early in learning, when D rejects generated examples with high confidence, -log D "
+    "gives much stronger gradients than log(1 - D).",
     source="Section 3 (last paragraph)",
-    computes="20 games of networks (data in 8 dimensions that G's start does not resemble), D "
-    "trained 200 steps before G moves: the largest ratio of the norm of G's gradient under "
-    "log(1 - D) to that under -log D, as Algorithm1.generator_step reports them.",
+    computes="20 games of networks on data in 8 dimensions that the initial G does not resemble, "
+    "with D trained for 200 steps before G moves: the largest ratio of the norm of G's gradient "
+    "under log(1 - D) to the norm under -log D, as reported by Algorithm1.generator_step.",
     tolerance=0.2,
-    reason="Much stronger taken as five times; before D has learned anything the ratio is near 1.",
+    reason="Much stronger is taken to mean five times; before D has learned anything, the ratio is "
+    "near 1.",
     condition="a discriminator that wins",
     faults=[
         Fault(
@@ -272,7 +279,7 @@ def saturation_early(
         )
         for cost in (saturating, non_saturating)
     ]
-    # As many examples are generated as there are data, which G's cost does not look at.
+    # The data only set the number of generated examples; G's cost does not depend on them.
     for_generator = jnp.zeros((512, dimensions))
 
     def game(
@@ -281,7 +288,7 @@ def saturation_early(
         discriminator: toys.Network,
         data: Float[Array, "moments steps batch dimensions"],
     ) -> Float[Array, "2 moments"]:
-        """The norm of G's gradient under either cost, along D's training."""
+        """The norm of G's gradient under each cost, along D's training."""
         players = Players(generator, discriminator, prior=Normal(4))
 
         def step(state: State, inputs: tuple[Array, Array]) -> tuple[State, None]:
@@ -321,5 +328,5 @@ def _draw_norms(norms: Float[np.ndarray, "runs 2 moments"], figure: Any) -> None
     for index, label in enumerate(LABELS):
         lines = axes.semilogy(steps, norms[:, index].T, color=f"C{index}", alpha=0.4)
         lines[0].set_label(label)
-    axes.set(xlabel="steps of D while G waits", ylabel="norm of G's gradient")
+    axes.set(xlabel="steps of D, G fixed", ylabel="norm of G's gradient")
     _style.legend(axes, "G descends")

@@ -1,4 +1,4 @@
-"""Sections 2 and 6: derivatives through noise, D as G's only source, sharpness, independence."""
+"""Sections 2 and 6: derivatives through noise, learning through D, sharpness, independence."""
 
 import dataclasses
 import functools
@@ -41,28 +41,29 @@ def gradient_through_noise(
 
 @claim(
     "sigma-limit-gradient",
-    statement="Derivatives can be passed back through a generative process: the gradient in x of "
-    "the expectation of f(x + ε), ε normal of variance σ², tends to that of f as σ tends to 0.",
+    statement="Derivatives can be backpropagated through a generative process: as σ tends to 0, "
+    "the gradient in x of the expectation of f(x + ε), with ε normal of variance σ², tends to the "
+    "gradient of f.",
     source="Section 2 (second paragraph of the NIPS text; the arXiv text has no formula)",
     computes="For ten tanh networks f of two variables at 50 points each: the gradient of the "
-    "expectation, as E[f(x + ε) ε] / σ² by Gauss-Hermite quadrature, against that of f, for σ "
-    "from 0.03 to 0.001: how far the fitted power of σ in the error is from 2, at most; infinite "
-    "if an error stays above 1e-4.",
+    "expectation, as E[f(x + ε) ε] / σ² by Gauss-Hermite quadrature, against the gradient of f, "
+    "for σ from 0.03 to 0.001. A power of σ is fitted to the error; the residual is its largest "
+    "distance from 2, or infinite unless all errors at σ = 0.001 are below 1e-4.",
     tolerance=0.01,
-    reason="The next term of the error is of order σ⁴: some 1 % of the first at σ = 0.03.",
-    condition="f differentiable at x (three times, for the rate) and not growing faster than a "
-    "Gaussian falls; at a rectifier's kink the limit is 1/2",
+    reason="The next term of the error is of order σ⁴: about 1 % of the leading term at σ = 0.03.",
+    condition="an f that is differentiable at x (three times, for the rate) and does not grow "
+    "faster than a Gaussian falls; at a rectifier's kink the limit is 1/2",
     faults=[
         Fault(
-            "noise of mean σ",
+            "noise with mean σ",
             {"smoothed_gradient": lambda f, x, sigma: gradient_through_noise(f, x, sigma, 1.0)},
         ),
         Fault(
-            "divided by σ in the place of its square",
+            "division by σ instead of σ²",
             {"smoothed_gradient": lambda f, x, sigma: sigma * gradient_through_noise(f, x, sigma)},
         ),
         Fault(
-            "noise of constant width",
+            "noise with constant width",
             {"smoothed_gradient": lambda f, x, sigma: gradient_through_noise(f, x, 0.1)},
         ),
     ],
@@ -134,7 +135,7 @@ def _leaking_step(
     state: State,
     real: Float[Array, "batch 3"],
 ) -> State:
-    """The output's bias follows the minibatch's mean."""
+    """Planted: an output bias that follows the minibatch's mean."""
     state = _step(algorithm, key, players, state, real)
     return eqx.tree_at(
         lambda s: s.generator.layers[-1].bias, state, replace_fn=lambda b: b + 1e-4 * real.mean(0)
@@ -159,7 +160,7 @@ def _data_derivative(
     players: Players,
     real: Float[Array, "batch 3"],
 ) -> Float[Array, "parameters batch 3"]:
-    """The Jacobian, in the real minibatch, of G's parameters after an iteration."""
+    """The Jacobian of G's parameters after an iteration with respect to the minibatch."""
     state = algorithm.init(players)
 
     def after(real: Float[Array, "batch 3"]) -> Float[Array, " parameters"]:
@@ -173,18 +174,19 @@ SGD, FROZEN = optax.sgd(0.1), optax.set_to_zero()
 
 @claim(
     "only-through-d-zero",
-    statement="The generator is not updated with data examples: nothing of them is copied into its "
-    "parameters.",
+    statement="The generator is not updated with data examples directly: nothing of them is copied "
+    "into its parameters.",
     source="Section 6 (advantages)",
-    computes="A game of networks: the largest entry of the Jacobian, in the real minibatch, of G's "
-    "parameters after one iteration of Simultaneous, and of Algorithm1 with D held fixed.",
+    computes="In a game of networks: the Jacobian of G's parameters after one iteration with "
+    "respect to the real minibatch, for Simultaneous, and for Algorithm1 with D held fixed. The "
+    "residual is the largest entry.",
     tolerance=0.0,
-    reason="The derivative of what does not depend on the data is an exact 0.",
-    condition="D fixed, or updated at the same time; and for the updates alone: the released "
-    "recipes set G's initial output bias from the training data's mean",
+    reason="The derivative of something that does not depend on the data is exactly 0.",
+    condition="a D that is fixed or updated at the same time; only the updates count (the released "
+    "recipes set G's initial output bias from the mean of the training data)",
     faults=[
-        Fault("the output's bias follows the minibatch's mean", {"step": _leaking_step}),
-        Fault("D's update before G's", {"at_once": Algorithm1}),
+        Fault("an output bias that follows the minibatch's mean", {"step": _leaking_step}),
+        Fault("D updated before G", {"at_once": Algorithm1}),
     ],
 )
 def only_through_d_zero(
@@ -208,16 +210,16 @@ def only_through_d_zero(
 
 @claim(
     "only-through-d-path",
-    statement="What the generator learns of the data it learns through the discriminator.",
+    statement="The generator learns about the data only through the discriminator.",
     source="Section 6 (advantages)",
-    computes="Algorithm1: the Jacobian, in the real minibatch, of G's parameters after one "
-    "iteration, against the product of that of G's step in D's parameters and that of D's "
-    "step in the minibatch; the largest difference, relative to the largest entry; infinite if "
-    "all entries are 0.",
+    computes="For Algorithm1: the Jacobian of G's parameters after one iteration with respect to "
+    "the real minibatch, against the Jacobian of G's step with respect to D's parameters times the "
+    "Jacobian of D's step with respect to the minibatch. The residual is the largest difference, "
+    "relative to the largest entry; infinite if all entries are 0.",
     tolerance=1e-4,
-    reason="Rounding of float32 in sums of some 20 products.",
+    reason="Rounding of float32 in sums of about 20 products.",
     faults=[
-        Fault("the output's bias follows the minibatch's mean", {"step": _leaking_step}),
+        Fault("an output bias that follows the minibatch's mean", {"step": _leaking_step}),
         Fault("a D that is not updated", {"discriminator_updates": FROZEN}),
     ],
 )
@@ -261,19 +263,20 @@ LINE = families.Grid(((-2.0, 2.0),), (400,))
 
 @claim(
     "sharp-criterion",
-    statement="The criterion allows for degenerate densities: a generator whose examples are the "
-    "data's two points has C = -log 4, and a blurred one does not.",
+    statement="The criterion allows for degenerate densities: if the data are two points, a "
+    "generator whose examples are exactly these has C = -log 4, and a blurred one does not.",
     source="Section 6 (advantages), Theorem 1",
-    computes="Data at two points; 1,000 values of z mapped to these points by a step function: "
-    "C + log 4; infinite unless normal blurs of width 0.2 to 0.02 have at least 0.5 nats more.",
+    computes="Data at two points, and 1,000 values of z mapped to these points by a step function: "
+    "C + log 4, or infinite unless it is at least 0.5 nats higher for normal blurs of width 0.2 to "
+    "0.02.",
     tolerance=0.0,
-    reason="Equal masses give an exact 0.",
+    reason="Equal masses give exactly 0.",
     faults=[
         Fault(
-            "a generator with a slope in the place of its step",
+            "a generator with a slope instead of a step",
             {"generator": lambda z: np.tanh(9 * z)},
         ),
-        Fault("both points for each z, averaged", {"generator": lambda z: 0 * z}),
+        Fault("the mean of both points for each z", {"generator": lambda z: 0 * z}),
     ],
 )
 def sharp_criterion(seed: int, *, generator: Callable = np.sign) -> Finding:
@@ -300,17 +303,17 @@ ALONG, ACROSS = np.array([2.0, 1.0]) / np.sqrt(5), np.array([-1.0, 2.0]) / np.sq
 @claim(
     "sharp-game",
     statement="Adversarial nets can learn very sharp, even degenerate distributions; a model that "
-    "is a blur of examples cannot.",
+    "blurs examples cannot.",
     source="Section 6 (advantages)",
-    computes="Data on a line in the plane, normal along it and of no width. 20 games (affine G of "
-    "two normal variables, quadratic logit, 800 iterations of Algorithm 1): the largest root mean "
-    "square distance of G's distribution from the line, relative to the width that "
-    "cross-validated likelihood chooses for a Gaussian window on 1,000 data; infinite unless "
-    "every G's standard deviation along the line is within 0.2 of the data's 1.",
+    computes="Data on a line in the plane, normal along it and without width across it. 20 games "
+    "(affine G of two normal variables, quadratic logit, 800 iterations of Algorithm 1): the "
+    "largest root mean square distance of G's distribution from the line, divided by the width "
+    "that cross-validated likelihood chooses for a Gaussian window on 1,000 data points. Infinite "
+    "unless every G's standard deviation along the line is within 0.2 of the data's, which is 1.",
     tolerance=0.01,
-    reason="A hundredth of the blur; the width falls exponentially, to rounding.",
+    reason="A hundredth of the window's width; G's width falls exponentially, to rounding.",
     faults=[
-        Fault("data of width 0.1 across the line", {"width": 0.1}),
+        Fault("data with width 0.1 across the line", {"width": 0.1}),
         Fault("a G that is not trained", {"rate": 0.0}),
     ],
 )
@@ -391,26 +394,26 @@ BLURS = (0.5, 0.4, 0.3, 0.25, 0.2)
 
 
 def _local(x: Float[np.ndarray, " cells"], blur: float) -> Float[np.ndarray, "cells cells"]:
-    """Proposals of the width of a mode."""
+    """Local proposals, as wide as a mode."""
     proposals = np.exp(-((x[:, None] - x) ** 2) / (2 * blur**2))
     return proposals / proposals.sum(1).max()
 
 
 @claim(
     "sharp-mixing",
-    statement="Methods based on Markov chains need a somewhat blurred distribution for their "
-    "chains to mix between modes.",
+    statement="Methods based on Markov chains need a somewhat blurry distribution for the chains "
+    "to mix between modes.",
     source="Section 6 (advantages)",
-    computes="A Metropolis chain on 200 cells of a line, for modes at -1 and 1 of widths 0.5 to "
-    "0.2: its relaxation time 1 / (1 - λ₂) from the transition matrix's eigenvalues; the largest "
-    "ratio of a width's to the next smaller one's.",
+    computes="A Metropolis chain on 200 cells of a line, with modes at -1 and 1 of widths 0.5 to "
+    "0.2: its relaxation time 1 / (1 - λ₂) from the eigenvalues of the transition matrix. The "
+    "residual is the largest ratio of the time at one width to the time at the next smaller width.",
     tolerance=0.7,
-    reason="Each step down in width multiplies the time by at least 1 / 0.7; without an effect "
+    reason="Each reduction of the width multiplies the time by at least 1 / 0.7; without an effect "
     "the ratio would be 1.",
-    condition="a chain of local moves, of the width of a mode",
+    condition="a chain of local moves, as wide as a mode",
     faults=[
         Fault(
-            "independent draws in the place of a chain",
+            "independent draws instead of a chain",
             {"proposals": lambda x, blur: np.tile(_two_modes(x, blur), (x.size, 1))},
         ),
         Fault("modes that do not become narrower", {"blurs": (0.3, 0.3, 0.3)}),
@@ -446,7 +449,7 @@ def _two_modes(x: Float[np.ndarray, " cells"], blur: float) -> Float[np.ndarray,
 def relaxation_time(
     p: Float[np.ndarray, " cells"], proposals: Float[np.ndarray, "cells cells"]
 ) -> float:
-    """Of the chain that accepts a proposal with Metropolis and Hastings's probability."""
+    """The relaxation time of the chain with Metropolis-Hastings acceptance."""
     flow = p[:, None] * proposals
     moves = np.minimum(flow, flow.T) / p[:, None]
     np.fill_diagonal(moves, 0)
@@ -461,7 +464,7 @@ Sampler = Callable[[Model, Key[Array, ""], int], Array]
 
 
 def _chain(model: Model, key: Key[Array, ""], n: int) -> Float[Array, "n 3"]:
-    """G of a Markov chain on z: autoregressive, mostly forgetting."""
+    """Planted: G of a Markov chain on z, autoregressive with coefficient 0.2."""
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     z = rng.normal(size=(n, model.prior.size))
     for before, now in itertools.pairwise(z):
@@ -470,26 +473,26 @@ def _chain(model: Model, key: Key[Array, ""], n: int) -> Float[Array, "n 3"]:
 
 
 def _repeated(model: Model, key: Key[Array, ""], n: int) -> Float[Array, "n 3"]:
-    """The second half has the first half's noise."""
+    """Planted: the second half reuses the first half's noise."""
     half = model(key, n // 2)
     return jnp.concatenate([half, half])
 
 
 @claim(
     "independent-draws",
-    statement="Samples are independent draws: there is no chain whose successive states would be "
-    "correlated.",
+    statement="Samples are independent draws: there is no chain with correlated successive states.",
     source="Section 1; Figure 2 (caption)",
-    computes="20,000 examples of a network drawn by an advnets.Model: correlations of each "
-    "component, and of its square, with those 1 to 20 draws before; of the first half with the "
-    "second; and with those of a second call under another key; the largest, in standard errors.",
+    computes="20,000 examples of a network, drawn by an advnets.Model: correlations of each "
+    "component and of its square with the same 1 to 20 draws earlier, of the first half with the "
+    "second half, and with a second call under another key. The residual is the largest, in "
+    "standard errors.",
     tolerance=5.0,
-    reason="Five standard errors in 132 correlations: exceeded once in 13,000 seeds.",
+    reason="Five standard errors in 132 correlations: exceeded by one seed in 13,000.",
     faults=[
         Fault("a Markov chain on z", {"sampler": _chain}),
-        Fault("the noise of the first half used again", {"sampler": _repeated}),
+        Fault("the noise of the first half reused", {"sampler": _repeated}),
         Fault(
-            "one key for every call",
+            "the same key for every call",
             {"sampler": lambda model, _, n: model(jax.random.key(0), n)},
         ),
     ],
@@ -535,5 +538,5 @@ def _draw_correlations(by_lag: Float[np.ndarray, "lags features"], figure: Any) 
 def _standard_errors(
     one: Float[np.ndarray, "n features"], other: Float[np.ndarray, "n features"]
 ) -> Float[np.ndarray, " features"]:
-    """The correlation of each feature; its standard error is 1/√n where there is none."""
+    """Each feature's correlation in standard errors, which are 1/√n without correlation."""
     return np.mean(one * other, axis=0) * np.sqrt(len(one))

@@ -22,19 +22,19 @@ def _gap(p_data: np.ndarray, p_g: np.ndarray) -> float:
 
 
 def derivative_along(p_data: np.ndarray, p_g: np.ndarray, moves: np.ndarray) -> np.ndarray:
-    """The derivative of C along changes of p_g: D* stays as it is, by the envelope theorem."""
+    """The derivative of C along changes of p_g: D* is held fixed, by the envelope theorem."""
     log_fake = np.log(criterion.optimal_discriminator(p_g, p_data, GRID.cell_volume))
     return moves @ log_fake * GRID.cell_volume
 
 
 def _normals(locations: np.ndarray) -> np.ndarray:
-    """The normal densities of the generators' noise at some locations, complex ones too."""
+    """The normal densities of the generators' noise, at real or complex locations."""
     squares = ((GRID.points[0] - np.asarray(locations)[:, None]) / WIDTH) ** 2
     return np.exp(-squares / 2) / (WIDTH * np.sqrt(2 * np.pi))
 
 
 def _slopes(locations: np.ndarray) -> np.ndarray:
-    """Their derivatives in the location."""
+    """The derivatives of these densities in the location."""
     return _normals(locations) * (GRID.points[0] - np.asarray(locations)[:, None]) / WIDTH**2
 
 
@@ -53,7 +53,7 @@ def network_moves(theta: np.ndarray) -> np.ndarray:
 
 
 def _by_complex_step(p_data: np.ndarray, theta: np.ndarray) -> np.ndarray:
-    """The derivatives of C in v and w from Eq. 4 at complex parameters, without a difference."""
+    """The derivatives of C in v and w by complex steps in Eq. 4, without differences."""
     moved = [network_density(theta + 1e-30j * side) for side in np.eye(2)]
     values = [
         np.sum(p_data * np.log(p_data / (p_data + p)) + p * np.log(p / (p_data + p))) for p in moved
@@ -92,22 +92,27 @@ BEST = (2.0, 3.0)
 
 @claim(
     "caveat-critical-point",
-    statement="The proof of convergence moves p_g itself. A generator network represents a limited "
-    "family of densities and has several critical points in its parameters: the derivative of C "
-    "in them can vanish where p_g is not p_data.",
+    statement="The proof of convergence updates p_g itself. A generator network represents a "
+    "limited family of densities and has several critical points in its parameters: the derivative "
+    "of C in them can vanish where p_g is not p_data.",
     source="Section 4.2 (last paragraph)",
-    computes="G(z, e) = v tanh(w z) + e/2 with normal z and e, and data from the same network at "
-    "v = 2, w = 3. At v = w = 0: the derivative of C in v and w, in closed form, plus that by a "
-    "complex step; and, since symmetry makes them 0 there, how far the two are apart at 20 random "
-    "points around it, where they are not. Infinite unless C at v = w = 0 is at least 0.1 nats "
-    "above -log 4.",
+    computes="G(z, e) = v tanh(w z) + e/2 with normal z and e, and data from the same network with "
+    "v = 2, w = 3. The residual is the derivative of C in v and w at v = w = 0, in closed form, "
+    "plus the same by a complex step, plus (since symmetry makes both 0 there) the largest "
+    "difference between the two at 20 random points around it, where they are not 0. Infinite "
+    "unless C at v = w = 0 is at least 0.1 nats above -log 4.",
     tolerance=1e-10,
-    reason="Exactly 0 in closed form; rounding of sums of 600 cells and 60 nodes.",
+    reason="Exactly 0 in closed form; rounding of sums over 600 cells and 60 nodes.",
     faults=[
-        Fault("the derivative's sign", {"derivative": lambda *args: -derivative_along(*args)}),
-        Fault("twice the slope in w", {"moves": lambda theta: network_moves(theta) * [[1], [2]]}),
-        Fault("a point beside it", {"theta": (0.3, 0.3)}),
-        Fault("the data's own parameters, where p_g = p_data", {"theta": BEST}),
+        Fault(
+            "the wrong sign of the derivative",
+            {"derivative": lambda *args: -derivative_along(*args)},
+        ),
+        Fault(
+            "twice the derivative in w", {"moves": lambda theta: network_moves(theta) * [[1], [2]]}
+        ),
+        Fault("a point near it", {"theta": (0.3, 0.3)}),
+        Fault("the parameters of the data, where p_g = p_data", {"theta": BEST}),
     ],
 )
 def caveat_critical_point(
@@ -158,17 +163,18 @@ APART = 2.0
 
 @claim(
     "caveat-local-minimum",
-    statement="Such a critical point can be a local minimum: following C downhill in the "
-    "parameters, with D at its optimum, need not lead to p_data.",
+    statement="Such a critical point can be a local minimum: descending C in the parameters, with "
+    "D at its optimum, need not lead to p_data.",
     source="Section 4.2 (last paragraph)",
-    computes="G puts 70 % of its noise around one location and 30 % around another, both to be "
-    "learned; the data have them at -2 and 2. From the places swapped, minimisation of C ends at a "
-    "point: the largest derivative there (closed form), infinite unless the Hessian is positive "
-    "definite (smallest eigenvalue above 0.01) and C at least 0.1 nats above -log 4.",
+    computes="G puts 70 % of its mass around one location and 30 % around another, and learns both "
+    "locations; in the data they are -2 and 2. C is minimised from the swapped locations. The "
+    "residual is the largest derivative where this ends (closed form); infinite unless the Hessian "
+    "there is positive definite (smallest eigenvalue above 0.01) and C is at least 0.1 nats above "
+    "-log 4.",
     tolerance=1e-8,
-    reason="Newton's method, of 50 steps, ends at rounding: 1e-15.",
+    reason="50 steps of Newton's method end at rounding: 1e-15.",
     faults=[
-        Fault("a start near the data's own places", {"start": (-1.5, 1.5)}),
+        Fault("a start near the data's locations", {"start": (-1.5, 1.5)}),
         Fault("equal shares, so that swapping changes nothing", {"share": 0.5}),
         Fault("the start itself, before minimisation", {"iterations": 0}),
     ],
@@ -212,7 +218,7 @@ def caveat_local_minimum(
         functools.partial(
             _draw,
             gap,
-            {"place of 70 %": side, "place of 30 %": side},
+            {"location of the 70 %": side, "location of the 30 %": side},
             places,
             np.array([-APART, APART]),
             (p_data, density(places)),

@@ -23,7 +23,7 @@ def _worst(
     residual: Callable[[np.ndarray, np.ndarray], float],
     random_pair: Callable = families.random_pair,
 ) -> tuple[float, dict, int]:
-    """The largest residual over random pairs, the pair, and how many of them nearly agree."""
+    """The largest residual over random pairs, its pair, and the number of nearly equal pairs."""
     rng = np.random.default_rng(seed)
     worst, example, near = -1.0, {}, 0
     for index in range(PAIRS):
@@ -36,7 +36,7 @@ def _worst(
 
 
 def _exact_pair(rng: np.random.Generator) -> np.ndarray:
-    """A random pair in multiples of 2^-52 with sums of exactly 1, which no division rounds."""
+    """A random pair in multiples of 2^-52 with sums of exactly 1: normalising rounds nothing."""
     counts = np.rint(np.array(families.random_pair(rng)) * 2.0**52)
     counts[[0, 1], counts.argmax(1)] += 2.0**52 - counts.sum(1)
     return counts / 2.0**52
@@ -47,7 +47,7 @@ def _by_cancellation(p: np.ndarray, q: np.ndarray) -> float:
     return max(criterion.virtual_criterion(p, q) + LOG_4, 0.0)
 
 
-CANCELLATION = Fault("Eq. 4 plus log 4, which cancels", {"suboptimality": _by_cancellation})
+CANCELLATION = Fault("Eq. 4 plus log 4, with cancellation", {"suboptimality": _by_cancellation})
 
 
 def _odds(p: np.ndarray, q: np.ndarray) -> np.ndarray:
@@ -62,15 +62,15 @@ def _value_at(p: np.ndarray, q: np.ndarray, logits: np.ndarray) -> float:
 @claim(
     "eq4-supremum",
     statement="The virtual criterion C(G) is the value of the game at the optimal discriminator, "
-    "and no other discriminator does better.",
+    "and no other discriminator gives a greater value.",
     source="Eq. 4",
-    computes="For 10,000 random pairs: C(G) from Eq. 4 against V(D, G) summed over the grid in "
-    "logits at log p_data - log p_g, and the excess of V at a randomly shifted D over C.",
+    computes="For 10,000 random pairs: C(G) by Eq. 4 against V(D, G), summed over the grid, at the "
+    "logits log p_data - log p_g; and by how much V at randomly shifted logits exceeds C.",
     tolerance=1e-12,
-    reason="Rounding of sums of 16 terms of size at most 40.",
+    reason="Rounding of sums of 16 terms of magnitude at most 40.",
     faults=[
         Fault(
-            "D* with the ratio upside down",
+            "D* with the ratio inverted",
             {"virtual_criterion": lambda p, q: _value_at(p, q, np.log(_odds(q, p)))},
         )
     ],
@@ -98,16 +98,16 @@ def eq4_supremum(
 
 @claim(
     "eq5-divergences",
-    statement="C(G) is -log 4 plus the Kullback-Leibler divergences of the mean of both densities "
-    "from each of them.",
+    statement="C(G) is -log 4 + KL(p_data || m) + KL(p_g || m), where m is the mean of the two "
+    "densities.",
     source="Eq. 5",
     computes="For 10,000 random pairs: C(G) by Eq. 4, from D*, against SciPy's relative entropy.",
     tolerance=1e-12,
     reason="Rounding of sums of 16 terms.",
     faults=[
-        Fault("log 2 in the place of log 4", {"constant": np.log(2.0)}),
+        Fault("log 2 instead of log 4", {"constant": np.log(2.0)}),
         Fault(
-            "the divergences the other way round",
+            "the divergences with their arguments swapped",
             {"kullback_leibler": lambda p, q: criterion.kullback_leibler(q, p)},
         ),
     ],
@@ -130,15 +130,15 @@ def eq5_divergences(
 
 @claim(
     "eq6-jensen-shannon",
-    statement="C(G) is -log 4 plus twice the Jensen-Shannon divergence of the two densities.",
+    statement="C(G) is -log 4 plus twice the Jensen-Shannon divergence between the two densities.",
     source="Eq. 6",
     computes="For 10,000 random pairs: C(G) by Eq. 4, from D*, against the entropies "
     "H(m) - H(p)/2 - H(q)/2.",
     tolerance=1e-12,
     reason="Rounding of sums of 16 terms.",
     faults=[
-        Fault("once the divergence, not twice", {"factor": 1.0}),
-        Fault("log 2 in the place of log 4", {"constant": np.log(2.0)}),
+        Fault("the divergence once instead of twice", {"factor": 1.0}),
+        Fault("log 2 instead of log 4", {"constant": np.log(2.0)}),
     ],
 )
 def eq6_jensen_shannon(
@@ -158,21 +158,21 @@ def eq6_jensen_shannon(
 
 @claim(
     "eq6-grids",
-    statement="Eq. 5 and Eq. 6 hold for densities of every kind, in one dimension and two.",
+    statement="Eq. 5 and Eq. 6 hold for densities of every kind, in one and two dimensions.",
     source="Eq. 5, Eq. 6",
-    computes="All pairs from normal mixtures, uniform pieces with gaps, disjoint supports, point "
-    "masses and heavy tails, on a line of 400 cells and a square of 40 x 40: C(G) by Eq. 4 "
-    "against both other forms, and against all of these and the form without cancellation by "
+    computes="All pairs of normal mixtures, uniform pieces with gaps, disjoint supports, point "
+    "masses and heavy tails, on a line of 400 cells and a square of 40 x 40: C(G) by Eq. 4 against "
+    "both other forms, and against all of these and the form without cancellation as computed by "
     "advnets.verify.traceable under jit and vmap.",
     tolerance=1e-12,
     reason="Rounding of sums of up to 1,600 terms.",
     faults=[
         Fault(
-            "densities where masses belong: the cell's volume left out",
+            "densities instead of masses: the cell volume left out",
             {"virtual_criterion": lambda p, q, volume: _value_at(p, q, np.log(_odds(p, q)))},
         ),
         Fault(
-            "the sign of JAX's divergence",
+            "the wrong sign of the divergence in JAX",
             {"divergence_in_jax": lambda p, q: -traceable.kullback_leibler(p, q)},
         ),
     ],
@@ -236,7 +236,7 @@ def _examples(grid: families.Grid) -> dict[str, np.ndarray]:
     "thm1-range",
     statement="C(G) is never below -log 4, and never above 0.",
     source="Theorem 1",
-    computes="For 10,000 random pairs: how far C(G) leaves [-log 4, 0].",
+    computes="For 10,000 random pairs: how far C(G) is outside [-log 4, 0].",
     tolerance=1e-14,
     reason="Rounding of log 4 and of the sum.",
     faults=[
@@ -245,7 +245,7 @@ def _examples(grid: families.Grid) -> dict[str, np.ndarray]:
             {"virtual_criterion": lambda p, q: -LOG_4 - 2 * criterion.jensen_shannon(p, q)},
         ),
         Fault(
-            "both logarithms of D",
+            "log D in both terms",
             {"virtual_criterion": lambda p, q: _value_at(p + q, 0 * q, np.log(_odds(p, q)))},
         ),
     ],
@@ -278,14 +278,14 @@ def thm1_range(seed: int, *, virtual_criterion: Callable = criterion.virtual_cri
 
 @claim(
     "thm1-equality",
-    statement="C(G) is -log 4 if the two densities are equal, and only then.",
+    statement="C(G) is -log 4 if and only if the two densities are equal.",
     source="Theorem 1",
-    computes="For 10,000 random pairs, a third of them nearly equal, with sums of exactly 1: "
-    "violations of TV² ≤ C + log 4 ≤ 2 log 2 TV, TV the total variation, with C + log 4 computed "
-    "without cancellation, both as they are and divided by TV²; and its value for p against "
-    "itself.",
+    computes="For 10,000 random pairs with sums of exactly 1, a third of them nearly equal: "
+    "violations of TV² ≤ C + log 4 ≤ 2 log 2 TV, absolute and divided by TV², where TV is the "
+    "total variation and C + log 4 is computed without cancellation; and the value of C + log 4 "
+    "for p against itself.",
     tolerance=1e-14,
-    reason="Rounding of a sum of terms that are not below 0, relative to the sum too; no log 4 is "
+    reason="Rounding of a sum of nonnegative terms, also relative to the sum; no log 4 is "
     "subtracted.",
     faults=[
         Fault(
@@ -293,7 +293,7 @@ def thm1_range(seed: int, *, virtual_criterion: Callable = criterion.virtual_cri
             {"suboptimality": lambda p, q: max(criterion.suboptimality(p, q) - 1e-3, 0.0)},
         ),
         Fault(
-            "a criterion that is not least at equality",
+            "a criterion that is above its minimum at equality",
             {"suboptimality": lambda p, q: criterion.suboptimality(p, q) + 1e-6},
         ),
         Fault("twice the gap", {"suboptimality": lambda p, q: 2 * criterion.suboptimality(p, q)}),
@@ -329,7 +329,7 @@ def thm1_equality(seed: int, *, suboptimality: Callable = criterion.suboptimalit
 
 @claim(
     "thm1-gap",
-    statement="C(G) + log 4 measures how far the generator is from its best.",
+    statement="C(G) + log 4 measures how far the generator is from the global minimum.",
     source="Theorem 1",
     computes="For 10,000 random pairs: the form without cancellation, "
     "Σ (p+q)/2 [log1p(-u²) + 2u atanh u] with u = (p-q)/(p+q), against C(G) + log 4 by Eq. 4.",
@@ -338,7 +338,7 @@ def thm1_equality(seed: int, *, suboptimality: Callable = criterion.suboptimalit
     "this, see thm1-equality and certified-float64.",
     faults=[
         Fault(
-            "empty cells left out",
+            "cells that only one density occupies left out",
             {"suboptimality": lambda p, q: criterion.suboptimality(p, q) - _alone(p, q)},
         )
     ],
@@ -352,21 +352,21 @@ def thm1_gap(seed: int, *, suboptimality: Callable = criterion.suboptimality) ->
 
 
 def _alone(p: np.ndarray, q: np.ndarray) -> float:
-    """What cells that only one density occupies add to the gap."""
+    """The contribution to the gap of cells that only one density occupies."""
     return float(np.log(2) * (p[q == 0].sum() + q[p == 0].sum()))
 
 
 @claim(
     "thm1-disjoint",
-    statement="Densities that share no support reach the upper end, C(G) = 0, however close they "
-    "lie.",
+    statement="Densities with disjoint supports reach the upper end, C(G) = 0, however close these "
+    "are.",
     source="Theorem 1, Eq. 6 (consequence)",
-    computes="|C(G)| for a uniform density and the same moved by one width, and by more.",
+    computes="|C(G)| for a uniform density and the same density shifted by its width or more.",
     tolerance=1e-15,
-    reason="D* is 0 or 1 in every cell, whose logarithms have no rounding.",
+    reason="D* is 0 or 1 in every cell, so its logarithms have no rounding.",
     faults=[
         Fault(
-            "0 log 0 taken as a small number's logarithm",
+            "logits of D* clipped to [-9, 9]",
             {
                 "virtual_criterion": lambda p, q: _value_at(
                     p, q, np.clip(np.log(_odds(p, q)), -9, 9)

@@ -1,4 +1,4 @@
-"""Games small enough to be played many times over: their players, and what 20 of them show."""
+"""Games small enough to run many times: their players, and a sign test over 20 runs."""
 
 import itertools
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Key
 from advnets.priors import Prior
 
 RUNS = 20
-# Of uniform noise with variance 1.
+# The bound of uniform noise with variance 1.
 BOUND = float(np.sqrt(3))
 
 
@@ -50,9 +50,9 @@ class Increasing(eqx.Module):
 
 
 class TrainedIncreasing(eqx.Module):
-    """A generator of one variable that increases whatever training does: it keeps logarithms.
+    """A generator of one variable that stays increasing in training: it stores logarithms.
 
-    It first stretches uniform noise to the whole line, for p_g to have tails.
+    It first stretches uniform noise to the whole line, so that p_g has tails.
     """
 
     shift: Float[Array, "1"]
@@ -90,7 +90,7 @@ class Bounded(eqx.Module):
 
 
 class QuadraticOnLine(eqx.Module):
-    """A discriminator on the line with a quadratic logit: between normal densities, D* is one."""
+    """A discriminator on the line with a quadratic logit, as D* for normal densities has."""
 
     weights: Float[Array, "3"]
 
@@ -110,7 +110,7 @@ class QuadraticInPlane(eqx.Module):
 
 
 class Quantiles(Prior):
-    """Not random: the midpoints of n equally probable pieces of the standard normal."""
+    """Not random: the standard normal's quantiles at the midpoints of n equal intervals."""
 
     size: int = eqx.field(static=True, default=1)
 
@@ -119,7 +119,7 @@ class Quantiles(Prior):
 
 
 def networks(rng: np.random.Generator, sizes: Sequence[int]) -> Any:
-    """A random network for each run, stacked; uniform in ±1/√inputs, as Equinox's are.
+    """A random network for each run, stacked; weights are uniform in ±1/√inputs, as in Equinox.
 
     NumPy draws them, because JAX takes seconds to compile so many small draws.
     """
@@ -130,7 +130,7 @@ def networks(rng: np.random.Generator, sizes: Sequence[int]) -> Any:
 
     pairs = itertools.pairwise(sizes)
     layers = [(drawn(inputs, units, inputs), drawn(inputs, units)) for inputs, units in pairs]
-    # The stack is no network by itself: its arrays have a leading axis, and are not checked.
+    # The stack is not a network itself: its arrays have a leading axis, and vmap skips the checks.
     return jax.vmap(Network)(layers)
 
 
@@ -140,5 +140,5 @@ def run_keys(seed: int) -> Key[Array, " runs"]:
 
 
 def sign_test(wins: Bool[np.ndarray, " runs"]) -> float:
-    """The probability of as many wins if each were a fair coin's; ties are no wins."""
+    """The probability of at least as many wins with a fair coin; ties do not count as wins."""
     return float(scipy.stats.binomtest(int(wins.sum()), wins.size, alternative="greater").pvalue)

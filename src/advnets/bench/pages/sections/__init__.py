@@ -1,7 +1,7 @@
-"""The sections of a run's report, in order; a system with more to show adds a file and a line.
+"""The sections of a run's report, in order; to add one, add a module and an entry in the list.
 
-A section is given what a run's folder holds, and gives what its template is to show, or nothing
-where it has nothing to say.
+A section gets a run read from its folder, and returns the values for its template, or None if it
+has nothing to show.
 """
 
 from advnets.bench.pages.sections import (

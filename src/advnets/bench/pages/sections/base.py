@@ -1,4 +1,4 @@
-"""What a section of the report is."""
+"""The type of a section of the report."""
 
 import dataclasses
 from collections.abc import Callable
@@ -14,9 +14,9 @@ class Section:
     Attributes:
         name: its anchor, a word.
         title: its heading.
-        template: what it shows, in Jinja's language; text from `gather` goes in escaped. `parts`
-            has what several sections need, such as a slider over pictures.
-        gather: gives what the template needs of a run; None where there is nothing to show.
+        template: its content as a Jinja template; text from `gather` is escaped. `parts` has
+            macros that several sections need, such as a slider over pictures.
+        gather: returns the values of a run for the template; None if there is nothing to show.
     """
 
     name: str

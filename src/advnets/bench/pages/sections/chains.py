@@ -1,4 +1,4 @@
-"""Markov chains: their samples in order, how they mix, and the score by other protocols."""
+"""Markov chains: their samples in order, how they mix, and the scores with other protocols."""
 
 import io
 from typing import Any
@@ -20,9 +20,9 @@ MOST_BYTES = 1_000_000
 TEMPLATE = """
 <p class="lead">{{ lead }}</p>
 {% if frames %}{{ parts.slider(frames, "each column is a chain; sample") }}{% endif %}
-{% if rows %}<p>The same model by its own protocol and by two others, nats:</p>
+{% if rows %}<p>The same model with its own protocol and with two others, nats:</p>
 {{ parts.scores(rows) }}
-<p class="soft">The protocol is part of the number: of one model, scores differ by how its chains
+<p class="soft">The protocol is part of the score: the same model's scores depend on how its chains
 are started, run and thinned.</p>{% endif %}
 """
 
@@ -32,8 +32,8 @@ def frames_of(strip: bytes, height: int, most: int = MOST_BYTES) -> list[dict[st
 
     Args:
         strip: a PNG file with the samples of some chains, a row for each step.
-        height: that of a sample.
-        most: the most bytes of pictures; of a longer strip the first ones.
+        height: the height of a sample.
+        most: the most bytes of pictures; only the first ones of a longer strip are used.
 
     Returns:
         A `label` and a `picture` for each.
@@ -62,11 +62,11 @@ def _gather(seen: Seen) -> dict[str, Any] | None:
         least = "" if found.trusted else "more than "
         lead += (
             f" The autocorrelation time is {least}{found.autocorrelation_time:.3g} steps: "
-            f"{found.of_samples:,} samples say as much of a mean as "
+            f"{found.of_samples:,} samples say as much about a mean as "
             f"{found.effective_samples:,.0f} independent ones."
         )
     for length, classes in found.distinct_classes.items():
-        lead += f" {length} samples in a row are of {classes:.1f} classes."
+        lead += f" {length} samples in a row are of {classes:.1f} classes on average."
     rows = [row(f"{found.protocol}", seen.result.parzen, "here")]
     rows += [row(f"{one.protocol}", one.score, "here") for one in found.others]
     strip = seen.picture(STRIP)

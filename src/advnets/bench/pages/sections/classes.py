@@ -1,4 +1,4 @@
-"""A conditional model class by class: is the class obeyed, and is there variety in it?"""
+"""A conditional model class by class: is the class obeyed, and how varied are its samples?"""
 
 from typing import Any
 
@@ -20,8 +20,8 @@ TEMPLATE = """
 {% endfor %}</table></div>
 <p class="soft">Agrees: the share of {{ samples }} samples of each class that the classifier gives
 the class asked for. Spread: their standard deviation; nearest: their median distance to the nearest
-other one; both over those of held-out images of the class, as many of each, so 1 is as varied as
-they are.{% if nats %} log p: log p(x|c) of its test images by the window on its samples,
+other one; both relative to the same number of held-out images of the class, so 1 means as varied as
+they are.{% if nats %} log p: log p(x|c) of the class's test images, with the window on its samples,
 nats.{% endif %}</p>
 """
 

@@ -1,4 +1,4 @@
-"""How far the game is from its equilibrium, and whether samples are alike: what a monitor found."""
+"""A monitor's findings: how far the game is from equilibrium, and whether samples are alike."""
 
 import math
 from collections.abc import Sequence
@@ -12,23 +12,23 @@ from advnets.bench.pages.reading import Seen, counted
 from advnets.bench.pages.sections.base import Section
 
 TEMPLATE = """
-<p class="lead">At each evaluation a copy of D was trained alone, against G as it was; D* is that
-copy at its best step. All numbers are of held-out rows, without dropout.</p>
+<p class="lead">At each evaluation a copy of D was trained alone, against G held fixed; D* is that
+copy at its best step. All numbers are measured on held-out rows, without dropout.</p>
 {% for line in lines %}<p>{{ line }}</p>
 {% endfor %}
 {% for line in alarms %}<p class="bad">{{ line }}</p>
 {% endfor %}
-{% if alarms %}<p>What helps is in "When a game collapses", docs/collapse.md.</p>{% endif %}
+{% if alarms %}<p>For remedies see "When a game collapses", docs/collapse.md.</p>{% endif %}
 {{ parts.charts(panels) }}
 <div class="scroll"><table>
-<tr><th>samples, relative to as many held-out rows, epoch {{ epoch }}</th><th>ratio</th><th>least
-between halves of the data</th></tr>
+<tr><th>samples, relative to the same number of held-out rows, epoch {{ epoch }}</th><th>ratio</th>
+<th>lowest between halves of the data</th></tr>
 {% for one in table %}<tr><td>{{ one.name }}</td><td class="number">{{ one.ratio }}</td>
 <td class="number">{{ one.least }}</td></tr>
 {% endfor %}</table></div>
 <p class="soft">{{ repeats }} Any D gives a lower bound: a small one may mean that D* was not found.
-An alarm is of what is below all halvings and below one quarter, at two evaluations running; marks
-below the curves are alarms.</p>
+There is an alarm when a ratio is below those of all halvings and below one quarter, at two
+evaluations running; marks below the curves are alarms.</p>
 """
 RATIOS = {
     "spread": "spread (standard deviation)",
@@ -40,7 +40,7 @@ LABELS = {"spread": "spread", "effective_rank": "effective rank", "neighbours": 
 
 
 class _About(msgspec.Struct, frozen=True):
-    """A mean of a row of metrics, and its standard error."""
+    """A mean in a row of metrics, and its standard error."""
 
     mean: float | None
     standard_error: float | None
@@ -50,14 +50,14 @@ class _About(msgspec.Struct, frozen=True):
 
 
 class _Noise(msgspec.Struct, frozen=True):
-    """The divergence where noise is added to data and samples."""
+    """The divergence with noise added to data and samples."""
 
     scale: float
     divergence: _About
 
 
 class _Found(msgspec.Struct, frozen=True):
-    """What a row of metrics has of a monitor, see [`advnets.monitor.Monitor`][]."""
+    """A monitor's entry in a row of metrics, see [`advnets.monitor.Monitor`][]."""
 
     value: _About
     best_value: _About
@@ -78,7 +78,7 @@ class _Found(msgspec.Struct, frozen=True):
     noise: list[_Noise] = []
 
     def number(self, name: str) -> float | None:
-        """What an alarm of that name is about."""
+        """The number that an alarm of this name is about."""
         found: float | None = getattr(self, "support" if name == "duplicates" else name)
         return found
 
@@ -126,7 +126,7 @@ def _lines(last: _Found, epoch: int) -> list[str]:
         f"Epoch {epoch}: V(D, G) is {last.value}, and {last.best_value} after {last.step} of "
         f"{steps} of D alone, so the regret of D is {last.regret} nats.",
         f"The Jensen-Shannon divergence of samples from data is at least {last.divergence} nats"
-        f"{noise}; at log 2 = 0.693 some D tells them apart without an error. E log D* is "
+        f"{noise}; at log 2 = 0.693 some D tells them apart without error. E log D* is "
         f"{last.overfitting} higher on training rows than on held-out rows.",
     ]
 
@@ -148,7 +148,7 @@ def _repeats(last: _Found) -> str:
     if last.p_value is None:
         return "Too few training rows to test for repeats."
     if last.support is None:
-        said = "none is closer than all pairs of training rows that were looked at"
+        said = "none is closer than all compared pairs of training rows"
     else:
         said = (
             "those closer than any pair of training rows are as frequent as in draws from "
@@ -158,7 +158,7 @@ def _repeats(last: _Found) -> str:
 
 
 def _noisy(rows: _Rows) -> list[dict[str, Any]]:
-    """The bounds at each noise scale that the last row has."""
+    """The bounds at each noise scale of the last row."""
     found = []
     for number, last in enumerate(rows[-1][1].noise):
         here = [

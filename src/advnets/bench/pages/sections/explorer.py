@@ -15,7 +15,7 @@ from advnets.bench.pages.sections.samples import MOST_BYTES
 from advnets.bench.systems.inpainting import PICTURE, TEST_SHEET
 from advnets.chains import Chained
 
-# What a page has beside weights and pictures, in characters.
+# The room for everything in a page besides weights and pictures, in characters.
 TEXT = 200_000
 
 TEMPLATE = """
@@ -37,10 +37,10 @@ def of_run(seen: Seen, *, alone: bool = False) -> Explorer:
         alone: whether the page has nothing else, and may be as large as a browser can open.
 
     Returns:
-        It.
+        The explorer.
 
     Raises:
-        ValueError: if there can't be one, which the message explains.
+        ValueError: if there can't be one, as the message explains.
     """
     system = system_of(seen.config)
     found = players(seen.folder, seen.config, system, finished=seen.finished)
@@ -62,7 +62,7 @@ def of_run(seen: Seen, *, alone: bool = False) -> Explorer:
 
 
 def _bytes_of_pictures(seen: Seen) -> int:
-    """About as many bytes as the page's pictures have."""
+    """The approximate size of the page's pictures, in bytes."""
     names = (SHEET, "samples.png", "interpolations.png", "memorisation.png", PICTURE, TEST_SHEET)
     paths = [path for name in names if (path := seen.folder / name).is_file()]
     of_frames = sum(path.stat().st_size for path in seen.frames.values())
@@ -71,7 +71,7 @@ def _bytes_of_pictures(seen: Seen) -> int:
 
 def _gather(seen: Seen) -> dict[str, Any] | None:
     if not seen.explores:
-        return {"data": None, "why_not": f"python -m advnets.bench explore {seen.folder} makes it"}
+        return {"data": None, "why_not": f"python -m advnets.bench explore {seen.folder} writes it"}
     try:
         return vars(of_run(seen))
     except (ValueError, OSError) as error:

@@ -1,4 +1,4 @@
-"""Fillings of a net that fills in: how good they are beside the baselines', and a picture."""
+"""Fillings: their scores, compared with the baselines', and a picture."""
 
 from typing import Any
 
@@ -7,14 +7,14 @@ from advnets.bench.pages.reading import Seen
 from advnets.bench.pages.sections.base import Section
 from advnets.bench.systems.inpainting import NAMES, PICTURE, read_regions
 
-# The name that what is measured of fillings has in a result.
+# The name of this evaluation in a result.
 FILLINGS = "fillings"
 
 TEMPLATE = """
 <p class="lead">Energy score of the missing pixels, {{ fillings }} fillings of each of {{
-"{:,}".format(rows) }} test images, ± standard error: less is better, and only draws from the true
-conditional have the least. In brackets, the squared error of the mean filling, and the spread: the
-variance of fillings, summed over pixels. Of true draws the error is {{ ratio }} times the
+"{:,}".format(rows) }} test images, ± standard error: lower is better, and only draws from the true
+conditional reach the minimum. In brackets, the squared error of the mean filling, and the spread:
+the variance of fillings, summed over pixels. For true draws the error is {{ ratio }} times the
 spread.</p>
 <div class="scroll"><table>
 <tr><th>missing</th>{% for name in names %}<th>{{ name }}</th>{% endfor %}</tr>
@@ -24,8 +24,8 @@ spread.</p>
 {% endfor %}</table></div>
 {% if picture %}<figure><img class="pixels" src="{{ picture }}"
  alt="Rows of images: what is observed, five fillings, the image"><figcaption>The first test
-images without their {{ regions }}: what is observed (grey is missing), five fillings, the image
-itself.</figcaption></figure>
+images without their {{ regions }}: the observed pixels (grey is missing), five fillings, and the
+image itself.</figcaption></figure>
 {% endif %}
 """
 

@@ -8,8 +8,8 @@ from advnets.bench.pages.reading import Seen
 from advnets.bench.pages.sections.base import Section
 
 TEMPLATE = """
-<p class="lead">The weights between the pixels and each of the first hidden units: white is for,
-black against, grey nothing.</p>
+<p class="lead">The weights between the pixels and each of the first hidden units: white is
+positive, black negative, grey 0.</p>
 <figure><img class="pixels" src="{{ picture }}" alt="Weights of hidden units as images"></figure>
 """
 

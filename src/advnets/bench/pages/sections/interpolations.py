@@ -7,7 +7,7 @@ from advnets.bench.pages.reading import Seen
 from advnets.bench.pages.sections.base import Section
 
 TEMPLATE = """
-<p class="lead">As Figure 3: each row runs along a straight line between two draws of z.</p>
+<p class="lead">As in Figure 3: each row runs along a straight line between two draws of z.</p>
 <figure><img class="pixels" src="{{ picture }}" alt="Rows of samples along lines in z space">
 </figure>
 """

@@ -1,4 +1,4 @@
-"""The score beside the rows it is to be read with."""
+"""The score, with the reference rows to compare it with."""
 
 from typing import Any
 
@@ -10,8 +10,8 @@ TEMPLATE = """
 {% if rows %}
 <p class="lead">Parzen log-likelihood of the test set{{ over }}, nats, ± standard error.</p>
 {{ parts.scores(rows) }}
-{% if quick %}<p class="note">This is the quick preset: its score compares with nothing but another
-quick run's.</p>{% endif %}
+{% if quick %}<p class="note">This is the quick preset: compare its score only with those of other
+quick runs.</p>{% endif %}
 <p class="soft">{{ caveat }}</p>
 {% else %}
 <p class="soft">The test set is scored when the run is done.</p>
@@ -28,7 +28,7 @@ def row(label: str, found: Score | Reference | Published, kind: str) -> dict[str
         kind: `here`, `reference` or `published`.
 
     Returns:
-        What the table shows.
+        The values that the table shows.
     """
     test = found if isinstance(found, Published) else found.test
     notes = []

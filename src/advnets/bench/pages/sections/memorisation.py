@@ -1,4 +1,4 @@
-"""Whether samples are copies, and whether they are all alike; and what else is measured."""
+"""Whether samples are copies, or all alike; and any other evaluations."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Figure 2: the last samples beside the training images nearest to them."""
+"""Figure 2: the last samples, with the training images nearest to some of them."""
 
 from typing import Any
 
@@ -7,8 +7,8 @@ from advnets.bench.pages.reading import Seen
 from advnets.bench.pages.sections.base import Section
 
 TEMPLATE = """
-<p class="lead">As Figure 2: the last column has, for the sample to its left, the nearest of all
-training images in Euclidean distance.</p>
+<p class="lead">As in Figure 2: the last column shows the training image nearest, in Euclidean
+distance, to the sample on its left.</p>
 <figure><img class="pixels" src="{{ picture }}"
  alt="A grid of samples; the last column has training images"></figure>
 """

@@ -1,4 +1,4 @@
-"""Where the numbers come from, and how to have them again."""
+"""Where the numbers come from, and how to reproduce them."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,14 +7,14 @@ from advnets.bench.pages.reading import Seen, command_of
 from advnets.bench.pages.sections.base import Section
 
 TEMPLATE = """
-{% if command %}<p class="lead">This command makes the run again, bit for bit on the same kind of
+{% if command %}<p class="lead">This command reproduces the run, bit for bit on the same kind of
 machine with the same versions{{ elsewhere }}:</p><pre>{{ command }}</pre>{% endif %}
-{% if changed %}<p class="lead">No single command makes it: settings were changed at iteration
+{% if changed %}<p class="lead">No single command reproduces it: settings were changed at iteration
 {{ changed }} (see Settings).</p>{% endif %}
 {% if facts %}<div class="scroll"><table>
 {% for name, value in facts %}<tr><th>{{ name }}</th><td>{{ value }}</td></tr>
 {% endfor %}</table></div>{% endif %}
-<p class="lead">Verify the files, and go on from the model:</p>
+<p class="lead">Verify the files, and load the model:</p>
 <pre>python -m advnets.bench check {{ folder }}</pre>
 <pre>from advnets import bench
 model = bench.load_model({{ quoted }})</pre>
@@ -45,7 +45,7 @@ def _gather(seen: Seen) -> dict[str, Any]:
     if seen.config.data_sha256:
         facts.append(("SHA-256 of the data", seen.config.data_sha256))
     of_settings = {change.iteration: None for change in seen.config.changes}
-    # Of what it was computed with, such as versions; of a resumption with both, settings count.
+    # Changes of the environment, such as versions; where settings changed too, those count.
     others = {
         one.iteration: None for one in (result.changes if result else ())
     }.keys() - of_settings.keys()

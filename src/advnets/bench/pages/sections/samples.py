@@ -10,25 +10,25 @@ from advnets.bench.pages.sections.base import Section
 MOST_BYTES = 1_000_000
 
 TEMPLATE = """
-<p class="lead">Fair draws, not chosen, from the same random numbers at every epoch{{
+<p class="lead">Random samples, not selected, from the same random numbers at every epoch{{
 ", a row for each class" if by_class else "" }}.</p>
 {{ parts.slider(frames, "samples after") }}
 """
 
 
 def frames_of(seen: Seen, most: int = MOST_BYTES) -> list[dict[str, str]]:
-    """The pictures of a run's samples as a page has them, every other one where they are many.
+    """The pictures of a run's samples for a page, thinned if there are too many.
 
     Args:
         seen: the run.
-        most: the most bytes.
+        most: the most bytes of pictures.
 
     Returns:
         A `label` and a `picture` for each.
     """
     epochs = list(seen.frames)
     while len(epochs) > 1 and sum(seen.frames[e].stat().st_size for e in epochs) > most:
-        epochs = epochs[::-1][::2][::-1]  # with the last one
+        epochs = epochs[::-1][::2][::-1]  # every second one, keeping the last
     return [
         {
             "label": counted(epoch, "epoch"),

@@ -1,4 +1,4 @@
-"""The run's settings, those first that are not the benchmark's."""
+"""The run's settings, starting with those that differ from the benchmark's."""
 
 from typing import Any
 
@@ -28,10 +28,10 @@ def worded(value: Json) -> str:
     """A setting's value as text.
 
     Args:
-        value: as JSON has it.
+        value: the value as JSON.
 
     Returns:
-        It, lists without brackets.
+        The text, with lists without brackets.
     """
     if isinstance(value, list):
         return ", ".join(map(worded, value)) or "none"
@@ -51,9 +51,9 @@ def _gather(seen: Seen) -> dict[str, Any]:
     differing = [one for one in shown if one["differs"]]
     of = f"{seen.config.benchmark}'s {preset} preset" if preset == "quick" else "the benchmark's"
     if not preset:
-        said = f"{seen.config.benchmark} is no benchmark of the catalogue."
+        said = f"{seen.config.benchmark} is not a benchmark of the catalogue."
     elif differing:
-        said = f"What differs from {of if preset == 'quick' else seen.config.benchmark}:"
+        said = f"Settings that differ from {of if preset == 'quick' else seen.config.benchmark}:"
     else:
         said = f"All are {of}."
     changes = (seen.result or seen.config).changes
