@@ -172,7 +172,7 @@ REFUSED = {
         lambda: gsn.walkback(
             small_gsn(), jnp.zeros((3, 2, 2)), gsn.draw_noise(KEY, small_gsn(), 2, 1)
         ),
-        "noise must be for 3 images of 4 pixels",
+        "noise must be for the 3 images of 4 pixels",
     ),
     "rows of an iteration": (
         lambda: Streamed(np.zeros((3, 2))).iterations_per_chunk(0),

@@ -121,7 +121,7 @@ def play_command(folder):
     for row in metrics:
         row.pop("model_sha256", None)  # of a file, which has its own form
     numbered = {f"{number:02}": weights[name] for number, name in enumerate(sorted(weights))}
-    for name in ("update_rule", "average", "penalty", "final_rate"):  # new since then
+    for name in ("update_rule", "average", "penalty", "penalty_every", "final_rate"):  # newer
         del results["recipe"][name]
     del results["recipe"]["discriminator"]["layers"]  # likewise
     return numbered, {"metrics": metrics, "results": {name: results[name] for name in kept}}

@@ -302,7 +302,7 @@ def test_data_without_fitting_labels_are_refused():
         (["--branches.generator-keep", "0"], "keep rate must be above 0 and at most 1; got 0.0"),
         (["--branches.latent-units", "0"], "the number of units of a branch must be at least 1"),
         (["--generator.output", "deconvolution", "--preprocessing", "gcn"], "fully connected"),
-        (["--second-stage.epochs", "1"], "of one stage"),
+        (["--second-stage.epochs", "1"], "with one stage"),
     ],
 )
 def test_bad_settings_are_refused_in_one_sentence(tmp_path, capsys, options, said):

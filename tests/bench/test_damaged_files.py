@@ -174,7 +174,7 @@ def test_half_a_last_row_is_made_again(run):
 def test_a_model_that_is_damaged_or_missing_is_named(run, refused):
     path = run / "generator.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
-    assert f"{path} is not the model that results.json speaks of" in refused("parzen")
+    assert f"{path} is not the model that results.json lists" in refused("parzen")
     path.unlink()
     assert str(path) in refused("parzen")
 

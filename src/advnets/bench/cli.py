@@ -81,7 +81,7 @@ class Options(Generic[Recipe]):
     watch: bool = False
     """Also write report.html after each evaluation, to watch the run in a browser."""
     monitor: bool = False
-    """Measure the distance from equilibrium, and warn of collapse."""
+    """Measure distance to equilibrium; warn of collapse."""
     tensorboard: bool = False
     """Write TensorBoard logs to tensorboard/ in each run's folder."""
     verify_replay: bool = False

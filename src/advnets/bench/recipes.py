@@ -134,7 +134,7 @@ class Recipe(GameSettings):
     """
 
     epochs: int = 250
-    """Epochs to train. The released recipe never stops; its momentum stops rising at epoch 250."""
+    """Epochs to train; the released momentum stops rising at epoch 250."""
     order: Order = "simultaneous"
     """simultaneous: as in the released code; alternating: as in the paper's Algorithm 1."""
     objective: Literal["non-saturating", "minimax", "blend"] = "non-saturating"
