@@ -179,7 +179,7 @@ class Trainer:
 
         if self.recipe.average is not None:
             weights = [p.detach() for p in self.generator.parameters()]
-            weight = torch.as_tensor(1 - self.recipe.average, device=self.device)
+            weight = torch.full((), 1 - self.recipe.average, device=self.device)
             if self.recipe.average_share is not None:
                 reach = 1 + self.recipe.average_share * self.made
                 weight = torch.maximum(weight, 1 / reach)

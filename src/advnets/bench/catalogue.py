@@ -302,7 +302,7 @@ BENCHMARKS = {
             system=Adversarial,
             recipe=MNIST_TUNED,
             summary="the paper's score in minutes, with methods found since 2014",
-            cost="about five minutes on 2 CPU cores",
+            cost="an estimated five minutes on 2 CPU cores",
             expected="237 nats (measured, five seeds, standard deviation 3); not in the paper, "
             "whose recipe is `mnist` (225 ± 2 nats)",
             needs=f"ylecun/mnist {HUB}",
@@ -313,7 +313,7 @@ BENCHMARKS = {
             system=Adversarial,
             recipe=CIFAR10_TUNED,
             summary="colour and structure without a GPU: small convolutional players",
-            cost="an estimated hour on 2 CPU cores",
+            cost="an estimated half hour on 2 CPU cores",
             expected="nothing in the paper, whose recipe is `cifar10-conv`",
             needs=f"uoft-cs/cifar10 {HUB}",
             quick=dataclasses.replace(
