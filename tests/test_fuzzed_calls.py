@@ -239,8 +239,8 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_too_few_or_too_many_is_refused(name):
-    call, said = REFUSED[name]
-    with pytest.raises(ValueError, match=said):
+    call, message = REFUSED[name]
+    with pytest.raises(ValueError, match=message):
         call()
 
 

@@ -92,9 +92,9 @@ def checked(given: Any) -> Any:
         it is and, for common mistakes, what to write instead. For a class, the class itself.
     """
     if isinstance(given, type):
-        made = vars(given).get("__init__")
-        if dataclasses.is_dataclass(given) and not hasattr(made, "__wrapped__") and made:
-            given.__init__ = checked(made)  # type: ignore[method-assign]
+        init = vars(given).get("__init__")
+        if dataclasses.is_dataclass(given) and not hasattr(init, "__wrapped__") and init:
+            given.__init__ = checked(init)  # type: ignore[method-assign]
         return given
     signature: _Signature | None = None
 
@@ -273,13 +273,13 @@ def _object_instead(name: str, wanted: str, value: Any) -> str | None:
     """What to write in the place of another object of the library, or of a single number."""
     kind = type(value).__name__
     if isinstance(value, int | float) and not isinstance(value, bool):
-        made = {
+        suggestions = {
             "Sequence[int]": f"pass [{value}]",
             "tuple[int, ...]": f"pass ({value},)",
             "Prior": f"pass advnets.priors.Uniform({value})",
         }
         by_rate = f"pass an optimiser, such as optax.adam({value})"
-        return by_rate if wanted.startswith("GradientTransformation") else made.get(wanted)
+        return by_rate if wanted.startswith("GradientTransformation") else suggestions.get(wanted)
     if kind == "Dataset" and "array" in wanted:
         return f"pass {name}.{name if name in ('validation', 'test') else 'train'}"
     if wanted in ("Sampler", "Model"):

@@ -82,16 +82,16 @@ def parsed(
             that an option does not take.
     """
     known = list(options(kind, default))
-    said = io.StringIO()
+    stderr = io.StringIO()
     more = {} if default is None else {"default": default}
     read: Any = _tyro().cli
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(stderr):
             found, unknown = read(kind, args=arguments, prog=prog, return_unknown_args=True, **more)
     except SystemExit as ended:
         if not ended.code:  # it printed shell completions
             raise
-        raise ValueError(_sentence(said.getvalue(), arguments, known, prog)) from None
+        raise ValueError(_sentence(stderr.getvalue(), arguments, known, prog)) from None
     if unknown:
         raise ValueError(_unknown(unknown, known, prog))
     return found
@@ -106,8 +106,8 @@ def _sentence(box: str, arguments: Sequence[str], known: list[Option], prog: str
     until = next((number for number, line in enumerate(lines) if not line), len(lines))
     message = " ".join(lines[:until]) or title
     named = [o for o in known if re.search(rf"{re.escape(o.name)}(?![\w.-])", message)]
-    told = "(required)" in message  # with the option's text
-    explained = "" if told else "".join(f" ({o.given}: {o.text})" for o in named[:1])
+    has_option_text = "(required)" in message  # with the option's text
+    explained = "" if has_option_text else "".join(f" ({o.given}: {o.text})" for o in named[:1])
     return f"{message.rstrip('.')}{explained}"
 
 

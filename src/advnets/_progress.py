@@ -42,15 +42,15 @@ def _kind() -> Any:
         @property
         def format_dict(self) -> dict[str, Any]:
             found = super().format_dict
-            made, elapsed = found["n"] - found["initial"], found["elapsed"]
+            done, elapsed = found["n"] - found["initial"], found["elapsed"]
             missing = (found["total"] or found["n"]) - found["n"]
             recent = found["rate"]
-            if self.passed_over is not None and (missing or made > self.passed_over[0]):
+            if self.passed_over is not None and (missing or done > self.passed_over[0]):
                 units, seconds = self.passed_over
-                made, elapsed, recent = made - units, elapsed - seconds, None
-            if made <= 0 or elapsed <= 0:
+                done, elapsed, recent = done - units, elapsed - seconds, None
+            if done <= 0 or elapsed <= 0:
                 return {**found, "time": ""}
-            per_second = recent or made / elapsed
+            per_second = recent or done / elapsed
             left = self.format_interval(missing / per_second if missing else found["elapsed"])
             words = "left" if missing else "in all"
             return {**found, "time": f" {left} {words}, {rate(per_second, found['unit'])}"}

@@ -40,8 +40,8 @@ def short(value: Any) -> str:
         return value.__name__
     if isinstance(value, tuple) and type(value) is not tuple:  # Optax's, of functions
         return f"<{type(value).__name__}>"
-    said = repr(value)
-    return said if len(said) <= MOST and "\n" not in said else f"<{type(value).__name__}>"
+    text = repr(value)
+    return text if len(text) <= MOST and "\n" not in text else f"<{type(value).__name__}>"
 
 
 def numbers(row: Mapping[str, Any], before: str = "") -> Iterator[str]:

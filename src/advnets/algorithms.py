@@ -55,8 +55,8 @@ class State(eqx.Module):
     iteration: Int[Array, ""]
 
     def __repr__(self) -> str:
-        said = [f"{name}={_reprs.network(player)}" for name, player in self.players.items()]
-        return f"State(iteration={self.iteration}, {', '.join(said)})"
+        entries = [f"{name}={_reprs.network(player)}" for name, player in self.players.items()]
+        return f"State(iteration={self.iteration}, {', '.join(entries)})"
 
     @property
     def generator(self) -> PyTree:
@@ -193,8 +193,8 @@ def averaged(players: Players, state: State) -> Players | None:
 
 
 def _default(field: dataclasses.Field[Any]) -> str:
-    made = field.default_factory
-    return repr(field.default if made is dataclasses.MISSING else made())
+    factory = field.default_factory
+    return repr(field.default if factory is dataclasses.MISSING else factory())
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -233,12 +233,12 @@ class Algorithm(abc.ABC):
             _check_decay(average)
 
     def __repr__(self) -> str:
-        said = [
+        entries = [
             f"{field.name}={_reprs.short(getattr(self, field.name))}"
             for field in dataclasses.fields(self)
             if repr(getattr(self, field.name)) != _default(field)
         ]
-        return f"{type(self).__name__}({', '.join(said)})"
+        return f"{type(self).__name__}({', '.join(entries)})"
 
     @property
     @abc.abstractmethod

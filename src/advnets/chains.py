@@ -395,11 +395,11 @@ class _Note:
         """The state, steps and samples of a note that is whole and of this run; else no steps."""
         try:
             with safe_open(self.path, framework="numpy") as file:
-                told = file.metadata() or {}
+                metadata = file.metadata() or {}
                 content = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError):
             return state, 0, 0
-        if told.get("run") != self._identity or told.get("sha256") != _digest(content):
+        if metadata.get("run") != self._identity or metadata.get("sha256") != _digest(content):
             return state, 0, 0
         samples = content["samples"][: len(found)]
         if len(content["samples"]) > len(found):  # the states are past the samples requested

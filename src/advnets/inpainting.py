@@ -242,7 +242,7 @@ class Filled(eqx.Module):
         if not (eqx.is_array(real) and jnp.issubdtype(real.dtype, jnp.floating)):
             raise ValueError(
                 f"a net that fills in is trained with examples alone, an array of floats; got "
-                f"{_said(real)}"
+                f"{_describe(real)}"
             )
         latents_key, masks_key = jax.random.split(draws.latents)
         observed = self.masks(masks_key, len(real), real.shape[1:])
@@ -255,13 +255,13 @@ class Filled(eqx.Module):
         count = 1 + self.twice
         repeated = [jnp.concatenate([part] * count) for part in inputs]
         latents = prior(latents_key, count * len(real))
-        made = generator(draws.generator, latents, *repeated)
-        if jnp.shape(made) != (count * len(real), *real.shape[1:]):
+        fake = generator(draws.generator, latents, *repeated)
+        if jnp.shape(fake) != (count * len(real), *real.shape[1:]):
             raise ValueError(
                 f"the generator must make examples of the data's shape, {real.shape[1:]}; got "
-                f"{_said(made)}"
+                f"{_describe(fake)}"
             )
-        first, *others = (jnp.where(mask == 1, real, filling) for filling in jnp.split(made, count))
+        first, *others = (jnp.where(mask == 1, real, filling) for filling in jnp.split(fake, count))
         return first, mask, *others
 
 
@@ -509,8 +509,8 @@ def fill(
     observed = checked_masks(masks, whole.shape)
     repeated = [np.repeat(part, n, axis=0) for part in (whole, observed)]
     given = np.where(repeated[1], repeated[0], 0).astype(np.float32)
-    made = model.sample(key, len(given), condition=(given, repeated[1].astype(np.float32)))
-    filled = np.where(repeated[1], repeated[0], made).astype(whole.dtype)
+    samples = model.sample(key, len(given), condition=(given, repeated[1].astype(np.float32)))
+    filled = np.where(repeated[1], repeated[0], samples).astype(whole.dtype)
     return filled.reshape(len(whole), n, *whole.shape[1:])
 
 
@@ -549,7 +549,7 @@ def checked_masks(
     return np.broadcast_to(found.astype(bool), shape)
 
 
-def _said(value: Any) -> str:
+def _describe(value: Any) -> str:
     if isinstance(value, tuple):
         return f"a tuple of {len(value)} parts"
     if eqx.is_array(value):

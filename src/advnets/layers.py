@@ -572,13 +572,13 @@ class Branches(eqx.Module):
                 f"{self.split}"
             )
         keys = (None, None) if key is None else jax.random.split(key)
-        made = [
+        outputs = [
             _called(branch, part, own).ravel()
             for branch, part, own in zip(
                 (self.first, self.second), (x[: self.split], x[self.split :]), keys, strict=True
             )
         ]
-        return jnp.concatenate(made)
+        return jnp.concatenate(outputs)
 
 
 class Projection(eqx.Module):

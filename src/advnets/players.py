@@ -137,11 +137,11 @@ class Players(eqx.Module, Generic[G, D]):
             )
 
     def __repr__(self) -> str:
-        said = [f"{name}={_reprs.network(player)}" for name, player in self.named.items()]
-        said.append(f"prior={self.prior!r}")
+        entries = [f"{name}={_reprs.network(player)}" for name, player in self.named.items()]
+        entries.append(f"prior={self.prior!r}")
         if self.condition is not None:
-            said.append(f"condition={_reprs.short(self.condition)}")
-        return f"Players({', '.join(said)})"
+            entries.append(f"condition={_reprs.short(self.condition)}")
+        return f"Players({', '.join(entries)})"
 
     @property
     def named(self) -> dict[str, Player]:

@@ -65,7 +65,7 @@ def test_random_images_are_any():
 
 
 @pytest.mark.parametrize(
-    ("call", "said"),
+    ("call", "message"),
     [
         (lambda: fillers.NormalConditional(TRAIN, 0.0), "ridge must be above 0; got 0"),
         (lambda: fill(fillers.NearestImages(TRAIN), 201), "200 training images; got 201"),
@@ -73,6 +73,6 @@ def test_random_images_are_any():
         (lambda: fill(fillers.NormalConditional(TRAIN), 0), "fillings must be at least 1"),
     ],
 )
-def test_what_can_not_be_filled_is_refused(call, said):
-    with pytest.raises(ValueError, match=said):
+def test_what_can_not_be_filled_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
         call()

@@ -43,18 +43,18 @@ def browser():
 
 @pytest.fixture(scope="module")
 def opened(browser):
-    """Opens a file; what the page complains of, or asks for, is kept in its `said`."""
+    """Opens a file; what the page complains of, or asks for, is kept in its `problems`."""
     tabs = []
 
     def open_file(path, width=1280, **options):
         page = browser.new_page(viewport={"width": width, "height": 800}, **options)
-        page.said = []
-        page.on("console", lambda message: page.said.append(message.text))
-        page.on("pageerror", lambda error: page.said.append(str(error)))
+        page.problems = []
+        page.on("console", lambda message: page.problems.append(message.text))
+        page.on("pageerror", lambda error: page.problems.append(str(error)))
         page.on(
             "request",
             lambda request: (
-                request.url.startswith(("file:", "data:")) or page.said.append(request.url)
+                request.url.startswith(("file:", "data:")) or page.problems.append(request.url)
             ),
         )
         page.set_default_timeout(10_000)
@@ -80,9 +80,9 @@ def explored(tmp_path_factory):
         of_g = layers.export(found.model.generator, (found.model.prior.size,))
         of_both = of_g, layers.export(found.discriminator, shape)
         budget = sum(layers.size(*pair) for pair in zip(of_both, precisions, strict=True))
-        made = explorer(folder, found, SETTINGS[kind], budget=budget)
-        (folder / "explore.html").write_text(page_of(made))
-        return folder / "explore.html", made
+        exported = explorer(folder, found, SETTINGS[kind], budget=budget)
+        (folder / "explore.html").write_text(page_of(exported))
+        return folder / "explore.html", exported
 
     return write
 
@@ -93,9 +93,9 @@ def walked(tmp_path_factory):
     folder = tmp_path_factory.mktemp("chain")
     net = gsn.GSN(jax.random.key(0), (3, 5), hidden_sizes=(7, 5))
     starts = jax.numpy.asarray(with_sheet(folder, (3, 5)))
-    made = chain.chain(folder, Chained(net, starts, 2, 0, 1, "mean"), budget=200)
-    (folder / "explore.html").write_text(page_of(made))
-    return folder / "explore.html", made, net
+    exported = chain.chain(folder, Chained(net, starts, 2, 0, 1, "mean"), budget=200)
+    (folder / "explore.html").write_text(page_of(exported))
+    return folder / "explore.html", exported, net
 
 
 @pytest.fixture(scope="module")
@@ -131,20 +131,20 @@ def test_a_page_fits_and_complains_of_nothing(opened, written, name):
             && one.getBoundingClientRect().right > innerWidth + 1).map((one) => one.outerHTML)"""
         assert not page.evaluate(wide)
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(22, 24, 27)"
-    assert not page.said
+    assert not page.problems
 
 
 def test_the_slider_shows_other_samples(opened, written):
     page = opened(written["report"])
     figure = page.locator(".frames")
-    image, said = figure.locator("img"), figure.locator("output")
-    assert said.text_content() == "4 epochs"
+    image, label = figure.locator("img"), figure.locator("output")
+    assert label.text_content() == "4 epochs"
     last = image.get_attribute("src")
     figure.locator("input").fill("0")
-    assert said.text_content() == "2 epochs"
+    assert label.text_content() == "2 epochs"
     assert image.get_attribute("src") != last
     figure.locator("button").click()
-    said.get_by_text("4 epochs").wait_for()
+    label.get_by_text("4 epochs").wait_for()
     assert image.get_attribute("src") == last
 
 
@@ -202,7 +202,7 @@ def test_the_plane_and_the_components_move_the_sample(opened, written):
     assert every.count() == 0
     page.locator(".explorer summary").click()
     assert soon(page, lambda: every.count() == 5)
-    assert not page.said
+    assert not page.problems
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_the_plane_and_the_components_move_the_sample(opened, written):
     ],
 )
 def test_the_browser_computes_what_jax_does(opened, explored, kind, precisions):
-    path, made = explored(kind, precisions)
+    path, exported = explored(kind, precisions)
     found = FOUND[kind]()
     page = opened(path)
     page.evaluate("latent.ready")
@@ -237,9 +237,9 @@ def test_the_browser_computes_what_jax_does(opened, explored, kind, precisions):
     # What is on the canvas, beside the picture of JAX's own example.
     whole = applied(found.model.generator, latents)
     picture = np.array(pictured(SETTINGS[kind], 16)(whole))
-    if made.data["largest"]:
-        picture = (0.5 + 0.5 * np.asarray(whole) / made.data["largest"]).clip(0, 1)
-    moved = float(made.notes[0].partition("by ")[2].partition(" ")[0] or 0)
+    if exported.data["largest"]:
+        picture = (0.5 + 0.5 * np.asarray(whole) / exported.data["largest"]).clip(0, 1)
+    moved = float(exported.notes[0].partition("by ")[2].partition(" ")[0] or 0)
     for number in range(3):
         page.evaluate("(z) => latent.show(Float32Array.from(z))", latents[number].tolist())
         shape = (*picture.shape[1:3], 4)
@@ -258,8 +258,8 @@ def test_the_browser_computes_what_jax_does(opened, explored, kind, precisions):
 def test_the_browser_draws_the_class_that_is_chosen(opened, tmp_path, projects):
     found = conditional(projects)
     with_sheet(tmp_path, (4, 3))
-    made = explorer(tmp_path, found, SETTINGS["dense"], budget=10**6)
-    (tmp_path / "explore.html").write_text(page_of(made))
+    exported = explorer(tmp_path, found, SETTINGS["dense"], budget=10**6)
+    (tmp_path / "explore.html").write_text(page_of(exported))
     page = opened(tmp_path / "explore.html")
     page.evaluate("latent.ready")
     latents, labels = draws(found)[:6], np.arange(6) % 3
@@ -286,11 +286,11 @@ def test_the_browser_draws_the_class_that_is_chosen(opened, tmp_path, projects):
         place = f".classes button:nth-child({label + 1}) canvas"
         thumbnail = np.reshape(page.evaluate(PIXELS, place), (4, 3, 4))[..., 0]
         assert abs(thumbnail - expected[label]).max() <= 1
-    assert not page.said
+    assert not page.problems
 
 
 def test_the_browser_steps_as_jax_does(opened, walked):
-    path, made, net = walked
+    path, exported, net = walked
     page = opened(path)
     page.evaluate("chain.ready")
     rng = np.random.default_rng(1)
@@ -321,21 +321,21 @@ def test_the_browser_steps_as_jax_does(opened, walked):
         np.testing.assert_allclose(means, jax.nn.sigmoid(logits)[0], atol=1e-5)
         np.testing.assert_array_equal(drawn, pixels[0])
         np.testing.assert_allclose(above, top[0], atol=1e-5)
-    assert "int8, which moves a pixel" in made.notes[0]
+    assert "int8, which moves a pixel" in exported.notes[0]
 
 
 def test_a_chain_goes_on_and_holds_half_of_its_start(opened, walked):
     page = opened(walked[0])
     page.evaluate("chain.ready")
-    said = page.locator(".steps")
-    assert said.text_content() == "0 steps"
+    steps = page.locator(".steps")
+    assert steps.text_content() == "0 steps"
     page.locator(".step").click()
-    assert said.text_content() == "1 step"
+    assert steps.text_content() == "1 step"
     page.locator(".run").click()
     page.locator(".steps", has_text=re.compile(r"^([3-9]|\d\d+) steps$")).wait_for()
     page.locator(".run").click()
     page.locator(".hold").check()
-    assert said.text_content() == "0 steps"
+    assert steps.text_content() == "0 steps"
     before = np.reshape(page.evaluate(PIXELS, ".mean"), (3, 5, 4))
     page.evaluate("Math.random = () => 0.1")  # which corrupts every pixel, to white
     page.locator(".step").click()
@@ -345,7 +345,7 @@ def test_a_chain_goes_on_and_holds_half_of_its_start(opened, walked):
     assert (after[:, :2] == before[:, :2]).all()
     assert (after[:, 2] != before[:, 2]).any()  # two of five columns are the left half
     assert (seen[:, :2] == 255).all()  # the network sees held pixels corrupted
-    assert not page.said
+    assert not page.problems
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
@@ -396,13 +396,13 @@ def painted(tmp_path_factory):
     )
     generator, nothing = inpainting.Filler(inner), inpainting.NothingObserved(shape)
     model = advnets.Model(generator, advnets.priors.Normal(5), nothing)
-    made = painter(folder, model, "of the last epoch", budget=2500)
-    (folder / "explore.html").write_text(page_of(made))
-    return folder / "explore.html", made, model, images
+    exported = painter(folder, model, "of the last epoch", budget=2500)
+    (folder / "explore.html").write_text(page_of(exported))
+    return folder / "explore.html", exported, model, images
 
 
 def test_the_browser_fills_in_as_jax_does(opened, painted):
-    path, made, model, images = painted
+    path, exported, model, images = painted
     page = opened(path)
     page.evaluate("painter.ready")
     rng = np.random.default_rng(1)
@@ -415,23 +415,23 @@ def test_the_browser_fills_in_as_jax_does(opened, painted):
     wide = np.broadcast_to(mask[..., None], image.shape).astype(np.float32)
     generator = layers.rounded(model.generator, "int8")
     given = (jax.numpy.asarray(part, np.float32) for part in (z, wide * image, wide))
-    made_by_jax = generator(*given)
-    expected = np.where(wide == 1, image, made_by_jax)
+    jax_output = generator(*given)
+    expected = np.where(wide == 1, image, jax_output)
     theirs = np.reshape(theirs, image.shape)
     np.testing.assert_allclose(theirs, expected, atol=1e-5)
     np.testing.assert_array_equal(theirs[wide == 1], image[wide == 1])
     assert (abs(theirs - image)[wide == 0] > 1e-3).all()
-    assert "int8, which moves a pixel" in made.notes[0]
+    assert "int8, which moves a pixel" in exported.notes[0]
 
 
 def test_masks_are_painted_and_chosen(opened, painted):
     page = opened(painted[0])
     page.evaluate("painter.ready")
-    said = page.locator(".missing")
-    assert said.text_content() == "12 of 24 pixels are missing"
+    missing_label = page.locator(".missing")
+    assert missing_label.text_content() == "12 of 24 pixels are missing"
     fillings = page.evaluate(PIXELS, ".fillings")
     page.locator("[data-region=centre]").click()
-    assert said.text_content() == "6 of 24 pixels are missing"
+    assert missing_label.text_content() == "6 of 24 pixels are missing"
     assert soon(page, lambda: page.evaluate(PIXELS, ".fillings") != fillings)
     page.locator("[data-region=none]").click()
     image = page.evaluate(PIXELS, ".truth")
@@ -444,7 +444,7 @@ def test_masks_are_painted_and_chosen(opened, painted):
         page.mouse.down()
         page.mouse.move(box["x"] + box["width"] - 2, box["y"] + box["height"] / 2, steps=12)
         page.mouse.up()
-        assert said.text_content().startswith("0 ") == (missing == "0")
+        assert missing_label.text_content().startswith("0 ") == (missing == "0")
     page.locator(".next").click()
     assert page.evaluate(PIXELS, ".truth") != image
     page.locator(".before").click()
@@ -453,4 +453,4 @@ def test_masks_are_painted_and_chosen(opened, painted):
     grid = page.evaluate(PIXELS, ".fillings")
     page.locator(".draw").click()
     assert soon(page, lambda: page.evaluate(PIXELS, ".fillings") != grid)
-    assert not page.said
+    assert not page.problems

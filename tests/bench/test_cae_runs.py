@@ -124,8 +124,8 @@ def model_of(num_chains):
 def test_one_layer_is_one_stage_and_the_last(monkeypatch):
     stages = []
 
-    def stage(run, watch, stack, learner, **told):
-        stages.append((len(stack.layers), learner.cost.weight, told["stage"], told.get("last")))
+    def stage(run, watch, stack, learner, **kwargs):
+        stages.append((len(stack.layers), learner.cost.weight, kwargs["stage"], kwargs.get("last")))
         return training.Learned(stack, None, [], 0, None)
 
     monkeypatch.setattr(module, "fit_stage", stage)
@@ -137,7 +137,7 @@ def test_one_layer_is_one_stage_and_the_last(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--hidden-sizes", "5", "5", "5"], "a stack has 1 or 2 layers; got 3"),
         (["--hidden-sizes", "5", "0"], "layer 2's units must be at least 1; got 0"),
@@ -151,8 +151,8 @@ def test_one_layer_is_one_stage_and_the_last(monkeypatch):
         (["--num-chains", "0"], "the number of chains must be at least 1"),
     ],
 )
-def test_bad_settings_are_refused_in_one_sentence(tmp_path, capsys, options, said):
+def test_bad_settings_are_refused_in_one_sentence(tmp_path, capsys, options, message):
     arguments = ["cae", "--dataset", "digits", *options, "--out", str(tmp_path / "run")]
     assert main(arguments) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

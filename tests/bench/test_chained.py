@@ -119,7 +119,7 @@ def test_samples_are_of_different_chains_first(whole):
 
 
 @pytest.mark.parametrize(
-    ("option", "said"),
+    ("option", "message"),
     [
         (["--num-chains", "0"], "the number of chains must be at least 1"),
         (["--num-chains", "61"], "61 chains can't share 60 samples; lower --num-chains"),
@@ -128,9 +128,9 @@ def test_samples_are_of_different_chains_first(whole):
         (["--batch-size", "0"], "the batch size must be at least 1 and at most the 1285"),
     ],
 )
-def test_bad_settings_are_refused_in_one_sentence(tmp_path, capsys, option, said):
+def test_bad_settings_are_refused_in_one_sentence(tmp_path, capsys, option, message):
     assert main(["noisy", *option, "--out", str(tmp_path / "run")]) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

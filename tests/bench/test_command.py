@@ -108,8 +108,8 @@ def test_an_interrupt_says_how_to_continue(pixels, tmp_path, monkeypatch, capsys
     monkeypatch.setattr(pixels.system, "fit", lambda *_, **__: signal.raise_signal(signal.SIGINT))
     folder = tmp_path / "stopped"
     assert main(["pixels", "--out", str(folder)]) == 130
-    said = capsys.readouterr().err
-    assert f"pixels --out {folder} --resume continues it" in said
+    stderr = capsys.readouterr().err
+    assert f"pixels --out {folder} --resume continues it" in stderr
 
 
 @pytest.mark.usefixtures("pixels")

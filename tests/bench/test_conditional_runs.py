@@ -294,7 +294,7 @@ def test_data_without_fitting_labels_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--classes", "9"], "labels must be from 0 to 8; got 0 to 9"),
         (["--classes", "0"], "the number of classes must be at least 1; got 0"),
@@ -305,10 +305,10 @@ def test_data_without_fitting_labels_are_refused():
         (["--second-stage.epochs", "1"], "with one stage"),
     ],
 )
-def test_bad_settings_are_refused_in_one_sentence(tmp_path, capsys, options, said):
+def test_bad_settings_are_refused_in_one_sentence(tmp_path, capsys, options, message):
     arguments = ["mnist-conditional", "--dataset", "digits", *options]
     assert main([*arguments, "--out", str(tmp_path / "run")]) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

@@ -22,23 +22,23 @@ def narrow(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
 
 
-def said(arguments, capsys, command=main):
+def stdout_of(arguments, capsys, command=main):
     assert command(arguments) == 0
     return capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["digits", "cifar10-conv", "parzen", "check"])
 def test_help_is_short_and_begins_with_an_example(name, capsys):
-    page = said([name, "--help"], capsys)
+    page = stdout_of([name, "--help"], capsys)
     assert page.startswith(f"Example: python -m advnets.bench {name}")
     assert len(page.splitlines()) < 50
     for text in ("(default: )", "None", "VALUE"):
         assert text not in page
-    assert said([name, "-h"], capsys) == page
+    assert stdout_of([name, "-h"], capsys) == page
 
 
 def test_help_has_what_most_people_need_in_groups(capsys):
-    page = said(["digits", "--help", "--preset", "quick"], capsys)
+    page = stdout_of(["digits", "--help", "--preset", "quick"], capsys)
     for title in ("Data", "Training", "The run", "Scores"):
         assert f"\n{title}\n" in page
     assert f"(default: {bench.BENCHMARKS['digits'].quick.epochs})" in page
@@ -47,7 +47,7 @@ def test_help_has_what_most_people_need_in_groups(capsys):
 
 
 def test_all_options_are_explained(capsys):
-    page = said(["cifar10-conv", "--help-all"], capsys)
+    page = stdout_of(["cifar10-conv", "--help-all"], capsys)
     defaults = Options(bench.BENCHMARKS["cifar10-conv"].recipe)
     known = list(options(Options, defaults))
     assert len(known) > 60
@@ -82,17 +82,17 @@ def test_a_value_that_is_not_taken_comes_with_the_options_text(capsys):
 
 
 def test_the_claims_command_is_like_it(capsys):
-    page = said(["--help"], capsys, verify)
+    page = stdout_of(["--help"], capsys, verify)
     assert page.startswith("Example: python -m advnets.verify --only thm1-range")
     assert "(default: )" not in page
-    assert said(["--version"], capsys, verify) == said(["--version"], capsys)
+    assert stdout_of(["--version"], capsys, verify) == stdout_of(["--version"], capsys)
     assert verify(["--ful"]) == 2
     assert "did you mean --full?" in capsys.readouterr().err
 
 
 def test_list_and_version(capsys):
-    assert said(["--list"], capsys) == said([], capsys)
-    version = said(["--version"], capsys)
+    assert stdout_of(["--list"], capsys) == stdout_of([], capsys)
+    version = stdout_of(["--version"], capsys)
     assert all(part in version for part in ("advnets ", "jax ", "cpu"))
 
 
@@ -158,5 +158,5 @@ def test_released_recipes_on_few_images_are_pointed_out(rule, called, rows, note
     )
     grid = object.__new__(bench.experiment.Grid)
     vars(grid).update(runs=[run], folder="run", together=False)
-    said = _announced(grid)
-    assert ("note: networks and rates of mnist are for tens of thousands" in said) == noted
+    message = _announced(grid)
+    assert ("note: networks and rates of mnist are for tens of thousands" in message) == noted

@@ -33,9 +33,9 @@ def refused(run, tmp_path, capsys):
         }[command]
         capsys.readouterr()
         assert main(arguments) == 2
-        said = capsys.readouterr().err
-        assert "Traceback" not in said
-        (sentence,) = [line for line in said.splitlines() if line.startswith("error: ")]
+        stderr = capsys.readouterr().err
+        assert "Traceback" not in stderr
+        (sentence,) = [line for line in stderr.splitlines() if line.startswith("error: ")]
         assert not (tmp_path / "table").exists()
         return sentence
 

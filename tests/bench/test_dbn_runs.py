@@ -111,12 +111,12 @@ def test_its_likelihood_is_that_of_its_machines(whole):
     ours = (jax.nn.logsumexp(logs, axis=0) - jnp.log(10)).mean()
     assert bound["mean"] < importance < 0
     assert abs(importance - ours) < 4 * bound["standard_error"]
-    said = dbn.Likelihood().line(found)
-    assert f"at least {bound['mean']:.2f} ± {bound['standard_error']:.2f} nats" in said
+    line = dbn.Likelihood().line(found)
+    assert f"at least {bound['mean']:.2f} ± {bound['standard_error']:.2f} nats" in line
 
 
 @pytest.mark.parametrize(
-    ("option", "said"),
+    ("option", "message"),
     [
         (["--hidden-sizes", "10", "0"], "the number of hidden units must be at least 1; got 0"),
         (["--lower-epochs", "0"], "epochs of the lower machine must be at least 1; got 0"),
@@ -130,8 +130,8 @@ def test_its_likelihood_is_that_of_its_machines(whole):
         (["--epochs", "2147483647"], "epochs must be at most"),
     ],
 )
-def test_bad_settings_are_refused_in_one_sentence(tmp_path, capsys, option, said):
+def test_bad_settings_are_refused_in_one_sentence(tmp_path, capsys, option, message):
     arguments = ["dbn", "--dataset", "digits", *option, "--out", str(tmp_path / "run")]
     assert main(arguments) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

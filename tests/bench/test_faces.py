@@ -87,9 +87,9 @@ def test_a_second_stage_builds_on_a_finished_first_one(faces, tmp_path, capsys, 
     # A continued run knows its first stage, and has no other.
     assert main([*again, "--resume"]) == 0
     assert not (folder / "first-stage").exists()
-    made = result_of(folder)
-    assert made.parzen == result_of(faces / "run").parzen
-    assert made.first_stage.folder == str(first)
+    result = result_of(folder)
+    assert result.parzen == result_of(faces / "run").parzen
+    assert result.first_stage.folder == str(first)
     other = tmp_path / "other"
     other.mkdir()
     shutil.copy(faces / "run" / "generator.safetensors", other)

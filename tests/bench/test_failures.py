@@ -62,9 +62,9 @@ def test_each_is_a_sentence_and_a_code(name, capsys):
 
 def test_a_fault_of_ours_shows_its_traceback(capsys):
     assert guarded(lambda _: 1 // 0) == ExitCode.BUG
-    said = capsys.readouterr().err
-    assert "ZeroDivisionError" in said
-    assert "a bug in advnets; please report it" in said
+    stderr = capsys.readouterr().err
+    assert "ZeroDivisionError" in stderr
+    assert "a bug in advnets; please report it" in stderr
 
 
 def test_control_characters_do_not_reach_the_terminal(capsys):

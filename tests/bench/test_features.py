@@ -77,8 +77,8 @@ def test_errors_are_those_of_the_images(run, inferred):
     found, network = inference.read(run)
     assert found == inferred
     means, _ = network(jnp.asarray(test))
-    made = np.asarray(core.decode(model, means))
-    squared = ((made - test) ** 2).reshape(12, -1).sum(axis=1)
+    decoded = np.asarray(core.decode(model, means))
+    squared = ((decoded - test) ** 2).reshape(12, -1).sum(axis=1)
     assert found.test.network.mean == pytest.approx(squared.mean(), rel=1e-4)
     assert found.test.network.standard_error == pytest.approx(
         squared.std(ddof=1) / 12**0.5, rel=1e-4
@@ -207,15 +207,15 @@ def test_hidden_layers_end_where_the_next_begins(key):
 def test_validation_rows_choose_not_test_rows():
     """At C = 1e-6 all is class 1, the more frequent one; that is right on these test rows only."""
     rows = np.linspace(-1, 1, 9)[:, None]
-    told = rows, (rows[:, 0] > -0.3).astype(int)
+    labelled = rows, (rows[:, 0] > -0.3).astype(int)
     nothing = np.array([[-1.0], [-0.9]]), np.array([1, 1])
-    assert few([told], told, nothing, [1e-6, 100.0]).c == 100.0
-    assert few([told], told, nothing, [1e-6, 100.0]).test == (1.0,)
-    assert few([told], nothing, told, [1e-6, 100.0]).c == 1e-6
-    both = few([told, told], told, told, [100.0])
+    assert few([labelled], labelled, nothing, [1e-6, 100.0]).c == 100.0
+    assert few([labelled], labelled, nothing, [1e-6, 100.0]).test == (1.0,)
+    assert few([labelled], nothing, labelled, [1e-6, 100.0]).c == 1e-6
+    both = few([labelled, labelled], labelled, labelled, [100.0])
     assert (both.test, both.mean, both.deviation) == ((0.0, 0.0), 0.0, 0.0)
     with pytest.raises(ValueError, match="at least 1 draw"):
-        few([], told, told)
+        few([], labelled, labelled)
 
 
 @pytest.mark.long

@@ -30,10 +30,10 @@ def rates(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiment, "finish", stop)
-        with contextlib.redirect_stderr(io.StringIO()) as said:
+        with contextlib.redirect_stderr(io.StringIO()) as stderr:
             code = main([*SWEPT, *RATES, "--epochs", "2", "--out", str(folder)])
         assert code == 130
-        assert "warning: training of learning-rate-1e+30-seed-2 diverged" in said.getvalue()
+        assert "warning: training of learning-rate-1e+30-seed-2 diverged" in stderr.getvalue()
     assert main([*SWEPT, *RATES, "--out", str(folder), "--resume"]) == 0
     return folder
 
@@ -181,9 +181,9 @@ def test_a_seed_that_diverges_is_reported_and_not_counted(pixels, tmp_path, caps
     folder = tmp_path / "run"
     arguments = ["--epochs", "1", "--seeds", "2", "--diverging-seed", "1", "--out", str(folder)]
     assert main(["pixels", *arguments]) == 0
-    said = capsys.readouterr()
-    assert "warning: seed-1: training diverged" in said.err
-    assert "diverged, so not counted: seeds 1" in said.out
+    captured = capsys.readouterr()
+    assert "warning: seed-1: training diverged" in captured.err
+    assert "diverged, so not counted: seeds 1" in captured.out
     result = result_of(folder, SeedsResult)
     assert (result.diverged, result.last.n) == ((1,), 1)
     assert result.last.standard_deviation is None
@@ -193,9 +193,9 @@ def test_a_seed_that_diverges_is_reported_and_not_counted(pixels, tmp_path, caps
 def test_runs_of_which_none_is_left_are_a_failure(pixels, tmp_path, capsys):
     arguments = ["--learning-rates", "0.1", "0.2", "--diverging-seed", "0"]
     assert main(["pixels", *arguments, "--out", str(tmp_path / "run")]) == 1
-    said = capsys.readouterr().err
-    assert "seed-0: training diverged" in said
-    assert "error: training diverged in each run" in said
+    stderr = capsys.readouterr().err
+    assert "seed-0: training diverged" in stderr
+    assert "error: training diverged in each run" in stderr
 
 
 def test_python_gives_what_the_folder_holds(pixels, tmp_path):

@@ -177,7 +177,7 @@ def test_seeds_that_are_trained_together_are_watched_too(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--reconstruction", "-1"], "the reconstruction must be at least 0 and finite; got -1.0"),
         (["--monitor"], "is not a game that can be monitored"),
@@ -188,8 +188,8 @@ def test_seeds_that_are_trained_together_are_watched_too(tmp_path, monkeypatch):
         (["--batch-size", "9999"], "digits has 1285 training rows, too few for"),
     ],
 )
-def test_bad_settings_are_refused_in_one_sentence(tmp_path, capsys, options, said):
+def test_bad_settings_are_refused_in_one_sentence(tmp_path, capsys, options, message):
     arguments = ["mnist-inpainting", "--dataset", "digits", *options]
     assert main([*arguments, "--out", str(tmp_path / "run")]) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

@@ -51,10 +51,10 @@ def test_it_is_in_the_results_and_in_the_report(copied, command, capsys):
     found = content(copied / "results.json")["evaluations"]
     assert found["directions"] == pytest.approx(expected, rel=1e-4)
     assert result_of(copied).evaluations == found
-    said = capsys.readouterr().out
+    stdout = capsys.readouterr().out
     line = "Directions: {samples:.1f} in samples, {held out:.1f} in held-out images"
-    assert line.format_map(expected) in said
-    assert "Memorisation: a sample is nearer" in said
+    assert line.format_map(expected) in stdout
+    assert "Memorisation: a sample is nearer" in stdout
 
 
 class Numbers(Evaluation):

@@ -43,9 +43,9 @@ def run(command, tmp_path_factory):
 
 def test_its_options_are_explained(command, capsys):
     assert command("normal", "--help") == 0
-    said = " ".join(capsys.readouterr().out.split())
-    assert "--noise FLOAT Standard deviation of the noise in each pixel. (default: 0.1)" in said
-    assert "--num-samples INT" in said
+    page = " ".join(capsys.readouterr().out.split())
+    assert "--noise FLOAT Standard deviation of the noise in each pixel. (default: 0.1)" in page
+    assert "--num-samples INT" in page
 
 
 def test_a_run_leaves_the_files_of_any_run(run, finished):

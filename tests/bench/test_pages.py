@@ -46,11 +46,11 @@ def interpreted(layer, x):
             return (arrays["weight"].astype(float) @ x.ravel() + arrays["bias"]).max(axis=0)
         case "branches":
             halves = x[: of["split"]], x[of["split"] :]
-            made = [
+            outputs = [
                 functools.reduce(lambda x, layer: interpreted(layer, x), layers, half).ravel()
                 for layers, half in zip(layer.branches, halves, strict=True)
             ]
-            return np.concatenate(made)
+            return np.concatenate(outputs)
         case "projection":
             features, c = np.split(x, [len(arrays["weight"])])
             weights = arrays["weight"] + c @ arrays["embedding"].astype(float)
@@ -137,10 +137,10 @@ def test_the_best_precision_that_fits_is_taken(tmp_path, precisions):
     found = FOUND["dense"]()
     of_both = layers.export(found.model.generator, (6,)), layers.export(found.discriminator, (4, 3))
     budget = sum(layers.size(*pair) for pair in zip(of_both, precisions, strict=True))
-    made = explorer(tmp_path, found, SETTINGS["dense"], budget=budget)
-    weights = [made.data[p][0]["weight"]["precision"] for p in ("generator", "discriminator")]
+    exported = explorer(tmp_path, found, SETTINGS["dense"], budget=budget)
+    weights = [exported.data[p][0]["weight"]["precision"] for p in ("generator", "discriminator")]
     assert tuple(weights) == precisions
-    moved = re.search(r"moves a pixel by (\S+) of 255 grey levels", made.notes[0])
+    moved = re.search(r"moves a pixel by (\S+) of 255 grey levels", exported.notes[0])
     assert (moved is None) == (precisions[0] == "float32")
     if moved:
         assert 0 < float(moved[1]) < (0.5 if precisions[0] == "float16" else 8)
@@ -290,9 +290,9 @@ def test_a_folder_of_the_library_s_says_that_it_has_no_report(tmp_path, capsys):
     (tmp_path / "metrics.jsonl").write_text('{"epoch": 1}\n')
     for command in ("report", "explore"):
         assert main([command, str(tmp_path)]) == 2
-        said = capsys.readouterr().err
+        stderr = capsys.readouterr().err
         assert (
-            "was written by advnets.train, whose runs have no report: look at samples.png" in said
+            "was written by advnets.train, whose runs have no report: look at samples.png" in stderr
         )
 
 

@@ -48,13 +48,13 @@ def run_together(commands, environments):
         for command, environment in zip(commands, environments, strict=True)
     ]
     try:
-        said = [process.communicate(timeout=600) for process in started]
+        outputs = [process.communicate(timeout=600) for process in started]
     finally:
         for process in started:
             process.kill()
-    ends = "\n\n".join(f"{out[-1000:]}\n{err[:3000]}" for out, err in said)
+    ends = "\n\n".join(f"{out[-1000:]}\n{err[:3000]}" for out, err in outputs)
     assert [process.returncode for process in started] == [0, 0], ends
-    return [out for out, _ in said]
+    return [out for out, _ in outputs]
 
 
 def content(folder):

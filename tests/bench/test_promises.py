@@ -16,12 +16,12 @@ from advnets.training.checkpoints import CHECKPOINTS, Change, numbers
 def test_a_whole_run_is_said_to_be_whole(finished, capsys):
     before = files_of(finished)
     assert main(["check", str(finished)]) == 0
-    said = capsys.readouterr().out
-    assert "digits, seed 2; 4 epochs (48 iterations) are saved" in said
+    stdout = capsys.readouterr().out
+    assert "digits, seed 2; 4 epochs (48 iterations) are saved" in stdout
     for name in ("config.json", "results.json", "generator.safetensors", "checkpoints/48"):
-        assert re.search(rf"^  {name} +whole", said, re.M)
-    assert re.search(r"^  report.html +unverified +nothing reads it", said, re.M)
-    assert "all that has a SHA-256 matches it" in said
+        assert re.search(rf"^  {name} +whole", stdout, re.M)
+    assert re.search(r"^  report.html +unverified +nothing reads it", stdout, re.M)
+    assert "all that has a SHA-256 matches it" in stdout
     assert files_of(finished) == before
 
 
@@ -80,9 +80,9 @@ def test_a_damaged_newest_checkpoint_is_passed_over_and_said(copied, finished, c
     array = max((copied / CHECKPOINTS / "48").rglob("*"), key=lambda path: path.stat().st_size)
     array.write_bytes(array.read_bytes()[:-1] + b"x")
     assert main([*SMALL, "--out", str(copied), "--resume"]) == 0
-    said = capsys.readouterr().err
-    assert "warning: a checkpoint is damaged" in said
-    assert "does not match its SHA-256" in said
+    stderr = capsys.readouterr().err
+    assert "warning: a checkpoint is damaged" in stderr
+    assert "does not match its SHA-256" in stderr
     assert untimed(result_of(copied)) == untimed(result_of(finished))
     assert numbers(copied / CHECKPOINTS) == [48, 24]
 
@@ -109,9 +109,9 @@ def test_training_repeats_bit_for_bit(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     stages = ["--second-stage.epochs", "5", "--second-stage.hidden-size", "8"]
     assert main([*SMALL, *stages, "--verify-replay"]) == 0
-    said = capsys.readouterr().out
-    assert "equal, bit for bit" in said
-    assert len(set(re.findall(r"[0-9a-f]{64}", said))) == 1
+    stdout = capsys.readouterr().out
+    assert "equal, bit for bit" in stdout
+    assert len(set(re.findall(r"[0-9a-f]{64}", stdout))) == 1
     assert not list(tmp_path.iterdir())
     assert not Replayed("a", "a", "b").same
     assert not Replayed("a", "b", "a").same

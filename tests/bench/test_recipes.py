@@ -351,7 +351,7 @@ def test_a_recipe_may_use_adam_and_average_the_generator():
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"update_rule": "adam", "norm_limit": 2.0}, "norm limit"),
         ({"average": 1.0}, "at least 0 and below 1"),
@@ -359,6 +359,6 @@ def test_a_recipe_may_use_adam_and_average_the_generator():
         ({"average": 0.9, "average_share": 0.0}, "above 0 and at most 1; got 0.0"),
     ],
 )
-def test_update_rules_and_averages_out_of_range(settings, said):
-    with pytest.raises(ValueError, match=said):
+def test_update_rules_and_averages_out_of_range(settings, message):
+    with pytest.raises(ValueError, match=message):
         bench.Recipe(**settings)

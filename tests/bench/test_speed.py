@@ -99,15 +99,15 @@ def ours_and_start(ours, recipe, images, noise):
 
     # A deconvolution's input is an image too, but one that the last dense layer makes.
     deconvolution = recipe.generator.deconvolution
-    made = images.shape[1:]
+    shape = images.shape[1:]
     if recipe.generator.output == "deconvolution":
-        made = (10, 10, recipe.generator.hidden_sizes[-1] // 100)
-        assert deconvolution.channels == made[-1]
+        shape = (10, 10, recipe.generator.hidden_sizes[-1] // 100)
+        assert deconvolution.channels == shape[-1]
 
     def arrays(state):
         now = at(players, state)
         return [
-            *channels_first(now.generator, made, ends=True),
+            *channels_first(now.generator, shape, ends=True),
             *channels_first(now.discriminator, images.shape[1:]),
         ]
 
@@ -195,12 +195,12 @@ def test_the_equinox_peer_makes_our_updates(speed, name, monkeypatch):
 
 
 def test_paired_calls_take_turns(speed, monkeypatch):
-    paired, made, clock = speed("paired"), [], iter(range(100))
+    paired, called, clock = speed("paired"), [], iter(range(100))
     monkeypatch.setattr(paired.time, "perf_counter", lambda: next(clock))
-    calls = {"a": lambda: made.append("a"), "b": lambda: [made.append("b"), next(clock)]}
+    calls = {"a": lambda: called.append("a"), "b": lambda: [called.append("b"), next(clock)]}
     seconds = paired.paired(calls, rounds=3, warm_up=1)
     # Warm-up first, and every other round backwards.
-    assert "".join(made) == "ab" + "ab" + "ba" + "ab"
+    assert "".join(called) == "ab" + "ab" + "ba" + "ab"
     assert seconds == {"a": [1, 1, 1], "b": [2, 2, 2]}
     assert paired.ratios(seconds, "a") == {"b": paired.spread([2.0, 2.0, 2.0])}
     assert paired.spread([4.0, 1.0, 2.0]) == {
@@ -278,12 +278,12 @@ def torch_pass(torch, layer, which, x, y, w):
     x, w = (a.requires_grad_() for a in first)
     out = function(x, w)
     if which == "forward":
-        made, back = out, (0, 2, 3, 1)
+        result, back = out, (0, 2, 3, 1)
     else:
-        (made,) = torch.autograd.grad(out, x if which == "inputs" else w, y)
+        (result,) = torch.autograd.grad(out, x if which == "inputs" else w, y)
         back = (0, 2, 3, 1) if which == "inputs" else (2, 3, 1, 0)
-    made = made if layer.kind == "dense" else made.permute(back)
-    return made.detach().numpy()
+    result = result if layer.kind == "dense" else result.permute(back)
+    return result.detach().numpy()
 
 
 def test_the_guard_fails_below_half_of_the_recorded_ratio_only(speed, capsys):

@@ -77,7 +77,7 @@ def test_methods_of_each_kind_can_be_played():
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def comparison(tmp_path_factory):
     """A comparison of one method, and its folder."""
     out = tmp_path_factory.mktemp("comparisons") / "made"
     with pytest.MonkeyPatch.context() as patch:
@@ -87,8 +87,8 @@ def made(tmp_path_factory):
 
 
 @pytest.mark.long
-def test_a_comparison_leaves_numbers_and_pictures(made):
-    found, out = made
+def test_a_comparison_leaves_numbers_and_pictures(comparison):
+    found, out = comparison
     text = (out / "stabilisers.md").read_text()
     assert "## ring: 8 modes" in text
     assert "| lazy R1 | " in text
@@ -101,13 +101,13 @@ def test_a_comparison_leaves_numbers_and_pictures(made):
     assert first.last.share.values != first.averaged.share.values or first.last != first.averaged
     assert "  lazy R1: " in stabilisers.summary(found)
     gone = msgspec.structs.replace(first, last=None, averaged=None, shown=[], diverged=2)
-    told = msgspec.structs.replace(found, settings=(gone,))
-    assert "| lazy R1 | – | – | – | – | – | – | – | 2 of 2 |" in stabilisers.markdown(told)
+    all_diverged = msgspec.structs.replace(found, settings=(gone,))
+    assert "| lazy R1 | – | – | – | – | – | – | – | 2 of 2 |" in stabilisers.markdown(all_diverged)
 
 
 @pytest.mark.long
-def test_a_finished_setting_is_not_played_again(made, monkeypatch, capsys):
-    found, out = made
+def test_a_finished_setting_is_not_played_again(comparison, monkeypatch, capsys):
+    found, out = comparison
     files = sorted((out / stabilisers.KEPT).glob("*.json"))
     assert len(files) == 1
     played = []

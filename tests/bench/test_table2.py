@@ -13,7 +13,7 @@ import matplotlib.image
 import msgspec
 import numpy as np
 import pytest
-from helpers.made_runs import exact_statistic, made
+from helpers.made_runs import exact_statistic, untrained_run
 from jax import lax
 
 from advnets.baselines import cae, dbn, gsn, rbm
@@ -66,7 +66,7 @@ def small():
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, finished):
     folder = tmp_path_factory.mktemp("made")
-    return [finished, *(made(name, folder / name) for name in ("vae", "dbn", "cae"))]
+    return [finished, *(untrained_run(name, folder / name) for name in ("vae", "dbn", "cae"))]
 
 
 @pytest.fixture(scope="module")
@@ -184,8 +184,8 @@ def test_the_command_writes_table_and_pictures(measured, runs, capsys, monkeypat
     assert matplotlib.image.imread(out / "table2.png").shape[1] == 1276
     for name in ("likelihood.png", "cost.png"):
         assert matplotlib.image.imread(out / name).shape[0] > 200
-    said = table2.summary(table)
-    assert "sampling, adversarial (no difficulty):\n  no run given" in said
+    summary = table2.summary(table)
+    assert "sampling, adversarial (no difficulty):\n  no run given" in summary
     bare = msgspec.structs.replace(table, cells=tuple(
         msgspec.structs.replace(cell, numbers=(), curves=()) for cell in table.cells
     ))  # fmt: skip
@@ -213,12 +213,12 @@ def test_runs_that_do_not_belong_together_are_refused(runs, tmp_path, capsys, mo
     assert "are both adversarial; name" in refused(runs[0], runs[0])
     assert "are both of cae" in refused(runs[3], runs[3])
     assert "from 1,000 to 10,000,000; got 10" in refused(runs[1], "--num-samples", 10)
-    other = made("vae", tmp_path / "other", dataset="mnist")
+    other = untrained_run("vae", tmp_path / "other", dataset="mnist")
     assert "is of other data" in refused(runs[1], other)
-    grey = made("cae", tmp_path / "gcn", preprocessing="gcn")
+    grey = untrained_run("cae", tmp_path / "gcn", preprocessing="gcn")
     assert "in [0, 1]" in refused(grey)
     assert not (tmp_path / "t").exists()
-    scaled = made("cae", tmp_path / "scaled", walk_scale=1.0)
+    scaled = untrained_run("cae", tmp_path / "scaled", walk_scale=1.0)
     labels = [one.label for one in table2._opened([runs[3], scaled], None)]
     assert labels == ["cae in cae", "cae in scaled"]  # points of one curve
     named = [("cae", Path(one)) for one in ("/a/b/run", "/a/c/run", "/a/c/d/run")]
@@ -327,17 +327,17 @@ def test_held_pixels_are_what_the_next_step_sees(kind, key):
 
 
 def test_numbers_are_told_with_as_many_digits_as_their_error_has():
-    def told(value, unit="", **more):
+    def as_text(value, unit="", **more):
         return drawing.told(Number("n", "d.", unit, "r", value, **more))
 
-    assert told(-99.416, "nats", standard_error=0.23) == "-99.42 ± 0.23 nats"
-    assert told(1234.5, standard_error=31.0) == "1,234 ± 31"
-    assert told(12.0, "steps", at_least=True) == "at least 12 steps"
-    assert told(0.00123) == "0.00123"
-    assert told(484.288) == "484"
-    assert told(1.0018) == "1.00"
-    assert told(1.0, standard_error=0.0) == "1"
-    assert told(0.5, noise=0.04) == "0.500 (noise 0.040)"
+    assert as_text(-99.416, "nats", standard_error=0.23) == "-99.42 ± 0.23 nats"
+    assert as_text(1234.5, standard_error=31.0) == "1,234 ± 31"
+    assert as_text(12.0, "steps", at_least=True) == "at least 12 steps"
+    assert as_text(0.00123) == "0.00123"
+    assert as_text(484.288) == "484"
+    assert as_text(1.0018) == "1.00"
+    assert as_text(1.0, standard_error=0.0) == "1"
+    assert as_text(0.5, noise=0.04) == "0.500 (noise 0.040)"
 
 
 @pytest.mark.long

@@ -87,7 +87,7 @@ def test_figure_3_and_the_explorer_take_its_generator(whole):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--hidden-size", "0"], "the number of hidden units must be at least 1; got 0"),
         (["--latent-size", "0"], "the number of latent components must be at least 1; got 0"),
@@ -98,8 +98,8 @@ def test_figure_3_and_the_explorer_take_its_generator(whole):
         (["--batch-size", "9999"], "at most the 1285 training rows of digits; got 9999"),
     ],
 )
-def test_bad_settings_are_refused_in_one_sentence(tmp_path, capsys, options, said):
+def test_bad_settings_are_refused_in_one_sentence(tmp_path, capsys, options, message):
     arguments = ["vae", "--dataset", "digits", *options, "--out", str(tmp_path / "run")]
     assert main(arguments) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

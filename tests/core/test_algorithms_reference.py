@@ -186,10 +186,10 @@ def run_reference(run, order, cost, k, fault, options):
     return g.parameters, d.parameters
 
 
-def relative_errors(order, cost="non-saturating", k=1, options="none", fault=None, told=None):
+def relative_errors(order, cost="non-saturating", k=1, options="none", fault=None, override=None):
     """For each player's every array, how far its change is from the reference's, relatively."""
     run = train(order, cost, k, options)
-    expected = run_reference(run, order, cost, k, fault, told or OPTIONS[options][1])
+    expected = run_reference(run, order, cost, k, fault, override or OPTIONS[options][1])
     errors = {}
     for player, parameters in zip(("generator", "discriminator"), expected, strict=True):
         before, after = pairs(getattr(run.start, player)), pairs(getattr(run.final, player))
@@ -248,6 +248,6 @@ def test_changes_match_the_reference_with_options_of_the_released_code(order, na
         if getattr(options, field.name) == field.default or field.name == "halved":
             continue
         without = dataclasses.replace(options, **{field.name: field.default})
-        errors = relative_errors(order, options=name, told=without)
+        errors = relative_errors(order, options=name, override=without)
         player = MOVED.get(field.name, "generator")
         assert (errors[player] > 1e-2).all(), (field.name, errors)

@@ -92,15 +92,15 @@ def test_a_ramped_average_counts_parameters_by_a_power_of_the_time(share, last):
 
 
 @pytest.mark.parametrize(
-    ("given_", "said"),
+    ("given_", "message"),
     [
         ((1.0, 0.5), "below 1; got 1.0"),
         ((0.9, 0.0), "got 0.0"),
         ((0.9, 1e300), "got 1e"),
     ],
 )
-def test_decays_and_shares_out_of_range_are_refused(given_, said):
-    with pytest.raises(ValueError, match=said):
+def test_decays_and_shares_out_of_range_are_refused(given_, message):
+    with pytest.raises(ValueError, match=message):
         ramped(*given_)
 
 

@@ -176,15 +176,15 @@ def test_samples_that_are_not_finite_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("bad", "said"),
+    ("bad", "message"),
     [
         ({"num_chains": 0}, "the number of chains must be at least 1 and below"),
         ({"burn_in": -1}, "the burn-in must be at least 0"),
         ({"thin": 0}, "thin must be at least 1"),
     ],
 )
-def test_a_protocol_out_of_range_is_refused(bad, said):
-    with pytest.raises(ValueError, match=said):
+def test_a_protocol_out_of_range_is_refused(bad, message):
+    with pytest.raises(ValueError, match=message):
         Protocol(**bad)
 
 

@@ -113,7 +113,7 @@ def test_players_compute_what_they_say(name):
 
 
 def test_they_are_as_printed():
-    made = eqx.filter_eval_shape(
+    built = eqx.filter_eval_shape(
         lambda key: (
             conditional.mirza_osindero_generator(key, 100, (28, 28), classes=10),
             conditional.mirza_osindero_discriminator(key, (28, 28), classes=10),
@@ -121,7 +121,7 @@ def test_they_are_as_printed():
         KEY,
     )
     of_g, of_d = (
-        [leaf.shape for leaf in jax.tree.leaves(one) if hasattr(leaf, "shape")] for one in made
+        [leaf.shape for leaf in jax.tree.leaves(one) if hasattr(leaf, "shape")] for one in built
     )
     assert of_g[::2] == [(200, 100), (1000, 10), (1200, 1200), (784, 1200)]
     assert of_d[::2] == [(5, 240, 784), (5, 50, 10), (4, 240, 290), (1, 240)]
@@ -137,7 +137,7 @@ def test_the_condition_is_never_dropped():
 
 
 @pytest.mark.parametrize(
-    ("made", "message"),
+    ("call", "message"),
     [
         (lambda: build("concatenated_generator"), "classes=None and condition_size=None"),
         (
@@ -160,9 +160,9 @@ def test_the_condition_is_never_dropped():
         ),
     ],
 )
-def test_conditions_that_are_none_are_refused(made, message):
+def test_conditions_that_are_none_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
-        made()
+        call()
 
 
 def with_one(x):
@@ -239,7 +239,7 @@ def test_a_sample_has_the_condition_asked_for_bit_for_bit():
     model = advnets.Model(Copies(), priors.Uniform(2))
     assert model.sample(KEY, 5, condition=asked).tobytes() == asked.tobytes()
     real = (jnp.zeros((5, 3)), jnp.asarray(asked))
-    made, condition = generated(
+    examples, condition = generated(
         generator_draws(KEY), lambda key, z, c: jax.vmap(Copies())(z, c), priors.Uniform(2), real
     )
-    assert np.asarray(condition).tobytes() == np.asarray(made).tobytes() == asked.tobytes()
+    assert np.asarray(condition).tobytes() == np.asarray(examples).tobytes() == asked.tobytes()

@@ -42,10 +42,10 @@ def sigmoid(x):
 def field(at, z):
     """Each player's gradient of its own cost: D's of -V, G's of the non-saturating cost."""
     a, b, w, c = at
-    made = a * z + b
-    real, fake = sigmoid(-(w * REAL + c)), sigmoid(w * made + c)
-    won = -sigmoid(-(w * made + c)) * w
-    of_d = [(fake * made - real * REAL).mean(), (fake - real).mean()]
+    g_z = a * z + b
+    real, fake = sigmoid(-(w * REAL + c)), sigmoid(w * g_z + c)
+    won = -sigmoid(-(w * g_z + c)) * w
+    of_d = [(fake * g_z - real * REAL).mean(), (fake - real).mean()]
     return np.array([(won * z).mean(), won.mean(), *of_d])
 
 

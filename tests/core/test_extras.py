@@ -77,14 +77,14 @@ def test_every_optional_import_names_the_remedy(place, package, context, monkeyp
     code = compile(ast.Module([context], []), place, "exec")
     with pytest.raises(MissingExtraError) as error:
         exec(code, {"needed_for": needed_for})
-    said = re.fullmatch(
+    match = re.fullmatch(
         r"(.+), needed for (.+), is not installed; pip install 'advnets\[(\w+)\]'", str(error.value)
     )
-    assert said[1] == PACKAGES[package]
+    assert match[1] == PACKAGES[package]
     assert isinstance(error.value, ModuleNotFoundError)
-    wanted = BROUGHT.get(said[1], said[1])
+    wanted = BROUGHT.get(match[1], match[1])
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    brought = project["optional-dependencies"][said[3]]
+    brought = project["optional-dependencies"][match[3]]
     assert any(re.match(rf"{wanted}\b", requirement) for requirement in brought)
 
 

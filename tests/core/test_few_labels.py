@@ -45,19 +45,19 @@ def in_numpy(net, x):
 def test_costs_are_those_of_the_formula(key):
     """With as many labelled rows as an update takes, it sees each once."""
     net, labels = classifier(3), jnp.array([0, 2, 1, 2])
-    told, real, fake = rows(1, 4), rows(2, 5), rows(3, 5)
-    objective = FewLabels(told, labels, batch_size=4, weight=0.7)
+    examples, real, fake = rows(1, 4), rows(2, 5), rows(3, 5)
+    objective = FewLabels(examples, labels, batch_size=4, weight=0.7)
     found = costs_of(objective, discriminator_draws(key), net, real, fake)
-    on_told, _ = in_numpy(net, told)
+    on_labelled, _ = in_numpy(net, examples)
     (on_real, h), (on_fake, h_fake) = in_numpy(net, real), in_numpy(net, fake)
-    log_z = [scipy.special.logsumexp(one, axis=1) for one in (on_told, on_real, on_fake)]
-    labelled = np.mean(log_z[0] - on_told[np.arange(4), labels])
+    log_z = [scipy.special.logsumexp(one, axis=1) for one in (on_labelled, on_real, on_fake)]
+    labelled = np.mean(log_z[0] - on_labelled[np.arange(4), labels])
     softplus = [np.logaddexp(0, one) for one in log_z]
     unlabelled = np.mean(-log_z[1] + softplus[1]) / 2 + np.mean(softplus[2]) / 2
     assert found.discriminator == pytest.approx(labelled + 0.7 * unlabelled, rel=1e-5)
-    apart = h.mean(axis=0) - h_fake.mean(axis=0)
-    assert found.generator == pytest.approx(np.mean(apart**2), rel=1e-4)
-    assert found.seen["labelled_error"] == pytest.approx(np.mean(on_told.argmax(1) != labels))
+    difference = h.mean(axis=0) - h_fake.mean(axis=0)
+    assert found.generator == pytest.approx(np.mean(difference**2), rel=1e-4)
+    assert found.seen["labelled_error"] == pytest.approx(np.mean(on_labelled.argmax(1) != labels))
     assert found.seen["labelled_cost"] == pytest.approx(labelled, rel=1e-5)
     v = -np.mean(np.logaddexp(0, -log_z[1])) - np.mean(softplus[2])
     assert found.seen["value"] == pytest.approx(v, rel=1e-5)

@@ -88,9 +88,9 @@ def test_a_mixture_has_every_kind(masks):
 
 
 def test_the_channels_of_a_pixel_are_observed_together(masks):
-    made = masks["colour"]
-    assert made.shape == (50, 4, 6, 3)
-    assert (made == made[..., :1]).all()
+    mask = masks["colour"]
+    assert mask.shape == (50, 4, 6, 3)
+    assert (mask == mask[..., :1]).all()
 
 
 # The game.
@@ -165,8 +165,8 @@ def test_an_update_is_that_of_numpy():
     g, d = (float64(leaves(player)) for player in (both.generator, both.discriminator))
 
     def filled(z, a, c):
-        made = np.concatenate([z, mask * real, mask], axis=1) @ a.T + c
-        return mask * real + (1 - mask) * made
+        output = np.concatenate([z, mask * real, mask], axis=1) @ a.T + c
+        return mask * real + (1 - mask) * output
 
     def d_cost(*moved):
         on_data, on_fake = logits(real, mask, *moved), logits(filled(latents[0], *g), mask, *moved)
@@ -219,10 +219,10 @@ def test_a_discriminator_that_keeps_a_state_moves_on_by_pairs():
             hidden, state = self.norm(jnp.concatenate([x, mask]), state)
             return self.linear(hidden), state
 
-    made = eqx.nn.make_with_state(Normalised)(jax.random.key(2))
+    model_and_state = eqx.nn.make_with_state(Normalised)(jax.random.key(2))
     both = advnets.Players(
         inpainting.Filler(eqx.nn.Linear(1 + 4, 2, key=jax.random.key(1))),
-        players.Stateful(*made),
+        players.Stateful(*model_and_state),
         priors.Uniform(1),
     )
     rule = optax.sgd(RATE)
@@ -361,9 +361,9 @@ def everything(key, n, shape):
     return jnp.ones((n, *shape), bool)
 
 
-def fake(real, masks=everything, made=None):
+def fake(real, masks=everything, output=None):
     def generator(key, z, observed, mask):
-        return observed if made is None else made
+        return observed if output is None else output
 
     return lambda: Filled(masks)(discriminator_draws(KEY), generator, priors.Uniform(2), real)
 
@@ -394,7 +394,7 @@ REFUSED = {
         r"of images, .* got examples of shape \(4,\)",
     ),
     "another output": (
-        fake(jnp.zeros((3, 4, 4)), made=jnp.zeros((3, 5))),
+        fake(jnp.zeros((3, 4, 4)), output=jnp.zeros((3, 5))),
         r"examples of the data's shape, \(4, 4\); got float32 of shape \(3, 5\)",
     ),
     "the game without masks": (
@@ -419,8 +419,8 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_does_not_fit_is_refused_in_a_sentence(name):
-    call, said = REFUSED[name]
-    with pytest.raises(ValueError, match=said):
+    call, message = REFUSED[name]
+    with pytest.raises(ValueError, match=message):
         call()
 
 

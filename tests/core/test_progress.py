@@ -45,13 +45,13 @@ def trained(epochs=40, shown=("value",), **more):
 def test_a_bar_says_what_is_done_and_how_the_game_stands(kind, monkeypatch):
     stream = opened(kind, monkeypatch)
     trained()
-    said = stream.getvalue()
-    assert said.lstrip("\r").startswith("compiling ...   0%")
-    assert "epoch 1/40   2%" in said
-    *_, last = said.strip().replace("\r", "\n").splitlines()
+    output = stream.getvalue()
+    assert output.lstrip("\r").startswith("compiling ...   0%")
+    assert "epoch 1/40   2%" in output
+    *_, last = output.strip().replace("\r", "\n").splitlines()
     assert last.startswith("epoch 40/40 100%")
     assert "updates/s, best 19.3, V=-1.39" in last
-    assert "D(x)" not in said  # which this game does not have
+    assert "D(x)" not in output  # which this game does not have
 
 
 def test_time_left_is_shown_from_the_second_program_on(monkeypatch):
@@ -76,12 +76,12 @@ def test_time_left_is_shown_from_the_second_program_on(monkeypatch):
 def test_a_log_has_few_lines_and_no_codes(kind, monkeypatch):
     stream = opened(kind, monkeypatch)
     trained()
-    said = stream.getvalue()
+    output = stream.getvalue()
     if isinstance(stream, Terminal):
-        assert "\x1b[32m" in said
+        assert "\x1b[32m" in output
     else:
-        assert len(said.splitlines()) < 5
-        assert not set("\r\x1b") & set(said)
+        assert len(output.splitlines()) < 5
+        assert not set("\r\x1b") & set(output)
 
 
 def test_many_short_steps_are_few_lines(monkeypatch):
@@ -124,7 +124,7 @@ def test_few_updates_and_rows_that_are_left_out_are_pointed_out(kind, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("per_second", "said"),
+    ("per_second", "expected"),
     [
         (1234.5, "1,234 updates/s"),
         (9.96, "10 updates/s"),
@@ -133,8 +133,8 @@ def test_few_updates_and_rows_that_are_left_out_are_pointed_out(kind, monkeypatc
         (0.001, "16.7 min/update"),
     ],
 )
-def test_no_rate_is_zero(per_second, said):
-    assert _progress.rate(per_second) == said
+def test_no_rate_is_zero(per_second, expected):
+    assert _progress.rate(per_second) == expected
 
 
 def test_colour_is_for_terminals_that_want_it(monkeypatch):

@@ -119,16 +119,16 @@ def jeffreys(t):
 
 
 def r1(gamma):
-    return lambda d, x, made, t: gamma / 2 * squared_slopes(d, x).mean()
+    return lambda d, x, fake, t: gamma / 2 * squared_slopes(d, x).mean()
 
 
 def r2(gamma):
-    return lambda d, x, made, t: gamma / 2 * squared_slopes(d, made).mean()
+    return lambda d, x, fake, t: gamma / 2 * squared_slopes(d, fake).mean()
 
 
 def between(weight):
-    return lambda d, x, made, t: (
-        weight * ((np.sqrt(squared_slopes(d, t * x + (1 - t) * made)) - 1) ** 2).mean()
+    return lambda d, x, fake, t: (
+        weight * ((np.sqrt(squared_slopes(d, t * x + (1 - t) * fake)) - 1) ** 2).mean()
     )
 
 
@@ -179,7 +179,7 @@ def judged(d, x):
     return x @ d[0] + x**2 @ d[1] / 2 + d[2]
 
 
-def made_by(g, z):
+def generate(g, z):
     return z @ g[0].T + g[1]
 
 
@@ -214,14 +214,14 @@ def test_an_update_is_that_of_numpy(steps, name):
     _, (d_cost, g_cost), penalties = CASES[name]
     draws = discriminator_draws(jax.random.fold_in(KEY, 0))
     t = np.asarray(jax.random.uniform(draws.objective, (N, 1)))
-    made = made_by(G, Z)
+    fake = generate(G, Z)
 
     def of_d(*d):
-        added = sum(penalty(d, REAL, made, t) for penalty in penalties)
-        return d_cost(judged(d, REAL), judged(d, made)) + added
+        added = sum(penalty(d, REAL, fake, t) for penalty in penalties)
+        return d_cost(judged(d, REAL), judged(d, fake)) + added
 
     def of_g(*g):
-        return g_cost(judged(D, REAL), judged(D, made_by(g, Z)))
+        return g_cost(judged(D, REAL), judged(D, generate(g, Z)))
 
     state, info = steps[name]
     for player, before, cost in (("discriminator", D, of_d), ("generator", G, of_g)):
@@ -233,9 +233,9 @@ def test_an_update_is_that_of_numpy(steps, name):
     seen = info["discriminator"]
     names = [p.name for p in getattr(CASES[name][0], "penalties", ())]
     for reported, penalty in zip(names, penalties, strict=True):
-        np.testing.assert_allclose(seen[reported], penalty(D, REAL, made, t), rtol=1e-10)
+        np.testing.assert_allclose(seen[reported], penalty(D, REAL, fake, t), rtol=1e-10)
     if "cost" in seen:
-        np.testing.assert_allclose(seen["cost"], d_cost(judged(D, REAL), judged(D, made)))
+        np.testing.assert_allclose(seen["cost"], d_cost(judged(D, REAL), judged(D, fake)))
 
 
 # By hand on the how-to pages, and ready.
@@ -325,14 +325,14 @@ def test_a_flat_discriminator_has_a_gradient_penalty_with_a_gradient():
     assert (value, slope) == (1, 0)
 
 
-TOLD = []
+CALLS = []
 
 
 class Telling(objectives.Objective):
-    """Leaves what it is given in `TOLD`."""
+    """Leaves what it is given in `CALLS`."""
 
     def costs(self, draws, D, real, fake):
-        TOLD.append((real, fake, draws.objective))
+        CALLS.append((real, fake, draws.objective))
         return objectives.Costs(jnp.zeros(()), jnp.zeros(()))
 
 
@@ -342,8 +342,8 @@ def test_instance_noise_falls_in_a_line_to_nothing():
     real, fake = (jnp.full((n, 1), 3.0), jnp.arange(n)), (jnp.full((n, 1), -1.0), jnp.arange(n))
     for iteration in (0, 4, 9, 10, 25):
         noisy.costs(at(iteration), D, real, fake)
-        (x, x_labels), (made, made_labels), key = TOLD.pop()
-        noise = np.hstack([x - real[0], made - fake[0]])
+        (x, x_labels), (fake_x, fake_labels), key = CALLS.pop()
+        noise = np.hstack([x - real[0], fake_x - fake[0]])
         sd = s * max(0, 1 - iteration / T)
         # Of the mean, of a standard deviation and of a correlation, in standard errors of each.
         assert np.all(np.abs(noise.mean(0)) <= 4 * sd / n**0.5)
@@ -351,7 +351,7 @@ def test_instance_noise_falls_in_a_line_to_nothing():
         if sd > 0:
             assert abs(np.corrcoef(noise.T)[0, 1]) < 4 / n**0.5
         assert (x_labels == real[1]).all()
-        assert (made_labels == fake[1]).all()
+        assert (fake_labels == fake[1]).all()
         assert key != at(0).objective
     with pytest.raises(ValueError, match=r"needs the iteration's number; give draws.iteration"):
         noisy.costs(at(None), D, real, fake)

@@ -24,7 +24,7 @@ FOLD = Fold(images(3), images(4))
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "expected"),
     [
         (PLAYERS, f"Players({TWO}, prior=Uniform(size=4))"),
         (MODEL, "Model(generator=<Dense, 30 parameters>, prior=Uniform(size=4))"),
@@ -71,8 +71,8 @@ FOLD = Fold(images(3), images(4))
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_it_is_said_in_a_line_or_a_few(value, said):
-    assert repr(value) == said
+def test_it_is_said_in_a_line_or_a_few(value, expected):
+    assert repr(value) == expected
 
 
 def test_an_algorithm_of_ones_own_is_said_likewise():

@@ -120,8 +120,8 @@ def test_a_set_of_known_digest_says_when_it_is_another(tmp_path, monkeypatch, ch
     write_mirror(tmp_path / CIFAR10, splits, column="img", kind=kind)
     with warnings.catch_warnings(record=True, action="always") as warned:
         source = data.load("cifar10", tmp_path).source
-    said = {"none": "", "lossy": ", lossy copy (not PNG)"}.get(change, ", not the original images")
-    assert source == f"local mirror of uoft-cs/cifar10{said}"
+    note = {"none": "", "lossy": ", lossy copy (not PNG)"}.get(change, ", not the original images")
+    assert source == f"local mirror of uoft-cs/cifar10{note}"
     expected = ["holds other images than uoft-cs/cifar10"] * (change not in ("none", "lossy"))
     assert [expected[0] in str(warning.message) for warning in warned] == [True] * len(expected)
 

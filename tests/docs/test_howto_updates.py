@@ -60,7 +60,7 @@ class Game:
         w, q, _ = self.d
         return w[:2] + q[:2] * x
 
-    def made(self, z, e):
+    def generate(self, z, e):
         w, b = self.g
         return np.hstack([z, e]) @ w.T + b
 
@@ -70,7 +70,7 @@ class Game:
         return [weights @ x, weights @ x**2 / 2, weights.sum()]
 
     def g_gradient(self, weights, z, e):
-        pushed = weights[:, None] * self.slopes(self.made(z, e))
+        pushed = weights[:, None] * self.slopes(self.generate(z, e))
         return [pushed.T @ np.hstack([z, e]), pushed.sum(0)]
 
 
@@ -97,24 +97,24 @@ def none_of(game):
     return [np.zeros_like(p) for p in game.d]
 
 
-def hinge(game, real, fake, x, made, t):
+def hinge(game, real, fake, x, fake_x, t):
     for margin in (1 - real, 1 + fake):  # examples on both sides of both kinks
         assert 0 < (margin > 0).sum() < ROWS
     return -1.0 * (real < 1), 1.0 * (fake > -1), none_of(game), -np.ones(ROWS)
 
 
-def least_squares(game, real, fake, x, made, t):
+def least_squares(game, real, fake, x, fake_x, t):
     return real - 1, fake, none_of(game), fake - 1
 
 
-def gan(game, real, fake, x, made, t):
+def gan(game, real, fake, x, fake_x, t):
     return sigmoid(real) - 1, sigmoid(fake), none_of(game), sigmoid(fake) - 1
 
 
-def relativistic(game, real, fake, x, made, t):
+def relativistic(game, real, fake, x, fake_x, t):
     gamma = 1.0
     penalty = none_of(game)
-    for points in (x, made):  # γ/2 |w + q x|²
+    for points in (x, fake_x):  # γ/2 |w + q x|²
         slopes = game.slopes(points)
         penalty[0] += gamma * slopes.mean(0)
         penalty[1] += gamma * (slopes * points).mean(0)
@@ -122,14 +122,14 @@ def relativistic(game, real, fake, x, made, t):
     return won - 1, 1 - won, penalty, -won
 
 
-def gan_with_r1(game, real, fake, x, made, t):
+def gan_with_r1(game, real, fake, x, fake_x, t):
     slopes = game.slopes(x)
     penalty = [0.5 * slopes.mean(0), 0.5 * (slopes * x).mean(0), np.zeros(())]
     return sigmoid(real) - 1, sigmoid(fake), penalty, sigmoid(fake) - 1
 
 
-def wgan_gp(game, real, fake, x, made, t):
-    points = t * x + (1 - t) * made
+def wgan_gp(game, real, fake, x, fake_x, t):
+    points = t * x + (1 - t) * fake_x
     slopes = game.slopes(points)
     norms = np.linalg.norm(slopes, axis=1, keepdims=True)
     pull = 10 * 2 * (norms - 1) * slopes / norms
@@ -144,10 +144,10 @@ def moved(parameters, gradient, rate=RATE):
 def gradients(costs, game, draws, real, e):
     z = np.asarray(advnets.priors.Normal(2)(draws.latents, ROWS))
     t = np.asarray(jax.random.uniform(draws.objective, (ROWS, 1)))
-    made = game.made(z, e)
-    on_real, on_fake = game.judged(real, e), game.judged(made, e)
-    d_real, d_fake, penalty, g_fake = costs(game, on_real, on_fake, real, made, t)
-    parts = game.d_gradient(d_real / ROWS, real, e), game.d_gradient(d_fake / ROWS, made, e)
+    fake_x = game.generate(z, e)
+    on_real, on_fake = game.judged(real, e), game.judged(fake_x, e)
+    d_real, d_fake, penalty, g_fake = costs(game, on_real, on_fake, real, fake_x, t)
+    parts = game.d_gradient(d_real / ROWS, real, e), game.d_gradient(d_fake / ROWS, fake_x, e)
     d = [a + b + p for a, b, p in zip(*parts, penalty, strict=True)]
     return d, game.g_gradient(g_fake / ROWS, z, e)
 
@@ -280,12 +280,12 @@ def test_a_third_player_regresses_latents_and_leaves_the_game_alone():
 
     latents = generator_draws(algorithm.step_keys(KEY, 0)[1]).latents
     z = np.asarray(players.prior(latents, ROWS))
-    made = game.made(z, NO_LABELS)
-    error = made @ w.T + b - z
+    fake_x = game.generate(z, NO_LABELS)
+    error = fake_x @ w.T + b - z
     np.testing.assert_allclose(info["inference"]["cost"], (error**2).mean(), rtol=1e-12)
     pulled = 2 * error / error.size
     got = jax.tree.leaves(state.players["inference"])
-    for x, y in zip(got, moved([w, b], [pulled.T @ made, pulled.sum(0)]), strict=True):
+    for x, y in zip(got, moved([w, b], [pulled.T @ fake_x, pulled.sum(0)]), strict=True):
         np.testing.assert_allclose(x, y, rtol=1e-10)
 
 
@@ -408,9 +408,9 @@ def test_normalised_players_move_as_by_hand_and_so_do_their_states():
     d = moved(d, [a + b for a, b in zip(on_real, on_fake, strict=True)])
 
     # G, against the new D, whose state its step does not keep.
-    made = g.forward(latents(generator_draws(g_key)))
+    fake_x = g.forward(latents(generator_draws(g_key)))
     net = Spectral(d, vectors(d, twice))
-    _, pushed = net.backward((sigmoid(net.forward(made)) - 1) / ROWS)
+    _, pushed = net.backward((sigmoid(net.forward(fake_x)) - 1) / ROWS)
     g.parameters = moved(g.parameters, g.backward(pushed))
 
     got = jax.tree.leaves((state.discriminator, state.generator))

@@ -79,7 +79,7 @@ def test_spread_and_error_of_true_draws():
 
 
 @pytest.mark.parametrize(
-    ("call", "said"),
+    ("call", "message"),
     [
         (lambda: energy.energy_score(np.zeros((3, 1, 2)), np.zeros((3, 2))), "at least 2 draws"),
         (lambda: energy.spread(np.zeros((3, 1, 2))), "at least 2 draws"),
@@ -93,6 +93,6 @@ def test_spread_and_error_of_true_draws():
         ),
     ],
 )
-def test_what_can_not_be_scored_is_refused(call, said):
-    with pytest.raises(ValueError, match=said):
+def test_what_can_not_be_scored_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
         call()

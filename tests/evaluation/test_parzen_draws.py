@@ -68,7 +68,7 @@ class Drawn:
     """Blocks of 20 rows that are made when asked for; it sees how many are held at once."""
 
     def __init__(self, number):
-        self.number, self.asked, self.made, self.most = number, [], [], 0
+        self.number, self.asked, self.refs, self.most = number, [], [], 0
 
     def __len__(self):
         return self.number
@@ -76,8 +76,8 @@ class Drawn:
     def __getitem__(self, number):
         self.asked.append(number)
         block = np.random.default_rng(number).random((20, 3)).astype(np.float32)
-        self.made.append(weakref.ref(block))
-        self.most = max(self.most, sum(made() is not None for made in self.made))
+        self.refs.append(weakref.ref(block))
+        self.most = max(self.most, sum(ref() is not None for ref in self.refs))
         return block
 
 

@@ -136,8 +136,8 @@ def replaced(value, draw):
             return other, kind
         one, what = replaced(value[number], draw)
         other = [*value[:number], one, *value[number + 1 :]]
-        made = other if isinstance(value, list) else tuple(other)
-        return (type(value)(*made) if hasattr(value, "_fields") else made), f"[{number}]: {what}"
+        items = other if isinstance(value, list) else tuple(other)
+        return (type(value)(*items) if hasattr(value, "_fields") else items), f"[{number}]: {what}"
     if isinstance(value, dict) and value and draw.random() < 0.8:
         key = draw.choice(sorted(value, key=str))
         if draw.random() < 0.3:
@@ -183,13 +183,13 @@ def of_array(value, draw):
 
     if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
         kind = draw.choice(["raw", "more", "int", "shape (0,)"])
-        made = {
+        variants = {
             "raw": lambda: jax.random.PRNGKey(0),
             "more": lambda: jax.random.split(jax.random.key(1), 3),
             "int": lambda: 7,
             "shape (0,)": lambda: jax.random.split(jax.random.key(1), 0),
         }
-        return made[kind](), f"key: {kind}"
+        return variants[kind](), f"key: {kind}"
     host = np.array(value)
     floats = host.dtype.kind == "f"
     kinds = [
@@ -247,8 +247,8 @@ def of_array(value, draw):
                 host = np.full_like(host, number)
             else:
                 host.flat[draw.randrange(host.size)] = number
-        made = host if isinstance(value, np.ndarray) else jnp.asarray(host)
-    return made, kind
+        array = host if isinstance(value, np.ndarray) else jnp.asarray(host)
+    return array, kind
 
 
 # What is made of a call.
@@ -388,7 +388,7 @@ class Caller:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                result = made(function, given)
+                result = call_by_name(function, given)
                 if inspect.isgenerator(result):
                     result = [one for one, _ in zip(result, range(3), strict=False)]
                 jax.block_until_ready([x for x in jax.tree.leaves(result) if hasattr(x, "dtype")])
@@ -413,7 +413,7 @@ class Caller:
         return found
 
 
-def made(function, given):
+def call_by_name(function, given):
     """Calls a function with its parameters by name."""
     parameters = inspect.signature(function).parameters
     args, kwargs = [], {}

@@ -234,11 +234,11 @@ def as_options(given):
 def on(name, given, *, leave=()):
     """Makes a line of the digits one of another benchmark, or with other options."""
 
-    def made(line):
+    def changed(line):
         kept = {option: values for option, values in line.options.items() if option not in leave}
         return Line(name, kept | as_options(given))
 
-    return made
+    return changed
 
 
 def on_run(name, given):
@@ -488,7 +488,7 @@ def data(place):
 
 
 @functools.cache
-def made_bases(place):
+def make_bases(place):
     """Finished runs, of whose folders lines get copies."""
     folder = place.root / "bases"
     folder.mkdir(exist_ok=True)
@@ -501,14 +501,14 @@ def made_bases(place):
         line = STARTED[kind](tiny) if kind in STARTED else tiny
         line.options["--out"] = [name]
         done, _ = workers.run(settled(line, place), folder, environment(place))
-        assert done.code == 0, done.said
+        assert done.code == 0, done.stderr
     return folder
 
 
 def bases(place):
     with making:
         data(place)
-        return made_bases(place)
+        return make_bases(place)
 
 
 def environment(place):
@@ -585,7 +585,7 @@ def trial(place, seed):
     if wrong is None and done.code in (ExitCode.DONE, ExitCode.DIVERGED):
         wrong = damaged(folder, place)
     if wrong is not None:
-        return found | {"outcome": wrong, "said": done.said[-2000:], "folder": str(folder)}
+        return found | {"outcome": wrong, "said": done.stderr[-2000:], "folder": str(folder)}
     shutil.rmtree(folder.parent)
     outcome = outcome_of(done)
     return found | {"outcome": outcome, "said": " ".join(done.sentences)[:160]}
@@ -603,7 +603,7 @@ def outcome_of(done):
 
 def fault(done, printed, before, after, folder):
     """What is wrong with how a command ended, if anything is."""
-    if done.traceback or re.search(r"Exception ignored|^F\d{4} ", done.said):
+    if done.traceback or re.search(r"Exception ignored|^F\d{4} ", done.stderr):
         return "traceback"
     if done.code not in CODES:
         return f"code {done.code}"

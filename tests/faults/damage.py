@@ -71,22 +71,22 @@ def trial(place, seed, harm=None):
     found = {"file": str(name), "harm": what, "action": action, "code": done.code}
     newest = name.parts[0] == CHECKPOINTS and name.parts[1] == newest_of(base)
     if done.traceback:
-        return found | {"outcome": "traceback", "said": done.said[-2000:]}
+        return found | {"outcome": "traceback", "said": done.stderr[-2000:]}
     if done.code == 0:
         if action == "resume":
             same = numbers_of(folder) == expected
         else:
             same = score((folder / "parzen-300.json").read_bytes()) == score(scored)
         if not same:
-            return found | {"outcome": "SILENT", "said": done.said[-2000:]}
-        told = "damaged" in done.said
-        outcome = "the checkpoint before was used" if told else "harmless"
+            return found | {"outcome": "SILENT", "said": done.stderr[-2000:]}
+        warned = "damaged" in done.stderr
+        outcome = "the checkpoint before was used" if warned else "harmless"
     elif done.code in (2, 3) and len(done.sentences) == 1:
         outcome = "refused in a sentence"
         if newest and action == "resume":
-            return found | {"outcome": "no fallback", "said": done.said[-2000:]}
+            return found | {"outcome": "no fallback", "said": done.stderr[-2000:]}
     else:
-        return found | {"outcome": "no sentence", "said": done.said[-2000:]}
+        return found | {"outcome": "no sentence", "said": done.stderr[-2000:]}
     shutil.rmtree(folder.parent)
     return found | {"outcome": outcome, "said": " ".join(done.sentences)[:300]}
 

@@ -398,7 +398,7 @@ def call_later_games(key, drawn, batch):
     """Calls parts of the games of section 7 that their runs call while they are traced."""
     hidden = eqx.nn.Sequential([eqx.nn.Linear(2, 4, key=key)])
     head = eqx.nn.Sequential([eqx.nn.Linear(4, 3, key=key), few_labels.Shift(jnp.ones(3))])
-    judge, told = few_labels.Classifier(hidden, head), (batch, jnp.array([0, 1, 2]))
+    judge, pair = few_labels.Classifier(hidden, head), (batch, jnp.array([0, 1, 2]))
     head(jnp.ones(4))
     judge(jnp.ones(2))
     few_labels.outputs_of(key, judge, batch)
@@ -407,7 +407,7 @@ def call_later_games(key, drawn, batch):
         return advnets.players.apply(judge, None, examples)[0]
 
     judged.player = judge
-    few_labels.FewLabels(*told, batch_size=2).costs(drawn, judged, batch, -batch)
+    few_labels.FewLabels(*pair, batch_size=2).costs(drawn, judged, batch, -batch)
     model = few_labels.SemiSupervised(lambda z: z, advnets.priors.UnitCube(2), classifier=judge)
     model.classify(batch)
     masks = batch > 0
@@ -421,7 +421,7 @@ def call_later_games(key, drawn, batch):
     varied = advnets.layers.MinibatchDeviation()
     with contextlib.suppress(NameError):
         varied(jnp.ones(2))
-    advnets.bench.systems.conditional.Preprocessed("unit")((jnp.ones((3, 2), jnp.uint8), told[1]))
+    advnets.bench.systems.conditional.Preprocessed("unit")((jnp.ones((3, 2), jnp.uint8), pair[1]))
     methods.Scaled(2.0)(batch)
     methods.Method(said="its own").players(key, 8)
     unrolled = advnets.coordination.Unrolled(steps=1, rule=optax.sgd(0.1))

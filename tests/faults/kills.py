@@ -18,11 +18,11 @@ making = threading.Lock()
 def reference(place, subject):
     """The numbers of an uninterrupted run, its seconds and its file operations."""
     with making:
-        return made_reference(place, subject)
+        return make_reference(place, subject)
 
 
 @functools.cache
-def made_reference(place, subject):
+def make_reference(place, subject):
     folder = place.root / f"reference-{subject.replace(' ', '-')}"
     if not (folder.parent / f"{folder.name}.json").exists():
         shutil.rmtree(folder, ignore_errors=True)
@@ -30,7 +30,7 @@ def made_reference(place, subject):
         shutil.rmtree(folder)
         began, count = time.monotonic(), folder.parent / f"{folder.name}.count"
         done = run(place.command(subject, folder), folder, count=count)
-        assert done.code == 0, done.said
+        assert done.code == 0, done.stderr
         about = {"seconds": time.monotonic() - began, "operations": int(count.read_text())}
         (folder.parent / f"{folder.name}.json").write_text(json.dumps(about))
     about = json.loads((folder.parent / f"{folder.name}.json").read_text())
@@ -77,7 +77,7 @@ def trial(place, seed):
         if done.code == 0:
             break
         if done.code != -signal.SIGKILL:
-            return {"outcome": "failed", "subject": subject, "by": by, "said": done.said[-2000:]}
+            return {"outcome": "failed", "subject": subject, "by": by, "said": done.stderr[-2000:]}
         kills, by = kills + 1, [*by, what]
         if lost(folder) > INTERVAL:
             return {"outcome": "lost", "subject": subject, "by": by, "epochs": lost(folder)}
@@ -89,7 +89,7 @@ def trial(place, seed):
                 "subject": subject,
                 "by": by,
                 "code": done.code,
-                "said": done.said[-2000:],
+                "said": done.stderr[-2000:],
             }
     same = numbers_of(folder) == expected
     found = {"outcome": "same" if same else "other numbers", "subject": subject, "by": by}

@@ -60,20 +60,20 @@ def signalled(place, seed):
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(moment)
     process.send_signal(number)
-    _, said = process.communicate(timeout=600)
-    done = Ended(process.returncode, said)
+    _, stderr = process.communicate(timeout=600)
+    done = Ended(process.returncode, stderr)
     found = {"signal": number.name, "moment": round(moment, 2), "code": done.code}
     if done.code != 0:
-        last = [line for line in re.split(r"[\r\n]", said) if line.strip()][-1:]
+        last = [line for line in re.split(r"[\r\n]", stderr) if line.strip()][-1:]
         found |= {"said": last}
         if done.code != 128 + number or done.traceback or not last[0].startswith("stopped"):
-            return found | {"outcome": "not stopped well", "said": said[-2000:]}
-        trained = "updates/s" in said
+            return found | {"outcome": "not stopped well", "said": stderr[-2000:]}
+        trained = "updates/s" in stderr
         if trained and not numbers(folder / CHECKPOINTS):
-            return found | {"outcome": "nothing saved", "said": said[-2000:]}
+            return found | {"outcome": "nothing saved", "said": stderr[-2000:]}
         again = resumed(place, subject, folder)
         if again.code != 0 or again.traceback:
-            return found | {"outcome": "not resumed", "said": again.said[-2000:]}
+            return found | {"outcome": "not resumed", "said": again.stderr[-2000:]}
     same = numbers_of(folder) == expected
     shutil.rmtree(folder.parent)
     outcome = "same" if done.code else "the run was done before"
@@ -93,7 +93,7 @@ def paired(place, seed):
     found = {"gap": round(gap, 2), "codes": [one.code for one in both]}
     refused = [one for one in both if one.code == 2]
     if sorted(one.code for one in both) != [0, 2] or any(one.traceback for one in both):
-        return found | {"outcome": "not one", "said": [one.said[-800:] for one in both]}
+        return found | {"outcome": "not one", "said": [one.stderr[-800:] for one in both]}
     whole = run(["check", str(folder)], folder)
     same = numbers_of(folder) == expected and whole.code == 0
     shutil.rmtree(folder.parent)
@@ -128,11 +128,11 @@ def full_disk(place, seed):
         if done.code == 0:
             return found | {"outcome": "it had room"}
         if done.code not in (2, 3) or done.traceback or len(done.sentences) != 1:
-            return found | {"outcome": "no sentence", "said": done.said[-2000:]}
+            return found | {"outcome": "no sentence", "said": done.stderr[-2000:]}
         subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
         again = resumed(place, "one run", folder)
         if again.code != 0:
-            return found | {"outcome": "not resumed", "said": again.said[-2000:]}
+            return found | {"outcome": "not resumed", "said": again.stderr[-2000:]}
         same = numbers_of(folder) == expected
         return found | {"outcome": "same" if same else "other numbers"}
     finally:

@@ -92,23 +92,23 @@ class Ended:
 
     Attributes:
         code: its return code.
-        said: its standard error.
+        stderr: its standard error.
     """
 
     code: int
-    said: str
+    stderr: str
 
     @property
     def traceback(self):
         """Whether it showed a traceback, or the interpreter's own report of a crash."""
         return bool(
-            re.search(r"Traceback \(most recent|Fatal Python error|Segmentation", self.said)
+            re.search(r"Traceback \(most recent|Fatal Python error|Segmentation", self.stderr)
         )
 
     @property
     def sentences(self):
         """The errors that it printed."""
-        lines = re.split(r"[\r\n]", self.said)
+        lines = re.split(r"[\r\n]", self.stderr)
         return [line for line in lines if line.startswith("error: ")]
 
 

@@ -21,8 +21,8 @@ def table(folder):
         if "provenance" in name:
             continue
         found = collections.Counter(row["outcome"] for row in rows(path))
-        said = ", ".join(f"{count} {outcome}" for outcome, count in found.most_common())
-        lines.append(f"| `{name}` | {found.total():,} | {said} |")
+        outcomes = ", ".join(f"{count} {outcome}" for outcome, count in found.most_common())
+        lines.append(f"| `{name}` | {found.total():,} | {outcomes} |")
     if not lines[2:]:
         sys.exit(f"{folder} has no records (*.jsonl)")
     return "\n".join(lines)

@@ -27,7 +27,7 @@ def _found(settings):
     return results.as_json(ChainsFound(settings.chains, 4.0, 5.0, 20, True, {}, scored))
 
 
-def made(name, folder, **settings):
+def untrained_run(name, folder, **settings):
     """A run of a benchmark in a folder, its model as it would be before training."""
     key, data = jax.random.key(3), advnets.data.load("digits")
     chains = {} if name == "vae" else CHAINS

@@ -58,16 +58,16 @@ class Counting(Measuring):
 @pytest.fixture(scope="module")
 def monitored(tmp_path_factory):
     """A run, its folder, and what callbacks were told of it."""
-    folder, told, counting = tmp_path_factory.mktemp("monitored"), [], Counting()
-    callbacks = [monitor_of(), counting, lambda snapshot: told.append(snapshot.metrics)]
-    return play(4, folder=folder, callbacks=callbacks), folder, told, counting
+    folder, metrics, counting = tmp_path_factory.mktemp("monitored"), [], Counting()
+    callbacks = [monitor_of(), counting, lambda snapshot: metrics.append(snapshot.metrics)]
+    return play(4, folder=folder, callbacks=callbacks), folder, metrics, counting
 
 
 def test_its_numbers_are_in_the_rows_and_on_disk(monitored):
-    trained, folder, told, _ = monitored
+    trained, folder, metrics, _ = monitored
     rows = [*map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())]
     assert rows == trained.metrics
-    assert told == [rows[1], rows[3]]
+    assert metrics == [rows[1], rows[3]]
     assert [row["epoch"] for row in rows if "monitor" in row] == [2, 4]
     found = rows[3]["monitor"]
     for name in ("value", "best_value", "regret", "divergence", "overfitting"):
@@ -152,7 +152,7 @@ def test_alarms_are_of_two_evaluations_running_and_warned_of_once(kind, expected
     monkeypatch.setattr(monitor.callback, "best_response", lambda *_, **__: canned)
     watching, rows = monitor.Monitor(KEY, data, held_out, noise_scales=(0.5,)), []
     state = State({}, {}, {}, None, jnp.zeros((), int))
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for epoch in range(1, 5):
             row = {"epoch": epoch, "updates": epoch}
@@ -165,7 +165,7 @@ def test_alarms_are_of_two_evaluations_running_and_warned_of_once(kind, expected
     assert found[0]["alarms"] == []
     assert found[0]["noise"] == [{"scale": 0.5, "divergence": {"mean": 0, "standard_error": 0}}]
     assert set(found[1]["alarms"]) >= expected
-    messages = [str(one.message) for one in told]
+    messages = [str(one.message) for one in caught]
     if not expected:
         assert not any(row["alarms"] for row in found)
         assert not messages

@@ -67,23 +67,23 @@ def test_a_step_and_what_is_said_of_it_against_numpy():
     curve = []
     for w_, c_ in ((w, c), after):
         real = w_ * held_out[::2, 0] + c_
-        made = w_ * fake + c_
-        curve.append(np.mean(np.log(sigmoid(real))) + np.mean(np.log(1 - sigmoid(made))))
+        on_fake = w_ * fake + c_
+        curve.append(np.mean(np.log(sigmoid(real))) + np.mean(np.log(1 - sigmoid(on_fake))))
     np.testing.assert_allclose(found.curve, curve, rtol=1e-5)
     at_best = ((w, c), after)[int(curve[1] > curve[0])]
     np.testing.assert_allclose(found.discriminator.w[0], at_best[0], rtol=1e-5)
     a, b = found.calibration
 
     def terms(w, c, a=1.0, b=0.0):
-        real, made = (a * (w * rows + c) + b for rows in (held_out[1::2, 0].astype(float), fake))
-        each = np.log(sigmoid(real)) + np.log(1 - sigmoid(made))
+        real, on_fake = (a * (w * rows + c) + b for rows in (held_out[1::2, 0].astype(float), fake))
+        each = np.log(sigmoid(real)) + np.log(1 - sigmoid(on_fake))
         return each, np.log(sigmoid(real)), np.log(sigmoid(a * (w * x + c) + b))
 
     now, best = terms(w, c), terms(*at_best, a, b)
-    for said, each in ((found.value, now[0]), (found.best_value, best[0]),
+    for estimate, each in ((found.value, now[0]), (found.best_value, best[0]),
                        (found.regret, best[0] - now[0])):  # fmt: skip
-        assert said.mean == pytest.approx(each.mean(), rel=1e-5)
-        assert said.standard_error == pytest.approx(each.std(ddof=1) / 2, rel=1e-4)
+        assert estimate.mean == pytest.approx(each.mean(), rel=1e-5)
+        assert estimate.standard_error == pytest.approx(each.std(ddof=1) / 2, rel=1e-4)
     assert found.overfitting.mean == pytest.approx(best[2].mean() - best[1].mean(), rel=1e-4)
 
 
@@ -108,7 +108,7 @@ def test_recalibration_is_the_best_and_never_worse():
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"steps": 0}, "the number of steps must be at least 1"),
         ({"every": 7}, "divide the 500 steps; got 7"),
@@ -117,8 +117,8 @@ def test_recalibration_is_the_best_and_never_worse():
         ({"held_out": np.zeros((3, 1))}, "at least 4 held-out rows"),
     ],
 )
-def test_what_can_t_be_asked_is_refused_in_a_sentence(settings, said):
+def test_what_can_t_be_asked_is_refused_in_a_sentence(settings, message):
     rows = np.zeros((9, 1))
     given = {"data": rows, "held_out": rows} | settings
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         monitor.best_response(KEY, normal_players(0), **given)

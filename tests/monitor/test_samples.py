@@ -118,7 +118,7 @@ def test_resampled_data_are_silent_and_planted_collapses_are_not():
 
 
 @pytest.mark.parametrize(
-    ("call", "said"),
+    ("call", "message"),
     [
         (lambda: monitor.real_rows(KEY, normal(3)), "at least 4 held-out rows; got 3"),
         (lambda: monitor.real_rows(KEY, normal(9), splits=0), "the number of halvings"),
@@ -129,6 +129,6 @@ def test_resampled_data_are_silent_and_planted_collapses_are_not():
         ),
     ],
 )
-def test_what_can_t_be_compared_is_refused_in_a_sentence(call, said):
-    with pytest.raises(ValueError, match=said):
+def test_what_can_t_be_compared_is_refused_in_a_sentence(call, message):
+    with pytest.raises(ValueError, match=message):
         call()

@@ -118,14 +118,14 @@ def stop(*_):
 
 @pytest.mark.parametrize("how", ["callbacks", pytest.param("evaluate", marks=pytest.mark.long)])
 def test_a_run_that_is_stopped_early_ends_as_any_other_and_goes_on_from_there(whole, tmp_path, how):
-    told = []
+    snapshots = []
     stopping = {
-        "callbacks": {"callbacks": [stop, told.append]},
-        "evaluate": {"callbacks": [told.append], "evaluate": stop},
+        "callbacks": {"callbacks": [stop, snapshots.append]},
+        "evaluate": {"callbacks": [snapshots.append], "evaluate": stop},
     }
     settings = {"algorithm": AVERAGING, "folder": tmp_path, "checkpoint_every": 9}
     stopped = train(4, **stopping[how], **settings)
-    assert [s.epoch for s in told] == [len(stopped.metrics)] == [2]
+    assert [s.epoch for s in snapshots] == [len(stopped.metrics)] == [2]
     assert stopped.updates == 20
     assert numbers(tmp_path / CHECKPOINTS) == [20]
     assert (tmp_path / "generator.safetensors").is_file()

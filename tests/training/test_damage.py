@@ -60,11 +60,11 @@ def test_every_flipped_bit_is_found(copied):
             changed[place] ^= 1 << place % 8
             path.write_bytes(changed)
             flips += 1
-            with warnings.catch_warnings(record=True) as said:
+            with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 found, found_manifest = newest_whole(checkpoints)
             if found.name == OLDER:
-                assert "a checkpoint is damaged" in str(said[0].message)
+                assert "a checkpoint is damaged" in str(caught[0].message)
             else:  # white space of the manifest, say
                 silent += 1
                 assert path.name == MANIFEST

@@ -152,13 +152,13 @@ def test_functions_whose_source_is_nowhere_are_told_apart():
 
 
 @pytest.mark.parametrize(
-    ("platform", "kind", "said"),
+    ("platform", "kind", "expected"),
     [("cpu", "AMD EPYC", "cpu"), ("gpu", "NVIDIA H100", "NVIDIA H100"), ("METAL", "M4", "M4")],
 )
-def test_processors_are_one_kind_and_accelerators_their_own(platform, kind, said, monkeypatch):
+def test_processors_are_one_kind_and_accelerators_their_own(platform, kind, expected, monkeypatch):
     device = types.SimpleNamespace(platform=platform, device_kind=kind)
     monkeypatch.setattr(jax, "devices", lambda: [device])
-    assert environment(1)["the kind of devices"] == said
+    assert environment(1)["the kind of devices"] == expected
 
 
 def test_how_an_object_is_shown_is_no_part_of_it():

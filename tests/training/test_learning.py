@@ -107,7 +107,7 @@ def test_a_cost_that_is_not_finite_ends_the_run():
 
 
 @pytest.mark.parametrize(
-    ("bad", "said"),
+    ("bad", "message"),
     [
         (lambda key, model, memory, batch: model["mean"].sum(), "a scalar, the memory and"),
         (lambda key, model, memory, batch: (model["mean"], memory, {}), "'cost' must be a scalar"),
@@ -120,6 +120,6 @@ def test_a_cost_that_is_not_finite_ends_the_run():
         (lambda key, model, memory, batch: batch @ batch, "the cost can't be computed"),
     ],
 )
-def test_a_cost_that_does_not_fit_is_refused(bad, said):
-    with pytest.raises(ValueError, match=said):
+def test_a_cost_that_does_not_fit_is_refused(bad, message):
+    with pytest.raises(ValueError, match=message):
         fitted(learner=Learner(cost=bad, updates=optax.sgd(0.1), memory=jnp.zeros(())))

@@ -103,10 +103,10 @@ def test_a_process_of_another_host_is_known_by_its_signs_of_life(tmp_path, age, 
     note = tmp_path / _locks.NOTE
     note.write_text(json.dumps({"host": "elsewhere\x1b[2J", "process": 7, "began": "today"}))
     os.utime(note, (note.stat().st_mtime - age,) * 2)
-    said = refused(tmp_path)
-    assert (said is None) == free
+    message = refused(tmp_path)
+    assert (message is None) == free
     if not free:
-        assert "process 7 on elsewhere\\x1b[2J, since today" in said
+        assert "process 7 on elsewhere\\x1b[2J, since today" in message
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b"[" * 10**5, b'{"host": {}}'])

@@ -16,7 +16,7 @@ BROKEN = "of something that takes more than the sixty characters which a line of
 QUARTERS = np.array([0.25, 0.75])
 
 
-def made(residual=0.0, tolerance=1.0, fault=5.0, worst=QUARTERS, **more):
+def make_claim(residual=0.0, tolerance=1.0, fault=5.0, worst=QUARTERS, **more):
     """A claim outside the registry, and what its planted fault does to it."""
 
     def check(seed, *, value=residual):
@@ -53,47 +53,47 @@ def test_every_claim_has_faults_and_texts():
     ("residual", "verdict"), [(1.0, "holds"), (1.1, "fails"), (np.nan, "fails"), (np.inf, "fails")]
 )
 def test_verdicts(residual, verdict):
-    assert verify.run_claim(made(residual)).verdict == verdict
+    assert verify.run_claim(make_claim(residual)).verdict == verdict
 
 
 def test_a_condition_is_part_of_the_verdict():
-    assert verify.run_claim(made(condition="p > 0")).worded == "holds under p > 0"
-    assert verify.run_claim(made(2.0, condition="p > 0")).worded == "fails"
+    assert verify.run_claim(make_claim(condition="p > 0")).worded == "holds under p > 0"
+    assert verify.run_claim(make_claim(2.0, condition="p > 0")).worded == "fails"
 
 
 def test_a_broken_computation_is_an_error_and_not_a_catch(only, capsys):
-    outcome = verify.run_claim(made(residual=None))
+    outcome = verify.run_claim(make_claim(residual=None))
     assert outcome.verdict == "error"
-    only(made(fault=None))
+    only(make_claim(fault=None))
     assert main(["--sabotage"]) == 1
     assert "NOT CAUGHT" in capsys.readouterr().out
 
 
 def test_a_broken_computation_says_where_and_why(only, capsys):
-    only(made(residual=None))
+    only(make_claim(residual=None))
     assert main([]) == 1
-    said = capsys.readouterr().out
-    assert f"ZeroDivisionError: {BROKEN}" in said
-    assert "in check" in said
+    stdout = capsys.readouterr().out
+    assert f"ZeroDivisionError: {BROKEN}" in stdout
+    assert "in check" in stdout
 
 
 def test_a_counterexample_has_all_its_digits(only, capsys):
     thirds = np.array([1 / 3, 2 / 3])
-    only(made(residual=2.0, worst=thirds))
+    only(make_claim(residual=2.0, worst=thirds))
     main([])
     assert "p = [0.3333333333333333 0.6666666666666666]" in capsys.readouterr().out
 
 
 def test_a_missing_module_is_a_reason(only, capsys):
-    outcome = verify.run_claim(made(needs="no_such_module"))
+    outcome = verify.run_claim(make_claim(needs="no_such_module"))
     assert (outcome.verdict, "no_such_module" in outcome.why) == ("not run", True)
-    only(made(needs="no_such_module"))
+    only(make_claim(needs="no_such_module"))
     assert main([]) == 0
     # A fault that was not run was not caught.
     assert main(["--sabotage"]) == 1
-    said = capsys.readouterr().out
-    assert "1 not run" in said
-    assert "missing: no_such_module; pip install" in said
+    stdout = capsys.readouterr().out
+    assert "1 not run" in stdout
+    assert "missing: no_such_module; pip install" in stdout
 
 
 def test_the_registry_refuses():
@@ -126,18 +126,18 @@ def test_files_of_a_run(tmp_path, capsys):
 
 
 def test_a_failed_claim(only, tmp_path, capsys):
-    only(made(residual=2.0))
+    only(make_claim(residual=2.0))
     assert main(["--out", str(tmp_path / "claims")]) == 1
-    said = capsys.readouterr().out
-    assert "--only made-up --seed 0" in said
-    assert "p = [0.25 0.75]" in said
+    stdout = capsys.readouterr().out
+    assert "--only made-up --seed 0" in stdout
+    assert "p = [0.25 0.75]" in stdout
     (row,) = json.loads((tmp_path / "claims" / "claims.json").read_text())["claims"]
     assert row["counterexample"] == {"p": [0.25, 0.75]}
     assert "text | with &lt;marks&gt;" in (tmp_path / "claims" / "report.html").read_text()
 
 
 def test_long_claims_wait_for_full_or_their_name(only, capsys):
-    only(made(long=True))
+    only(make_claim(long=True))
     main([])
     assert "run with --full" in capsys.readouterr().out
     main(["--full"])
@@ -147,10 +147,10 @@ def test_long_claims_wait_for_full_or_their_name(only, capsys):
 
 
 def test_sabotage(only, capsys):
-    only(made())
+    only(make_claim())
     assert main(["--sabotage"]) == 0
     assert "1 planted faults: 1 caught" in capsys.readouterr().out
-    only(made(fault=0.5))
+    only(make_claim(fault=0.5))
     assert main(["--sabotage"]) == 1
 
 

@@ -24,15 +24,15 @@ def environment(folder: Path) -> jinja2.Environment:
     Returns:
         The environment. Its `style` is that of every page.
     """
-    made = jinja2.Environment(
+    env = jinja2.Environment(
         loader=jinja2.FileSystemLoader([folder, HERE]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals["style"] = source(HERE / "style.css")
-    return made
+    env.globals["style"] = source(HERE / "style.css")
+    return env
 
 
 def source(path: Path) -> str:

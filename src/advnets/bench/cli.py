@@ -281,8 +281,8 @@ def listing() -> str:
         "--list: this list; --version: the versions of advnets and JAX, and JAX's device.",
         "",
     ]
-    for name, told in entries.items():
-        lines += [_terminal.styled(name, "bold"), *(f"    {line}" for line in told)]
+    for name, description in entries.items():
+        lines += [_terminal.styled(name, "bold"), *(f"    {line}" for line in description)]
     return "\n".join(lines)
 
 
@@ -404,18 +404,18 @@ def _own(recipe: Settings) -> list[str]:
 def _announced(grid: Grid) -> str:
     """The message about where a run's files go, and what to look at during training."""
     settings = grid.runs[0].system.settings
-    said = f"{grid.runs[0].called}: everything goes to {grid.folder}"
+    message = f"{grid.runs[0].called}: everything goes to {grid.folder}"
     if settings.epochs > settings.evaluate_every:
         each = "each run's samples.png" if grid.together else "samples.png there"
-        said += f"; {each} is redrawn every {settings.evaluate_every} epochs"
+        message += f"; {each} is redrawn every {settings.evaluate_every} epochs"
     rows, run = len(grid.runs[0].data.train), grid.runs[0]
     released = getattr(settings, "update_rule", None) == "momentum"
     if released and run.called != run.name and rows < FEW_IMAGES:
-        said += (
+        message += (
             f"\nnote: networks and rates of {run.name} are for tens of thousands of images and "
             f"may collapse on {rows:,}; the digits recipe is meant for few images"
         )
-    return said
+    return message
 
 
 def _show(text: str) -> None:
@@ -557,10 +557,10 @@ def _table2(arguments: list[str], again: Again) -> int:
         )
     table = measure(True)
     _show(table2.summary(table))
-    said = f"table2.md, table2.json and the pictures are in {options.out}"
+    message = f"table2.md, table2.json and the pictures are in {options.out}"
     if not table.measured:
-        said += "; nothing could be measured, for the reasons given in the cells"
-    print(_documents.printable(said), file=sys.stderr)
+        message += "; nothing could be measured, for the reasons given in the cells"
+    print(_documents.printable(message), file=sys.stderr)
     return ExitCode.DONE if table.measured else ExitCode.DAMAGED
 
 
@@ -574,10 +574,10 @@ def _stabilisers(arguments: list[str], again: Again) -> int:
         if options.seeds is not None:
             effort = msgspec.structs.replace(effort, seeds=options.seeds)
         play = stabilisers.prepare(options.out, effort=effort)
-    made = play(True)
-    _show(stabilisers.summary(made))
-    said = f"stabilisers.md, stabilisers.json and the pictures are in {options.out}"
-    print(_documents.printable(said), file=sys.stderr)
+    comparison = play(True)
+    _show(stabilisers.summary(comparison))
+    message = f"stabilisers.md, stabilisers.json and the pictures are in {options.out}"
+    print(_documents.printable(message), file=sys.stderr)
     return ExitCode.DONE
 
 
@@ -613,8 +613,8 @@ def _inference(arguments: list[str], again: Again) -> int:
         work = inference.prepare(options.run, options.out, effort=effort, data_dir=options.data_dir)
     _show(inference.summary(work(True)))
     place = options.run / inference.FOLDER if options.out is None else options.out
-    said = f"{inference.FOUND}, inference.md, the network and the pictures are in {place}"
-    print(_documents.printable(said), file=sys.stderr)
+    message = f"{inference.FOUND}, inference.md, the network and the pictures are in {place}"
+    print(_documents.printable(message), file=sys.stderr)
     return ExitCode.DONE
 
 
@@ -632,8 +632,8 @@ def _features(arguments: list[str], again: Again) -> int:
         )
     _show(features.summary(work(True)))
     place = options.run / features.FOLDER if options.out is None else options.out
-    said = f"{features.FOUND}, features.md and features.png are in {place}"
-    print(_documents.printable(said), file=sys.stderr)
+    message = f"{features.FOUND}, features.md and features.png are in {place}"
+    print(_documents.printable(message), file=sys.stderr)
     return ExitCode.DONE
 
 

@@ -504,13 +504,13 @@ def execute(
 
 
 def _execute(grid: Grid, *, progress: bool, live: bool) -> Result | SeedsResult | SweepResult:
-    runs, told = grid.runs, _live(grid) if live else None
-    if told is not None:
-        runs = tuple(dataclasses.replace(run, callbacks=(*run.callbacks, told)) for run in runs)
+    runs, write = grid.runs, _live(grid) if live else None
+    if write is not None:
+        runs = tuple(dataclasses.replace(run, callbacks=(*run.callbacks, write)) for run in runs)
     system = runs[0].system
     with system.context():
         watches = [
-            Watch(run.system.settings, run.data, run.folder, run.system.sample_key(run.seed), told)
+            Watch(run.system.settings, run.data, run.folder, run.system.sample_key(run.seed), write)
             for run in runs
         ]
         if not grid.together:
@@ -534,13 +534,13 @@ def _execute(grid: Grid, *, progress: bool, live: bool) -> Result | SeedsResult 
 
 def _live(grid: Grid) -> Callable[..., None]:
     """A function that writes the report during training, once per epoch for all runs."""
-    told = [0]
+    last_epoch = [0]
 
     def tell(snapshot: advnets.training.Snapshot | None = None) -> None:
         if grid.together and snapshot is not None:
-            if snapshot.epoch == told[0]:
+            if snapshot.epoch == last_epoch[0]:
                 return
-            told[0] = snapshot.epoch
+            last_epoch[0] = snapshot.epoch
         try:
             pages.write_report(grid.folder, live=True)
         except (ValueError, OSError) as error:  # a failing report does not stop a run

@@ -108,31 +108,31 @@ def _sentence_of(work: Callable[[Again], int], again: Again) -> int:
             return work(again)
         return ExitCode.DONE  # the reader closed the pipe
     except (Refused, MissingExtraError) as error:
-        return _said(ExitCode.REFUSED, str(error))
+        return _report(ExitCode.REFUSED, str(error))
     except TrainingDiverged as error:
-        return _said(ExitCode.DIVERGED, str(error))
+        return _report(ExitCode.DIVERGED, str(error))
     except OSError as error:
-        return _said(ExitCode.DAMAGED, f"{_of_os(error)}; once that is fixed, {again.sentence}")
+        return _report(ExitCode.DAMAGED, f"{_of_os(error)}; once that is fixed, {again.sentence}")
     except MemoryError as error:
-        return _said(ExitCode.MEMORY, f"not enough memory ({error}); {SMALLER}")
+        return _report(ExitCode.MEMORY, f"not enough memory ({error}); {SMALLER}")
     except SystemExit as ended:  # from the option parser, which has printed why
         return ended.code if isinstance(ended.code, int) else ExitCode.REFUSED
     except KeyboardInterrupt as stopped:
         return _stopped(stopped, again.sentence)
     except ValueError as error:
-        return _said(ExitCode.DAMAGED, str(error))
+        return _report(ExitCode.DAMAGED, str(error))
     except Exception as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         if "RESOURCE_EXHAUSTED" in first or "Out of memory" in first:
-            return _said(ExitCode.MEMORY, f"not enough memory ({first}); {SMALLER}")
+            return _report(ExitCode.MEMORY, f"not enough memory ({first}); {SMALLER}")
         traceback.print_exc()
-        return _said(ExitCode.BUG, f"{first}: a bug in advnets; please report it")
+        return _report(ExitCode.BUG, f"{first}: a bug in advnets; please report it")
 
 
 SMALLER = "use smaller players, a smaller batch size, or more devices"
 
 
-def _said(code: ExitCode, sentence: str) -> int:
+def _report(code: ExitCode, sentence: str) -> int:
     with contextlib.suppress(OSError):  # the terminal may be gone
         word = _terminal.styled("error:", "red", "bold", stream=sys.stderr)
         print(f"{word} {_documents.printable(sentence)}", file=sys.stderr)

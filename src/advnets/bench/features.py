@@ -220,15 +220,15 @@ def prepare(
             "name the run of an adversarial recipe"
         )
     data = system.adapted(data_of(folder, system, result, data_dir))
-    told, fold = data.train_labels, data.folds[0]
-    if told is None or fold.validation_labels is None or fold.test_labels is None:
+    train_labels, fold = data.train_labels, data.folds[0]
+    if train_labels is None or fold.validation_labels is None or fold.test_labels is None:
         raise ValueError(
             f"the images of {data.name} have no labels; name a run on data with labels"
         )
     if draws < 1 or not labels:
         raise ValueError(f"give at least 1 number of labels and 1 draw; got {labels} and {draws}")
     for count in labels:
-        draw_labelled(told, count, 0)
+        draw_labelled(train_labels, count, 0)
     with needed_for("linear classifiers"):
         import sklearn.linear_model  # noqa: F401  (before the work, not after it)
     place = folder / FOLDER if out is None else Path(out)
@@ -242,8 +242,8 @@ def prepare(
         with _locks.locked(place), system.context():
             began, rows = time.monotonic(), []
             kinds = list(_kinds(folder, config, system, data, preprocess))
-            said = _progress.bar(len(kinds) * len(counts), "features", unit="fit", enabled=progress)
-            with said as shown:
+            bar = _progress.bar(len(kinds) * len(counts), "features", unit="fit", enabled=progress)
+            with bar as shown:
                 for number, kind in enumerate(kinds):
                     shown.set_postfix_str(kind.name)
                     identity = _identity(folder, digest, data, kind, counts, draws)
@@ -417,8 +417,8 @@ def _measured(
     for count in counts:
         # All labels are one draw.
         seeds = range(1 if count == len(data.train) else draws)
-        told = [draw_labelled(data.train_labels, count, seed) for seed in seeds]
-        drawn = [(standard(of(data.train[rows])), data.train_labels[rows]) for rows in told]
+        row_sets = [draw_labelled(data.train_labels, count, seed) for seed in seeds]
+        drawn = [(standard(of(data.train[rows])), data.train_labels[rows]) for rows in row_sets]
         found.append(few(drawn, chosen_on, tested_on))
         shown.update(1)
         _signals.check()
@@ -541,8 +541,8 @@ def summary(found: FeaturesFound) -> str:
         A line for each kind of features.
     """
     width = max(len(row.name) for row in found.rows)
-    told = ", ".join(f"{n:,}" for n in found.labels)
-    lines = [f"Test error in percent, with {told} labels:"]
+    counts = ", ".join(f"{n:,}" for n in found.labels)
+    lines = [f"Test error in percent, with {counts} labels:"]
     for row in found.rows:
         cells = "   ".join(f"{_percent(one):>12}" for one in row.found) or row.reason
         lines.append(f"  {row.name:<{width}}  {cells}")

@@ -385,8 +385,8 @@ def _part(
     squared: dict[str, list[np.ndarray]] = {way: [] for way in SEARCHED}
     shown: dict[str, list[list[float]]] = {}
     blocks = range(0, len(images), BLOCK)
-    said = {"samples": "samples", "test": "test images"}[name]
-    bar = _progress.bar(len(blocks), f"searching z of {said}", unit="block", enabled=progress)
+    label = {"samples": "samples", "test": "test images"}[name]
+    bar = _progress.bar(len(blocks), f"searching z of {label}", unit="block", enabled=progress)
     with bar as counted:
         for first in blocks:
             rows = slice(first, first + BLOCK)
@@ -465,7 +465,7 @@ def markdown(found: InferenceFound) -> str:
     ]
     for way, name in ways(found.effort).items():
         of_samples, of_test = (getattr(one, way) for one in (found.samples, found.test))
-        lines.append(f"| {name} | {_told(of_samples)} | {_told(of_test)} |")
+        lines.append(f"| {name} | {_as_text(of_samples)} | {_as_text(of_test)} |")
     origin = found.provenance
     lines += [
         "",
@@ -501,7 +501,7 @@ def ways(effort: Effort) -> dict[str, str]:
     }
 
 
-def _told(mean: Mean) -> str:
+def _as_text(mean: Mean) -> str:
     error = mean.standard_error
     if not error:
         return f"{mean.mean:.3g}"
@@ -605,6 +605,6 @@ def summary(found: InferenceFound) -> str:
     lines = ["Squared error, summed over pixels (fresh samples; test images):"]
     for way, name in ways(found.effort).items():
         of_samples, of_test = (getattr(one, way) for one in (found.samples, found.test))
-        lines.append(f"  {name}: {_told(of_samples)}; {_told(of_test)}")
+        lines.append(f"  {name}: {_as_text(of_samples)}; {_as_text(of_test)}")
     lines.append(f"R² of a component of u on fresh samples: {found.mean_r_squared:.3f} on average")
     return "\n".join(lines)

@@ -136,9 +136,9 @@ def _measured(out: Path, effort: Effort, origin: Provenance, *, progress: bool) 
                     results.write(_path(kept, name, method, effort), _Kept(identity, found))
                 settings.append(found)
                 _signals.check()
-    made = Stabilisers(tuple(settings), effort, origin)
-    write(out, made)
-    return made
+    comparison = Stabilisers(tuple(settings), effort, origin)
+    write(out, comparison)
+    return comparison
 
 
 def _path(kept: Path, data: str, method: str, effort: Effort) -> Path:
@@ -167,7 +167,7 @@ def _read(kept: Path, data: str, method: str, effort: Effort) -> Setting | None:
 
 
 def _play(
-    name: str, method: str, effort: Effort, origin: Provenance, told: Callable[[int], object]
+    name: str, method: str, effort: Effort, origin: Provenance, on_updates: Callable[[int], object]
 ) -> Setting:
     """All games of a setting, in one program."""
     began = time.monotonic()
@@ -175,7 +175,7 @@ def _play(
     seeds = jnp.arange(effort.seeds)
     keys = jax.vmap(lambda seed: jax.random.split(jax.random.key(seed), 3))(seeds)
     run_keys, build_keys, sample_keys = keys.T
-    trained = _train(run_keys, build_keys, data, chosen, effort, told)
+    trained = _train(run_keys, build_keys, data, chosen, effort, on_updates)
     ended = [(one, key) for one, key in zip(trained, sample_keys, strict=True) if one is not None]
 
     def samples(models: Sequence[Model]) -> list[Float[np.ndarray, "n 2"]]:
@@ -207,7 +207,7 @@ def _train(
     data: Gaussians,
     method: Method,
     effort: Effort,
-    told: Callable[[int], object],
+    on_updates: Callable[[int], object],
 ) -> Sequence[Trained | None]:
     epochs = effort.updates // (ROWS // BATCH)
     players = eqx.filter_vmap(functools.partial(method.players, modes=data.modes))(build_keys)
@@ -216,7 +216,7 @@ def _train(
     def moved(snapshot: Snapshot) -> None:
         nonlocal counted
         now = snapshot.updates * effort.seeds
-        told(max(0, now - counted))
+        on_updates(max(0, now - counted))
         counted = max(now, counted)
 
     try:
@@ -236,7 +236,7 @@ def _train(
             )
     except TrainingDiverged:
         trained = [None] * effort.seeds
-    told(effort.updates * effort.seeds - counted)
+    on_updates(effort.updates * effort.seeds - counted)
     return trained
 
 
@@ -319,9 +319,9 @@ def summary(made: Stabilisers) -> str:
         here = [one for one in made.settings if one.data == name]
         lines.append(f"{name}, {here[0].modes} modes: covered, share (of data {TRUE_SHARE:.3f}):")
         for one in here:
-            said = ", ".join(drawing.told(one.last, column) for column in ("covered", "share"))
+            scores = ", ".join(drawing.told(one.last, column) for column in ("covered", "share"))
             average = drawing.told(one.averaged, "share")
-            lines.append(f"  {one.method}: {said}; average of G {average}")
+            lines.append(f"  {one.method}: {scores}; average of G {average}")
     return "\n".join(lines)
 
 

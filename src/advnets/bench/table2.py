@@ -291,8 +291,8 @@ def _labels(runs: Sequence[tuple[str, Path]]) -> list[str]:
         own = folder.absolute().parts
         depths = range(1, len(own) + 1)
         # The last part of its path, or the last two, and so on.
-        told = next(n for n in depths if sum(one[-n:] == own[-n:] for one in same) == 1)
-        found.append(benchmark if len(same) == 1 else f"{benchmark} in {'/'.join(own[-told:])}")
+        depth = next(n for n in depths if sum(one[-n:] == own[-n:] for one in same) == 1)
+        found.append(benchmark if len(same) == 1 else f"{benchmark} in {'/'.join(own[-depth:])}")
     return found
 
 
@@ -374,8 +374,8 @@ def _measure(
         with task.trained.system.context():
             found = finite(task.trained, task.measure(task.trained, effort))
     except MissingError as error:  # affects this cell only; it is tried again next time
-        said = ROWS[task.row]
-        return Found((task.trained.number(said, f"{said}.", reason=str(error)),)), None
+        title = ROWS[task.row]
+        return Found((task.trained.number(title, f"{title}.", reason=str(error)),)), None
     measured = Measured(time.monotonic() - began, origin)
     kept_now = _Kept(_identity(task, effort), found, measured)
     results.write(kept / f"{task.name}.json", kept_now)
@@ -435,18 +435,18 @@ def markdown(table: Table) -> str:
         cells = []
         for column in COLUMNS:
             cell = table.cell(row, column)
-            said = [f"*{cell.claim}*", *(_line(number) for number in cell.numbers)]
-            cells.append("<br>".join(said if cell.numbers else [*said, "no run given"]))
+            cell_lines = [f"*{cell.claim}*", *(_line(number) for number in cell.numbers)]
+            cells.append("<br>".join(cell_lines if cell.numbers else [*cell_lines, "no run given"]))
         lines.append(f"| {title} | {' | '.join(cells)} |")
     lines += ["", "In italics: the paper's claims, in short. Definitions of the numbers:", ""]
-    told: dict[tuple[str, str], list[str]] = {}
+    runs_of: dict[tuple[str, str], list[str]] = {}
     for cell in table.cells:
         for number in cell.numbers:
-            told.setdefault((number.name, number.definition), []).append(number.run)
+            runs_of.setdefault((number.name, number.definition), []).append(number.run)
         for curve in cell.curves:
             if cell.row != "likelihood":  # there the numbers' definitions cover the curves
-                told.setdefault((f"curve {curve.name}", curve.definition), []).append(curve.run)
-    for (name, definition), runs in told.items():
+                runs_of.setdefault((f"curve {curve.name}", curve.definition), []).append(curve.run)
+    for (name, definition), runs in runs_of.items():
         lines.append(f"- {name} ({', '.join(dict.fromkeys(runs))}): {definition}")
     lines += ["", f"Data: {table.data}. Runs:", ""]
     for label, run in table.runs.items():

@@ -118,7 +118,7 @@ class Monitor(Measuring):
         if samples < 2:
             raise ValueError(f"at least 2 samples must be compared; got {samples}")
         self._real: RealRows | None = None
-        self._told: dict[int, tuple[str, ...]] = {}
+        self._previous_alarms: dict[int, tuple[str, ...]] = {}
 
     def measure(self, snapshot: Snapshot, earlier: Sequence[Metrics]) -> Mapping[str, Any]:
         """Measures a run after an epoch.
@@ -159,13 +159,13 @@ class Monitor(Measuring):
         """Warns of alarms that are new since the evaluation before."""
         found = snapshot.metrics[NAME]
         alarms = tuple(found["alarms"])
-        fresh = [name for name in alarms if name not in self._told.get(snapshot.run, ())]
-        self._told[snapshot.run] = alarms
+        fresh = [name for name in alarms if name not in self._previous_alarms.get(snapshot.run, ())]
+        self._previous_alarms[snapshot.run] = alarms
         if fresh:
             whose = f"the samples of {snapshot.name}" if snapshot.name else "the samples"
-            said = "; ".join(_worded(name, found) for name in fresh)
+            reasons = "; ".join(_worded(name, found) for name in fresh)
             _warnings.warn(
-                f"{whose} have collapsed, or G has hardly been trained: {said}, at epoch "
+                f"{whose} have collapsed, or G has hardly been trained: {reasons}, at epoch "
                 f"{snapshot.epoch} and at the evaluation before (for remedies, see the page "
                 '"When a game collapses" of the documentation, docs/collapse.md)'
             )

@@ -86,11 +86,11 @@ class BestResponse:
     discriminator: Player
 
     def __repr__(self) -> str:
-        said = ", ".join(
+        estimates = ", ".join(
             f"{name}={getattr(self, name)}"
             for name in ("value", "best_value", "regret", "divergence", "overfitting", "step")
         )
-        return f"BestResponse({said}, discriminator={_reprs.network(self.discriminator)})"
+        return f"BestResponse({estimates}, discriminator={_reprs.network(self.discriminator)})"
 
 
 def best_response(
@@ -169,7 +169,7 @@ def best_response(
     report = 2 * evenly(len(held) // 2, REPORT) + 1
     known = evenly(len(source), len(report))
     rows = _orders(rows_key, len(source), steps, min(batch_size, len(source)))
-    made = _play(
+    outputs = _play(
         play_key,
         players,
         _raw(source, rows.reshape(steps // every, every, -1)),
@@ -179,12 +179,12 @@ def best_response(
         jnp.asarray(noise_scale, float) if noise_scale else None,
         _Setup(rule, fake, source.preprocess, held.preprocess),
     )
-    curve, trained, memory, chosen, reported, on_known = made
+    curve, trained, memory, chosen, reported, on_known = outputs
     _, _, rest = partition(players.discriminator)
     curve, chosen, reported, on_known = jax.tree.map(
         lambda x: np.asarray(x, np.float64), (curve, chosen, reported, on_known)
     )
-    return _said(
+    return _to_best_response(
         curve,
         chosen,
         reported,
@@ -296,11 +296,11 @@ def _play(
 
         def generate(number: Int[Array, ""]) -> Batch:
             draws = generator_draws(jax.random.fold_in(key, number))
-            made = setup.fake(draws, as_applied(frozen), frozen.prior, real)
-            return _noisy(draws.objective, made, noise_scale)
+            fake = setup.fake(draws, as_applied(frozen), frozen.prior, real)
+            return _noisy(draws.objective, fake, noise_scale)
 
-        made = jax.lax.map(generate, jnp.arange(fakes))
-        return _noisy(jax.random.fold_in(key, fakes), real, noise_scale), made
+        fake_blocks = jax.lax.map(generate, jnp.arange(fakes))
+        return _noisy(jax.random.fold_in(key, fakes), real, noise_scale), fake_blocks
 
     def logits(discriminator: Player, blocks: tuple[Batch, Batch]) -> tuple[Array, Array]:
         real, fakes = blocks
@@ -372,14 +372,14 @@ def _noisy(key: Key[Array, ""], batch: Batch, scale: Float[Array, ""] | None) ->
         else x
         for number, x in enumerate(leaves)
     ]
-    made = jax.tree.unflatten(structure, noisy)
-    return (made, *condition) if isinstance(batch, tuple) else made
+    noised = jax.tree.unflatten(structure, noisy)
+    return (noised, *condition) if isinstance(batch, tuple) else noised
 
 
 Logits = tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]
 
 
-def _said(
+def _to_best_response(
     curve: Float[np.ndarray, " looks"],
     chosen: Logits,
     reported: list[Logits],

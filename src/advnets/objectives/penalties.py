@@ -161,9 +161,9 @@ class GradientPenalty(Penalty):
             )
         t = jax.random.uniform(draws.objective, (n,))
 
-        def between(x: Array, made: Array) -> Array:
+        def between(x: Array, generated: Array) -> Array:
             share = t.astype(x.dtype).reshape(n, *[1] * (x.ndim - 1))
-            return share * x + (1 - share) * made
+            return share * x + (1 - share) * generated
 
         mixed = jax.tree.map(between, example_of(real), example_of(fake))
         squared = _squared_slopes(self, draws.real, D, with_example(real, mixed))

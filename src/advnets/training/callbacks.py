@@ -43,7 +43,7 @@ class StopTraining(Exception):
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Told:
+class EpochSummary:
     """What every callback is given after an epoch, whatever is trained. It never changes later.
 
     Attributes:
@@ -68,7 +68,7 @@ class Told:
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Snapshot(Told):
+class Snapshot(EpochSummary):
     """A game after an epoch, as passed to callbacks. It never changes later.
 
     Attributes:

@@ -97,7 +97,7 @@ def check_players(
         _check_generated(draws, players, real)
         if source.preprocess is scale_pixels and _dtype(raw) == np.uint8:
             _warn_of_tanh(draws, players, real)
-    made = evaluated_shapes(
+    fake = evaluated_shapes(
         lambda: algorithm.fake(draws, _on_batches(players.generator), players.prior, real),
         "no generated examples can be made",
     )
@@ -114,7 +114,7 @@ def check_players(
         # The objective decides what D is called on. If D fails on plain data or generated examples,
         # that is the likely cause, and makes a clearer message.
         if algorithm.fake is generated:
-            _check_discriminator(draws, players, real, made)
+            _check_discriminator(draws, players, real, fake)
         raise
 
 
@@ -142,25 +142,25 @@ def _check_generated(draws: Draws, players: Players, real: Batch) -> None:
     prior = players.prior
     example, *condition = parts(real)
     latents = jnp.zeros((2, prior.size))
-    with _told_of_batches(players.generator, latents, *condition):
-        made = evaluated_shapes(
+    with _noting_batches(players.generator, latents, *condition):
+        fake = evaluated_shapes(
             lambda: _on_batches(players.generator)(
                 draws.generator, prior(draws.latents, 2), *condition
             ),
             f"the generator fails on a latent vector of size {prior.size}, the prior's size",
         )
-    if _shapes(made) != _shapes(example):
+    if _shapes(fake) != _shapes(example):
         larger = ""
-        if len(_shapes(made)) == len(_shapes(example)) == 3 and isinstance(example, jax.Array):
+        if len(_shapes(fake)) == len(_shapes(example)) == 3 and isinstance(example, jax.Array):
             larger = " (a Deconvolution turns n pixels into (n - 1) * stride + kernel_size)"
         raise ValueError(
-            f"the generator's examples have shape {_shapes(made)} and the data's "
+            f"the generator's examples have shape {_shapes(fake)} and the data's "
             f"{_shapes(example)}; build it with the data's shape{larger}"
         )
 
 
 @contextlib.contextmanager
-def _told_of_batches(player: Player, *inputs: Any) -> Iterator[None]:
+def _noting_batches(player: Player, *inputs: Any) -> Iterator[None]:
     """Adds to an error about a player that it works on whole minibatches, if it does."""
     try:
         yield
@@ -200,7 +200,7 @@ def _last_operation(jaxpr: Any, output: int) -> str:
     """The name of the last operation that computes an output's values; "" if there is none."""
     wanted = jaxpr.outvars[output]
     for equation in reversed(jaxpr.eqns):
-        if not any(made is wanted for made in equation.outvars):
+        if not any(outvar is wanted for outvar in equation.outvars):
             continue
         if equation.primitive.name in OF_SHAPE:
             wanted = equation.invars[0]
@@ -208,25 +208,25 @@ def _last_operation(jaxpr: Any, output: int) -> str:
         inner = equation.params.get("jaxpr") or equation.params.get("call_jaxpr")
         if inner is None:
             return equation.primitive.name
-        number = next(n for n, made in enumerate(equation.outvars) if made is wanted)
+        number = next(n for n, outvar in enumerate(equation.outvars) if outvar is wanted)
         return _last_operation(getattr(inner, "jaxpr", inner), number)
     return ""
 
 
-def _check_discriminator(draws: Draws, players: Players, real: Batch, made: Batch) -> None:
+def _check_discriminator(draws: Draws, players: Players, real: Batch, fake: Batch) -> None:
     discriminator = players.discriminator
     _check_inputs("discriminator", discriminator, "an example", len(parts(real)))
-    for batch in (real, made):
+    for batch in (real, fake):
         inputs = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), parts(batch))
-        with _told_of_batches(discriminator, *inputs):
+        with _noting_batches(discriminator, *inputs):
             evaluated_shapes(
                 lambda batch=batch: judge(draws.real, discriminator, batch),
                 f"the discriminator gives no logit for an example of shape {_shapes(batch)}",
             )
     evaluated_shapes(
-        lambda: judge(None, discriminator, made),
+        lambda: judge(None, discriminator, fake),
         f"the discriminator gives no logit, without its noise, for an example of shape "
-        f"{_shapes(made)}",
+        f"{_shapes(fake)}",
     )
 
 
@@ -308,9 +308,9 @@ def _dtype(batch: Batch) -> Any:
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     # A type error's first four lines say where, which argument, its value and the expected type.
-    said = " ".join(lines[:4]) if isinstance(error, TypeCheckError) else lines[0]
+    message = " ".join(lines[:4]) if isinstance(error, TypeCheckError) else lines[0]
     place = _place(error)
-    return f"{said}, at {place}" if place else said
+    return f"{message}, at {place}" if place else message
 
 
 def _place(error: Exception) -> str:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Key
 
 from advnets._extras import needed_for
 from advnets.model import Model
-from advnets.training.callbacks import Callback, Told
+from advnets.training.callbacks import Callback, EpochSummary
 from advnets.training.pictures import sample_images, shown
 
 # Samples in the grid; tensorboardX puts 8 in a row.
@@ -66,7 +66,7 @@ def tensorboard(
     samples_key = jax.random.key(0) if key is None else key
     writers: dict[Path, Any] = {}
 
-    def log(snapshot: Told) -> None:
+    def log(snapshot: EpochSummary) -> None:
         place = _place(folder, snapshot)
         now = {"wall_time": time.time(), "step": snapshot.epoch}
         if place not in writers:
@@ -90,7 +90,7 @@ def tensorboard(
     return log
 
 
-def _place(folder: str | os.PathLike[str] | None, snapshot: Told) -> Path:
+def _place(folder: str | os.PathLike[str] | None, snapshot: EpochSummary) -> Path:
     if folder is not None:
         return Path(folder) / snapshot.name
     if snapshot.folder is None:

@@ -327,7 +327,7 @@ class Journal:
                 if all(map(changeable, refused))
                 else ""
             )
-            had, has = _told_apart(stored.get(name), given.get(name))
+            had, has = _differing_excerpts(stored.get(name), given.get(name))
             raise CheckpointError(
                 f"{self._folder} holds a run with another {name}; resume with the settings that "
                 f"the run began with (it had {had}, this has {has}){may}"
@@ -337,17 +337,17 @@ class Journal:
             name for name in before.keys() | now.keys() if before.get(name) != now.get(name)
         ]
         if elsewhere:
-            said = "; ".join(
+            diffs = "; ".join(
                 f"{name} was {before.get(name)}, is {now.get(name)}" for name in sorted(elsewhere)
             )
             _warnings.warn(
-                f"the run in {self._folder} resumes in another environment ({said}): its numbers "
+                f"the run in {self._folder} resumes in another environment ({diffs}): its numbers "
                 "may differ by rounding from those of an uninterrupted run"
             )
         pairs = [(name, stored, given) for name in differing]
         pairs += [(name, before, now) for name in sorted(elsewhere)]
         self.changes = manifest.changes + tuple(
-            Change(manifest.iteration, name, *_told_apart(old.get(name), new.get(name)))
+            Change(manifest.iteration, name, *_differing_excerpts(old.get(name), new.get(name)))
             for name, old, new in pairs
         )
 
@@ -390,7 +390,7 @@ class Journal:
 LONGEST, OF_A_WORD = 120, re.compile(r"[\w.=+-]*")
 
 
-def _told_apart(old: str | None, new: str | None) -> tuple[str, str]:
+def _differing_excerpts(old: str | None, new: str | None) -> tuple[str, str]:
     """Two descriptions for a message; long ones are cut to where they differ, in whole words."""
     texts = "nothing" if old is None else old, "nothing" if new is None else new
     if max(map(len, texts)) <= LONGEST:

@@ -25,7 +25,7 @@ from advnets.batches import Batch
 from advnets.model_files import save_last
 from advnets.players import partition, thaw
 from advnets.training import devices as device
-from advnets.training.callbacks import Callback, Told
+from advnets.training.callbacks import Callback, EpochSummary
 from advnets.training.check import evaluated_shapes, preprocessed
 from advnets.training.checkpoints import Change
 from advnets.training.devices import is_main_process
@@ -102,7 +102,7 @@ class Learned(Generic[M]):
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class ModelSnapshot(Told, Generic[M]):
+class ModelSnapshot(EpochSummary, Generic[M]):
     """A model after an epoch of [`advnets.training.fit`][], as passed to callbacks.
 
     Attributes:
@@ -218,12 +218,12 @@ def fit(
     )
     with _signals.noted(), drive.journal.locked():
         state, rates = drive.advance()
-        (made,) = drive.program.evaluated(state, 0)
+        (fitted,) = drive.program.evaluated(state, 0)
         (record,) = drive.journal.records
         if record.folder is not None and is_main_process():
-            save_last(record.folder, made)
+            save_last(record.folder, fitted)
     return Learned(
-        made,
+        fitted,
         drive.program.copied(state, 0).memory[MODEL],
         record.metrics,
         int(state.iteration),
@@ -313,8 +313,8 @@ class OneModel(Program):
         fixed = self._fixed if self._mesh is None else device.local(self._fixed)
         return (thaw(eqx.combine(mine.players[MODEL], fixed, self._static)),)
 
-    def snapshot(self, state: State, told: Told) -> Any:
-        return ModelSnapshot(**vars(told), model=self.evaluated(state, told.run)[0])
+    def snapshot(self, state: State, summary: EpochSummary) -> Any:
+        return ModelSnapshot(**vars(summary), model=self.evaluated(state, summary.run)[0])
 
 
 def _step(
@@ -351,15 +351,15 @@ def _check_cost(key: Key[Array, ""], learner: Learner, model: Any, source: Sourc
     raw = jax.tree.map(jnp.asarray, source.gather(np.zeros(2, int)))
     batch = preprocessed(source, raw)
     called = functools.partial(learner.cost, key)
-    made = evaluated_shapes(
+    result = evaluated_shapes(
         lambda: called(thaw(model), learner.memory, batch), "the cost can't be computed"
     )
-    if not (isinstance(made, tuple) and len(made) == 3 and isinstance(made[2], dict)):
+    if not (isinstance(result, tuple) and len(result) == 3 and isinstance(result[2], dict)):
         raise ValueError(
             "a cost must return a scalar, the memory and a dictionary of scalars; got "
-            f"{_reprs.short(made)}"
+            f"{_reprs.short(result)}"
         )
-    value, memory, seen = made
+    value, memory, seen = result
     if "cost" in seen:
         raise ValueError("'cost' is always recorded; choose another name for the recorded scalar")
     for name, scalar in {"cost": value, **seen}.items():

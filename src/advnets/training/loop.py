@@ -10,7 +10,7 @@ import numpy as np
 
 from advnets import _signals
 from advnets.algorithms import State
-from advnets.training.callbacks import Callback, Measuring, StopTraining, Told
+from advnets.training.callbacks import Callback, EpochSummary, Measuring, StopTraining
 from advnets.training.devices import agree, is_main_process
 from advnets.training.journal import Journal, Metrics, with_evaluation
 from advnets.training.plan import Plan
@@ -172,8 +172,8 @@ def _measure(
 def _snapshot(program: Program, state: State, journal: Journal, game: int, row: Metrics) -> Any:
     row = copy.deepcopy(row)
     folder = journal.records[game].folder
-    told = Told(game, journal.names[game], row["epoch"], row["updates"], row, folder)
-    return program.snapshot(state, told)
+    summary = EpochSummary(game, journal.names[game], row["epoch"], row["updates"], row, folder)
+    return program.snapshot(state, summary)
 
 
 def _call_back(

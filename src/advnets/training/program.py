@@ -23,7 +23,7 @@ from advnets.batches import Batch
 from advnets.model import model_of
 from advnets.players import Players, partition
 from advnets.training import devices
-from advnets.training.callbacks import Snapshot, Told
+from advnets.training.callbacks import EpochSummary, Snapshot
 from advnets.training.sources import Source
 
 # An algorithm's step.
@@ -110,7 +110,7 @@ class Program(abc.ABC):
         """
 
     @abc.abstractmethod
-    def snapshot(self, state: State, told: Told) -> Any:
+    def snapshot(self, state: State, summary: EpochSummary) -> Any:
         """What callbacks are given for a run.
 
         Raises an IndexError for a run that does not exist.
@@ -127,11 +127,14 @@ class Games(Program):
     def evaluated(self, state: State, run: int) -> tuple[Any, ...]:
         return self.players(state, run)
 
-    def snapshot(self, state: State, told: Told) -> Any:
-        players, averaged = self.players(state, told.run)
+    def snapshot(self, state: State, summary: EpochSummary) -> Any:
+        players, averaged = self.players(state, summary.run)
         average = None if averaged is None else model_of(averaged)
         return Snapshot(
-            **vars(told), players=players, averaged=average, state=self.copied(state, told.run)
+            **vars(summary),
+            players=players,
+            averaged=average,
+            state=self.copied(state, summary.run),
         )
 
     def players(self, state: State, run: int) -> tuple[Players, Players | None]:

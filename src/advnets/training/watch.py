@@ -123,13 +123,13 @@ def _few(updates: int, rows: int, left_out: int) -> str:
     Returns:
         A sentence.
     """
-    said = f"{updates:,} update{'' if updates == 1 else 's'} in total"
+    text = f"{updates:,} update{'' if updates == 1 else 's'} in total"
     if updates < FEW:
-        said += ", but most models need thousands (train for more epochs)"
+        text += ", but most models need thousands (train for more epochs)"
     if left_out:
-        said += f"; {left_out:,} of {rows:,} rows left out of each epoch, as they fill no minibatch"
+        text += f"; {left_out:,} of {rows:,} rows left out of each epoch, as they fill no minibatch"
     remedy = " (a smaller batch size uses more)" if left_out > MANY * rows else ""
-    return f"note: {said}{remedy}"
+    return f"note: {text}{remedy}"
 
 
 def _computed(seen: Seen, start: int, norms_every: int) -> Iterator[tuple[str, str, np.ndarray]]:
@@ -277,11 +277,11 @@ def report_divergence(
     lost = np.flatnonzero(running & ~sound).tolist()
     if not lost:
         return
-    said = []
+    messages = []
     for game in lost:
         who = f"training of {names[game]}" if names[game] else "training"
-        said.append(f"{who} diverged {_what(seen, game, start, norms_every)}")
+        messages.append(f"{who} diverged {_what(seen, game, start, norms_every)}")
     left = int((running & sound).sum())
     if not left:
-        raise TrainingDiverged("; ".join(said))
-    warnings.warn(f"{'; '.join(said)}; the other {left} go on", RuntimeWarning, stacklevel=5)
+        raise TrainingDiverged("; ".join(messages))
+    warnings.warn(f"{'; '.join(messages)}; the other {left} go on", RuntimeWarning, stacklevel=5)

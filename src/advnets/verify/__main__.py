@@ -164,17 +164,17 @@ def sabotage(options: Options, chosen: set[str]) -> int:
     for claim, fault in planted:
         progress.set_description_str(claim.id)
         outcome = run_claim(claim, options.seed, fault)
-        said: Literal["caught", "NOT CAUGHT", "not run"] = "NOT CAUGHT"
+        verdict: Literal["caught", "NOT CAUGHT", "not run"] = "NOT CAUGHT"
         if outcome.verdict == "fails":
-            said = "caught"
+            verdict = "caught"
         elif outcome.verdict == "not run":
-            said = "not run"
+            verdict = "not run"
             needed.add(claim.needs)
-        missed += said == "NOT CAUGHT"
-        skipped += said == "not run"
+        missed += verdict == "NOT CAUGHT"
+        skipped += verdict == "not run"
         why = f": {outcome.why}" if outcome.why else ""
         progress.update()
-        progress.write(_styled(f"{said:<11} {claim.id:<28} {fault.description}{why}", said))
+        progress.write(_styled(f"{verdict:<11} {claim.id:<28} {fault.description}{why}", verdict))
     progress.close()
     print(f"{len(planted)} planted faults: {len(planted) - missed - skipped} caught", end="")
     print(f", {missed} not caught, {skipped} not run" if missed or skipped else "")

@@ -156,7 +156,7 @@ def claim(
             raise ValueError(f"there is a claim {id!r} already; choose another name")
         if not faults:
             raise ValueError(f"the claim {id!r} has no planted fault; give it one that it catches")
-        made = Claim(
+        registered = Claim(
             id=id,
             statement=statement,
             source=source,
@@ -169,8 +169,8 @@ def claim(
             needs=needs,
             check=check,
         )
-        CLAIMS[id] = made
-        return made
+        CLAIMS[id] = registered
+        return registered
 
     return register
 

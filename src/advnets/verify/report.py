@@ -35,9 +35,9 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     for outcome in outcomes:
         counts[outcome.verdict] = counts.get(outcome.verdict, 0) + 1
     plurals = {"holds": "hold", "fails": "fail", "error": "raised errors"}
-    said = [f"{n} {plurals.get(v, v) if n > 1 else v}" for v, n in counts.items()]
+    parts = [f"{n} {plurals.get(v, v) if n > 1 else v}" for v, n in counts.items()]
     plural = "" if len(outcomes) == 1 else "s"
-    return f"{len(outcomes)} claim{plural}: " + ", ".join(said)
+    return f"{len(outcomes)} claim{plural}: " + ", ".join(parts)
 
 
 def line(outcome: Outcome) -> str:

@@ -57,8 +57,8 @@ def _lines(cell: Cell) -> list[tuple[str, str, str]]:
                 reasons.setdefault(one.reason, []).append(one.run)
         for reason, runs in reasons.items():
             whose = f", {' and '.join(runs)}" if several else ""
-            said = f"{name}{whose}: not measured, {reason}"
-            lines += [(part, "", "missing") for part in textwrap.wrap(said, LETTERS)]
+            message = f"{name}{whose}: not measured, {reason}"
+            lines += [(part, "", "missing") for part in textwrap.wrap(message, LETTERS)]
     return lines
 
 

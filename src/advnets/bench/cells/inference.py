@@ -31,18 +31,18 @@ SEARCHED, STEPS, RATE = 100, 500, 0.05
 def directed(trained: Trained, effort: Effort) -> Found:
     """How good the learned, approximate inference of a VAE is."""
     rows, draws = trained.rows("bounds", "importance", "bound"), _draws(trained, "bounds")
-    said = f"of {rows}, the run's own evaluation"
+    scope = f"of {rows}, the run's own evaluation"
     return Found(
         (
             trained.number(
                 "bound with q",
-                f"Variational bound {said}: what the encoder's q accounts for.",
+                f"Variational bound {scope}: what the encoder's q accounts for.",
                 "nats",
                 **trained.mean("bounds", "importance", "plain_bound"),
             ),
             trained.number(
                 f"bound of {draws} importance draws",
-                f"Importance-weighted bound {said}: with q as the proposal only.",
+                f"Importance-weighted bound {scope}: with q as the proposal only.",
                 "nats",
                 **trained.mean("bounds", "importance", "bound"),
             ),
@@ -165,7 +165,7 @@ def autoencoders(trained: Trained, effort: Effort) -> Found:
             break
     limit, left = looks * CHUNK, int((agreed == 0).sum())
     steps = float(np.median(np.where(agreed == 0, np.inf, agreed)))
-    said = (
+    definition = (
         f"Steps until two chains from different training images agree about the first "
         f"{len(images)} test images, whose left half is held: R-hat below {AGREED} of each of the "
         f"first {COMPONENTS} principal components of the free pixels, over the second half of the "
@@ -176,7 +176,7 @@ def autoencoders(trained: Trained, effort: Effort) -> Found:
         (
             trained.number(
                 "steps until two chains agree",
-                f"{said}. At most {limit:,} steps.",
+                f"{definition}. At most {limit:,} steps.",
                 "steps",
                 value=min(steps, float(limit)),
                 at_least=not np.isfinite(steps),
@@ -222,25 +222,25 @@ def adversarial(trained: Trained, effort: Effort) -> Found:
     by_network = np.asarray(_errors(model, guessed, images))
     searched = _search(model, model.prior(search, len(images)), images)
     from_network = _search(model, guessed, images)
-    said = f"Squared distance of the first {len(images)} test images from their reconstruction by G"
+    text = f"Squared distance of the first {len(images)} test images from their reconstruction by G"
     return Found(
         (
             trained.number(
                 "‖G(E(x)) - x‖²",
-                f"{said}: the latent vector by a network E of two layers of {UNITS} units, fitted "
+                f"{text}: the latent vector by a network E of two layers of {UNITS} units, fitted "
                 f"to predict z from G(z) by {MINIBATCHES * effort.updates:,} minibatches, after "
                 "G was trained.",
                 **mean_and_error(by_network),
             ),
             trained.number(
                 f"the same by {STEPS} gradient steps on z",
-                f"{said}: the latent vector by {STEPS} steps of Adam from a draw of the prior, "
+                f"{text}: the latent vector by {STEPS} steps of Adam from a draw of the prior, "
                 "which it may leave.",
                 **mean_and_error(searched),
             ),
             trained.number(
                 f"the same by {STEPS} steps from E(x)",
-                f"{said}: likewise, starting from E(x).",
+                f"{text}: likewise, starting from E(x).",
                 **mean_and_error(from_network),
             ),
         )
@@ -260,10 +260,10 @@ def _fitted(
     def update(carry: tuple[Any, Any], key: Key[Array, ""]) -> tuple[tuple[Any, Any], None]:
         arrays, state = carry
         latents = model.prior(key, BATCH)
-        made = decoded(model, latents).reshape(BATCH, -1)
+        generated = decoded(model, latents).reshape(BATCH, -1)
 
         def cost(arrays: Any) -> Array:
-            return jnp.mean((jax.vmap(eqx.combine(arrays, static))(made) - latents) ** 2)
+            return jnp.mean((jax.vmap(eqx.combine(arrays, static))(generated) - latents) ** 2)
 
         gradient = jax.grad(cost)(arrays)
         with jax.numpy_dtype_promotion("standard"):

@@ -71,7 +71,7 @@ def likelihood(trained: Trained, effort: Effort) -> Found:
 def _by_number(
     trained: Trained,
     name: str,
-    said: str,
+    definition: str,
     counts: Sequence[int],
     per_row: Sequence[Float[np.ndarray, " rows"]],
     ends: Sequence[str | None],
@@ -81,13 +81,13 @@ def _by_number(
     at_end = [f"the {end} bandwidth of the grid" if end else "" for end in ends]
     title = f"{name}, {counts[-1]:,} samples"
     note = f" The width is {at_end[-1]}: a better one may lie beyond." if at_end[-1] else ""
-    numbers = [trained.number(title, f"{said}.{note}", "nats", **means[-1])]
+    numbers = [trained.number(title, f"{definition}.{note}", "nats", **means[-1])]
     if len(counts) > 1:
         decades = math.log10(counts[-1] / counts[-2])
         slope = mean_and_error((per_row[-1] - per_row[-2]) / decades)
         more = (
-            f"{said}: the gain from more samples than {counts[-2]:,}, per factor of ten. A curve "
-            "that still rises is still below its limit; the slope does not tell by how much."
+            f"{definition}: the gain from more samples than {counts[-2]:,}, per factor of ten. A "
+            "curve that still rises is still below its limit; the slope does not tell by how much."
         )
         numbers.append(trained.number(f"{name}, nats per decade", more, "nats", **slope))
     points = tuple(
@@ -95,7 +95,7 @@ def _by_number(
         for n, mean in zip(counts, means, strict=True)
     )
     labels = tuple(at_end) if any(at_end) else ()
-    return numbers, Curve(name, said, trained.label, "samples", "nats", points, labels)
+    return numbers, Curve(name, definition, trained.label, "samples", "nats", points, labels)
 
 
 def _windows(
@@ -177,8 +177,8 @@ def _own(trained: Trained) -> list[Number]:
         why = "the chain's distribution has no formula, not even up to a constant"
     else:
         why = "AIS through the generator, with a fitted width of pixels, is not in advnets"
-    said = "log p(x) by annealed importance sampling."
-    return [trained.number("AIS", said, "nats", reason=why)]
+    definition = "log p(x) by annealed importance sampling."
+    return [trained.number("AIS", definition, "nats", reason=why)]
 
 
 def _bounds(trained: Trained) -> list[Number]:
@@ -209,13 +209,13 @@ def _annealed(trained: Trained) -> list[Number]:
     if not isinstance(forward, float):
         raise MissingError(f"{trained.folder}: the evaluation likelihood has no log Z, forward")
     logs = lower_weights(trained)
-    said = (
+    description = (
         f"of the first {logs.shape[1]:,} test rows, binarised as for CSL, by {DRAWS} draws of the "
         "first hidden layer, minus the run's own log Z, forward, whose error is not in the ±"
     )
     importance = scipy.special.logsumexp(logs, axis=0) - math.log(DRAWS)
     numbers = [
-        trained.number(f"{name} by AIS", f"{title} {said}.", "nats", **mean_and_error(rows))
+        trained.number(f"{name} by AIS", f"{title} {description}.", "nats", **mean_and_error(rows))
         for name, title, rows in (
             ("bound", "Variational bound", logs.mean(axis=0) - forward),
             ("importance-weighted bound", "Importance-weighted bound", importance - forward),

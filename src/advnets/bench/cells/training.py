@@ -111,8 +111,8 @@ def _gap(trained: Trained) -> Number:
         gap = trained.mean("bounds", "importance", "gap")
     except MissingError as error:
         return trained.number(name, GAP, "nats", reason=str(error))
-    said = f"{GAP} Of {rows}, by {draws:,} draws of each: the run's own evaluation."
-    return trained.number(name, said, "nats", **gap)
+    definition = f"{GAP} Of {rows}, by {draws:,} draws of each: the run's own evaluation."
+    return trained.number(name, definition, "nats", **gap)
 
 
 def lower_layer(trained: Trained, effort: Effort) -> Found:
@@ -167,7 +167,7 @@ def undirected(trained: Trained, effort: Effort) -> Found:
     size = _norm(positive - negative)
     floor = _norm(halves[0] - halves[1]) / 2 / size
     positive_rows = min(POSITIVE, len(trained.data.train))
-    said = (
+    definition = (
         "Distance of the gradient in the top machine's weights from the reference, relative to the "
         f"reference's norm; the same positive phase of {positive_rows:,} training rows in both. "
         f"The reference has {BATCH // 2 * 2} chains of {count * EVERY * CHUNK:,} Gibbs steps, a "
@@ -190,7 +190,7 @@ def undirected(trained: Trained, effort: Effort) -> Found:
     )
     curves = []
     for kind, chains, of_kind in (("CD", starts, of_cd), ("PCD", persistent, of_pcd)):
-        full = f"{said}. {of_kind}"
+        full = f"{definition}. {of_kind}"
         if chains is None:
             numbers.append(trained.number(f"gradient's error, {kind}-1", f"{full}.", reason=why))
             continue
@@ -363,7 +363,7 @@ def autoencoders(trained: Trained, effort: Effort) -> Found:
     """How mixing and reconstruction trade off as the walk's noise varies."""
     images = jnp.asarray(trained.images("test", ROWS))
     of_means = f"the first {len(images):,} test rows, clean, by the pixels' means after one step"
-    said = (
+    definition = (
         f"Autocorrelation time in steps, of {sampling.said_of(effort)}, and cross-entropy of "
         f"{of_means} of the chain from them, as the noise of the trained system's walk is "
         "multiplied; another noise or contraction in training would be another system. * marks "
@@ -390,7 +390,7 @@ def autoencoders(trained: Trained, effort: Effort) -> Found:
                 sampling.tau_of(trained, mixed, sampling.said_of(effort), "the chains do not move"),
             ]
     curve = Curve(
-        "noise varied", said, trained.label, "steps", "nats", tuple(points), tuple(labels)
+        "noise varied", definition, trained.label, "steps", "nats", tuple(points), tuple(labels)
     )
     return Found(tuple(numbers), (curve,))
 
@@ -432,30 +432,35 @@ def adversarial(trained: Trained, effort: Effort) -> Found:
 
     Raises a TypeError for a run of another system.
     """
-    said = (
+    definition = (
         f"V(D, G) after {effort.updates} more updates of D by the run's own rule on training rows, "
         f"with G as it is, minus V before, on all {len(trained.data.validation):,} validation rows "
         "and as many fresh samples, without dropout. A value above 0 shows that D was behind G, "
         "but not how far: so few updates reach no optimum, and D may also overfit."
     )
-    missing = (
+    missing_definition = (
         f"Classes that none of the training images nearest to {SAMPLES:,} samples has: those that "
         "a collapse leaves out."
     )
-    return Found((*_behind(trained, effort, said), _missing(trained, missing)))
+    return Found((*_behind(trained, effort, definition), _missing(trained, missing_definition)))
 
 
-def _missing(trained: Trained, said: str) -> Number:
+def _missing(trained: Trained, definition: str) -> Number:
     labels, name = trained.data.train_labels, f"classes missing of {SAMPLES:,} samples"
     if labels is None:
-        return trained.number(name, said, reason="the data have no labels")
+        return trained.number(name, definition, reason="the data have no labels")
     samples = np.asarray(trained.model.sample(trained.key("classes"), SAMPLES))
     classes = classified(samples, trained.images("train"), labels)
-    there, of_data = np.unique(classes), np.unique(np.asarray(labels))
-    return trained.number(name, said, f"of {len(of_data)}", value=float(len(of_data) - len(there)))
+    classes_found, classes_of_data = np.unique(classes), np.unique(np.asarray(labels))
+    return trained.number(
+        name,
+        definition,
+        f"of {len(classes_of_data)}",
+        value=float(len(classes_of_data) - len(classes_found)),
+    )
 
 
-def _behind(trained: Trained, effort: Effort, said: str) -> tuple[Number, ...]:
+def _behind(trained: Trained, effort: Effort, definition: str) -> tuple[Number, ...]:
     name = "V after further training of D, minus V now"
     system = instance_of(Adversarial, trained.system)
     newest = newest_manifest(trained.folder)
@@ -465,7 +470,7 @@ def _behind(trained: Trained, effort: Effort, said: str) -> tuple[Number, ...]:
             if newest is None
             else "not implemented for two-stage recipes"
         )
-        return (trained.number(name, said, "nats", reason=why),)
+        return (trained.number(name, definition, "nats", reason=why),)
     place, run, manifest = newest
     recipe, images = system.recipe, trained.data.train
     players = build_players(stage_keys(trained.config.seed, second=False)[0], recipe, images)
@@ -477,7 +482,7 @@ def _behind(trained: Trained, effort: Effort, said: str) -> tuple[Number, ...]:
             check_whole(place)
             state = restore_part(place, manifest, run, "", like)
     except MissingError as error:
-        return (trained.number(name, said, "nats", reason=str(error)),)
+        return (trained.number(name, definition, "nats", reason=str(error)),)
     preprocess = PREPROCESSING[recipe.preprocessing]
     one, fit = jax.random.split(trained.key("V"))
     real = trained.images("validation")
@@ -505,9 +510,9 @@ def _behind(trained: Trained, effort: Effort, said: str) -> tuple[Number, ...]:
         (-np.logaddexp(0, -on_real), -np.logaddexp(0, on_fake))
         for on_real, on_fake in (before, terms(state))
     ]
-    apart = [b - a for a, b in zip(*values, strict=True)]
+    gains = [b - a for a, b in zip(*values, strict=True)]
     return (
-        trained.number(name, said, "nats", **_sum_of_means(*apart)),
+        trained.number(name, definition, "nats", **_sum_of_means(*gains)),
         trained.number(
             "V now",
             f"V(D, G) of the last checkpoint, on the same {len(real):,} rows and samples; "

@@ -64,8 +64,8 @@ def samples(
             panel.plot(*data.centres.T, "+", color=_style.GREY, markersize=5)
             if one.shown:
                 panel.plot(*np.array(one.shown).T, ".", color=_style.BLUE, markersize=2, alpha=0.5)
-            said = f"{told(one.last, 'covered')} of {one.modes}; share {told(one.last, 'share')}"
-            panel.set_title(f"{one.method}\n{said}", fontsize=_style.SMALL)
+            caption = f"{told(one.last, 'covered')} of {one.modes}; share {told(one.last, 'share')}"
+            panel.set_title(f"{one.method}\n{caption}", fontsize=_style.SMALL)
             panel.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
         return _style.save(path, figure)
 

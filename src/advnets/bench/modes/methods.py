@@ -89,8 +89,8 @@ def players(
     """
     g_key, d_key = jax.random.split(key)
     if judge == "spectral":
-        made = eqx.nn.make_with_state(_discriminator)(d_key, judge)
-        discriminator: Player = Stateful(*made)
+        model_and_state = eqx.nn.make_with_state(_discriminator)(d_key, judge)
+        discriminator: Player = Stateful(*model_and_state)
     else:
         discriminator = _discriminator(d_key, judge)
     return Players(_generator(g_key), discriminator, prior or priors.Normal(LATENT))

@@ -181,7 +181,7 @@ def _branches(module: Branches, shape: Shape, noise: bool) -> tuple[Layer, Shape
         settings={"split": module.split},
         branches=tuple(layers for layers, _ in halves),
     )
-    return layer, (sum(math.prod(made) for _, made in halves),)
+    return layer, (sum(math.prod(output_shape) for _, output_shape in halves),)
 
 
 def _float32(array: Any) -> Float[np.ndarray, "..."]:

@@ -63,14 +63,14 @@ class Seen:
         """The state of an unfinished run in words; empty for a finished one."""
         if self.finished:
             return ""
-        said = f"Not done: {self.epochs:,} of {counted(self.wanted, 'epoch')}."
+        text = f"Not done: {self.epochs:,} of {counted(self.wanted, 'epoch')}."
         if self.diverged:
-            said = f"Diverged after {counted(self.epochs, 'epoch')}."
+            text = f"Diverged after {counted(self.epochs, 'epoch')}."
         elif self.epochs >= self.wanted:
-            said = "Trained, but not scored yet."
+            text = "Trained, but not scored yet."
         if self.result is not None:
-            said += f" The likelihood is that of epoch {self.result.epochs:,}."
-        return said
+            text += f" The likelihood is that of epoch {self.result.epochs:,}."
+        return text
 
     @property
     def wanted(self) -> int:

@@ -94,10 +94,10 @@ def write_explorer(folder: StrPath) -> Path:
         raise ValueError(f"{folder} holds {len(runs)} runs; name the folder of one, as {runs[0]}")
     seen = see(folder)
     try:
-        made = exploring.of_run(seen, alone=True)
+        explorer = exploring.of_run(seen, alone=True)
     except NotExported as error:
         raise ValueError(f"{folder} can't be explored: {error}") from None
-    section = Section("explorer", "Explorer", exploring.TEMPLATE, lambda _: vars(made))
+    section = Section("explorer", "Explorer", exploring.TEMPLATE, lambda _: vars(explorer))
     page = _page(seen.name, _lead(seen), "", [_shown(section, seen)])
     _files.replace(folder / EXPLORER, page.encode())
     return folder / EXPLORER

@@ -165,7 +165,7 @@ class ClassAgreement(Evaluation):
     def line(self, found: Json) -> str:
         read = classes_found(found, "a result of classes")
         least = int(np.argmin(read.agreement))
-        said = (
+        text = (
             f"Classes: {read.mean:.1%} ± {read.standard_error:.1%} of samples are of the class "
             f"asked for, by a classifier that is right on {read.test_accuracy:.1%} of "
             f"{read.test_rows:,} test images; lowest for class {least}, {read.agreement[least]:.1%}"
@@ -174,11 +174,11 @@ class ClassAgreement(Evaluation):
             known = [(ratio, label) for label, ratio in enumerate(ratios) if ratio is not None]
             if known:
                 ratio, label = min(known)
-                said += (
+                text += (
                     f"; within class {label} they {name} least, {ratio:.2f} times as much as "
                     "held-out images"
                 )
-        return said
+        return text
 
 
 def classes_found(found: Json, source: object) -> ClassesFound:
@@ -265,16 +265,16 @@ class ConditionalParzen(Evaluation):
             published = f", where Mirza and Osindero 2014 have {mean:.0f} ± {error:.1f}"
         error = (model.accuracy * (1 - model.accuracy) / test.n) ** 0.5
         return (
-            f"Parzen log-likelihood given the class: {_told(model.conditional)} nats, with "
+            f"Parzen log-likelihood given the class: {_as_text(model.conditional)} nats, with "
             f"{model.samples:,} samples of each; with those of all classes together "
-            f"{_told(model.marginal)}{published}. The class with the highest likelihood is the "
+            f"{_as_text(model.marginal)}{published}. The class with the highest likelihood is the "
             f"right one for {model.accuracy:.1%} ± {error:.1%} of test images. {images.samples:,} "
-            f"training images of each class in place of samples: {_told(images.conditional)}, "
-            f"{_told(images.marginal)} and {images.accuracy:.1%}"
+            f"training images of each class in place of samples: {_as_text(images.conditional)}, "
+            f"{_as_text(images.marginal)} and {images.accuracy:.1%}"
         )
 
 
-def _told(window: WindowFound) -> str:
+def _as_text(window: WindowFound) -> str:
     return f"{window.test.mean:.1f} ± {window.test.standard_error:.1f}"
 
 

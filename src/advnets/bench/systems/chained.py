@@ -170,18 +170,18 @@ class Chains(Evaluation):
 
     def line(self, found: Json) -> str:
         read = chains_found(found, "a result of chains")
-        said = f"Chains ({read.protocol}): autocorrelation time "
+        text = f"Chains ({read.protocol}): autocorrelation time "
         if read.autocorrelation_time is None:
-            said += "infinite, as they do not move"
+            text += "infinite, as they do not move"
         else:
-            said += "" if read.trusted else "more than "
-            said += f"{read.autocorrelation_time:.3g} steps"
+            text += "" if read.trusted else "more than "
+            text += f"{read.autocorrelation_time:.3g} steps"
         for length, classes in read.distinct_classes.items():
-            said += f"; {classes:.1f} classes in {length} consecutive samples"
+            text += f"; {classes:.1f} classes in {length} consecutive samples"
         for one in read.others:
             test = one.score.test
-            said += f"; by {one.protocol}: {test.mean:.1f} ± {test.standard_error:.1f} nats"
-        return said
+            text += f"; by {one.protocol}: {test.mean:.1f} ± {test.standard_error:.1f} nats"
+        return text
 
 
 def chains_found(found: Json, source: object) -> ChainsFound:

@@ -129,13 +129,13 @@ class Likelihood(Evaluation):
         }
 
     def line(self, found: Json) -> str:
-        said: Any = found
+        entries: Any = found
         log_z, bound, importance = (
-            said[name] for name in ("log_partition", "bound", "importance_bound")
+            entries[name] for name in ("log_partition", "bound", "importance_bound")
         )
         return (
             f"Likelihood of binarised test images: at least {bound['mean']:.2f} ± "
-            f"{bound['standard_error']:.2f} nats, {importance['mean']:.2f} by {said['draws']} "
+            f"{bound['standard_error']:.2f} nats, {importance['mean']:.2f} by {entries['draws']} "
             f"draws (log Z of the upper machine {log_z['forward']:.2f} forward, "
             f"{log_z['reverse']:.2f} reverse)"
         )

@@ -303,12 +303,12 @@ class Fillings(Evaluation):
         return {"rows": len(images), "fillings": FILLINGS, "regions": regions}
 
     def line(self, found: Json) -> str:
-        said = []
+        parts = []
         for region, of_region in read_regions(found).items():
             best = min(("normal", "nearest"), key=lambda name: of_region[name]["energy"]["mean"])
             ours, other = (energy_told(of_region[name]) for name in ("model", best))
-            said.append(f"{region} {ours} (best baseline, {NAMES[best]}: {other})")
-        return f"Energy score of fillings, lower is better: {'; '.join(said)}"
+            parts.append(f"{region} {ours} (best baseline, {NAMES[best]}: {other})")
+        return f"Energy score of fillings, lower is better: {'; '.join(parts)}"
 
 
 # Display names of what is compared.

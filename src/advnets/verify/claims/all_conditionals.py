@@ -50,11 +50,11 @@ class _Judge(eqx.Module):
 class _Expected(Objective):
     """Expected costs: data and filled examples are given as the probabilities of all pairs."""
 
-    told: Callable = eqx.field(static=True)
+    mask_for_d: Callable = eqx.field(static=True)
 
     def costs(self, draws: Draws, D: Applied, real: Array, fake: Array, **others: Applied) -> Costs:
         cells, masks = PAIRS
-        logits = D(draws.real, (jnp.asarray(cells), self.told(jnp.asarray(masks))))
+        logits = D(draws.real, (jnp.asarray(cells), self.mask_for_d(jnp.asarray(masks))))
         of_fake = fake @ jax.nn.log_sigmoid(logits)
         value = real @ jax.nn.log_sigmoid(logits) + fake @ jax.nn.log_sigmoid(-logits)
         return Costs(-value, -of_fake, {"value": value})
@@ -98,7 +98,7 @@ def _equally(masks: int) -> Float[np.ndarray, " masks"]:
     reason="Descent in float32 ends about 1e-7 away; the planted faults are off by a tenth or "
     "more.",
     faults=[
-        Fault("D not given the mask", {"told": jnp.zeros_like}),
+        Fault("D not given the mask", {"mask_for_d": jnp.zeros_like}),
         Fault("the observed part not kept", {"kept": jnp.ones_like}),
         Fault("only masks with nothing observed", {"shares": lambda masks: np.eye(masks)[0]}),
     ],
@@ -107,7 +107,7 @@ def _equally(masks: int) -> Float[np.ndarray, " masks"]:
 def inpainting_table(
     seed: int,
     *,
-    told: Callable = _as_it_is,
+    mask_for_d: Callable = _as_it_is,
     kept: Callable = _as_it_is,
     shares: Callable[[int], np.ndarray] = _equally,
 ) -> Finding:
@@ -116,7 +116,7 @@ def inpainting_table(
     real = (shares(len(MASKS))[:, None] * tables[:, None]).reshape(TABLES, -1)
     players = Players(_Filler(jnp.zeros((3, 3, 4)), kept), _Judge(jnp.zeros((2, 2, 4))))
     algorithm = Algorithm1(
-        objective=_Expected(told),
+        objective=_Expected(mask_for_d),
         generator_updates=optax.sgd(3.0),
         discriminator_updates=optax.sgd(12.0),
         fake=_filled,

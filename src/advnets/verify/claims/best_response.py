@@ -80,7 +80,7 @@ def _counts(rng: np.random.Generator) -> np.ndarray:
         ),
         Fault(
             "data and generated examples swapped for the copy of D",
-            {"sides": lambda data, made: (made, data)},
+            {"sides": lambda data, generated: (generated, data)},
         ),
     ],
 )
@@ -90,7 +90,7 @@ def prop1_best_response(
     best: Callable[[Any], float] = lambda found: found.best_value.mean,
     divergence: Callable[[Any], float] = lambda found: found.divergence.mean,
     ratio: Callable = criterion.optimal_discriminator,
-    sides: Callable = lambda data, made: (data, made),
+    sides: Callable = lambda data, generated: (data, generated),
 ) -> Finding:
     rng = np.random.default_rng([seed, 71])
     worst, example = 0.0, {}
@@ -99,11 +99,11 @@ def prop1_best_response(
         counts = _counts(rng), _counts(rng)
         p, q = (count / ROWS for count in counts)
         lists = (np.repeat(np.arange(SYMBOLS, dtype=float), count) for count in counts)
-        data, made = (jnp.asarray(one, float) for one in sides(*lists))
+        data, generated = (jnp.asarray(one, float) for one in sides(*lists))
         start = jnp.asarray(rng.normal(size=SYMBOLS), float)
         found = monitor.best_response(
             jax.random.key(seed),
-            Players(Listed(made), Table(start), InTurn()),
+            Players(Listed(generated), Table(start), InTurn()),
             data,
             jnp.repeat(data, 2),  # every other row has the same proportions
             rule=RULE,

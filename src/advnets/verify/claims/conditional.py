@@ -73,12 +73,12 @@ def conditional_theorem_1(
     rng = np.random.default_rng([seed, 7])
     worst = -1.0
     example: dict[str, Any] = {}
-    ignoring, apart = 0, 0.0
+    ignoring, farthest = 0, 0.0
     for table in range(TABLES):
         of_c, data, model = _tables(rng)
-        joint, made = seen(of_c, data), seen(of_c, model)
+        joint, model_joint = seen(of_c, data), seen(of_c, model)
         weights = weight(of_c)
-        whole = criterion.virtual_criterion(joint, made)
+        whole = criterion.virtual_criterion(joint, model_joint)
         pairs = list(zip(weights, data, model, strict=True))
         expected = factor * sum(p * criterion.jensen_shannon(d, g) for p, d, g in pairs)
         exactly = factor / 2 * sum(p * criterion.suboptimality(d, g) for p, d, g in pairs)
@@ -91,19 +91,19 @@ def conditional_theorem_1(
         )
         here = largest(
             abs(whole - (expected - LOG_4)),
-            abs(criterion.suboptimality(joint, made) - exactly),
+            abs(criterion.suboptimality(joint, model_joint) - exactly),
             abs(whole - by_class),
             abs(criterion.virtual_criterion(joint, seen(of_c, data.copy())) + LOG_4),
             criterion.suboptimality(joint, seen(of_c, data.copy())),
         )
         if (model == model[0]).all():
-            ignoring, apart = ignoring + 1, max(apart, expected)
+            ignoring, farthest = ignoring + 1, max(farthest, expected)
         if worse(here, worst):
             worst = here
             example = {"table": table, "p(c)": of_c, "p_data(x|c)": data, "p_g(x|c)": model}
     measured = {
         "tables": TABLES,
         "whose generator ignores c": ignoring,
-        "the farthest of these from its best, nats": apart,
+        "the farthest of these from its best, nats": farthest,
     }
     return Finding(worst, measured, {"seed": seed, **example})

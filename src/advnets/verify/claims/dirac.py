@@ -396,11 +396,11 @@ def dirac_lazy(seed: int, *, objective: Callable[..., Objective] = with_r1) -> F
     )
     finding = _finding(found, _lazily(h, weight), "h g", [h, weight])
     one = np.abs(np.linalg.eigvals(found[0])).max() ** (1 / LAZY)
-    away = abs(one - np.abs(np.array(penalised(h[0], weight[0]))).max()) / h[0] ** 2
-    far = away if not away < 1 else 0.0
-    told = {"difference from R1 / h²": float(away)}
+    difference = abs(one - np.abs(np.array(penalised(h[0], weight[0]))).max()) / h[0] ** 2
+    excess = difference if not difference < 1 else 0.0
+    extra = {"difference from R1 / h²": float(difference)}
     return dataclasses.replace(
-        finding, residual=largest(finding.residual, far), measured={**finding.measured, **told}
+        finding, residual=largest(finding.residual, excess), measured={**finding.measured, **extra}
     )
 
 
@@ -583,8 +583,8 @@ def dirac_noise(seed: int, *, noise: Callable[..., GaussianNoise] = GaussianNois
     squares = sum(float(np.mean(np.asarray(one) ** 2)) for one in drawn)
     expected = tuple(1 + h * root for root in _roots(np.full(CASES, squares / 4), 0.25))
     finding = _finding(found, expected, "h", [h])
-    told = {"mean squares of the noise / 2 s²": squares / (2 * NOISE**2)}
-    return dataclasses.replace(finding, measured={**finding.measured, **told})
+    extra = {"mean squares of the noise / 2 s²": squares / (2 * NOISE**2)}
+    return dataclasses.replace(finding, measured={**finding.measured, **extra})
 
 
 def _gain(h: Any, decay: Any) -> Any:

@@ -137,24 +137,24 @@ def _alarm(rows: _Rows, name: str) -> str:
         return ""
     number = alarmed[-1][1].number(name)
     if name == "duplicates":
-        said = f"as draws from {_number(number, 0)} different samples"
+        text = f"as draws from {_number(number, 0)} different samples"
     else:
-        said = f"{_number(number, 3)} of held-out rows"
+        text = f"{_number(number, 3)} of held-out rows"
     epochs = ", ".join(f"{epoch}" for epoch, _ in alarmed)
-    return f"Alarm, {NAMES[name]}: {said}. Epochs: {epochs}."
+    return f"Alarm, {NAMES[name]}: {text}. Epochs: {epochs}."
 
 
 def _repeats(last: _Found) -> str:
     if last.p_value is None:
         return "Too few training rows to test for repeats."
     if last.support is None:
-        said = "none is closer than all compared pairs of training rows"
+        text = "none is closer than all compared pairs of training rows"
     else:
-        said = (
+        text = (
             "those closer than any pair of training rows are as frequent as in draws from "
             f"{last.support:,.0f} different samples"
         )
-    return f"Of all pairs of {last.samples:,} samples, {said} (p = {last.p_value:.2f})."
+    return f"Of all pairs of {last.samples:,} samples, {text} (p = {last.p_value:.2f})."
 
 
 def _noisy(rows: _Rows) -> list[dict[str, Any]]:

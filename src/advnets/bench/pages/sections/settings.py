@@ -7,7 +7,7 @@ from advnets.bench.pages.sections.base import Section
 from advnets.bench.results import Json
 
 TEMPLATE = """
-<p class="lead">{{ said }}</p>
+<p class="lead">{{ lead }}</p>
 {% if differing %}<div class="scroll"><table>
 <tr><th>setting</th><th>here</th><th>the benchmark's</th></tr>
 {% for one in differing %}<tr><td><code>{{ one.name }}</code></td><td>{{ one.value }}</td>
@@ -51,15 +51,15 @@ def _gather(seen: Seen) -> dict[str, Any]:
     differing = [one for one in shown if one["differs"]]
     of = f"{seen.config.benchmark}'s {preset} preset" if preset == "quick" else "the benchmark's"
     if not preset:
-        said = f"{seen.config.benchmark} is not a benchmark of the catalogue."
+        lead = f"{seen.config.benchmark} is not a benchmark of the catalogue."
     elif differing:
-        said = f"Settings that differ from {of if preset == 'quick' else seen.config.benchmark}:"
+        lead = f"Settings that differ from {of if preset == 'quick' else seen.config.benchmark}:"
     else:
-        said = f"All are {of}."
+        lead = f"All are {of}."
     changes = (seen.result or seen.config).changes
     all_ = [one for one in shown if not one["differs"]] + differing
     return {
-        "said": said,
+        "lead": lead,
         "differing": differing,
         "changes": changes,
         "all": all_,
