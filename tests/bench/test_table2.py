@@ -328,7 +328,7 @@ def test_held_pixels_are_what_the_next_step_sees(kind, key):
 
 def test_numbers_are_told_with_as_many_digits_as_their_error_has():
     def as_text(value, unit="", **more):
-        return drawing.told(Number("n", "d.", unit, "r", value, **more))
+        return drawing.format_number(Number("n", "d.", unit, "r", value, **more))
 
     assert as_text(-99.416, "nats", standard_error=0.23) == "-99.42 ± 0.23 nats"
     assert as_text(1234.5, standard_error=31.0) == "1,234 ± 31"

@@ -52,7 +52,7 @@ def test_a_row_holds_what_was_measured_and_more(watch, tmp_path):
 
 def test_whoever_watches_is_told_when_the_row_is_on_disk(watch, tmp_path):
     seen = []
-    watch = dataclasses.replace(watch, told=lambda: seen.append(len(rows_of(tmp_path))))
+    watch = dataclasses.replace(watch, after_row=lambda: seen.append(len(rows_of(tmp_path))))
     watch.row(1)
     watch.row(2, pixels_off(watch, wrong=0))
     assert seen == [2]

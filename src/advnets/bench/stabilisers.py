@@ -149,7 +149,7 @@ def _path(kept: Path, data: str, method: str, effort: Effort) -> Path:
 
 def _identity(data: str, method: str, effort: Effort) -> str:
     """What a setting's numbers depend on."""
-    parts = [VERSION, data, method, METHODS[method].said]
+    parts = [VERSION, data, method, METHODS[method].description]
     parts += [effort.seeds, effort.updates, effort.samples]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
@@ -190,7 +190,7 @@ def _play(
     return Setting(
         data=name,
         method=method,
-        definition=chosen.said,
+        definition=chosen.description,
         modes=data.modes,
         diverged=effort.seeds - len(ended),
         last=_scores(scores[0]),
@@ -255,19 +255,19 @@ def _median(values: Sequence[float]) -> int | None:
     return int(np.argsort(values, kind="stable")[len(values) // 2]) if values else None
 
 
-def markdown(made: Stabilisers) -> str:
+def markdown(comparison: Stabilisers) -> str:
     """The comparison as Markdown.
 
     Args:
-        made: the comparison.
+        comparison: the comparison.
 
     Returns:
         A table for each kind of data, what its numbers are, and where they come from.
     """
-    effort, lines = made.effort, []
+    effort, lines = comparison.effort, []
     for name in effort.data:
-        here = [one for one in made.settings if one.data == name]
-        modes = here[0].modes
+        of_data = [one for one in comparison.settings if one.data == name]
+        modes = of_data[0].modes
         lines += [
             f"## {name}: {modes} modes",
             "",
@@ -275,10 +275,10 @@ def markdown(made: Stabilisers) -> str:
             "| divergence | diverged |",
             "|---|---|---|---|---|---|---|---|---|",
         ]
-        for one in here:
+        for one in of_data:
             of_last: tuple[drawing.Column, ...] = ("found", "covered", "share", "divergence")
-            cells = [one.method, *(drawing.told(one.last, column) for column in of_last)]
-            cells += [drawing.told(one.averaged, column) for column in of_last[1:]]
+            cells = [one.method, *(drawing.format_score(one.last, column) for column in of_last)]
+            cells += [drawing.format_score(one.averaged, column) for column in of_last[1:]]
             lines.append(f"| {' | '.join(cells)} | {one.diverged} of {effort.seeds} |")
         lines.append("")
     lines += [
@@ -290,12 +290,12 @@ def markdown(made: Stabilisers) -> str:
         "",
         "What the methods are:",
         "",
-        *(f"- {name}: {method.said}" for name, method in METHODS.items()),
+        *(f"- {name}: {method.description}" for name, method in METHODS.items()),
         "",
         "When and where they were played:",
         "",
     ]
-    for one in made.settings:
+    for one in comparison.settings:
         origin = one.provenance
         commit = f", commit {origin.commit[:12]}" if origin.commit else ""
         lines.append(
@@ -305,41 +305,45 @@ def markdown(made: Stabilisers) -> str:
     return "\n".join(lines) + "\n"
 
 
-def summary(made: Stabilisers) -> str:
+def summary(comparison: Stabilisers) -> str:
     """The comparison for a terminal, a line for each setting.
 
     Args:
-        made: the comparison.
+        comparison: the comparison.
 
     Returns:
         The lines.
     """
     lines = []
-    for name in made.effort.data:
-        here = [one for one in made.settings if one.data == name]
-        lines.append(f"{name}, {here[0].modes} modes: covered, share (of data {TRUE_SHARE:.3f}):")
-        for one in here:
-            scores = ", ".join(drawing.told(one.last, column) for column in ("covered", "share"))
-            average = drawing.told(one.averaged, "share")
+    for name in comparison.effort.data:
+        of_data = [one for one in comparison.settings if one.data == name]
+        lines.append(
+            f"{name}, {of_data[0].modes} modes: covered, share (of data {TRUE_SHARE:.3f}):"
+        )
+        for one in of_data:
+            scores = ", ".join(
+                drawing.format_score(one.last, column) for column in ("covered", "share")
+            )
+            average = drawing.format_score(one.averaged, "share")
             lines.append(f"  {one.method}: {scores}; average of G {average}")
     return "\n".join(lines)
 
 
-def write(out: str | os.PathLike[str], made: Stabilisers) -> None:
+def write(out: str | os.PathLike[str], comparison: Stabilisers) -> None:
     """Writes `stabilisers.json`, `stabilisers.md`, `shares.png`, and samples by data, `ring.png`.
 
     Args:
         out: the folder.
-        made: the comparison.
+        comparison: the comparison.
 
     Raises:
         OSError: if something can't be written there.
     """
     out = Path(out)
     check_writable(out / "stabilisers.json")
-    results.write(out / "stabilisers.json", made)
-    _files.replace(out / "stabilisers.md", markdown(made).encode())
-    drawing.shares(out / "shares.png", made.settings)
-    for name in made.effort.data:
-        here = [one for one in made.settings if one.data == name]
-        drawing.samples(out / f"{name}.png", DATA[name](), here)
+    results.write(out / "stabilisers.json", comparison)
+    _files.replace(out / "stabilisers.md", markdown(comparison).encode())
+    drawing.shares(out / "shares.png", comparison.settings)
+    for name in comparison.effort.data:
+        of_data = [one for one in comparison.settings if one.data == name]
+        drawing.samples(out / f"{name}.png", DATA[name](), of_data)

@@ -471,7 +471,7 @@ def _line(number: Number) -> str:
     name = f"{number.name} ({number.run})" if number.run != "all" else number.name
     if number.value is None:
         return f"{name}: not measured: {number.reason}".replace("|", "\\|")
-    return f"{name}: {drawing.told(number)}".replace("|", "\\|")
+    return f"{name}: {drawing.format_number(number)}".replace("|", "\\|")
 
 
 def summary(table: Table) -> str:

@@ -90,7 +90,7 @@ class Watch:
         data: the run's.
         folder: where pictures and the best model go.
         key: the key of the run's samples.
-        told: a function called once the row of an evaluation is on disk, if any.
+        after_row: a function called once the row of an evaluation is on disk, if any.
         measures: whether there is anything to do between epochs.
     """
 
@@ -98,7 +98,7 @@ class Watch:
     data: advnets.data.Dataset
     folder: Path
     key: Key[Array, ""]
-    told: Callable[[], object] | None = None
+    after_row: Callable[[], object] | None = None
     measures: bool = True
 
     def at(self, folder: Path, key: Key[Array, ""]) -> "Watch":
@@ -156,8 +156,8 @@ class Watch:
             lines = log.read_bytes().splitlines(keepends=True) if log.exists() else []
             line = json.dumps(row, default=float) + "\n"
             _files.replace(log, b"".join(lines[: epoch - 1]) + line.encode())
-            if self.told is not None and model is not None:
-                self.told()
+            if self.after_row is not None and model is not None:
+                self.after_row()
         return row
 
     def _keep_best(self, epoch: int, model: Any, likelihood: float) -> dict[str, str]:

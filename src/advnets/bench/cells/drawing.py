@@ -18,7 +18,7 @@ RANGE = 20
 SIZE = 7.5
 
 
-def told(number: Number) -> str:
+def format_number(number: Number) -> str:
     """A number with its error and unit, as text; it must have a value."""
     assert number.value is not None
     value, error = number.value, number.standard_error
@@ -42,7 +42,10 @@ def _lines(cell: Cell) -> list[tuple[str, str, str]]:
     several = len({one.run for one in cell.numbers}) > 1
     for name in dict.fromkeys(number.name for number in cell.numbers):
         measured = [one for one in cell.numbers if one.name == name and one.value is not None]
-        values = [f"{one.run}  {told(one)}" if several else told(one) for one in measured]
+        values = [
+            f"{one.run}  {format_number(one)}" if several else format_number(one)
+            for one in measured
+        ]
         if sum(map(len, values)) + 3 * len(values) <= LETTERS:
             values = ["   ".join(values)] if values else []
         if values:
@@ -250,7 +253,7 @@ def cost(path: str | os.PathLike[str] | None, cells: Iterable[Cell]) -> Any:
                     marker = ">" if number.at_least else "o"
                     axis.plot(number.value, height, marker, color=BLUE, ms=6)
                     axis.annotate(
-                        told(number),
+                        format_number(number),
                         (number.value, height),
                         xytext=(0, 6),
                         textcoords="offset points",

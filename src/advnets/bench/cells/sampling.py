@@ -71,13 +71,13 @@ def chained(trained: Trained, effort: Effort) -> Found:
         _fastest(lambda: compiled(arrays, state)) / count,
     )
     how = (
-        f"that of a step, times the autocorrelation time of {said_of(effort)}, plus that of the "
-        "means of an image's pixels, once. Burn-in, which a chain pays once, and thinning are not "
-        f"included. {count:,} chains side by side"
+        f"that of a step, times the autocorrelation time of {describe_chains(effort)}, plus that "
+        "of the means of an image's pixels, once. Burn-in, which a chain pays once, and thinning "
+        f"are not included. {count:,} chains side by side"
     )
     return Found(
         (
-            tau_of(trained, mixed, said_of(effort), "the chains do not move"),
+            tau_of(trained, mixed, describe_chains(effort), "the chains do not move"),
             *_costs(trained, costs, readout, mixed, how),
             *scores,
         )
@@ -104,7 +104,7 @@ def consecutive(trained: Trained, chain: Chain[Any], effort: Effort) -> Mixing:
         return mixing(samples)
 
 
-def said_of(effort: Effort) -> str:
+def describe_chains(effort: Effort) -> str:
     """The samples that `consecutive` uses, in words."""
     return (
         f"{effort.consecutive:,} consecutive samples of each of {FEW} chains, after a burn-in of "

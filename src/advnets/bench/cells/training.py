@@ -364,8 +364,8 @@ def autoencoders(trained: Trained, effort: Effort) -> Found:
     images = jnp.asarray(trained.images("test", ROWS))
     of_means = f"the first {len(images):,} test rows, clean, by the pixels' means after one step"
     definition = (
-        f"Autocorrelation time in steps, of {sampling.said_of(effort)}, and cross-entropy of "
-        f"{of_means} of the chain from them, as the noise of the trained system's walk is "
+        f"Autocorrelation time in steps, of {sampling.describe_chains(effort)}, and cross-entropy "
+        f"of {of_means} of the chain from them, as the noise of the trained system's walk is "
         "multiplied; another noise or contraction in training would be another system. * marks "
         "times that are lower bounds."
     )
@@ -387,7 +387,9 @@ def autoencoders(trained: Trained, effort: Effort) -> Found:
                     "nats",
                     **found,
                 ),
-                sampling.tau_of(trained, mixed, sampling.said_of(effort), "the chains do not move"),
+                sampling.tau_of(
+                    trained, mixed, sampling.describe_chains(effort), "the chains do not move"
+                ),
             ]
     curve = Curve(
         "noise varied", definition, trained.label, "steps", "nats", tuple(points), tuple(labels)

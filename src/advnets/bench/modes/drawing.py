@@ -18,7 +18,7 @@ PANEL = 2.3
 Column = Literal["found", "covered", "share", "divergence"]
 
 
-def told(scores: Scores | None, column: Column) -> str:
+def format_score(scores: Scores | None, column: Column) -> str:
     """A score as text: mean and standard deviation over seeds.
 
     Args:
@@ -64,7 +64,8 @@ def samples(
             panel.plot(*data.centres.T, "+", color=_style.GREY, markersize=5)
             if one.shown:
                 panel.plot(*np.array(one.shown).T, ".", color=_style.BLUE, markersize=2, alpha=0.5)
-            caption = f"{told(one.last, 'covered')} of {one.modes}; share {told(one.last, 'share')}"
+            covered, share = (format_score(one.last, column) for column in ("covered", "share"))
+            caption = f"{covered} of {one.modes}; share {share}"
             panel.set_title(f"{one.method}\n{caption}", fontsize=_style.SMALL)
             panel.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
         return _style.save(path, figure)

@@ -101,7 +101,7 @@ class Method:
     """One of the stabilisers.
 
     Attributes:
-        said: the difference from the game without a stabiliser, as a phrase.
+        description: the difference from the game without a stabiliser, as a phrase.
         objective: the objective, given the number of updates of the run.
         generator_rate: the learning rate of the generator's Adam.
         momentum: β₁ of both players' Adam.
@@ -109,7 +109,7 @@ class Method:
         pieces: whether the prior is a mixture of as many pieces as the data have modes.
     """
 
-    said: str
+    description: str
     objective: Callable[[int], Objective] = lambda updates: GAN()
     generator_rate: float = RATE
     momentum: float = MOMENTUM
@@ -135,31 +135,31 @@ class Method:
 NOISE, NOISY = 0.5, 0.75
 WEIGHT, LAZY = 1.0, 8
 METHODS: dict[str, Method] = {
-    "none": Method(said="Adam at 1e-3 with momentum 0.9 for both players, alternating"),
-    "less momentum": Method(said="Adam's momentum is 0.5", momentum=0.5),
-    "two rates": Method(said="G's rate 1e-4, a tenth of D's", generator_rate=RATE / 10),
+    "none": Method(description="Adam at 1e-3 with momentum 0.9 for both players, alternating"),
+    "less momentum": Method(description="Adam's momentum is 0.5", momentum=0.5),
+    "two rates": Method(description="G's rate 1e-4, a tenth of D's", generator_rate=RATE / 10),
     "R1": Method(
-        said=f"R1 of weight {WEIGHT:g} on D",
+        description=f"R1 of weight {WEIGHT:g} on D",
         objective=lambda updates: Penalised(GAN(), R1(WEIGHT)),
     ),
     "lazy R1": Method(
-        said=f"R1 in one update of {LAZY}, with {LAZY} times that weight",
+        description=f"R1 in one update of {LAZY}, with {LAZY} times that weight",
         objective=lambda updates: Penalised(GAN(), R1(WEIGHT), every=LAZY),
     ),
     "spectral norm": Method(
-        said="every layer of D divided by its largest singular value, so that D's slope is at most "
-        f"{SPECTRAL_SCALE:g}",
+        description="every layer of D divided by its largest singular value, so that D's slope is "
+        f"at most {SPECTRAL_SCALE:g}",
         judge="spectral",
     ),
     "instance noise": Method(
-        said=f"D sees all through normal noise, of scale {NOISE:g} at first and none after three "
-        "quarters of the run",
+        description=f"D sees all through normal noise, of scale {NOISE:g} at first and none after "
+        "three quarters of the run",
         objective=lambda updates: InstanceNoise(GAN(), NOISE, iterations=int(NOISY * updates)),
     ),
     "minibatch deviation": Method(
-        said="D's last layer sees the minibatch's standard deviation", judge="deviation"
+        description="D's last layer sees the minibatch's standard deviation", judge="deviation"
     ),
     "mixture prior": Method(
-        said="z from a mixture of as many pieces as the data have modes", pieces=True
+        description="z from a mixture of as many pieces as the data have modes", pieces=True
     ),
 }

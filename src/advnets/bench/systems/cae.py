@@ -25,7 +25,7 @@ from advnets.bench.systems.learned import (
     fit_stage,
     stage_keys,
 )
-from advnets.bench.systems.rows import mean_of, told
+from advnets.bench.systems.rows import format_mean, mean_of
 from advnets.bench.watching import Watch
 from advnets.chains import Chained
 from advnets.training import Learner
@@ -120,7 +120,7 @@ class Reconstruction(Evaluation):
         return mean_of(np.asarray(found))
 
     def line(self, found: Json) -> str:
-        return f"Reconstruction: {told(found)} nats of cross-entropy for a test image"
+        return f"Reconstruction: {format_mean(found)} nats of cross-entropy for a test image"
 
 
 def _walk(subject: Subject) -> tuple[cae.Walk, int]:

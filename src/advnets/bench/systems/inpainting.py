@@ -306,7 +306,7 @@ class Fillings(Evaluation):
         parts = []
         for region, of_region in read_regions(found).items():
             best = min(("normal", "nearest"), key=lambda name: of_region[name]["energy"]["mean"])
-            ours, other = (energy_told(of_region[name]) for name in ("model", best))
+            ours, other = (format_energy(of_region[name]) for name in ("model", best))
             parts.append(f"{region} {ours} (best baseline, {NAMES[best]}: {other})")
         return f"Energy score of fillings, lower is better: {'; '.join(parts)}"
 
@@ -320,7 +320,7 @@ NAMES = {
 }
 
 
-def energy_told(found: Mapping[str, Any]) -> str:
+def format_energy(found: Mapping[str, Any]) -> str:
     """An energy score as text, such as `2.50 ± 0.02`.
 
     Args:

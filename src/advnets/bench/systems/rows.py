@@ -34,7 +34,7 @@ def mean_of(rows: Float[np.ndarray, " rows"]) -> dict[str, Any]:
     return {"mean": float(numbers.mean()), "standard_error": error, "n": n}
 
 
-def told(mean: Json) -> str:
+def format_mean(mean: Json) -> str:
     """A mean as text.
 
     Args:
@@ -44,8 +44,8 @@ def told(mean: Json) -> str:
         The mean with its standard error.
 
     Example:
-        >>> from advnets.bench.systems.rows import told
-        >>> told({"mean": 2.0, "standard_error": 1.0, "n": 2})
+        >>> from advnets.bench.systems.rows import format_mean
+        >>> format_mean({"mean": 2.0, "standard_error": 1.0, "n": 2})
         '2.0 ± 1.0'
     """
     if not (isinstance(mean, dict) and isinstance(mean.get("mean"), int | float)):

@@ -24,7 +24,7 @@ from advnets.bench.systems.learned import (
     fit_stage,
     stage_keys,
 )
-from advnets.bench.systems.rows import mean_of, told
+from advnets.bench.systems.rows import format_mean, mean_of
 from advnets.bench.watching import Watch
 from advnets.chains import Pixels
 from advnets.training import Learner
@@ -107,8 +107,8 @@ class Bounds(Evaluation):
         if not (isinstance(found, dict) and isinstance(importance, dict)):
             raise ValueError(f"bounds are a dictionary with 'importance'; got {found!r:.200}")
         return (
-            f"Bound on log p(x) of a binary test image: {told(found['bound'])} nats; with "
-            f"{importance['draws']} importance draws {told(importance['gap'])} more"
+            f"Bound on log p(x) of a binary test image: {format_mean(found['bound'])} nats; with "
+            f"{importance['draws']} importance draws {format_mean(importance['gap'])} more"
         )
 
 
