@@ -239,8 +239,8 @@ class FewLabels(Objective):
         of_labelled, _ = outputs_of(noise, classifier, self.examples[rows])
         of_real, features = outputs_of(draws.real, classifier, real)
         of_fake, matched = outputs_of(draws.fake, classifier, fake)
-        told = jnp.take_along_axis(of_labelled, labels[:, None], axis=1)[:, 0]
-        labelled = jnp.mean(jax.nn.logsumexp(of_labelled, axis=1) - told)
+        of_label = jnp.take_along_axis(of_labelled, labels[:, None], axis=1)[:, 0]
+        labelled = jnp.mean(jax.nn.logsumexp(of_labelled, axis=1) - of_label)
         on_real, on_fake = (jax.nn.logsumexp(one, axis=1) for one in (of_real, of_fake))
         unlabelled = discriminator_cost(on_real, on_fake)
         wrong = jnp.argmax(of_labelled, axis=1) != labels
@@ -439,6 +439,9 @@ def few_labels_algorithm(
 ) -> Algorithm1:
     """The game's algorithm: alternating steps of Adam, and an average of the discriminator.
 
+    As in the released code, Adam's ε of 1e-8 is inside the root, so that a parameter whose
+    gradients are far below 1e-4 moves by less than the learning rate.
+
     Args:
         examples: the labelled examples, as the discriminator sees them.
         labels: their classes, from 0.
@@ -460,7 +463,7 @@ def few_labels_algorithm(
         1
     """
     objective = FewLabels(jnp.asarray(examples), jnp.asarray(labels, int), batch_size, weight)
-    rule = optax.adam(learning_rate, b1=0.5, b2=0.999)
+    rule = optax.adam(learning_rate, b1=0.5, b2=0.999, eps=0.0, eps_root=1e-8)
     return Algorithm1(
         objective=objective,
         generator_updates=rule,

@@ -150,6 +150,22 @@ def test_the_first_outputs_have_mean_0_and_variance_1():
     assert features.shape == (400, 4)
 
 
+def test_the_update_rule_is_the_released_codes():
+    """Its Adam has epsilon inside the root, so gradients far below 1e-4 move parameters less."""
+    rule = few_labels.few_labels_algorithm(
+        np.zeros((2, 3), np.float32), np.arange(2)
+    ).generator_updates
+    gradients = np.array([[1e-6, 1e-4, 1.0], [-3e-6, 2e-4, -1.0], [1e-7, 5e-5, 0.5]])
+    state, first, second = rule.init(jnp.zeros(3)), np.zeros(3), np.zeros(3)
+    for t, gradient in enumerate(gradients, 1):
+        with jax.numpy_dtype_promotion("standard"):
+            updates, state = rule.update(jnp.asarray(gradient, jnp.float32), state)
+        first = 0.5 * first + 0.5 * gradient
+        second = 0.999 * second + 0.001 * gradient**2
+        root = np.sqrt(second / (1 - 0.999**t) + 1e-8)
+        np.testing.assert_allclose(updates, -0.003 * first / (1 - 0.5**t) / root, rtol=1e-4)
+
+
 def test_the_average_is_that_of_the_parameters():
     rule, params, average = with_average(optax.sgd(0.5), decay=0.8), np.ones(2), np.ones(2)
     state, now = rule.init(jnp.ones(2)), jnp.ones(2)

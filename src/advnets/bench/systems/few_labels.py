@@ -37,15 +37,19 @@ FIRST, BLOCK = 500, 1000
 
 @dataclasses.dataclass(frozen=True)
 class FewLabelsSettings(Settings):
-    """The settings of the K-logit game: those of Salimans and others for MNIST.
+    """The settings of the K-logit game: the networks of Salimans and others for MNIST.
+
+    They train for 300 epochs of 600 updates at a rate of 0.003 with a decay of 0.9999, which
+    `epochs=360, learning_rate=0.003, decay=0.9999` repeats on the 50,000 training rows. The
+    defaults take a ninth of these updates.
 
     Raises:
         ValueError: for a setting out of range.
     """
 
-    epochs: int = 360
-    """Epochs to train; 360 of 500 updates are as many updates as 300 of 600."""
-    evaluate_every: int = 30
+    epochs: int = 40
+    """Epochs to train."""
+    evaluate_every: int = 10
     """Epochs between validation likelihoods, and between checkpoints."""
     labels: int = 100
     """Number of labelled rows, balanced over classes."""
@@ -60,9 +64,9 @@ class FewLabelsSettings(Settings):
     features."""
     generator_sizes: tuple[int, ...] = (500, 500)
     """Softplus units of the generator's hidden layers."""
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-3
     """Learning rate of Adam for both players, constant throughout."""
-    decay: float = 0.9999
+    decay: float = 0.999
     """Decay of the moving average of the classifier's parameters, per update."""
     weight: float = 1.0
     """Weight of the part of the cost that needs no labels."""
@@ -155,18 +159,18 @@ class FewLabelsGame(System):
     def check(self, data: advnets.data.Dataset, first_stage: FirstStage | None) -> None:
         check_pixels(self.recipe)
         check_batch(self.recipe, data)
-        fold, told = data.folds[0], data.train_labels
-        if told is None or fold.validation_labels is None or fold.test_labels is None:
+        fold, labels = data.folds[0], data.train_labels
+        if labels is None or fold.validation_labels is None or fold.test_labels is None:
             raise ValueError(
                 f"the images of {data.name} have no labels; name a data set that has them"
             )
-        there = int(told.max()) + 1
-        if there != self.recipe.classes:
+        classes = int(labels.max()) + 1
+        if classes != self.recipe.classes:
             raise ValueError(
-                f"{data.name} has {there} classes and the classifier {self.recipe.classes}; give "
-                f"--classes {there}"
+                f"{data.name} has {classes} classes and the classifier {self.recipe.classes}; give "
+                f"--classes {classes}"
             )
-        few_labels.draw_labelled(told, self.recipe.labels, self.recipe.draw or 0)
+        few_labels.draw_labelled(labels, self.recipe.labels, self.recipe.draw or 0)
         check_model(lambda key: self._shapes(data.train.shape[1:]))
         check_epochs(self.recipe.epochs, len(data.train) // self.recipe.batch_size)
 
