@@ -245,6 +245,8 @@ def inputs_taken(player: Player) -> tuple[int, float]:
     parameters = inspect.signature(called).parameters.values()
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     positional = [p for p in positional if p.name != "key"]
+    if isinstance(called, eqx.nn.Sequential) and not stateful:
+        positional = positional[:1]  # the second argument is a state, never a condition
     needed = sum(p.default is p.empty for p in positional) - stateful
     if any(p.kind is p.VAR_POSITIONAL for p in parameters):
         return needed, float("inf")

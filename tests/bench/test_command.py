@@ -36,7 +36,7 @@ def test_without_arguments_it_lists_what_there_is(capsys):
         (["digits", "--preprocessing", "gcn"], "a sigmoid generator can't make gcn images"),
         (["digits", "--dataset", "nosuch"], "unknown data set 'nosuch'"),
         (["digits", "--dataset", "imagefolder"], "imagefolder"),
-        (["digits", "--image-size", "16"], "leave image_size out"),
+        (["digits", "--image-size", "16"], "leave out --image-size"),
         (["mnist", "--data-dir", "/nonexistent"], "there is no folder"),
         (["tfd", "--data-dir", "/nonexistent"], "not public"),
         (["table1", "--runs", "nosuch"], "nosuch holds no results.json"),

@@ -37,3 +37,11 @@ def test_samples_that_are_all_alike_are_warned_of():
         found = EVALUATIONS["spread"].measure(subject(np.repeat(one, 300, axis=0)))
     assert found["standard_deviation_ratio"] == 0
     assert "nearly all are alike" in EVALUATIONS["spread"].line(found)
+
+
+@pytest.mark.parametrize(("ratio", "found"), [(0.05, "nearly all"), (0.3, "many"), (0.6, None)])
+def test_samples_that_are_alike_are_pointed_to_remedies(ratio, found):
+    line = EVALUATIONS["spread"].line({"standard_deviation_ratio": ratio})
+    assert f"{ratio:.2f} times as much as held-out images" in line
+    assert (f"{found} are alike" in line and "remedies" in line) or found is None
+    assert ("alike" in line) == (found is not None)

@@ -113,8 +113,8 @@ def test_few_updates_and_rows_that_are_left_out_are_pointed_out(kind, monkeypatc
     )
     assert _few(1, 100, 0).startswith("note: 1 update in total,")
     assert _few(1000, 160, 60) == (
-        "note: 1,000 updates in total; 60 of 160 rows left out of each epoch, as they fill no "
-        "minibatch (a smaller batch size uses more)"
+        "note: 1,000 updates in total; 60 of 160 rows left out of each epoch (no full "
+        "minibatch) (a smaller batch size uses more)"
     )
     assert "note: 30 updates in total, " in stream.getvalue()
     # Of ten games, each has as many.

@@ -329,7 +329,7 @@ def test_digits_are_read_from_no_folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["digits", "mnist", "cifar10", "tfd"])
 def test_the_papers_data_sets_keep_their_size(name):
-    with pytest.raises(ValueError, match=f"{name} has images of one size; leave image_size out"):
+    with pytest.raises(ValueError, match=f"{name} has images of one size; leave out --image-size"):
         data.load(name, image_size=16)
 
 

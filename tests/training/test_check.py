@@ -106,6 +106,11 @@ def test_settings_data_and_players(settings, message):
             "the generator takes only a latent vector, but the data have a condition",
         ),
         (
+            {"data": (images(), LABELS)}
+            | changed(generator=networks.mlp_generator(KEY, LATENT, SHAPE, hidden_sizes=[5])),
+            "the generator takes only a latent vector, but the data have a condition",
+        ),
+        (
             {"data": (images(), LABELS)} | labelled() | {
                 "players": dataclasses.replace(
                     labelled()["players"], discriminator=plain(KEY).discriminator

@@ -257,7 +257,7 @@ COMMON = {
 def listing() -> str:
     """The list of benchmarks and commands, for a call without arguments."""
     entries: dict[str, tuple[str, ...]] = {
-        one.name: (f"{one.summary}: {one.cost}", f"needs {one.needs}", f"expect {one.expected}")
+        one.name: (f"{one.summary}: {one.cost}", f"needs {one.needs}", f"result: {one.expected}")
         for one in BENCHMARKS.values()
     }
     entries |= {
@@ -337,7 +337,7 @@ def _benchmark(benchmark: Benchmark, arguments: list[str], again: Again) -> int:
         kind,
         arguments,
         benchmark.name,
-        f"{benchmark.summary}: {benchmark.cost}; needs {benchmark.needs}; expect "
+        f"{benchmark.summary}: {benchmark.cost}; needs {benchmark.needs}; result: "
         f"{benchmark.expected}.",
         example="--preset quick" if benchmark.quick else "",
         default=defaults,

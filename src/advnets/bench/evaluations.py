@@ -18,8 +18,8 @@ from advnets.training.devices import is_main_process
 
 # The number of samples, and of held-out images, whose nearest training images are looked up.
 MEMORISATION_ROWS = 1000
-# Samples that vary less than this, relative to the data, are nearly all alike.
-COLLAPSED = 0.1
+# Samples that vary less than this, relative to the data, are many of them alike, or nearly all.
+ALIKE, COLLAPSED = 0.5, 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +102,10 @@ class Spread(Evaluation):
         if found == {"standard_deviation_ratio": None}:
             return "Spread: the data do not vary"
         ratio = _number(found, "standard_deviation_ratio")
-        alike = ": nearly all are alike" if ratio < COLLAPSED else ""
+        alike = ""
+        if ratio < ALIKE:
+            degree = "nearly all are alike" if ratio < COLLAPSED else "many are alike"
+            alike = f': {degree}; the page "When a game collapses" has remedies'
         return f"Spread: samples vary {ratio:.2f} times as much as held-out images{alike}"
 
 

@@ -26,7 +26,8 @@ def repository(hub_id: str, data_dir: str | os.PathLike[str] | None) -> tuple[st
     if not folder.is_dir():
         raise DataError(
             f"there is no folder {folder}; --data-dir (or ADVNETS_DATA) must name a folder that "
-            f"holds {hub_id} as on the Hub"
+            f"holds {hub_id} as on the Hub; for a folder of your own images use --dataset "
+            "imagefolder"
         )
     return str(folder), f"local mirror of {hub_id}"
 

@@ -67,7 +67,10 @@ def load(
     if proper_folds and name != "tfd":
         raise ValueError(f"only tfd has folds to make proper; leave proper_folds out for {name}")
     if known and image_size is not None:
-        raise ValueError(f"{name} has images of one size; leave image_size out")
+        raise ValueError(
+            f"{name} has images of one size; leave out --image-size (image_size), or for a folder "
+            "of your own images use --dataset imagefolder"
+        )
     if name == "digits" and data_dir is not None:
         raise ValueError(
             f"digits come with scikit-learn, and not from {data_dir}; leave out --data-dir "

@@ -127,7 +127,7 @@ def _few(updates: int, rows: int, left_out: int) -> str:
     if updates < FEW:
         text += ", but most models need thousands (train for more epochs)"
     if left_out:
-        text += f"; {left_out:,} of {rows:,} rows left out of each epoch, as they fill no minibatch"
+        text += f"; {left_out:,} of {rows:,} rows left out of each epoch (no full minibatch)"
     remedy = " (a smaller batch size uses more)" if left_out > MANY * rows else ""
     return f"note: {text}{remedy}"
 
