@@ -7,6 +7,7 @@ so `jit`, `scan`, `vmap` and donation apply to them directly. Nothing is compile
 import abc
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -228,6 +229,13 @@ class Algorithm(abc.ABC):
     def __post_init__(self) -> None:
         if self.norms_every < 1:
             raise ValueError(f"norms_every must be at least 1; got {self.norms_every}")
+        for name, rule in self.rules.items():
+            if inspect.isfunction(rule) and rule.__module__.startswith("optax."):
+                called = f"optax.{rule.__name__}"
+                raise ValueError(
+                    f"the {name}'s update rule is the function {called}, not its result; call it, "
+                    f"such as {called}(1e-3)"
+                )
         average = self.average
         if not (average is None or callable(average) or isinstance(average, jax.core.Tracer)):
             _check_decay(average)
@@ -536,7 +544,7 @@ class Algorithm1(Algorithm):
         norms_every: how often gradient norms are computed, see there.
 
     Raises:
-        ValueError: for a setting out of range.
+        ValueError: for a setting out of range, or an Optax function that was not called.
 
     Example:
         >>> import equinox as eqx
@@ -700,7 +708,7 @@ class Simultaneous(Algorithm):
         norms_every: how often gradient norms are computed, see there.
 
     Raises:
-        ValueError: for a setting out of range.
+        ValueError: for a setting out of range, or an Optax function that was not called.
 
     Example:
         >>> import advnets

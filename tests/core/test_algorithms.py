@@ -292,6 +292,11 @@ def test_it_runs_in_float64():
     [
         ("alternating", {"k": 0}, "k must be at least 1; got 0"),
         ("alternating", {"norms_every": 0}, "norms_every must be at least 1; got 0"),
+        (
+            "alternating",
+            {"discriminator_updates": optax.adam},
+            r"the discriminator's update rule is the function optax\.adam, .* optax\.adam\(1e-3\)",
+        ),
         ("simultaneous", {"average": 1.0}, "average's decay must be at least 0 and below 1; got 1"),
         ("simultaneous", {"average": jnp.array(1.5)}, "average's decay .* below 1; got 1.5"),
         ("simultaneous", {"average": -0.1}, "average's decay must be at least 0 .* got -0.1"),

@@ -50,7 +50,7 @@ def test_a_bar_says_what_is_done_and_how_the_game_stands(kind, monkeypatch):
     assert "epoch 1/40   2%" in output
     *_, last = output.strip().replace("\r", "\n").splitlines()
     assert last.startswith("epoch 40/40 100%")
-    assert "updates/s, best 19.3, V=-1.39" in last
+    assert "updates/s, best 19.3 nats, V=-1.39" in last
     assert "D(x)" not in output  # which this game does not have
 
 

@@ -100,7 +100,7 @@ class Progress:
             and row["validation"].get("mean") is not None
         ]
         if scored:
-            self._best = [f"best {max(scored):.1f}"]
+            self._best = [f"best {max(scored):.1f} nats"]
             self._say_how_it_stands()
 
     def _say_how_it_stands(self) -> None:
