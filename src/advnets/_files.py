@@ -33,8 +33,9 @@ def replace(path: Path, content: bytes) -> None:
         os.replace(partial, path)
     except BaseException as error:
         partial.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno and error.filename is None:
-            error.filename = str(path)  # a full disk does not say which file it has no room for
+        # A full disk does not name the file, and opening names the temporary one.
+        if isinstance(error, OSError) and error.errno and error.filename2 is None:
+            error.filename = str(path)
         raise
     sync_folder(path.parent)
 

@@ -35,6 +35,15 @@ def test_a_file_that_finds_no_room_leaves_the_one_before_it(tmp_path):
     assert os.listdir(tmp_path) == ["file"]
 
 
+def test_a_file_that_may_not_be_written_is_named_not_the_temporary_one(tmp_path, monkeypatch):
+    def refused(path, mode):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(_files, "open", refused, raising=False)
+    with pytest.raises(PermissionError, match=r"Permission denied: .*picture\.png'$"):
+        _files.replace(tmp_path / "picture.png", b"content")
+
+
 @pytest.mark.parametrize("linked", [False, True])
 def test_what_is_no_file_is_not_replaced(tmp_path, linked):
     """Else the superuser would lose /dev/null by it."""

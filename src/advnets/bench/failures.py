@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import enum
+import os
 import sys
 import traceback
 import warnings
@@ -143,6 +144,8 @@ def _of_os(error: OSError) -> str:
     """The operating system's message about a file, without its error number."""
     if error.strerror is None:
         return str(error)
+    if isinstance(error, PermissionError) and isinstance(error.filename, str):
+        return f"{os.path.abspath(error.filename)}: {error.strerror}"  # which folder it is, matters
     return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
 
 
