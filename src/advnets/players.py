@@ -406,7 +406,7 @@ def judge(
     if getattr(logits, "size", None) != n:
         raise ValueError(
             f"a discriminator must give one logit for each example; got an output of shape "
-            f"{getattr(logits, 'shape', (None,))[1:]} (end it with a layer of one unit)"
+            f"{getattr(logits, 'shape', (None,))[1:]}; end it with a layer of one unit"
         )
     return logits.reshape(n)
 
