@@ -175,14 +175,14 @@ def stabilisers():
     if not table.exists():
         return "None is recorded yet; the command above makes one.\n"
     lines = []
-    for name, said in {
+    for name, caption in {
         "shares": "Modes covered and the share of samples near a mode, a dot for each seed",
         "ring": "The ring: samples of the seed with the median share",
         "grid": "The grid: samples of the seed with the median share",
     }.items():
         if (folder / f"{name}.png").exists():
             shown = os.path.relpath(folder / f"{name}.png", DOCS)
-            lines += [f":::{{figure}} {shown}", f":alt: {said}", "", f"{said}.", ":::", ""]
+            lines += [f":::{{figure}} {shown}", f":alt: {caption}", "", f"{caption}.", ":::", ""]
     below = table.read_text("utf-8").replace("## ", "### ")  # this page's sections
     return "\n".join([*lines, below])
 

@@ -145,7 +145,7 @@ def _of_os(error: OSError) -> str:
     if error.strerror is None:
         return str(error)
     if isinstance(error, PermissionError) and isinstance(error.filename, str):
-        return f"{os.path.abspath(error.filename)}: {error.strerror}"  # which folder it is, matters
+        return f"{os.path.abspath(error.filename)}: {error.strerror}"  # a bare "runs" names no place
     return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
 
 
