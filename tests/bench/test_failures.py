@@ -2,6 +2,7 @@
 
 import errno
 import io
+import os
 import signal
 import sys
 
@@ -23,6 +24,11 @@ CASES = {
         lambda: raised(FileNotFoundError(errno.ENOENT, "No such file", "runs/x"), early=True),
         2,
         "runs/x: No such file",
+    ),
+    "no permission": (
+        lambda: raised(PermissionError(errno.EACCES, "Permission denied", "runs"), early=True),
+        2,
+        f"{os.path.abspath('runs')}: Permission denied",
     ),
     "divergence": (lambda: raised(advnets.TrainingDiverged("training diverged")), 1, "diverged"),
     "a checkpoint": (lambda: raised(advnets.CheckpointError("none is whole")), 3, "none is whole"),

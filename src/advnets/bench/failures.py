@@ -144,8 +144,9 @@ def _of_os(error: OSError) -> str:
     """The operating system's message about a file, without its error number."""
     if error.strerror is None:
         return str(error)
+    # A relative path would not say in which folder permission is missing.
     if isinstance(error, PermissionError) and isinstance(error.filename, str):
-        return f"{os.path.abspath(error.filename)}: {error.strerror}"  # a bare "runs" names no place
+        return f"{os.path.abspath(error.filename)}: {error.strerror}"
     return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
 
 
