@@ -111,6 +111,14 @@ def test_there_is_none_unless_asked():
     state = algorithm.init(plain(KEY))
     assert state.average is None
     assert averaged(plain(KEY), state) is None
+    snapshots = []
+    trained = advnets.train(
+        KEY, plain(KEY), images(), epochs=1, algorithm=algorithm, batch_size=5,
+        callbacks=[snapshots.append], progress=False,
+    )  # fmt: skip
+    for each in (trained, *snapshots):
+        with pytest.raises(AttributeError, match=r"no average .* pass average=0.999 .* \.model"):
+            _ = each.averaged
 
 
 def train(epochs, **settings):

@@ -33,12 +33,12 @@ FOLD = Fold(images(3), images(4))
             "Model(generator=<abs>, prior=Uniform(), condition=<Labels>)",
         ),
         (
-            advnets.Trained(MODEL, PLAYERS, None, [ROW], 30, 123.4),
+            advnets.Trained(MODEL, PLAYERS, [ROW], 30, 123.4),
             f"Trained(1 epochs, 30 updates, 123 updates/s\n  last metrics: {ROWS}\n"
             f"  Players({TWO}, prior=Uniform(size=4)))",
         ),
         (
-            Snapshot(0, "a", 3, 30, ROW, None, PLAYERS, None, STATE),
+            Snapshot(0, "a", 3, 30, ROW, None, PLAYERS, STATE),
             f"Snapshot(run=0, name='a', {ROWS}, Players({TWO}, prior=Uniform(size=4)))",
         ),
         (

@@ -156,7 +156,7 @@ def test_alarms_are_of_two_evaluations_running_and_warned_of_once(kind, expected
         warnings.simplefilter("always")
         for epoch in range(1, 5):
             row = {"epoch": epoch, "updates": epoch}
-            snapshot = Snapshot(0, "", epoch, epoch, row, None, collapses()[kind], None, state)
+            snapshot = Snapshot(0, "", epoch, epoch, row, None, collapses()[kind], state)
             row |= watching.measure(snapshot, rows)
             watching(snapshot)
             rows.append(row)

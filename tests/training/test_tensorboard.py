@@ -43,7 +43,7 @@ def snapshot(epoch, folder, run=0, name=""):
         "epoch": epoch, "updates": 10 * epoch, "generator": {"cost": 1 / epoch},
         "score": {"mean": 0.5}, "flag": True, "missing": None, "name": "text",
     }  # fmt: skip
-    return Snapshot(run, name, epoch, 10 * epoch, row, folder, PLAYERS, None, STATE)
+    return Snapshot(run, name, epoch, 10 * epoch, row, folder, PLAYERS, STATE)
 
 
 def test_numbers_and_samples_are_there_at_each_epoch(tmp_path):

@@ -37,7 +37,7 @@ data = np.zeros((100, 3), np.float32)
 trained = advnets.train(key, players, data, epochs=1, callbacks=[look])
 assert_type(trained, advnets.Trained[eqx.nn.MLP, Judge])
 assert_type(trained.model, advnets.Model[eqx.nn.MLP])
-assert_type(trained.averaged, advnets.Model[eqx.nn.MLP] | None)
+assert_type(trained.averaged, advnets.Model[eqx.nn.MLP])
 assert_type(trained.generator, eqx.nn.MLP)
 assert_type(trained.discriminator.linear, eqx.nn.Linear)
 

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from advnets import _reprs
 from advnets.algorithms import State
 from advnets.model import Model, model_of
-from advnets.players import Players
+from advnets.players import G, Players
 from advnets.training.journal import Metrics
 
 
@@ -73,7 +73,6 @@ class Snapshot(EpochSummary):
 
     Attributes:
         players: all players after that epoch, including the generator.
-        averaged: p_g with the generator's averaged parameters, if the algorithm keeps an average.
         state: the state that training continues from, including the update rules' states.
 
     Example:
@@ -95,8 +94,8 @@ class Snapshot(EpochSummary):
     """
 
     players: Players
-    averaged: Model | None
     state: State
+    _averaged: Model | None = None
 
     def __repr__(self) -> str:
         numbers = ", ".join(_reprs.numbers(self.metrics))
@@ -106,6 +105,25 @@ class Snapshot(EpochSummary):
     def model(self) -> Model:
         """The generator with its prior: p_g."""
         return model_of(self.players)
+
+    @property
+    def averaged(self) -> Model:
+        """The p_g of the generator's averaged parameters.
+
+        Raises an AttributeError if the algorithm keeps no average: only one with `average`, such
+        as `Algorithm1(average=0.999)`, keeps it.
+        """
+        return kept_average(self._averaged)
+
+
+def kept_average(averaged: Model[G] | None) -> Model[G]:
+    """The model with averaged parameters; an AttributeError if there is none."""
+    if averaged is None:
+        raise AttributeError(
+            "the algorithm kept no average of G's parameters: pass average=0.999 to the algorithm, "
+            "or use .model, which has G's current parameters"
+        )
+    return averaged
 
 
 # For a game, the argument is a Snapshot. The return value is ignored.

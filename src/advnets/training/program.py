@@ -133,8 +133,8 @@ class Games(Program):
         return Snapshot(
             **vars(summary),
             players=players,
-            averaged=average,
             state=self.copied(state, summary.run),
+            _averaged=average,
         )
 
     def players(self, state: State, run: int) -> tuple[Players, Players | None]:

@@ -24,7 +24,7 @@ from advnets.model import Model, model_of
 from advnets.model_files import save_last
 from advnets.players import D, G, Players, inputs_taken, partition
 from advnets.training import devices as device
-from advnets.training.callbacks import Callback
+from advnets.training.callbacks import Callback, kept_average
 from advnets.training.check import check_players
 from advnets.training.checkpoints import CHECKPOINTS, Change
 from advnets.training.devices import Devices, is_main_process
@@ -50,8 +50,6 @@ class Trained(Generic[G, D]):
     Attributes:
         model: the trained generator with its prior: p_g.
         players: all players after training, including the generator.
-        averaged: p_g with the generator's averaged parameters; None unless the algorithm keeps an
-            average, as `Algorithm1(average=0.999)` does.
         metrics: one row for each epoch, as in `metrics.jsonl`.
         updates: the number of discriminator updates, including those before a resumption.
         updates_per_second: the median over the compiled calls of this process; None if there was
@@ -61,11 +59,11 @@ class Trained(Generic[G, D]):
 
     model: Model[G]
     players: Players[G, D]
-    averaged: Model[G] | None
     metrics: list[Metrics]
     updates: int
     updates_per_second: float | None
     changes: tuple[Change, ...] = ()
+    _averaged: Model[G] | None = None
 
     def __repr__(self) -> str:
         rate = self.updates_per_second
@@ -76,6 +74,15 @@ class Trained(Generic[G, D]):
             f"  last metrics: {last}\n"
             f"  {self.players!r})"
         )
+
+    @property
+    def averaged(self) -> Model[G]:
+        """The p_g of the generator's averaged parameters.
+
+        Raises an AttributeError if the algorithm keeps no average: only one with `average`, such
+        as `Algorithm1(average=0.999)`, keeps it.
+        """
+        return kept_average(self._averaged)
 
     @property
     def generator(self) -> G:
@@ -406,11 +413,11 @@ def _gathered(drive: Drive, state: State, rates: Sequence[float]) -> list[Traine
             Trained(
                 model=model_of(now),
                 players=now,
-                averaged=None if average is None else model_of(average),
                 metrics=record.metrics,
                 updates=int(state.iteration) * drive.plan.k,
                 updates_per_second=rate,
                 changes=journal.changes,
+                _averaged=None if average is None else model_of(average),
             )
         )
     return trained
@@ -422,7 +429,7 @@ def _leave(drive: Drive, trained: Sequence[Trained | None], *, pictures: bool) -
     for one, record, key in zip(trained, drive.journal.records, keys, strict=True):
         if one is None or record.folder is None:
             continue
-        model = one.model if one.averaged is None else one.averaged
+        model = getattr(one, "averaged", one.model)
         save_last(record.folder, model)
         if pictures:
             title = f"{record.folder.name}, {len(one.metrics)} epochs"

@@ -294,4 +294,4 @@ def check_memory(players: PyTree, runs: int = 1, *, what: str = "the players") -
 
 def scored(trained: advnets.Trained) -> advnets.Model:
     """The model that is scored: the one with the averaged generator, if there is one."""
-    return trained.model if trained.averaged is None else trained.averaged
+    return getattr(trained, "averaged", trained.model)
