@@ -2,9 +2,9 @@
 
     python bench/planted_collapse.py runs/mnist
 
-At two evaluations each, of the generator as it is, with the weights of its last layer times 0.1,
-and with one of 50 latent vectors in the place of each: what counts as collapsed, and the alarms,
-which are of what does at both. (The generator is the run's last, an average of it if it keeps one.)
+At two evaluations each, of the generator as it is, with the weights of its last layer times 0.1 and
+times 0.03, and with one of 50 latent vectors in the place of each: what counts as collapsed, and the
+alarms, which are of what does at both. (The generator is the run's last, an average of it if it keeps one.)
 """
 
 import argparse
@@ -40,9 +40,12 @@ def planted(model):
         model.generator, is_leaf=lambda x: isinstance(x, eqx.nn.Linear)
     ) if isinstance(layer, eqx.nn.Linear)]  # fmt: skip
     last = linear[-1].weight
-    small = jax.tree.map(lambda x: 0.1 * x if x is last else x, model.generator)
-    few = OneOfFew(model.generator, model.prior(jax.random.key(1), 50))
-    kinds = {"as it is": model.generator, "last layer times 0.1": small, "50 latent vectors": few}
+    kinds = {"as it is": model.generator}
+    for factor in (0.1, 0.03):
+        kinds[f"last layer times {factor}"] = jax.tree.map(
+            lambda x, factor=factor: factor * x if x is last else x, model.generator
+        )
+    kinds["50 latent vectors"] = OneOfFew(model.generator, model.prior(jax.random.key(1), 50))
     return {name: dataclasses.replace(model, generator=one) for name, one in kinds.items()}
 
 

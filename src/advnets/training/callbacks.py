@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from advnets import _reprs
+from advnets._average import kept_average
 from advnets.algorithms import State
 from advnets.model import Model, model_of
-from advnets.players import G, Players
+from advnets.players import Players
 from advnets.training.journal import Metrics
 
 
@@ -114,16 +115,6 @@ class Snapshot(EpochSummary):
         as `Algorithm1(average=0.999)`, keeps it.
         """
         return kept_average(self._averaged)
-
-
-def kept_average(averaged: Model[G] | None) -> Model[G]:
-    """The model with averaged parameters; an AttributeError if there is none."""
-    if averaged is None:
-        raise AttributeError(
-            "the algorithm kept no average of G's parameters: pass average=0.999 to the algorithm, "
-            "or use .model, which has G's current parameters"
-        )
-    return averaged
 
 
 # For a game, the argument is a Snapshot. The return value is ignored.

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Key, PyTree
 
 from advnets import _reprs, _signals
+from advnets._average import kept_average
 from advnets.algorithms import Algorithm, Algorithm1, State
 from advnets.batches import Batch
 from advnets.conditions import frequencies
@@ -24,7 +25,7 @@ from advnets.model import Model, model_of
 from advnets.model_files import save_last
 from advnets.players import D, G, Players, inputs_taken, partition
 from advnets.training import devices as device
-from advnets.training.callbacks import Callback, kept_average
+from advnets.training.callbacks import Callback
 from advnets.training.check import check_players
 from advnets.training.checkpoints import CHECKPOINTS, Change
 from advnets.training.devices import Devices, is_main_process
