@@ -2,9 +2,10 @@
 
     python bench/planted_collapse.py runs/mnist
 
-At two evaluations each, of the generator as it is, with the weights of its last layer times 0.1 and
-times 0.03, and with one of 50 latent vectors in the place of each: what counts as collapsed, and the
-alarms, which are of what does at both. (The generator is the run's last, an average of it if it keeps one.)
+At two evaluations each, of the generator as it is, with the weights of its last layer times 0.1
+and times 0.03, and with one of 50 latent vectors in the place of each: what counts as collapsed,
+and the alarms, which are of what does at both. (The generator is the run's last, an average of it
+if it keeps one.)
 """
 
 import argparse

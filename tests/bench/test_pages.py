@@ -151,6 +151,7 @@ class Own(eqx.Module):
         return z.reshape(2, 3)
 
 
+STATEFUL = eqx.nn.make_with_state(eqx.nn.BatchNorm)(6, "batch", mode="batch")
 NOISY = eqx.nn.Sequential([advnets.layers.Dropout(0.5), advnets.networks.Reshape((2, 3))])
 
 
@@ -159,6 +160,10 @@ NOISY = eqx.nn.Sequential([advnets.layers.Dropout(0.5), advnets.networks.Reshape
     [
         (None, "there is no model yet"),
         (advnets.Model(Own(), advnets.priors.Normal(6)), "can't compute its Own"),
+        (
+            advnets.Model(advnets.players.Stateful(*STATEFUL), advnets.priors.Normal(6)),
+            "can't compute players with a state",
+        ),
         (advnets.Model(eqx.nn.Lambda(abs), advnets.priors.Normal(6)), "its function abs"),
         (advnets.Model(NOISY, advnets.priors.Normal(6)), "Dropout draws noise for each sample"),
         (advnets.Model(advnets.layers.Conditioned(Own(), 3)), "takes a condition besides z"),

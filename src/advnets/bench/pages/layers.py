@@ -14,7 +14,7 @@ from jaxtyping import Float, PyTree
 from advnets.convolutions import Convolution, Deconvolution, Doubled, MaxoutConv2d
 from advnets.layers import Branches, Dropout, GaussianNoise, GradientFloor, Maxout, Projection
 from advnets.networks import Reshape
-from advnets.players import thaw
+from advnets.players import Stateful, thaw
 
 Kind = Literal[
     "dense",
@@ -139,6 +139,8 @@ def _exported(module: Any, shape: Shape, noise: bool) -> tuple[Layer | None, Sha
             if not noise or silent:
                 return None, shape
             raise NotExported(f"its {type(module).__name__} draws noise for each sample")
+    if isinstance(module, Stateful):
+        raise NotExported("a page can't compute players with a state, such as that of batch norm")
     name = type(module).__name__
     if isinstance(module, eqx.nn.Lambda):
         name = f"function {getattr(module.fn, '__name__', module.fn)}"

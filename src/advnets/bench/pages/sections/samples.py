@@ -3,8 +3,10 @@
 from typing import Any
 
 from advnets import _pages
+from advnets.bench.catalogue import system_of
 from advnets.bench.pages.reading import Seen, counted
 from advnets.bench.pages.sections.base import Section
+from advnets.bench.systems.conditional import Conditional
 
 # The most bytes of pictures in a page.
 MOST_BYTES = 1_000_000
@@ -41,7 +43,10 @@ def frames_of(seen: Seen, most: int = MOST_BYTES) -> list[dict[str, str]]:
 def _gather(seen: Seen) -> dict[str, Any] | None:
     if not seen.frames:
         return None
-    return {"frames": frames_of(seen), "by_class": "classes" in seen.config.recipe}
+    return {
+        "frames": frames_of(seen),
+        "by_class": isinstance(system_of(seen.config), Conditional),
+    }
 
 
 SECTION = Section("samples", "Samples over training", TEMPLATE, _gather)
