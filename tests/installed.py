@@ -1,5 +1,6 @@
 """The wheel, installed into an empty environment, at work in an empty folder: `tox -e dist`."""
 
+import json
 import os
 import subprocess
 import sys
@@ -42,6 +43,10 @@ def main(where):
     missing = [name for name in LEFT if not (folder / name).is_file()]
     if missing:
         sys.exit(f"not there: {', '.join(missing)}")
+    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
+    noted = json.loads((folder / "run/results.json").read_text())["provenance"]["commit"]
+    if head.returncode == 0 and (noted or "").removesuffix("+changes") != head.stdout.strip():
+        sys.exit(f"the run's commit is {noted}, where the wheel was built from {head.stdout}")
 
 
 if __name__ == "__main__":

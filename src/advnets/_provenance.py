@@ -2,7 +2,6 @@
 
 import datetime
 import importlib.metadata
-import json
 import os
 import platform
 import shlex
@@ -65,13 +64,9 @@ def _commit() -> str | None:
 
 
 def _commit_of_wheel() -> str | None:
-    """The commit that pip recorded when it installed the package from a repository."""
-    try:
-        noted = importlib.metadata.distribution("advnets").read_text("direct_url.json")
-        commit = json.loads(noted or "{}").get("vcs_info", {}).get("commit_id")
-    except (importlib.metadata.PackageNotFoundError, ValueError, AttributeError):
-        return None
-    return str(commit) if commit else None
+    """The commit that was noted when the wheel was built (`hatch_build.py`)."""
+    note = Path(__file__).with_name("_commit.txt")
+    return note.read_text("utf-8") if note.is_file() else None
 
 
 def _device() -> dict[str, Any]:
