@@ -231,7 +231,7 @@ class Algorithm(abc.ABC):
             raise ValueError(f"norms_every must be at least 1; got {self.norms_every}")
         for name, rule in self.rules.items():
             if inspect.isfunction(rule) and rule.__module__.startswith("optax."):
-                called = f"optax.{rule.__name__}"
+                called = f"{rule.__module__.split('._')[0]}.{rule.__name__}"
                 raise ValueError(
                     f"the {name}'s update rule is the function {called}, not its result; call it, "
                     f"such as {called}(1e-3)"

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import optax.contrib
 import pytest
 import scipy.special
 from helpers.games import assert_close, differs_everywhere, leaves, same
@@ -302,11 +303,14 @@ def test_settings_that_make_no_algorithm_are_refused(key, order, settings, messa
         build(key, order, **settings)
 
 
-def test_an_optax_function_that_was_not_called_is_refused():
+@pytest.mark.parametrize(
+    ("rule", "name"), [(optax.adam, "optax.adam"), (optax.contrib.prodigy, "optax.contrib.prodigy")]
+)
+def test_an_optax_function_that_was_not_called_is_refused(rule, name):
     """It would be taken for a schedule by epoch, and make a rule of an absurd rate."""
-    message = r"discriminator's update rule is the function optax\.adam, .* optax\.adam\(1e-3\)"
+    message = f"discriminator's update rule is the function {name}, .* such as {name}\\(1e-3\\)"
     with pytest.raises(ValueError, match=message):
-        advnets.Algorithm1(discriminator_updates=optax.adam)
+        advnets.Algorithm1(discriminator_updates=rule)
 
 
 def test_the_wrong_number_of_minibatches_is_refused(key):
