@@ -188,12 +188,14 @@ FEW_LABELS = FewLabelsSettings()
 INPAINTING = InpaintingRecipe(
     **{
         **vars(MNIST_QUICK),
-        "epochs": 25,
-        "evaluate_every": 5,
+        "epochs": 12,
+        "evaluate_every": 2,
         "num_samples": 10_000,
+        "final_rate": 0.05,
         "average": 0.999,
-        "energy": 1.0,
-        "generator": dataclasses.replace(MNIST_QUICK.generator, hidden_sizes=(1200, 1200)),
+        "average_share": 0.2,
+        "energy": 10.0,
+        "generator": GeneratorSpec(hidden_sizes=(600,), channels=(16, 32)),
         "discriminator": DiscriminatorSpec(weight_range=0.05, input_keep=1.0, hidden_keep=1.0),
     }
 )

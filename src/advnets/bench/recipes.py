@@ -72,7 +72,8 @@ class GeneratorSpec:
     """Units of each hidden layer; all but the last (`last_hidden`) are rectified linear."""
     channels: tuple[int, ...] = ()
     """Channels of each image that a 3×3 convolution doubles in size; replaces the hidden layers,
-    whose settings and weight ranges are then ignored."""
+    whose settings and weight ranges are then ignored. In a network that fills in: channels after
+    each halving of a U-net, whose dense layers have `hidden_sizes`."""
     last_hidden: Activation = "relu"
     """Activation of the last hidden layer."""
     sigmoid_bias: float = 0.0
@@ -344,14 +345,35 @@ def build_players(
     generator_key, discriminator_key = jax.random.split(key)
     return advnets.Players(
         _build_generator(generator_key, recipe, images),
-        _build_discriminator(discriminator_key, recipe.discriminator, images.shape[1:]),
+        build_discriminator(discriminator_key, recipe.discriminator, images.shape[1:]),
         prior=PRIORS[recipe.prior](recipe.latent_size),
     )
 
 
-def _build_discriminator(
+def build_discriminator(
     key: Key[Array, ""], spec: DiscriminatorSpec, shape: tuple[int, ...]
 ) -> eqx.nn.Sequential:
+    """A discriminator before training.
+
+    Args:
+        key: a typed random key.
+        spec: its layers.
+        shape: the shape of an example.
+
+    Returns:
+        The discriminator.
+
+    Raises:
+        ValueError: if the layers do not fit the shape.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from advnets.bench.recipes import DiscriminatorSpec, build_discriminator
+        >>> net = build_discriminator(jax.random.key(0), DiscriminatorSpec(), (28, 28))
+        >>> net(jnp.zeros((28, 28))).shape
+        ()
+    """
     if spec.layers == "leaky-relu":
         return advnets.networks.leaky_discriminator(
             key,

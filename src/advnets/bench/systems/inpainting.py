@@ -1,6 +1,7 @@
 """Networks that fill in: the game on pairs (image, mask), and the quality of fillings.
 
-The players are those of a recipe, with the observed pixels and the mask as further inputs.
+The players are those of a recipe, with the observed pixels and the mask as further inputs; with
+`channels`, the generator is an [`advnets.unet.UNet`][].
 """
 
 import dataclasses
@@ -36,7 +37,9 @@ from advnets.bench.systems.adversarial import Adversarial
 from advnets.bench.systems.base import Fitted, Run
 from advnets.bench.systems.rows import mean_of
 from advnets.bench.watching import Watch
+from advnets.players import Player
 from advnets.training.devices import is_main_process
+from advnets.unet import unet_generator
 
 # Test images that are filled in, fillings of each, and validation images filled in during training.
 ROWS, FILLINGS, VALIDATION_ROWS = 1000, 10, 200
@@ -72,7 +75,7 @@ class InpaintingRecipe(Recipe):
                 f"{self.preprocessing}"
             )
         if self.discriminator.convolutions or self.second_stage.epochs:
-            raise ValueError("a network that fills in has dense layers only, and one stage")
+            raise ValueError("the discriminator of fillings has dense layers, and one stage")
         inpainting.Inpainting(reconstruction=self.reconstruction, energy=self.energy)
 
 
@@ -103,11 +106,20 @@ def build_players(
     generator_key, discriminator_key = jax.random.split(key)
     shape = images.shape[1:]
     size = math.prod(shape)
-    # The recipe's generator with a longer latent vector, its discriminator with a longer example.
-    wide = dataclasses.replace(recipe, latent_size=recipe.latent_size + 2 * size)
-    pairs = np.zeros((1, 2 * size), np.uint8)
-    generator = recipes.build_players(generator_key, wide, images).generator
-    discriminator = recipes.build_players(discriminator_key, recipe, pairs).discriminator
+    if recipe.generator.channels:
+        generator: Player = unet_generator(
+            generator_key,
+            recipe.latent_size,
+            shape,
+            channels=recipe.generator.channels,
+            hidden_sizes=recipe.generator.hidden_sizes,
+            output_bias=advnets.layers.marginal_bias(images),
+        )
+    else:  # the recipe's, with a longer latent vector
+        wide = dataclasses.replace(recipe, latent_size=recipe.latent_size + 2 * size)
+        generator = recipes.build_players(generator_key, wide, images).generator
+    pair = (2 * size,)
+    discriminator = recipes.build_discriminator(discriminator_key, recipe.discriminator, pair)
     return advnets.Players(
         inpainting.Filler(generator),
         inpainting.MaskedDiscriminator(discriminator),
