@@ -49,6 +49,7 @@ with _checking.of_modules("advnets"):
     from advnets import priors as priors
     from advnets import rejection as rejection
     from advnets import training as training
+    from advnets import unet as unet
     from advnets import updates as updates
     from advnets.algorithms import Algorithm1 as Algorithm1
     from advnets.algorithms import Simultaneous as Simultaneous

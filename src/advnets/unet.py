@@ -107,8 +107,8 @@ def unet_generator(
     References:
         He and others 2015, "Delving deep into rectifiers" (the initial weights).
     """
-    for size in (latent_size, *channels, *hidden_sizes):
-        check_count("the size of a layer", size)
+    for count in (latent_size, *channels, *hidden_sizes):
+        check_count("the size of a layer", count)
     if not channels:
         raise ValueError("a U-net needs at least one entry in channels; got none")
     times = 2 ** len(channels)

@@ -21,6 +21,7 @@ from advnets.bench.pages.inpainting import painter
 from advnets.bench.systems import inpainting as inpainting_runs
 from advnets.bench.watching import pictured
 from advnets.chains import Chained
+from advnets.unet import unet_generator
 from advnets.verify import report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -391,12 +392,10 @@ def painted(tmp_path_factory):
     folder, shape = tmp_path_factory.mktemp("painter"), (4, 6, 3)
     images = np.random.default_rng(0).integers(0, 256, (20, *shape), np.uint8)
     inpainting_runs.write_test_sheet(folder, images)
-    inner = advnets.networks.mlp_generator(
-        jax.random.key(0), 5 + 2 * 72, shape, hidden_sizes=[7], weight_range=2.0
-    )
+    inner = unet_generator(jax.random.key(0), 5, shape, channels=[4], hidden_sizes=[7])
     generator, nothing = inpainting.Filler(inner), inpainting.NothingObserved(shape)
     model = advnets.Model(generator, advnets.priors.Normal(5), nothing)
-    exported = painter(folder, model, "of the last epoch", budget=2500)
+    exported = painter(folder, model, "of the last epoch", budget=3000)
     (folder / "explore.html").write_text(page_of(exported))
     return folder / "explore.html", exported, model, images
 

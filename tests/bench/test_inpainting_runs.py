@@ -16,6 +16,7 @@ from advnets.bench.recipes import DiscriminatorSpec, GeneratorSpec
 from advnets.bench.results import Provenance
 from advnets.bench.systems import Adversarial
 from advnets.bench.systems import inpainting as module
+from advnets.unet import UNet
 
 RECIPE = module.InpaintingRecipe(
     "digits",
@@ -44,6 +45,24 @@ def small():
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("inpainting")
     return folder, bench.run(TINY, out=folder, progress=False)
+
+
+def test_with_channels_the_generator_is_a_u_net():
+    images = np.random.default_rng(0).integers(0, 256, (20, 8, 12), np.uint8)
+    spec = dataclasses.replace(RECIPE.generator, channels=(2, 3))
+    recipe = dataclasses.replace(RECIPE, generator=spec)
+    players = module.build_players(jax.random.key(0), recipe, images)
+    inner = players.generator.player
+    assert isinstance(inner, UNet)
+    assert [halve[0].out_shape for halve in inner.down] == [(4, 6, 2), (2, 3, 3)]
+    assert [layer.out_features for layer in inner.dense.layers[:-1:2]] == [12, 18]
+    nothing = jax.numpy.zeros((8, 12))
+    marginals = players.generator(jax.numpy.zeros(3), nothing, nothing)
+    np.testing.assert_allclose(marginals, images.mean(axis=0) / 255, rtol=1e-5)
+    example = jax.numpy.ones((8, 12))
+    assert players.discriminator(example, nothing).shape == ()
+    dense = module.build_players(jax.random.key(0), RECIPE, images)
+    assert not isinstance(dense.generator.player, UNet)
 
 
 def model_in(folder):
@@ -183,7 +202,8 @@ def test_seeds_that_are_trained_together_are_watched_too(tmp_path, monkeypatch):
         (["--monitor"], "is not a game that can be monitored"),
         (["--energy", "inf"], "energy must be finite; got inf"),
         (["--preprocessing", "gcn"], "use sigmoid with unit"),
-        (["--second-stage.epochs", "1"], "has dense layers only, and one stage"),
+        (["--second-stage.epochs", "1"], "a second stage goes below hidden layers"),
+        (["--generator.channels", "2", "2", "2", "2"], "multiples of 16; got shape (8, 8)"),
         (["--generator.hidden-sizes", "2147483647"], "the players need"),
         (["--batch-size", "9999"], "digits has 1285 training rows, too few for"),
     ],

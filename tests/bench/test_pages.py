@@ -24,6 +24,7 @@ from advnets.bench.pages import layers, players, reading
 from advnets.bench.pages.explorer import PRECISIONS, explorer
 from advnets.bench.pages.sections import SECTIONS
 from advnets.bench.systems import Adversarial
+from advnets.unet import unet_generator
 
 FUNCTIONS = {
     "relu": lambda x: np.maximum(x, 0),
@@ -32,6 +33,10 @@ FUNCTIONS = {
     "leaky_relu": lambda x: np.where(x > 0, x, 0.01 * x),
     "softplus": lambda x: np.log1p(np.exp(x)),
 }
+
+
+def all_interpreted(found, x):
+    return functools.reduce(lambda x, layer: interpreted(layer, x), found, x)
 
 
 def interpreted(layer, x):
@@ -47,10 +52,24 @@ def interpreted(layer, x):
         case "branches":
             halves = x[: of["split"]], x[of["split"] :]
             outputs = [
-                functools.reduce(lambda x, layer: interpreted(layer, x), layers, half).ravel()
+                all_interpreted(layers, half).ravel()
                 for layers, half in zip(layer.branches, halves, strict=True)
             ]
             return np.concatenate(outputs)
+        case "unet":
+            z, pair = np.split(x, [of["latent_size"]])
+            pair = pair.reshape(2, of["pixels"], -1)
+            image, seen = np.concatenate([*pair], axis=1), []
+            *down, dense = layer.branches[: len(layer.branches) // 2 + 1]
+            for halve in down:
+                image = all_interpreted(halve, image)
+                seen.append(image)
+            image = all_interpreted(dense, np.concatenate([z, image.ravel()]))
+            for double in layer.branches[len(down) + 1 :]:
+                same = seen.pop()
+                both = np.concatenate([image.reshape(same.shape), same], axis=2)
+                image = all_interpreted(double, both)
+            return image
         case "projection":
             features, c = np.split(x, [len(arrays["weight"])])
             weights = arrays["weight"] + c @ arrays["embedding"].astype(float)
@@ -118,6 +137,13 @@ def test_exported_conditional_layers_compute_what_the_players_do(projects):
         pair = np.concatenate([mine.ravel(), c])
         mine = functools.reduce(lambda x, layer: interpreted(layer, x), of_d, pair)
         np.testing.assert_allclose(np.ravel(mine), logits[n, None], rtol=1e-4, atol=1e-5)
+
+
+def test_an_exported_u_net_computes_what_the_player_does():
+    net = unet_generator(jax.random.key(0), 3, (8, 4, 2), channels=(2, 5), hidden_sizes=(6, 7))
+    for given in np.random.default_rng(0).normal(size=(3, 3 + 2 * 64)).astype(np.float32):
+        mine = all_interpreted(layers.export(net, given.shape, noise=True), given)
+        np.testing.assert_allclose(mine, net(jax.numpy.asarray(given)), atol=1e-5)
 
 
 def test_precisions_round_by_as_much_as_they_say():

@@ -43,7 +43,10 @@ OTHERS = {
     "dbn": ["--hidden-sizes", "12", "10", "--lower-epochs", "1", *CHAINS],
     "cae": ["--hidden-sizes", "12", "10", *CHAINS],
     "vae": ["--hidden-size", "12", "--latent-size", "3"],
-    "mnist-inpainting": ["--generator.hidden-sizes", "12", "--discriminator.units", "6"],
+    "mnist-inpainting": [
+        *("--generator.hidden-sizes", "12", "--generator.channels", "2"),
+        *("--discriminator.units", "6"),
+    ],
     "mnist-conditional": [
         *("--architecture", "concatenated", "--generator.hidden-sizes", "12"),
         *("--discriminator.units", "6"),

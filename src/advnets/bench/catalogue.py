@@ -182,9 +182,9 @@ CAE = CAESettings()
 VAE = VAESettings()
 FEW_LABELS = FewLabelsSettings()
 
-# Nothing was released for this game. The update rule is MNIST_QUICK's. D has no dropout, with which
-# it could not tell fillings from data. The energy score keeps fillings diverse; the game alone does
-# not, because each condition comes with only one image.
+# Nothing was released for this game. D has no dropout, with which it could not tell fillings from
+# data. The energy score keeps fillings diverse; the game alone does not, because each condition
+# comes with only one image.
 INPAINTING = InpaintingRecipe(
     **{
         **vars(MNIST_QUICK),
@@ -432,11 +432,10 @@ BENCHMARKS = {
             needs=f"ylecun/mnist {HUB}",
             quick=dataclasses.replace(
                 INPAINTING,
-                epochs=3,
+                epochs=1,
                 evaluate_every=1,
                 num_samples=1000,
-                average=0.99,
-                generator=MNIST_QUICK.generator,
+                generator=GeneratorSpec(hidden_sizes=(300,), channels=(8, 16)),
                 discriminator=dataclasses.replace(INPAINTING.discriminator, units=(120, 120)),
             ),
         ),

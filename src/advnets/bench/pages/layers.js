@@ -101,11 +101,23 @@ const layers = (() => {
   kinds.branches = ({ split, branches: [first, second] }) => {
     const [one, other] = [player(first), player(second)];
     return (x) => {
-      const [left, right] = [one(x.slice(0, split)), other(x.slice(split))];
-      const whole = new Float32Array(left.length + right.length);
-      whole.set(left);
-      whole.set(right, left.length);
-      return whole;
+      return joined(one(x.slice(0, split)), other(x.slice(split)), 1);
+    };
+  };
+  // Halves an image and its mask, joins them with z, and doubles the result, beside what it saw.
+  kinds.unet = ({ latent_size, pixels, branches }) => {
+    const parts = branches.map(player);
+    const levels = (parts.length - 1) / 2;
+    return (x) => {
+      const size = (x.length - latent_size) / 2;
+      let image = joined(x.slice(latent_size, latent_size + size), x.slice(latent_size + size), pixels);
+      const seen = parts.slice(0, levels).map((halve) => (image = halve(image)));
+      image = parts[levels](joined(x.slice(0, latent_size), image, 1));
+      for (let level = levels; level > 0; level--) {
+        const both = joined(image, seen[level - 1], pixels / 4 ** level);
+        image = parts[2 * levels + 1 - level](both);
+      }
+      return image;
     };
   };
   // Features weighted by the condition that follows them.
@@ -134,6 +146,16 @@ const layers = (() => {
         for (let f = 0; f < filters; f++) sums[f] += value * w[at + f];
       }
     }
+  }
+  // Two images of as many pixels as one, with the channels of both.
+  function joined(a, b, pixels) {
+    const [m, n] = [a.length / pixels, b.length / pixels];
+    const out = new Float32Array(a.length + b.length);
+    for (let p = 0; p < pixels; p++) {
+      out.set(a.subarray(p * m, (p + 1) * m), p * (m + n));
+      out.set(b.subarray(p * n, (p + 1) * n), p * (m + n) + m);
+    }
+    return out;
   }
   function affine(w, b, x) {
     const [outputs, inputs] = [b.length, x.length];

@@ -15,6 +15,7 @@ from advnets.convolutions import Convolution, Deconvolution, Doubled, MaxoutConv
 from advnets.layers import Branches, Dropout, GaussianNoise, GradientFloor, Maxout, Projection
 from advnets.networks import Reshape
 from advnets.players import Stateful, thaw
+from advnets.unet import UNet
 
 Kind = Literal[
     "dense",
@@ -25,6 +26,7 @@ Kind = Literal[
     "activation",
     "branches",
     "projection",
+    "unet",
 ]
 Precision = Literal["float32", "float16", "int8"]
 # Functions of an `eqx.nn.Lambda` by their names in `layers.js`.
@@ -52,7 +54,8 @@ class Layer:
         kind: what it computes.
         arrays: its weights and biases, by name, float32.
         settings: its sizes, by name; for an activation, its `function`.
-        branches: for branches, the layers of each.
+        branches: for branches, the layers of each; for a U-net, those of each way down, of the
+            dense part, and of each way up.
     """
 
     kind: Kind
@@ -130,6 +133,8 @@ def _exported(module: Any, shape: Shape, noise: bool) -> tuple[Layer | None, Sha
             return Layer("projection", arrays), ()
         case Branches():
             return _branches(module, shape, noise)
+        case UNet():
+            return _unet(module, noise), module.shape
         case Reshape():
             return None, module.shape
         case eqx.nn.Identity() | GradientFloor():
@@ -184,6 +189,23 @@ def _branches(module: Branches, shape: Shape, noise: bool) -> tuple[Layer, Shape
         branches=tuple(layers for layers, _ in halves),
     )
     return layer, (sum(math.prod(output_shape) for _, output_shape in halves),)
+
+
+def _unet(module: UNet, noise: bool) -> Layer:
+    height, width, channels = (*module.shape, 1)[:3]
+    shape: Shape = (height, width, 2 * channels)
+    parts, seen = [], []
+    for halve in module.down:
+        exported, shape = _layers(halve, shape, noise)
+        parts.append(exported)
+        seen.append(shape)
+    exported, shape = _layers(module.dense, (module.latent_size + math.prod(shape),), noise)
+    parts.append(exported)
+    for double, same in zip(module.up, reversed(seen), strict=True):
+        exported, shape = _layers(double, (*shape[:2], shape[2] + same[2]), noise)
+        parts.append(exported)
+    sizes = {"latent_size": module.latent_size, "pixels": height * width}
+    return Layer("unet", settings=sizes, branches=tuple(parts))
 
 
 def _float32(array: Any) -> Float[np.ndarray, "..."]:

@@ -75,7 +75,9 @@ class InpaintingRecipe(Recipe):
                 f"{self.preprocessing}"
             )
         if self.discriminator.convolutions or self.second_stage.epochs:
-            raise ValueError("the discriminator of fillings has dense layers, and one stage")
+            raise ValueError(
+                "a network that fills in has one stage, and a discriminator with dense layers only"
+            )
         inpainting.Inpainting(reconstruction=self.reconstruction, energy=self.energy)
 
 
