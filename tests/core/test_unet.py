@@ -84,7 +84,7 @@ def test_a_u_net_is_what_loops_compute(shape):
 
 
 def test_pixels_start_at_the_bias_and_every_parameter_is_trained():
-    bias = np.random.default_rng(2).normal(size=(8, 8)).astype(np.float32)
+    bias = jnp.asarray(np.random.default_rng(2).normal(size=(8, 8)), jnp.float32)
     net = unet_generator(KEY, 2, (8, 8), channels=(3, 4), hidden_sizes=(5,), output_bias=bias)
     np.testing.assert_allclose(net(jnp.zeros(2 + 2 * 64)), jax.nn.sigmoid(bias), rtol=1e-6)
     inputs = jax.random.uniform(jax.random.key(1), (20, 2 + 2 * 64))
