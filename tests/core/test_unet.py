@@ -10,6 +10,8 @@ from advnets import inpainting
 from advnets.unet import unet_generator
 
 KEY = jax.random.key(0)
+# Compiled as a whole: faster than operation by operation.
+built = eqx.filter_jit(unet_generator)
 
 
 def convolved(x, kernel, bias, stride, padding):
@@ -54,7 +56,7 @@ def with_drawn_biases(net):
 
 @pytest.mark.parametrize("shape", [(8, 4), (4, 8, 3)])
 def test_a_u_net_is_what_loops_compute(shape):
-    net = with_drawn_biases(unet_generator(KEY, 3, shape, channels=(2, 5), hidden_sizes=(7,)))
+    net = with_drawn_biases(built(KEY, 3, shape, channels=(2, 5), hidden_sizes=(7,)))
     rng = np.random.default_rng(0)
     z, image, mask = rng.normal(size=3), rng.random(shape), rng.integers(0, 2, shape)
     wide = (*shape, 1)[:3]
@@ -77,7 +79,7 @@ def test_a_u_net_is_what_loops_compute(shape):
         x = relu(convolved(x, double(mix.kernel), double(mix.bias), 1, 1))
         x = doubled(x, double(twice.kernel), double(twice.bias))
         x = relu(x) if x.shape[:2] != shape[:2] else 1 / (1 + np.exp(-x))
-    filler = inpainting.Filler(net)
+    filler = eqx.filter_jit(inpainting.Filler(net))
     mine = filler(*(jnp.asarray(part, jnp.float32) for part in (z, image, mask)))
     np.testing.assert_allclose(mine, x.reshape(shape), atol=1e-5)
     assert mine.std() > 0.01
@@ -85,12 +87,14 @@ def test_a_u_net_is_what_loops_compute(shape):
 
 def test_pixels_start_at_the_bias_and_every_parameter_is_trained():
     bias = jnp.asarray(np.random.default_rng(2).normal(size=(8, 8)), jnp.float32)
-    net = unet_generator(KEY, 2, (8, 8), channels=(3, 4), hidden_sizes=(5,), output_bias=bias)
-    np.testing.assert_allclose(net(jnp.zeros(2 + 2 * 64)), jax.nn.sigmoid(bias), rtol=1e-6)
+    net = built(KEY, 2, (8, 8), channels=(3, 4), hidden_sizes=(5,), output_bias=bias)
+    np.testing.assert_allclose(
+        eqx.filter_jit(net)(jnp.zeros(2 + 2 * 64)), jax.nn.sigmoid(bias), rtol=1e-6
+    )
     inputs = jax.random.uniform(jax.random.key(1), (20, 2 + 2 * 64))
     params, rest = eqx.partition(net, eqx.is_inexact_array)
     cost = lambda params: jnp.sum(jax.vmap(eqx.combine(params, rest))(inputs) ** 2)  # noqa: E731
-    for gradient in jax.tree.leaves(jax.grad(cost)(params)):
+    for gradient in jax.tree.leaves(jax.jit(jax.grad(cost))(params)):
         assert float(abs(gradient).max()) > 0
 
 
