@@ -42,6 +42,7 @@ from advnets import (
     players,
     preprocessing,
     priors,
+    unet,
 )
 
 # Parsed JSON.
@@ -49,7 +50,18 @@ Node: TypeAlias = Any
 # Where a node is in the model, as JAX's keys for a leaf's path.
 Place: TypeAlias = tuple[Any, ...]
 
-CLASSES = (chains, conditions, convolutions, inpainting, layers, model, networks, players, priors)
+CLASSES = (
+    chains,
+    conditions,
+    convolutions,
+    inpainting,
+    layers,
+    model,
+    networks,
+    players,
+    priors,
+    unet,
+)
 FUNCTIONS = (game, layers, preprocessing)
 JAX_FUNCTIONS = (jax.nn, jnp, jax.lax)
 # Names in `jax.numpy` that read or write files, or change settings, begin with these. With

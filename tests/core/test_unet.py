@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import advnets
 from advnets import inpainting
 from advnets.unet import unet_generator
 
@@ -96,6 +97,15 @@ def test_pixels_start_at_the_bias_and_every_parameter_is_trained():
     cost = lambda params: jnp.sum(jax.vmap(eqx.combine(params, rest))(inputs) ** 2)  # noqa: E731
     for gradient in jax.tree.leaves(jax.jit(jax.grad(cost))(params)):
         assert float(abs(gradient).max()) > 0
+
+
+def test_a_saved_u_net_is_loaded(tmp_path):
+    net = built(KEY, 2, (4, 6), channels=(3,), hidden_sizes=(5,))
+    nothing = inpainting.NothingObserved((4, 6))
+    model = advnets.Model(inpainting.Filler(net), advnets.priors.Normal(2), nothing)
+    advnets.save_model(tmp_path / "g.safetensors", model)
+    loaded = advnets.load_model(tmp_path / "g.safetensors")
+    np.testing.assert_array_equal(loaded.sample(KEY, 3), model.sample(KEY, 3))
 
 
 @pytest.mark.parametrize(
