@@ -21,7 +21,7 @@ class UNet(eqx.Module):
     """Halves an image and its mask, joins them with the latent vector, and doubles the result.
 
     Each level on the way up also sees the image of that size from the way down, so the layers
-    between need not carry what is observed. Without a key or with one, it draws no noise.
+    between need not carry what is observed. It draws no noise.
 
     Attributes:
         down: each maps an image to one of half its size; the first takes the observed pixels and
