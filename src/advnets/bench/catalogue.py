@@ -426,7 +426,7 @@ BENCHMARKS = {
             system=Inpainting,
             recipe=INPAINTING,
             summary="one network for all conditionals: fills in the missing part of an image",
-            cost="13 minutes on 2 CPU cores",
+            cost="12 minutes on 2 CPU cores",
             expected="energy scores of 2.4, 2.7 and 1.3 for three regions (measured), better than two "
             "baselines; the paper proposes it (section 7), without a number",
             needs=f"ylecun/mnist {HUB}",
