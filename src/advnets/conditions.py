@@ -19,7 +19,7 @@ class Condition(eqx.Module):
 
     @abc.abstractmethod
     def check(self, condition: tuple[PyTree, ...]) -> None:
-        """Raises a ValueError for conditions that are not in the distribution's support."""
+        """Raises a ValueError for conditions that are not of the kind that it draws."""
 
 
 class Labels(Condition):
@@ -97,7 +97,7 @@ def frequencies(labels: Integer[np.ndarray, " n"]) -> Labels:
         How often each label occurs, from 0 to the largest.
 
     Raises:
-        ValueError: for a negative label.
+        ValueError: for a negative label, or none.
 
     Example:
         >>> import numpy as np
@@ -105,5 +105,7 @@ def frequencies(labels: Integer[np.ndarray, " n"]) -> Labels:
         >>> conditions.frequencies(np.array([0, 1, 1, 1])).frequencies
         (0.25, 0.75)
     """
+    if not len(labels):
+        raise ValueError("frequencies are counted of at least 1 label; got none")
     check_labels(labels, int(labels.max()) + 1)
     return Labels(tuple((np.bincount(labels) / len(labels)).tolist()))

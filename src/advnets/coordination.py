@@ -278,9 +278,7 @@ class Unrolled(Algorithm):
 
         def once(state: State, _: None) -> tuple[State, None]:
             names = ("discriminator",)
-            _values, gradients, _seen, state = self.differentiate(
-                names, draws, players, state, real
-            )
+            gradients = self.differentiate(names, draws, players, state, real)[1]
             return mover.descend(state, gradients), None
 
         return jax.lax.scan(once, state, length=self.steps)[0]

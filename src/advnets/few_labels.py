@@ -204,8 +204,8 @@ class FewLabels(Objective):
         weight: w, the weight of the unlabelled part; at least 0.
 
     Raises:
-        ValueError: if there is not one label for each example, or none; for a batch size below 1,
-            or a weight below 0.
+        ValueError: if there is no labelled example, or a label is not a class; for a batch size
+            below 1; for a weight that is below 0 or not finite.
 
     References:
         Salimans and others 2016, "Improved techniques for training GANs", sections 3.1 and 5;
@@ -224,8 +224,13 @@ class FewLabels(Objective):
 
     def __check_init__(self) -> None:
         check_count("the batch size", self.batch_size)
-        if self.weight < 0:
-            raise ValueError(f"the weight of unlabelled rows must be at least 0; got {self.weight}")
+        if not 0 <= self.weight < math.inf:
+            raise ValueError(
+                f"the weight of unlabelled rows must be at least 0 and finite; got {self.weight}"
+            )
+        if not len(self.labels):
+            raise ValueError("there must be at least 1 labelled example; got none")
+        self._check_labels(None)
 
     def costs(self, draws: Draws, D: Applied, real: Batch, fake: Batch, **others: Applied) -> Costs:
         """The costs on a minibatch of unlabelled data.
@@ -237,6 +242,7 @@ class FewLabels(Objective):
         rows = _rows(rows_key, len(self.labels), self.batch_size)
         labels = self.labels[rows]
         of_labelled, _ = outputs_of(noise, classifier, self.examples[rows])
+        self._check_labels(of_labelled.shape[1])
         of_real, features = outputs_of(draws.real, classifier, real)
         of_fake, matched = outputs_of(draws.fake, classifier, fake)
         of_label = jnp.take_along_axis(of_labelled, labels[:, None], axis=1)[:, 0]
@@ -252,6 +258,19 @@ class FewLabels(Objective):
         }
         apart = jnp.mean(features, axis=0) - jnp.mean(matched, axis=0)
         return Costs(labelled + self.weight * unlabelled, jnp.mean(apart**2), seen)
+
+    def _check_labels(self, classes: int | None) -> None:
+        """Refuses labels that are not classes; those of a compiled program are not looked at."""
+        if isinstance(self.labels, jax.core.Tracer):
+            return
+        labels = np.asarray(self.labels)
+        if labels.min() < 0:
+            raise ValueError(f"labels are classes, from 0; got {labels.min()}")
+        if classes is not None and labels.max() >= classes:
+            raise ValueError(
+                f"the classifier has {classes} logits, for labels 0 to {classes - 1}; got label "
+                f"{labels.max()}"
+            )
 
 
 def _rows(key: Key[Array, ""], n: int, count: int) -> Int[Array, " {count}"]:
@@ -282,7 +301,7 @@ def with_average(rule: optax.GradientTransformation, decay: float) -> optax.Grad
         The rule, whose state is an [`advnets.few_labels.Averaged`][].
 
     Raises:
-        ValueError: for a decay out of range.
+        ValueError: for a decay out of range; on update, if the parameters are not given.
 
     Example:
         >>> import jax.numpy as jnp
@@ -301,6 +320,8 @@ def with_average(rule: optax.GradientTransformation, decay: float) -> optax.Grad
         return Averaged(rule.init(params), params)
 
     def update(gradients: PyTree, state: Averaged, params: PyTree = None) -> Any:
+        if params is None:
+            raise ValueError("with_average needs the parameters: pass params to update()")
         updates, inner = rule.update(gradients, state.rule, params)
         moved = optax.apply_updates(params, updates)
         average = optax.incremental_update(moved, state.average, 1 - decay)
@@ -325,7 +346,7 @@ def few_labels_classifier(
 
     Args:
         key: a typed random key.
-        images: a few hundred examples; in the released code, 500 training images.
+        images: a few hundred examples, at least 2; in the released code, 500 training images.
         classes: K.
         hidden_sizes: the number of rectified linear units of each hidden layer.
         input_noise: the standard deviation of the noise on the pixels.
@@ -335,7 +356,7 @@ def few_labels_classifier(
         The classifier.
 
     Raises:
-        ValueError: for a size below 1, or noise below 0.
+        ValueError: for fewer than 2 images, a size below 1, or noise below 0.
 
     Example:
         >>> import jax
@@ -350,6 +371,11 @@ def few_labels_classifier(
     References:
         Released code of Salimans and others 2016, `train_mnist_feature_matching.py`, `nn.py`.
     """
+    if len(images) < 2:
+        raise ValueError(
+            f"the initial scales are chosen on at least 2 images, better on hundreds; got "
+            f"{len(images)}"
+        )
     sizes = [math.prod(images.shape[1:]), *hidden_sizes, classes]
     for size in sizes:
         check_count("the size of a layer", size)

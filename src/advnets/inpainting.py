@@ -316,8 +316,7 @@ class Inpainting(Objective):
         return self.objective.shown
 
     def costs(self, draws: Draws, D: Applied, real: Batch, fake: Batch, **others: Applied) -> Costs:
-        judged = self.judged(real, fake)
-        found = self.objective.costs(draws, D, *judged, **others)
+        found = self.objective.costs(draws, D, *_pairs(real, fake), **others)
         terms = {}
         if self.reconstruction:
             terms["reconstruction"] = jnp.mean((fake[0] - real) ** 2)  # 0 where observed
@@ -330,12 +329,7 @@ class Inpainting(Objective):
         return dataclasses.replace(found, generator=found.generator + added, seen={**seen, **terms})
 
     def judged(self, real: Batch, fake: Batch) -> tuple[Batch, Batch]:
-        if not (isinstance(fake, tuple) and len(fake) in (2, 3)):
-            raise ValueError(
-                "the objective needs examples that advnets.inpainting.Filled makes; give the "
-                "algorithm fake=Filled()"
-            )
-        return (real, fake[1]), fake[:2]
+        return self.objective.judged(*_pairs(real, fake))
 
     def _both(self, fake: Batch) -> tuple[Array, Array]:
         if len(fake) != 3:
@@ -343,6 +337,16 @@ class Inpainting(Objective):
                 "the energy score needs two fillings; give the algorithm fake=Filled(twice=True)"
             )
         return fake[0], fake[2]
+
+
+def _pairs(real: Batch, fake: Batch) -> tuple[Batch, Batch]:
+    """Data and filled examples, each with the masks."""
+    if not (isinstance(fake, tuple) and len(fake) in (2, 3)):
+        raise ValueError(
+            "the objective needs examples that advnets.inpainting.Filled makes; give the "
+            "algorithm fake=Filled()"
+        )
+    return (real, fake[1]), fake[:2]
 
 
 def _energy(

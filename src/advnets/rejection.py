@@ -78,14 +78,15 @@ def sample(
         n: the number of examples wanted, at least 1.
         pilot: the number of examples, none of which is returned, on which the largest logit is
             found; at least 1.
-        most: the largest number of proposals.
+        most: the largest number of proposals, at least 1.
 
     Returns:
         The examples, with the acceptance rate and the weights' effective sample size.
 
     Raises:
         ValueError: for a number out of range; for a model that takes a condition; for a logit that
-            is not a number, or infinite; or if `most` proposals are not enough.
+            is not a number, or +∞; if D gives every example of the pilot no chance at all (a logit
+            of -∞); or if `most` proposals are not enough.
 
     Example:
         >>> import jax
@@ -115,15 +116,21 @@ def sample(
         _proposed(one, model, discriminator)[1] for one in jax.random.split(pilot_key, blocks)
     ]
     largest = _checked(np.concatenate(logits)[:pilot]).max()
+    if largest == -np.inf:
+        raise ValueError(
+            f"the discriminator's logit is -inf on each of the pilot's {pilot:,} examples, so none "
+            "would be accepted; look at its parameters"
+        )
     kept: list[np.ndarray] = []
     weights: list[np.ndarray] = []
     found = 0
     for number in range(-(-most // PROPOSED_PER_CALL)):
         examples, here = _proposed(jax.random.fold_in(sample_key, number), model, discriminator)
-        relative = _checked(here) - largest
         uniform = jax.random.uniform(jax.random.fold_in(accept_key, number), here.shape)
-        accepted = np.log1p(-np.asarray(uniform, np.float64)) <= relative
-        kept.append(np.asarray(examples)[accepted])
+        left = most - number * PROPOSED_PER_CALL
+        relative = _checked(here)[:left] - largest
+        accepted = np.log1p(-np.asarray(uniform, np.float64)[:left]) <= relative
+        kept.append(np.asarray(examples)[:left][accepted])
         weights.append(relative)
         found += int(accepted.sum())
         if found >= n:
@@ -159,7 +166,7 @@ def _proposed(key: Key[Array, ""], model: Model, discriminator: Player) -> tuple
 def _checked(logits: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     if not (logits < np.inf).all():
         raise ValueError(
-            "a logit of the discriminator is not a number, or infinite, so examples have no "
+            "a logit of the discriminator is not a number, or +inf, so examples have no "
             "weights; look at its parameters"
         )
     return logits

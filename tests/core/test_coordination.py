@@ -155,6 +155,22 @@ def test_players_with_memory_noise_and_averages_move_once(name, with_memory):
         np.testing.assert_allclose(average, 0.9 * before + 0.1 * now, rtol=1e-4, atol=1e-6)
 
 
+def test_every_unrolled_step_starts_from_the_same_memory():
+    def build(key):
+        norm = eqx.nn.SpectralNorm(eqx.nn.Linear(6, 1, key=key), "weight", key=key)
+        return eqx.nn.Sequential([advnets.networks.Reshape((6,)), norm])
+
+    discriminator = Stateful(*eqx.nn.make_with_state(build)(KEY))
+    players = dataclasses.replace(games.plain(KEY), discriminator=discriminator)
+    algorithm = ALGORITHMS["unrolled"]()
+    real, draws = jnp.asarray(games.images(8), jnp.float32) / 255, discriminator_draws(KEY)
+    unrolled = jax.jit(lambda state: algorithm.unrolled(draws, players, state, real))
+    state = algorithm.init(players)
+    ahead = unrolled(state)
+    assert games.same(ahead.memory, state.memory)
+    assert not games.same(ahead.discriminator, state.discriminator)
+
+
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_a_state_is_of_arrays_alone_and_keeps_its_shape(name):
     """What checkpoints, `scan` and `vmap` over seeds ask of an algorithm."""

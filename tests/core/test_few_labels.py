@@ -182,12 +182,28 @@ def test_the_average_is_that_of_the_parameters():
 
 def test_bad_input_is_refused(key):
     one = rows(1, 4)
-    with pytest.raises(ValueError, match="weight of unlabelled rows must be at least 0; got -1"):
+    with pytest.raises(
+        ValueError, match="weight of unlabelled rows must be at least 0 and finite; got -1"
+    ):
         FewLabels(one, jnp.zeros(4, int), weight=-1.0)
     with pytest.raises(ValueError, match="batch size must be at least 1"):
         FewLabels(one, jnp.zeros(4, int), batch_size=0)
     with pytest.raises(ValueError, match=r"decay must be in \[0, 1\); got 1"):
         with_average(optax.sgd(1.0), 1.0)
+    with pytest.raises(ValueError, match="at least 0 and finite; got nan"):
+        FewLabels(one, jnp.zeros(4, int), weight=float("nan"))
+    with pytest.raises(ValueError, match="at least 1 labelled example; got none"):
+        FewLabels(one[:0], jnp.zeros(0, int))
+    with pytest.raises(ValueError, match="labels are classes, from 0; got -1"):
+        FewLabels(one, jnp.array([0, 1, -1, 2]))
+    beyond = FewLabels(one, jnp.array([0, 1, 3, 2]))
+    with pytest.raises(ValueError, match="3 logits, for labels 0 to 2; got label 3"):
+        beyond.costs(discriminator_draws(key), Judge(classifier(3)), one, one)
+    with pytest.raises(ValueError, match="at least 2 images, better on hundreds; got 1"):
+        few_labels.few_labels_classifier(key, np.ones((1, 2, 2), np.float32))
+    rule = with_average(optax.sgd(1.0), 0.5)
+    with pytest.raises(ValueError, match="with_average needs the parameters"):
+        rule.update(jnp.ones(1), rule.init(jnp.ones(1)))
     plain = eqx.nn.Linear(3, 1, key=key)
     objective = FewLabels(one, jnp.zeros(4, int))
     with pytest.raises(ValueError, match=r"must be an advnets\.few_labels\.Classifier"):

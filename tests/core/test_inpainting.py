@@ -1,5 +1,7 @@
 """All conditionals by one net: masks, what D sees, an update, a normal distribution, fillings."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -16,7 +18,7 @@ from advnets import inpainting, layers, players, priors
 from advnets.draws import discriminator_draws
 from advnets.energy import energy_score
 from advnets.inpainting import Filled, Inpainting
-from advnets.objectives import Costs, Objective
+from advnets.objectives import GAN, R1, Costs, InstanceNoise, Objective, Penalised
 
 KEY = jax.random.key(0)
 N, SIZE, RATE = 6, 3, 0.5
@@ -233,10 +235,45 @@ def test_a_discriminator_that_keeps_a_state_moves_on_by_pairs():
         fake=Filled(inpainting.random_components),
     )
     real = jnp.ones((6, 2))
-    judged = algorithm.objective.judged(real, (2 * real, 3 * real, 4 * real))
-    assert [[x[0, 0].item() for x in pair] for pair in judged] == [[1, 3], [2, 3]]
-    # D is called on such pairs, too, when its memory moves on.
-    jax.eval_shape(lambda: algorithm.step(KEY, both, algorithm.init(both), real))
+    for objective in (Inpainting(), Inpainting(GAN()), Penalised(Inpainting(), R1(1.0))):
+        judged = objective.judged(real, (2 * real, 3 * real, 4 * real))
+        assert [[x[0, 0].item() for x in pair] for pair in judged] == [[1, 3], [2, 3]]
+        # D is called on such pairs, too, when its memory moves on.
+        one = dataclasses.replace(algorithm, objective=objective)
+        jax.eval_shape(lambda one=one: one.step(KEY, both, one.init(both), real))
+
+
+class Swapping(Objective):
+    """D judges examples and masks the wrong way round."""
+
+    def costs(self, draws, D, real, fake):
+        return OnNothing().costs(draws, D, real, fake)
+
+    def judged(self, real, fake):
+        return real[::-1], fake[::-1]
+
+
+def test_the_game_within_says_what_d_judges():
+    real = jnp.ones((6, 2))
+    judged = Inpainting(Swapping()).judged(real, (2 * real, 3 * real))
+    assert [[x[0, 0].item() for x in pair] for pair in judged] == [[3, 1], [3, 2]]
+
+
+def test_penalties_may_be_outside_or_inside():
+    """D's slope is that at pairs, either way."""
+    real, fake = (jnp.array(np.random.default_rng(n).normal(size=(6, 2))) for n in (0, 1))
+    fake, draws = (fake, jnp.ones((6, 2))), discriminator_draws(KEY)
+
+    def D(key, pair):
+        return jnp.sum(jnp.sin(pair[0]) * (1 + pair[1]), axis=1)
+
+    outside, inside = (
+        objective.costs(draws, D, real, fake)
+        for objective in (Penalised(Inpainting(), R1(1.0)), Inpainting(Penalised(GAN(), R1(1.0))))
+    )
+    slopes = 2 * np.cos(np.asarray(real))
+    assert outside.seen["r1"] == pytest.approx(np.mean(np.sum(slopes**2, axis=1)) / 2, rel=1e-5)
+    assert outside.discriminator == inside.discriminator
 
 
 # A normal distribution of two variables with correlation .8, by a generator that is linear in z
@@ -406,6 +443,12 @@ REFUSED = {
             discriminator_draws(KEY), len, PAIR[0], (PAIR[0], PAIR[0])
         ),
         r"needs two fillings; give the algorithm fake=Filled\(twice=True\)",
+    ),
+    "noise outside": (
+        lambda: InstanceNoise(Inpainting(), 1.0, 5).costs(
+            discriminator_draws(KEY), len, PAIR[0], PAIR
+        ),
+        r"Inpainting changes what D judges, so the noise goes inside it",
     ),
     "an energy's weight below 0": (lambda: Inpainting(energy=-2.0), "energy score .*; got -2"),
     "a weight below 0": (lambda: Inpainting(reconstruction=-1.0), "at least 0 and finite; got -1"),

@@ -23,6 +23,19 @@ def test_a_discriminator_that_sees_no_difference_accepts_all():
     assert (again.examples == found.examples).all()
 
 
+def test_no_more_is_proposed_than_allowed():
+    found = rejection.sample(KEY, MODEL, lambda x: 0 * x, 1100, pilot=10, most=1100)
+    assert (len(found.examples), found.proposed) == (1100, 1100)
+    with pytest.raises(ValueError, match="of 1,099 proposals 1,099 were accepted"):
+        rejection.sample(KEY, MODEL, lambda x: 0 * x, 1100, pilot=10, most=1099)
+
+
+def test_what_d_rules_out_is_never_accepted():
+    found = rejection.sample(KEY, MODEL, lambda x: jnp.where(x > 0, 0.0, -jnp.inf), 400)
+    assert (found.examples > 0).all()
+    assert found.effective == pytest.approx(0.5, abs=0.06)
+
+
 def test_weights_beyond_the_pilot_s_largest_are_capped_and_counted():
     def certain(x):
         return jnp.where(x > 1, 3.0, 0.0)
@@ -41,7 +54,8 @@ def test_weights_beyond_the_pilot_s_largest_are_capped_and_counted():
         (MODEL, lambda x: x, {"pilot": 0}, "pilot's number of examples must be at least 1"),
         (MODEL, lambda x: x, {"most": 0}, "largest number of proposals must be at least 1"),
         (MODEL, lambda x: x / 0 * 0, {}, "a logit of the discriminator is not a number"),
-        (MODEL, lambda x: jnp.where(x > 0, jnp.inf, 0), {}, "or infinite"),
+        (MODEL, lambda x: jnp.where(x > 0, jnp.inf, 0), {}, r"or \+inf"),
+        (MODEL, lambda x: jnp.where(x < 9, -jnp.inf, 0), {}, "-inf on each of the pilot's 1,000"),
         (LABELLED, lambda x: x, {}, "unconditional models"),
         (
             MODEL,

@@ -175,6 +175,16 @@ def test_alarms_are_of_two_evaluations_running_and_warned_of_once(kind, expected
         assert len(messages) == 1
 
 
+def test_conditions_are_those_of_rows_of_all_the_data():
+    """Held-out rows may be sorted by class."""
+    rows = np.arange(40.0, dtype=np.float32)[:, None]
+    players = advnets.Players(lambda z, c: c, lambda x, c: x[0], advnets.priors.Normal(1))
+    source = advnets.training.Resident((rows, rows))
+    for n, expected in ((4, [0, 10, 20, 30]), (50, [*range(40), *range(10)])):
+        drawn = monitor.frozen.draw(KEY, players, source, n, advnets.algorithms.generated)
+        assert drawn[:, 0].tolist() == expected
+
+
 def test_features_take_the_place_of_pixels():
     watching = monitor_of(features=lambda rows: rows[:, :2])
     assert watching._real_rows().rows.shape == (20, 2)

@@ -58,6 +58,16 @@ def test_the_least_of_the_halvings_is_that_of_each_on_its_own(monkeypatch):
         assert least == pytest.approx(min(one[name] for one in each), rel=1e-6)
 
 
+@pytest.mark.parametrize("value", [0.0, 0.1])
+def test_halves_of_equal_rows_do_not_vary(value):
+    """Where nearly all rows are equal, a half may hold nothing else: rounding is no variance."""
+    for seed in range(20):
+        rows = np.full((60, 64), value, np.float32)
+        rows[:3] = np.random.default_rng(seed).random((3, 64))
+        least = monitor.real_rows(jax.random.key(seed), rows).least
+        assert least["spread"] == least["effective_rank"] == 0
+
+
 def test_the_support_is_that_of_draws_from_so_many():
     """1,000 draws from 600 equally likely rows repeat as the birthday test says."""
     rng = np.random.default_rng(0)

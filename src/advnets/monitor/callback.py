@@ -42,7 +42,7 @@ class Monitor(Measuring):
     evaluation and at the one before, which also causes a `RuntimeWarning`.
 
     The run is bit for bit what it would be without the monitor, which works on copies and has its
-    own key. The monitor resumes with the run, as everything it needs from the past is in the rows.
+    own key. It resumes with the run, since everything that it needs from the past is in the rows.
 
     Args:
         key: a typed random key, into which the epoch is folded; or one for each run of
@@ -151,6 +151,7 @@ class Monitor(Measuring):
         row |= dataclasses.asdict(compared) | {"least": dict(real.least)}
         before: Metrics = next((one[NAME] for one in reversed(earlier) if one.get(NAME)), {})
         alarms = [name for name in compared.collapsed if name in before.get("collapsed", ())]
+        self._previous_alarms[snapshot.run] = tuple(before.get("alarms", ()))
         if self._progress and is_main_process():
             _progress.say(_line(snapshot, found, noisy, compared))
         return {NAME: row | {"alarms": alarms}}
@@ -158,9 +159,8 @@ class Monitor(Measuring):
     def __call__(self, snapshot: Snapshot) -> None:
         """Warns of alarms that are new since the evaluation before."""
         found = snapshot.metrics[NAME]
-        alarms = tuple(found["alarms"])
-        fresh = [name for name in alarms if name not in self._previous_alarms.get(snapshot.run, ())]
-        self._previous_alarms[snapshot.run] = alarms
+        earlier = self._previous_alarms.get(snapshot.run, ())
+        fresh = [name for name in found["alarms"] if name not in earlier]
         if fresh:
             whose = f"the samples of {snapshot.name}" if snapshot.name else "the samples"
             reasons = "; ".join(_worded(name, found) for name in fresh)

@@ -115,7 +115,7 @@ def flat(batch: Batch) -> Float[Array, "rows columns"]:
 def draw(
     key: Key[Array, ""], players: Players, source: Source, n: int, fake: Fake
 ) -> Float[np.ndarray, "n columns"]:
-    """Generated examples as vectors, each with the conditions of a row of data.
+    """Generated examples as vectors, each with the conditions of a row of data, evenly spaced.
 
     Args:
         key: a typed random key.
@@ -133,10 +133,10 @@ def draw(
     if n < 1:
         raise ValueError(f"the number of examples must be at least 1; got {n}")
     block = min(n, ROWS_PER_CALL)
+    rows = np.resize(evenly(len(source), n), -(-n // block) * block)
     found = []
     for start in range(0, n, block):
-        rows = np.arange(start, start + block) % len(source)
-        raw = jax.tree.map(jnp.asarray, source.gather(rows))
+        raw = jax.tree.map(jnp.asarray, source.gather(rows[start : start + block]))
         now = jax.random.fold_in(key, start)
         found.append(np.asarray(_drawn(now, players, raw, source.preprocess, fake)))
     return np.concatenate(found)[:n]

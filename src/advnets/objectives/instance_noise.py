@@ -28,12 +28,14 @@ class InstanceNoise(Objective):
     own, from `draws.objective`.
 
     Attributes:
-        objective: the other objective.
+        objective: the other objective. One that changes what D judges (`judged`), such as
+            [`advnets.inpainting.Inpainting`][], goes outside: `Inpainting(InstanceNoise(...))`.
         standard_deviation: s, in the units of the examples; at least 0.
         iterations: T, at least 1; after that there is no noise.
 
     Raises:
-        ValueError: for a setting out of range; for examples that are not floats.
+        ValueError: for a setting out of range; for examples that are not floats; around an
+            objective that changes what D judges.
 
     Example:
         >>> import advnets
@@ -65,7 +67,17 @@ class InstanceNoise(Objective):
         return self.objective.shown
 
     def costs(self, draws: Draws, D: Applied, real: Batch, fake: Batch, **others: Applied) -> Costs:
-        """The objective's costs; raises a ValueError if the draws don't know the iteration."""
+        """The objective's costs.
+
+        Raises a ValueError if the draws don't know the iteration, or if the other objective changes
+        what D judges.
+        """
+        judged = self.objective.judged(real, fake)
+        if judged[0] is not real or judged[1] is not fake:
+            raise ValueError(
+                f"{type(self.objective).__name__} changes what D judges, so the noise goes inside "
+                "it, as in Inpainting(InstanceNoise(...)); got it inside InstanceNoise"
+            )
         if draws.iteration is None:
             raise ValueError(
                 "noise that decays needs the iteration's number; give draws.iteration, as "

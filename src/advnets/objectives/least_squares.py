@@ -1,5 +1,7 @@
 """Least squares: D's output is pulled towards codes for data and for generated examples."""
 
+import math
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -26,7 +28,7 @@ class LeastSquares(OfLogits):
         generator_code: c, what G wants it to be on generated examples.
 
     Raises:
-        ValueError: if a = b, or c is not on the same side of a as b.
+        ValueError: if a = b, or c is not on the same side of a as b, or a code is not finite.
 
     Example:
         >>> import jax.numpy as jnp
@@ -47,11 +49,11 @@ class LeastSquares(OfLogits):
 
     def __check_init__(self) -> None:
         a, b, c = self.fake_code, self.real_code, self.generator_code
-        if not (b - a) * (c - a) > 0:
+        if not 0 < (b - a) * (c - a) < math.inf:
             raise ValueError(
-                "the codes of data and of what G wants must lie on one side of that of generated "
-                f"examples; got fake_code={a}, real_code={b} and generator_code={c} (0, 1 and 1 "
-                "are usual)"
+                "the codes must be finite, and those of data and of what G wants must lie on one "
+                f"side of that of generated examples; got fake_code={a}, real_code={b} and "
+                f"generator_code={c} (0, 1 and 1 are usual)"
             )
 
     def discriminator_cost(

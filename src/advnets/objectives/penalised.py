@@ -31,7 +31,8 @@ class Penalised(Objective):
 
     Attributes:
         objective: the other objective. Put [`advnets.objectives.InstanceNoise`][] inside for
-            penalties at examples without noise, outside for penalties at examples with it.
+            penalties at examples without noise, outside for penalties at examples with it. Where
+            it changes what D judges (`judged`), the penalties are at what D judges.
         penalties: at least one, each with its own name.
         every: penalties count in one of this many iterations; at least 1.
 
@@ -77,9 +78,10 @@ class Penalised(Objective):
     def costs(self, draws: Draws, D: Applied, real: Batch, fake: Batch, **others: Applied) -> Costs:
         """The objective's costs; raises a ValueError if lazy penalties don't know the iteration."""
         found = self.objective.costs(draws, D, real, fake, **others)
+        judged = self.judged(real, fake)
 
         def values() -> Added:
-            return {p.name: self.every * p(draws, D, real, fake) for p in self.penalties}
+            return {p.name: self.every * p(draws, D, *judged) for p in self.penalties}
 
         added = values() if self.every == 1 else self._in_turn(draws, values)
         seen = found.seen if found.seen is not None else {"cost": found.discriminator}
@@ -88,6 +90,10 @@ class Penalised(Objective):
             discriminator=sum(added.values(), found.discriminator),
             seen={**seen, **added},
         )
+
+    def judged(self, real: Batch, fake: Batch) -> tuple[Batch, Batch]:
+        """What D is called on: the same as without penalties."""
+        return self.objective.judged(real, fake)
 
     def _in_turn(self, draws: Draws, values: Callable[[], Added]) -> Added:
         """The penalties in one of every `every` iterations, and zeros in the others."""

@@ -27,7 +27,8 @@ copy at its best step. All numbers are measured on held-out rows, without dropou
 <td class="number">{{ one.least }}</td></tr>
 {% endfor %}</table></div>
 <p class="soft">{{ repeats }} Any D gives a lower bound: a small one may mean that D* was not found.
-There is an alarm when a ratio is below those of all halvings and below one quarter, at two
+There is an alarm when a ratio is below those of all halvings and below one quarter, or when samples
+repeat far more than data (p at most 0.01, and fewer distinct samples than were drawn), at two
 evaluations running; marks below the curves are alarms.</p>
 """
 RATIOS = {
