@@ -12,9 +12,10 @@ from jaxtyping import Array, Float, Key
 
 from advnets import _progress, _warnings
 from advnets.algorithms import Fake, generated
+from advnets.monitor._rows import Estimate
 from advnets.monitor.drawing import NAME
 from advnets.monitor.frozen import Examples, draw
-from advnets.monitor.response import ADAM, BestResponse, Estimate, best_response, check
+from advnets.monitor.response import ADAM, BestResponse, best_response, check
 from advnets.monitor.samples import SAMPLES, Collapse, RealRows, collapse, real_rows
 from advnets.training.callbacks import Measuring, Snapshot
 from advnets.training.devices import is_main_process

@@ -22,33 +22,23 @@ from advnets.algorithms import Algorithm1, Fake, State, at, generated
 from advnets.batches import Batch, parts
 from advnets.draws import generator_draws
 from advnets.game import value_function
+from advnets.monitor._rows import (
+    FAKES,
+    Estimate,
+    choosing,
+    estimate,
+    in_blocks,
+    log_sigmoid,
+    orders,
+    raw_rows,
+    reporting,
+    with_noise,
+)
 from advnets.monitor.frozen import as_applied, evenly
 from advnets.players import Player, Players, for_sampling, judge, partition
-from advnets.training.sources import Preprocess, Source, epoch_order, source_of
+from advnets.training.sources import Preprocess, Source, source_of
 
 ADAM = optax.adam(1e-3)
-# The most held-out rows that choose the step, and the most that report.
-SELECT, REPORT = 1_000, 2_000
-# Generated examples for each reporting row.
-FAKES = 4
-# Rows that D judges at once, with as many generated examples.
-BLOCK = 500
-
-
-@dataclasses.dataclass(frozen=True)
-class Estimate:
-    """A mean over rows.
-
-    Attributes:
-        mean: the mean, in nats.
-        standard_error: its standard error.
-    """
-
-    mean: float
-    standard_error: float
-
-    def __str__(self) -> str:
-        return f"{self.mean:.3f} ± {self.standard_error:.3f}"
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -104,6 +94,7 @@ def best_response(
     every: int = 25,
     batch_size: int = 100,
     noise_scale: float = 0.0,
+    perturbation: float = 0.0,
     fake: Fake = generated,
 ) -> BestResponse:
     r"""Trains a copy of D alone against a frozen G, and measures what it gained.
@@ -137,6 +128,8 @@ def best_response(
         noise_scale: the standard deviation of normal noise added to everything that D sees. The
             divergence of the noisy distributions is at most that of the clean ones, and can tell
             games apart whose clean divergence is log 2.
+        perturbation: the standard deviation of normal noise added to the copy's parameters before
+            its first step, so that it can leave a stationary point that is no best response.
         fake: how the generated examples that D judges are made, if not by G(z) or G(z, c).
 
     Returns:
@@ -163,20 +156,19 @@ def best_response(
         open how near D is to its optimum.
     """
     source, held = source_of(data), source_of(held_out)
-    check(source, held, steps, every, batch_size, noise_scale)
+    check(source, held, steps, every, batch_size, noise_scale, perturbation)
     rows_key, play_key = jax.random.split(key)
-    select = 2 * evenly((len(held) + 1) // 2, SELECT)
-    report = 2 * evenly(len(held) // 2, REPORT) + 1
-    known = evenly(len(source), len(report))
-    rows = _orders(rows_key, len(source), steps, min(batch_size, len(source)))
+    known = evenly(len(source), len(reporting(held)))
+    rows = orders(rows_key, len(source), steps, min(batch_size, len(source)))
     outputs = _play(
         play_key,
         players,
-        _raw(source, rows.reshape(steps // every, every, -1)),
-        _raw(source, _in_blocks(known)),
-        _raw(held, _in_blocks(select)),
-        _raw(held, _in_blocks(report)),
+        raw_rows(source, rows.reshape(steps // every, every, -1)),
+        raw_rows(source, in_blocks(known)),
+        raw_rows(held, in_blocks(choosing(held))),
+        raw_rows(held, in_blocks(reporting(held))),
         jnp.asarray(noise_scale, float) if noise_scale else None,
+        jnp.asarray(perturbation, float) if perturbation else None,
         _Setup(rule, fake, source.preprocess, held.preprocess),
     )
     curve, trained, memory, chosen, reported, on_known = outputs
@@ -195,7 +187,13 @@ def best_response(
 
 
 def check(
-    source: Source, held: Source, steps: int, every: int, batch_size: int, noise_scale: float
+    source: Source,
+    held: Source,
+    steps: int,
+    every: int,
+    batch_size: int,
+    noise_scale: float = 0.0,
+    perturbation: float = 0.0,
 ) -> None:
     """Refuses invalid arguments of [`advnets.monitor.best_response`][], before any work.
 
@@ -206,6 +204,7 @@ def check(
         every: steps between two evaluations.
         batch_size: rows in a minibatch.
         noise_scale: the standard deviation of the noise.
+        perturbation: the standard deviation of the noise on the copy's parameters.
 
     Raises:
         ValueError: for a setting out of range, or too few rows.
@@ -216,31 +215,13 @@ def check(
         raise ValueError(f"every must be at least 1 and divide the {steps} steps; got {every}")
     if not 0 <= noise_scale < math.inf:
         raise ValueError(f"the noise's scale must be at least 0 and finite; got {noise_scale}")
+    if not 0 <= perturbation < math.inf:
+        raise ValueError(f"the perturbation must be at least 0 and finite; got {perturbation}")
     if len(held) < 4 or len(source) < 1:
         raise ValueError(
             "a best response needs training rows, and at least 4 held-out rows, half to choose "
             f"the step and half to report; got {len(source)} and {len(held)}"
         )
-
-
-def _orders(
-    key: Key[Array, ""], n: int, steps: int, batch_size: int
-) -> Int[np.ndarray, "steps batch"]:
-    """The rows of each step, from the orders of as many epochs as needed."""
-    epochs = -(-steps // (n // batch_size))
-    orders = [epoch_order(key, jnp.asarray(epoch), n, batch_size) for epoch in range(epochs)]
-    return np.concatenate([np.asarray(order) for order in orders])[:steps]
-
-
-def _in_blocks(rows: Int[np.ndarray, " n"]) -> Int[np.ndarray, "blocks block"]:
-    """Rows in the fewest blocks of equal length; the few that do not fill a block are dropped."""
-    blocks = -(-len(rows) // BLOCK)
-    block = len(rows) // blocks
-    return rows[: blocks * block].reshape(blocks, block)
-
-
-def _raw(source: Source, rows: Int[np.ndarray, "*shape"]) -> Batch:
-    return jax.tree.map(jnp.asarray, source.gather(rows))
 
 
 class _Setup(eqx.Module):
@@ -261,10 +242,11 @@ def _play(
     select: Batch,
     report: Batch,
     noise_scale: Float[Array, ""] | None,
+    perturbation: Float[Array, ""] | None,
     setup: _Setup,
 ) -> tuple[Any, ...]:
     """The copy's curve, its arrays at the best step, and its logits on three sets of rows."""
-    step_key, select_key, report_key, known_key = jax.random.split(key, 4)
+    step_key, select_key, report_key, known_key, perturb_key = jax.random.split(key, 5)
     algorithm = Algorithm1(
         generator_updates=optax.set_to_zero(),
         discriminator_updates=setup.rule,
@@ -332,10 +314,12 @@ def _play(
         return (state, jnp.fmax(most, value), best), value
 
     state = algorithm.init(frozen)
-    first = look(state)
+    first, unperturbed = look(state), _of_d(state)
+    moved = with_noise(perturb_key, state.discriminator, perturbation)
+    state = dataclasses.replace(state, players={**state.players, "discriminator": moved})
     shape = jax.tree.leaves(data)[0].shape[:2]
     numbers = jnp.arange(shape[0] * shape[1]).reshape(shape)
-    (_, _, best), values = jax.lax.scan(segment, (state, first, _of_d(state)), (numbers, data))
+    (_, _, best), values = jax.lax.scan(segment, (state, first, unperturbed), (numbers, data))
     copy = eqx.combine(*best, partition(frozen.discriminator)[2])
     chosen = jax.lax.map(lambda block: logits(copy, block), looked_at)
 
@@ -362,17 +346,8 @@ def _of_d(state: State) -> tuple[PyTree, PyTree]:
 
 def _noisy(key: Key[Array, ""], batch: Batch, scale: Float[Array, ""] | None) -> Batch:
     """A batch with normal noise added to its examples, but not to their conditions."""
-    if scale is None:
-        return batch
     example, *condition = parts(batch)
-    leaves, structure = jax.tree.flatten(example)
-    noisy = [
-        x + scale.astype(x.dtype) * jax.random.normal(jax.random.fold_in(key, number), x.shape)
-        if jnp.issubdtype(x.dtype, jnp.floating)
-        else x
-        for number, x in enumerate(leaves)
-    ]
-    noised = jax.tree.unflatten(structure, noisy)
+    noised = with_noise(key, example, scale)
     return (noised, *condition) if isinstance(batch, tuple) else noised
 
 
@@ -392,14 +367,14 @@ def _to_best_response(
     now, best = reported
     best = a * best[0] + b, a * best[1] + b
     of_now, of_best = _terms(*now), _terms(*best)
-    value, best_value = _estimate(of_now), _estimate(of_best)
-    on_rows = _estimate(_log_sigmoid(best[0]).ravel())
-    on_training = _estimate(_log_sigmoid(a * on_known + b).ravel())
+    value, best_value = estimate(of_now), estimate(of_best)
+    on_rows = estimate(log_sigmoid(best[0]).ravel())
+    on_training = estimate(log_sigmoid(a * on_known + b).ravel())
     bound = (best_value.mean + math.log(4)) / 2
     return BestResponse(
         value=value,
         best_value=best_value,
-        regret=_estimate(of_best - of_now),
+        regret=estimate(of_best - of_now),
         divergence=Estimate(min(max(bound, 0.0), math.log(2)), best_value.standard_error / 2),
         overfitting=Estimate(
             on_training.mean - on_rows.mean,
@@ -417,17 +392,8 @@ def _terms(
     real: Float[np.ndarray, "blocks block"], fakes: Float[np.ndarray, "blocks block fakes"]
 ) -> Float[np.ndarray, " rows"]:
     """Each row's term of V: its log D plus the mean of log(1 - D) over its generated examples."""
-    each = _log_sigmoid(real) + _log_sigmoid(-fakes).mean(-1)
+    each = log_sigmoid(real) + log_sigmoid(-fakes).mean(-1)
     return each.ravel()
-
-
-def _log_sigmoid(logits: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-    return -np.logaddexp(0, -logits)
-
-
-def _estimate(rows: Float[np.ndarray, " rows"]) -> Estimate:
-    error = rows.std(ddof=1) / math.sqrt(len(rows)) if len(rows) > 1 else math.nan
-    return Estimate(float(rows.mean()), float(error))
 
 
 def calibrated(
@@ -465,7 +431,7 @@ def calibrated(
 
     def value(given: tuple[float, float]) -> float:
         a, b = given
-        logs = _log_sigmoid(a * real + b), _log_sigmoid(-(a * fake + b))
+        logs = log_sigmoid(a * real + b), log_sigmoid(-(a * fake + b))
         return float(logs[0].mean() + logs[1].mean())
 
     def cost(given: Float[np.ndarray, "2"]) -> tuple[float, Float[np.ndarray, "2"]]:
@@ -473,7 +439,7 @@ def calibrated(
         for logits, sign in ((real, 1), (fake, -1)):
             target = (len(logits) + 1) / (len(logits) + 2)
             odds = sign * (given[0] * logits + given[1])
-            right, wrong = _log_sigmoid(odds), _log_sigmoid(-odds)
+            right, wrong = log_sigmoid(odds), log_sigmoid(-odds)
             total -= float(np.mean(target * right + (1 - target) * wrong))
             slopes = sign * (np.exp(right) - target)
             slope += np.mean(slopes * logits), np.mean(slopes)

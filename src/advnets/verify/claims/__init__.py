@@ -13,6 +13,7 @@ from advnets.verify.claims import proposition_1 as proposition_1  # isort: skip
 from advnets.verify.claims import best_response as best_response  # isort: skip
 from advnets.verify.claims import figure_1 as figure_1  # isort: skip
 from advnets.verify.claims import theorem_1 as theorem_1  # isort: skip
+from advnets.verify.claims import duality_gap as duality_gap  # isort: skip
 from advnets.verify.claims import certified as certified  # isort: skip
 from advnets.verify.claims import proposition_2 as proposition_2  # isort: skip
 from advnets.verify.claims import section_4_2_caveat as section_4_2_caveat  # isort: skip

@@ -50,7 +50,7 @@ class Listed(eqx.Module):
         return self.symbols[z[0].astype(int)]
 
 
-def _counts(rng: np.random.Generator) -> np.ndarray:
+def counts_of(rng: np.random.Generator) -> np.ndarray:
     """How often each symbol is in a list: a distribution with no small mass."""
     left = ROWS - SYMBOLS * LEAST
     return LEAST + rng.multinomial(left, rng.dirichlet(np.full(SYMBOLS, 0.7)))
@@ -96,7 +96,7 @@ def prop1_best_response(
     worst, example = 0.0, {}
     shown: list[tuple[np.ndarray, ...]] = []
     for _ in range(PAIRS):
-        counts = _counts(rng), _counts(rng)
+        counts = counts_of(rng), counts_of(rng)
         p, q = (count / ROWS for count in counts)
         lists = (np.repeat(np.arange(SYMBOLS, dtype=float), count) for count in counts)
         data, generated = (jnp.asarray(one, float) for one in sides(*lists))

@@ -117,11 +117,11 @@ def _play(
     condition="players with enough capacity, learning rates that fall to 0, and weight decay on D "
     "at the end",
     faults=[
+        Fault("the game stops soon after (c)", {"after": 40}),
+        Fault("D is not trained between (a) and (b)", {"d_alone": 1}),
         Fault(
             "G follows D's gradient in the wrong direction", {"cost": lambda fake: jnp.mean(fake)}
         ),
-        Fault("D is not trained between (a) and (b)", {"d_alone": 1}),
-        Fault("the game stops soon after (c)", {"after": 40}),
     ],
 )
 def figure_1(

@@ -255,6 +255,7 @@ WIDTHS = (1, 2, 8)
     reason="A tenth of the narrow networks' gaps; C - V ≥ 0 by Eq. 4.",
     condition="enough units and steps for the tolerance",
     faults=[
+        Fault("the narrowest networks alone", {"widths": WIDTHS[:1]}),
         Fault("the widths in descending order", {"widths": WIDTHS[::-1]}),
         Fault("a hundredth of the learning rate", {"rate": 5e-5}),
     ],
