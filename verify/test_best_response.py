@@ -80,6 +80,51 @@ def test_the_copy_is_the_best_of_the_looks(found):
         assert abs(one.overfitting.mean) < 4 * one.overfitting.standard_error
 
 
+class Scaled(eqx.Module):
+    by: jax.Array
+    scale: jax.Array
+
+    def __call__(self, z):
+        return self.scale * z + self.by
+
+
+class Parabola(eqx.Module):
+    """A quadratic logit, as D* has for any two normal distributions."""
+
+    a: jax.Array
+    b: jax.Array
+    c: jax.Array
+
+    def __call__(self, x):
+        return self.a * x[0] ** 2 + self.b * x[0] + self.c
+
+
+def test_the_duality_gap_of_two_normals_is_the_sum_of_both_halves(rows):
+    """G's best response has all mass at the top of D's logit, whatever the data are."""
+    mean, scale, (a, b, c) = 0.7, 1.3, (-0.5, 0.4, 0.1)
+    parabola = Parabola(*(jnp.asarray(one) for one in (a, b, c)))
+    players = advnets.Players(
+        Scaled(jnp.full(1, mean), jnp.full(1, scale)), parabola, Normal(1)
+    )
+    found = monitor.duality_gap(
+        KEY, players, *rows, rule=RULE, generator_rule=RULE, steps=300
+    )
+    x = np.linspace(-12, 12, 20_001)
+    p, q = scipy.stats.norm.pdf(x), scipy.stats.norm.pdf(x, mean, scale)
+    p, q = p / p.sum(), q / q.sum()
+    logits = a * x**2 + b * x + c
+    top = c - b**2 / (4 * a)
+    halves = {
+        "discriminator": verify.virtual_criterion(p, q) - verify.value_on_grid(p, q, logits),
+        "generator": np.logaddexp(0, top) - q @ np.logaddexp(0, logits),
+    }
+    for name, exact in halves.items():
+        regret = getattr(found, name).regret
+        assert abs(regret.mean - exact) < 4 * regret.standard_error + 1e-3
+        assert regret.standard_error < 0.02
+    assert abs(found.gap.mean - sum(halves.values())) < 4 * found.gap.standard_error + 1e-3
+
+
 def test_noise_is_on_all_that_d_sees(rows):
     """N(0, 1 + s²) against N(3, 1 + s²): D* is linear, and the criterion is known."""
     scale = 2.0
