@@ -103,12 +103,8 @@ def test_the_duality_gap_of_two_normals_is_the_sum_of_both_halves(rows):
     """G's best response has all mass at the top of D's logit, whatever the data are."""
     mean, scale, (a, b, c) = 0.7, 1.3, (-0.5, 0.4, 0.1)
     parabola = Parabola(*(jnp.asarray(one) for one in (a, b, c)))
-    players = advnets.Players(
-        Scaled(jnp.full(1, mean), jnp.full(1, scale)), parabola, Normal(1)
-    )
-    found = monitor.duality_gap(
-        KEY, players, *rows, rule=RULE, generator_rule=RULE, steps=300
-    )
+    players = advnets.Players(Scaled(jnp.full(1, mean), jnp.full(1, scale)), parabola, Normal(1))
+    found = monitor.duality_gap(KEY, players, *rows, rule=RULE, generator_rule=RULE, steps=300)
     x = np.linspace(-12, 12, 20_001)
     p, q = scipy.stats.norm.pdf(x), scipy.stats.norm.pdf(x, mean, scale)
     p, q = p / p.sum(), q / q.sum()
