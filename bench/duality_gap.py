@@ -21,6 +21,7 @@ from advnets.bench.catalogue import system_of
 from advnets.bench.folders import newest_manifest, read_config
 from advnets.bench.results import Provenance
 from advnets.bench.settings import PREPROCESSING
+from advnets.bench.systems.games import Game
 from advnets.training.checkpoints import check_whole, restore_part
 
 
@@ -33,7 +34,10 @@ def main():
     bench.load_model(options.run)  # refuses what is not a finished run
     config = read_config(options.run)
     system = system_of(config)
-    place, name, manifest = newest_manifest(options.run)
+    newest = newest_manifest(options.run)
+    if not isinstance(system, Game) or newest is None:
+        raise SystemExit(f"{options.run} is no run of a game with its checkpoints")
+    place, name, manifest = newest
     check_whole(place)
     like = system.players(config.image_shape)
     named = {
@@ -52,6 +56,7 @@ def main():
         train,
         held_out,
         perturbation=options.perturbation,
+        fake=system.algorithm().fake,
     )
     of_d, of_g = found.discriminator, found.generator
     print(found)

@@ -179,7 +179,8 @@ class Unrolled(Algorithm):
 
     G's cost is differentiated through the K updates of a copy of D, which is then dropped. D itself
     and any further players make one ordinary step, at the same parameters as G. The K updates use
-    the iteration's minibatch and draws. Each costs one forward pass and two backward passes.
+    the iteration's minibatch and draws, and the memory from before it. Each costs one forward pass
+    and two backward passes.
 
     An update rule that divides by a square root, such as Adam, has no derivative where a gradient
     is 0: give it `eps_root` above 0.

@@ -204,8 +204,9 @@ class FewLabels(Objective):
         weight: w, the weight of the unlabelled part; at least 0.
 
     Raises:
-        ValueError: if there is no labelled example, or a label is not a class; for a batch size
-            below 1; for a weight that is below 0 or not finite.
+        ValueError: if there is no labelled example, or a label is below 0; for a batch size below
+            1; for a weight that is below 0 or not finite. A label without a logit is refused when
+            the costs are first computed.
 
     References:
         Salimans and others 2016, "Improved techniques for training GANs", sections 3.1 and 5;
@@ -235,7 +236,8 @@ class FewLabels(Objective):
     def costs(self, draws: Draws, D: Applied, real: Batch, fake: Batch, **others: Applied) -> Costs:
         """The costs on a minibatch of unlabelled data.
 
-        Raises a ValueError if the discriminator is not a [`advnets.few_labels.Classifier`][].
+        Raises a ValueError if the discriminator is not a [`advnets.few_labels.Classifier`][], or
+        has no logit for one of the labels.
         """
         classifier = getattr(D, "player", None)
         rows_key, noise = jax.random.split(draws.objective)

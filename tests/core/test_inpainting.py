@@ -448,7 +448,7 @@ REFUSED = {
         lambda: InstanceNoise(Inpainting(), 1.0, 5).costs(
             discriminator_draws(KEY), len, PAIR[0], PAIR
         ),
-        r"Inpainting changes what D judges, so the noise goes inside it",
+        r"got Inpainting \(put the noise inside",
     ),
     "an energy's weight below 0": (lambda: Inpainting(energy=-2.0), "energy score .*; got -2"),
     "a weight below 0": (lambda: Inpainting(reconstruction=-1.0), "at least 0 and finite; got -1"),

@@ -175,6 +175,35 @@ def test_alarms_are_of_two_evaluations_running_and_warned_of_once(kind, expected
         assert len(messages) == 1
 
 
+def test_an_alarm_is_warned_of_once_in_a_run_that_is_resumed_and_again_in_another(monkeypatch):
+    """What was warned of before is in the rows."""
+    nothing = monitor.Estimate(0.0, 0.0)
+    canned = monitor.BestResponse(*[nothing] * 5, 0, (0.0,), 1, (1.0, 0.0), lambda x: x)
+    monkeypatch.setattr(monitor.callback, "best_response", lambda *_, **__: canned)
+    players = collapses()["small"]
+    fair = advnets.model.model_of(collapses()["fair"])
+    data, held_out = np.split(fair.sample(jax.random.key(2), 600), [400])
+    state = State({}, {}, {}, None, jnp.zeros((), int))
+
+    def warned(watching, rows):
+        """How many warnings there are at the next evaluation of a run with these rows."""
+        epoch = len(rows) + 1
+        row = {"epoch": epoch, "updates": epoch}
+        snapshot = Snapshot(0, "", epoch, epoch, row, None, players, state)
+        row |= watching.measure(snapshot, rows)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            watching(snapshot)
+        rows.append(row)
+        return len(caught)
+
+    watching, rows = monitor.Monitor(KEY, data, held_out), []
+    assert [warned(watching, rows) for _ in range(3)] == [0, 1, 0]
+    assert warned(monitor.Monitor(KEY, data, held_out), rows) == 0  # as after resuming
+    again = []
+    assert [warned(watching, again) for _ in range(2)] == [0, 1]  # another run, the same monitor
+
+
 def test_conditions_are_those_of_rows_of_all_the_data():
     """Held-out rows may be sorted by class."""
     rows = np.arange(40.0, dtype=np.float32)[:, None]

@@ -1,6 +1,7 @@
 """Which rows a copy is trained, chosen and reported on, and means over them."""
 
 import dataclasses
+import itertools
 import math
 
 import jax
@@ -71,14 +72,15 @@ def with_noise(key: Key[Array, ""], arrays: PyTree, scale: Float[Array, ""] | No
     """Arrays with normal noise of a standard deviation added to those of floats, or none."""
     if scale is None:
         return arrays
+
+    def noisy(number: int, x: Array) -> Array:
+        if not jnp.issubdtype(x.dtype, jnp.floating):
+            return x
+        noise = jax.random.normal(jax.random.fold_in(key, number), x.shape, x.dtype)
+        return x + scale.astype(x.dtype) * noise
+
     leaves, structure = jax.tree.flatten(arrays)
-    noisy = [
-        x + scale.astype(x.dtype) * jax.random.normal(jax.random.fold_in(key, number), x.shape)
-        if jnp.issubdtype(x.dtype, jnp.floating)
-        else x
-        for number, x in enumerate(leaves)
-    ]
-    return jax.tree.unflatten(structure, noisy)
+    return jax.tree.unflatten(structure, itertools.starmap(noisy, enumerate(leaves)))
 
 
 def log_sigmoid(logits: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:

@@ -46,8 +46,8 @@ class GeneratorResponse:
     Attributes:
         value: E log(1 - D(G(z))), the part of V that G can change.
         best_value: the same of the copy at its best step.
-        regret: what G could have gained, `value` - `best_value`. It has no upper bound: where D is
-            certain of data, it is as large as D's logit there.
+        regret: what G could have gained, `value` - `best_value`. It has no upper bound: if D is
+            certain of some example that it is data, it is about as large as D's logit there.
         step: the copy's best step, chosen on examples that are not reported on.
         curve: E log(1 - D(G(z))) of the choosing examples after 0, `every`, 2 `every`, ... steps.
         every: the number of steps between the points of the curve.
@@ -83,7 +83,10 @@ class DualityGap:
 
     @property
     def gap(self) -> Estimate:
-        """V(D*, G) - V(D, G*), the sum of both regrets, in nats."""
+        """V(D*, G) - V(D, G*), the sum of both regrets, in nats.
+
+        Its standard error is that of independent halves; with conditions, they share their rows.
+        """
         of_d, of_g = self.discriminator.regret, self.generator.regret
         error = math.hypot(of_d.standard_error, of_g.standard_error)
         return Estimate(of_d.mean + of_g.mean, error)
@@ -113,24 +116,28 @@ def duality_gap(
 
     $$\mathrm{DG}(G, D) = \max_{D'} V(D', G) - \min_{G'} V(D, G') \ge 0$$
 
-    It is 0 if and only if neither player can gain, so p_g = p_data and D = 1/2 where there are
-    data. The first half is [`advnets.monitor.best_response`][]; the second trains a copy of G on
+    It is 0 if and only if neither player can gain; for players that can be any function that is
+    p_g = p_data, with D = 1/2 where there are data. The first half is
+    [`advnets.monitor.best_response`][], with its recalibration; the second trains a copy of G on
     the minimax cost, whatever the game's own objective, with D frozen and without its dropout, and
-    with fresh latent vectors.
+    with fresh latent vectors. Stateful layers of the copy are in inference mode.
 
-    Look at both halves: G's has no upper bound, and dominates where D is certain somewhere. Each
-    half is a lower bound up to its standard error, as training need not find the best response.
+    Look at both halves: G's has no upper bound, and dominates if D is certain of some example that
+    it is data. Each half is a lower bound up to its standard error, as training need not find the
+    best response. D's logits are taken as log-odds; if they are scores, like those of a Wasserstein
+    critic, the gap says little.
 
     Args:
         key: a typed random key.
         players: the players.
         data: the training rows, as for [`advnets.train`][].
-        held_out: rows of the same kind that D was not trained on, at least 4.
+        held_out: rows of the same kind that D was not trained on, at least 4; at most 3,000 are
+            used, evenly spaced.
         rule: the update rule of the copy of D; Adam at 1e-3 unless given.
         generator_rule: the update rule of the copy of G; Adam at 1e-3 unless given.
         steps: the number of steps that each copy is trained for.
         every: steps between two evaluations; must divide `steps`.
-        batch_size: rows in a minibatch.
+        batch_size: rows in a minibatch; all rows if there are fewer.
         perturbation: the standard deviation of normal noise added to each copy's parameters before
             its first step, so that it can leave a stationary point that is no best response.
         fake: how generated examples are made, if not by G(z) or G(z, c).
@@ -255,9 +262,8 @@ def _play(
         state, least, best = carried
         state, _ = jax.lax.scan(once, state, inputs)
         value = look(state.generator)
-        best = jax.tree.map(
-            lambda new, old: jnp.where(value < least, new, old), state.generator, best
-        )
+        better = (value < least) | jnp.isnan(least)
+        best = jax.tree.map(lambda new, old: jnp.where(better, new, old), state.generator, best)
         return (state, jnp.fmin(least, value), best), value
 
     def reported(key: Key[Array, ""], raw: Batch) -> list[Array]:

@@ -219,7 +219,7 @@ def check(
         raise ValueError(f"the perturbation must be at least 0 and finite; got {perturbation}")
     if len(held) < 4 or len(source) < 1:
         raise ValueError(
-            "a best response needs training rows, and at least 4 held-out rows, half to choose "
+            "this needs training rows, and at least 4 held-out rows, half of them to choose "
             f"the step and half to report; got {len(source)} and {len(held)}"
         )
 
@@ -310,7 +310,8 @@ def _play(
         state, most, best = carried
         state, _ = jax.lax.scan(once, state, inputs)
         value = look(state)
-        best = jax.tree.map(lambda new, old: jnp.where(value > most, new, old), _of_d(state), best)
+        better = (value > most) | jnp.isnan(most)
+        best = jax.tree.map(lambda new, old: jnp.where(better, new, old), _of_d(state), best)
         return (state, jnp.fmax(most, value), best), value
 
     state = algorithm.init(frozen)

@@ -75,8 +75,9 @@ class InstanceNoise(Objective):
         judged = self.objective.judged(real, fake)
         if judged[0] is not real or judged[1] is not fake:
             raise ValueError(
-                f"{type(self.objective).__name__} changes what D judges, so the noise goes inside "
-                "it, as in Inpainting(InstanceNoise(...)); got it inside InstanceNoise"
+                f"InstanceNoise can't be around an objective that changes what D judges; got "
+                f"{type(self.objective).__name__} (put the noise inside, as in "
+                "Inpainting(InstanceNoise(...)))"
             )
         if draws.iteration is None:
             raise ValueError(

@@ -31,8 +31,8 @@ class Penalised(Objective):
 
     Attributes:
         objective: the other objective. Put [`advnets.objectives.InstanceNoise`][] inside for
-            penalties at examples without noise, outside for penalties at examples with it. Where
-            it changes what D judges (`judged`), the penalties are at what D judges.
+            penalties at examples without noise, outside for penalties at examples with it. If the
+            objective changes what D judges (`judged`), the penalties are at what D judges.
         penalties: at least one, each with its own name.
         every: penalties count in one of this many iterations; at least 1.
 

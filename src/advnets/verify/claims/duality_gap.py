@@ -57,7 +57,8 @@ def _exactly(p: np.ndarray, q: np.ndarray, logits: np.ndarray) -> float:
     "with a D of one logit for each symbol: `advnets.monitor.duality_gap`, which trains a copy of "
     "each player for 500 steps, against the formula.",
     tolerance=2e-5,
-    reason="Means of 400 rows in float32, of examples that stop within 0.05 of a symbol or beyond.",
+    reason="Means of 400 rows in float32; all examples of G's copy end at the last symbol or "
+    "beyond it, where the logit is constant.",
     condition="a D and a G that can be any function, and logits that rise from symbol to symbol, "
     "so that G's copy finds the largest",
     faults=[
