@@ -47,7 +47,7 @@ class GeneratorResponse:
         value: E log(1 - D(G(z))), the part of V that G can change.
         best_value: the same of the copy at its best step.
         regret: what G could have gained, `value` - `best_value`. It has no upper bound: if D is
-            certain of some example that it is data, it is about as large as D's logit there.
+            certain that some example is data, it is about as large as D's logit there.
         step: the copy's best step, chosen on examples that are not reported on.
         curve: E log(1 - D(G(z))) of the choosing examples after 0, `every`, 2 `every`, ... steps.
         every: the number of steps between the points of the curve.
@@ -122,8 +122,8 @@ def duality_gap(
     the minimax cost, whatever the game's own objective, with D frozen and without its dropout, and
     with fresh latent vectors. Stateful layers of the copy are in inference mode.
 
-    Look at both halves: G's has no upper bound, and dominates if D is certain of some example that
-    it is data. Each half is a lower bound up to its standard error, as training need not find the
+    Look at both halves: G's has no upper bound, and dominates if D is certain that some example is
+    data. Each half is a lower bound up to its standard error, as training need not find the
     best response. D's logits are taken as log-odds; if they are scores, like those of a Wasserstein
     critic, the gap says little.
 
