@@ -134,7 +134,9 @@ def test_the_picture_has_what_is_observed_fillings_and_the_image(whole):
 
     folder = whole[0]
     with Image.open(folder / "fillings.png") as opened:
-        picture = np.asarray(opened)
+        enlarged = np.asarray(opened)
+    picture = enlarged[::4, ::4]  # images of 8 pixels are enlarged to 32
+    np.testing.assert_array_equal(np.kron(picture, np.ones((4, 4), np.uint8)), enlarged)
     assert picture.shape == (5 * 9 + 1, 3 * (7 * 9 + 1) + 2 * 4)
     data = advnets.data.load("digits")
     for row, column in ((0, 0), (0, 3), (4, 6)):

@@ -46,6 +46,8 @@ ROWS, FILLINGS, VALIDATION_ROWS = 1000, 10, 200
 # Images of each region in the picture, and fillings of each.
 SHOWN, SHOWN_FILLINGS = 5, 5
 PICTURE = "fillings.png"
+# The width of an image on it, at least.
+LEAST_PIXELS = 28
 # Test images for the page, on which the reader paints masks.
 TEST_SHEET, TEST_IMAGES, TEST_COLUMNS = f"{SAMPLES}/test.png", 60, 10
 RIDGE = 0.01
@@ -383,6 +385,8 @@ def read_regions(found: Json) -> dict[str, dict[str, dict[str, dict[str, Any]]]]
 def write_picture(folder: Path, shown: Sequence[tuple[Images, np.ndarray, np.ndarray]]) -> None:
     """Writes a picture of fillings: columns observed (grey where missing), fillings, the image.
 
+    Images smaller than those of MNIST are enlarged.
+
     Args:
         folder: the folder of the file, `fillings.png`.
         shown: images, masks and fillings of each region; the regions are side by side.
@@ -398,7 +402,9 @@ def write_picture(folder: Path, shown: Sequence[tuple[Images, np.ndarray, np.nda
         part = mosaic(row.reshape(-1, *images.shape[1:]), row.shape[1], gap)
         parts += [np.full_like(part[:, : 4 * gap], 255)] if parts else []
         parts.append(part)
-    _files.replace(folder / PICTURE, png(np.concatenate(parts, axis=1)))
+    scale = max(1, round(LEAST_PIXELS / shown[0][0].shape[2]))
+    picture = np.concatenate(parts, axis=1).repeat(scale, axis=0).repeat(scale, axis=1)
+    _files.replace(folder / PICTURE, png(picture))
 
 
 def write_test_sheet(folder: Path, images: UInt8[np.ndarray, " n *shape"]) -> None:
