@@ -4,14 +4,17 @@ import dataclasses
 import itertools
 import math
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from advnets.algorithms import Fake
 from advnets.batches import Batch
 from advnets.monitor.frozen import evenly
-from advnets.training.sources import Source, epoch_order
+from advnets.training.sources import Preprocess, Source, epoch_order
 
 # The most held-out rows that choose the step, and the most that report.
 SELECT, REPORT = 1_000, 2_000
@@ -35,6 +38,15 @@ class Estimate:
 
     def __str__(self) -> str:
         return f"{self.mean:.3f} ± {self.standard_error:.3f}"
+
+
+class Setup(eqx.Module):
+    """What a program is compiled for, besides the players."""
+
+    rule: optax.GradientTransformation
+    fake: Fake
+    of_data: Preprocess
+    of_held_out: Preprocess
 
 
 def orders(

@@ -24,6 +24,7 @@ from advnets.game import minimax_cost
 from advnets.monitor._rows import (
     FAKES,
     Estimate,
+    Setup,
     choosing,
     estimate,
     in_blocks,
@@ -190,20 +191,11 @@ def duality_gap(
         raw_rows(held, in_blocks(choosing(held))),
         raw_rows(held, in_blocks(reporting(held))),
         jnp.asarray(perturbation, float) if perturbation else None,
-        _Setup(generator_rule, fake, source.preprocess, held.preprocess),
+        Setup(generator_rule, fake, source.preprocess, held.preprocess),
     )
     _, *rest = partition(players.generator)
     copy = eqx.combine(best, *rest)
     return DualityGap(of_d, _to_response(np.asarray(curve, np.float64), reported, every, copy))
-
-
-class _Setup(eqx.Module):
-    """What a program is compiled for, besides the players."""
-
-    rule: optax.GradientTransformation
-    fake: Fake
-    of_data: Preprocess
-    of_held_out: Preprocess
 
 
 @eqx.filter_jit
@@ -214,7 +206,7 @@ def _play(
     select: Batch,
     report: Batch,
     perturbation: Float[Array, ""] | None,
-    setup: _Setup,
+    setup: Setup,
 ) -> tuple[Any, ...]:
     """The copy's curve, its arrays at the best step, and D's logits on examples of G and of it."""
     step_key, select_key, report_key, perturb_key = jax.random.split(key, 4)

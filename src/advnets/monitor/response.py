@@ -25,6 +25,7 @@ from advnets.game import value_function
 from advnets.monitor._rows import (
     FAKES,
     Estimate,
+    Setup,
     choosing,
     estimate,
     in_blocks,
@@ -169,7 +170,7 @@ def best_response(
         raw_rows(held, in_blocks(reporting(held))),
         jnp.asarray(noise_scale, float) if noise_scale else None,
         jnp.asarray(perturbation, float) if perturbation else None,
-        _Setup(rule, fake, source.preprocess, held.preprocess),
+        Setup(rule, fake, source.preprocess, held.preprocess),
     )
     curve, trained, memory, chosen, reported, on_known = outputs
     _, _, rest = partition(players.discriminator)
@@ -224,15 +225,6 @@ def check(
         )
 
 
-class _Setup(eqx.Module):
-    """What a program is compiled for, besides the players."""
-
-    rule: optax.GradientTransformation
-    fake: Fake
-    of_data: Preprocess
-    of_held_out: Preprocess
-
-
 @eqx.filter_jit
 def _play(
     key: Key[Array, ""],
@@ -243,7 +235,7 @@ def _play(
     report: Batch,
     noise_scale: Float[Array, ""] | None,
     perturbation: Float[Array, ""] | None,
-    setup: _Setup,
+    setup: Setup,
 ) -> tuple[Any, ...]:
     """The copy's curve, its arrays at the best step, and its logits on three sets of rows."""
     step_key, select_key, report_key, known_key, perturb_key = jax.random.split(key, 5)
