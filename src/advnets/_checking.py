@@ -1,7 +1,7 @@
 """The type checker behind the import hook: beartype's tests, with errors of one sentence.
 
 An int is accepted wherever a float is annotated. A wrong value is described by its kind, type and
-shape, never printed: a list of a million numbers takes as long as one of two.
+shape, never printed: to describe a list of a million numbers takes no longer than one of two.
 """
 
 import contextlib
@@ -19,11 +19,11 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, overload
 import jax
 import jaxtyping
 import numpy as np
-from jaxtyping._storage import pop_shape_memo, push_shape_memo  # a context that knows arguments
+from jaxtyping._storage import pop_shape_memo, push_shape_memo  # a context of arguments
 
 from advnets import _hook
 
-# Words for jaxtyping's names, where those do not fit a sentence.
+# Words for those of jaxtyping's names that would not read well in a sentence.
 DTYPES = {
     "Float": "floating-point",
     "Inexact": "floating-point",
@@ -105,7 +105,7 @@ def checked(given: Any) -> Any:
         if _importing:
             return given(*args, **kwargs)
         if signature is None:
-            signature = _Signature(given)  # now, as few functions of a package are ever called
+            signature = _Signature(given)  # only now: few functions of a package are ever called
         push_shape_memo(signature.in_shapes(args, kwargs))
         try:
             signature.check_arguments(args, kwargs)
@@ -130,7 +130,7 @@ class _Signature:
         self._of_rest = next((p for p in parameters if p.kind is p.VAR_KEYWORD), None)
         self._result = self._resolved(self._signature.return_annotation)
         annotations = [*(p.annotation for p in parameters), self._result]
-        # Sizes such as " {n}" are those of arguments.
+        # Sizes such as " {n}" refer to the values of arguments.
         self._has_shapes_of_arguments = any("{" in str(one) for one in annotations)
 
     @property
@@ -147,7 +147,7 @@ class _Signature:
         return (annotation.__bound__ or Any) if isinstance(annotation, TypeVar) else annotation
 
     def in_shapes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        """The arguments that shapes may name."""
+        """The arguments that annotated shapes may refer to, by name."""
         if not self._has_shapes_of_arguments:
             return {}
         bound = self._signature.bind(*args, **kwargs)
@@ -162,7 +162,7 @@ class _Signature:
         Arguments without a parameter are left for the function to refuse.
         """
         for number, value in enumerate(args[: self._most()]):
-            parameter = self._in_order[min(number, len(self._in_order) - 1)]  # perhaps *args
+            parameter = self._in_order[min(number, len(self._in_order) - 1)]  # it may be *args
             if _says_something(parameter.annotation):
                 yield parameter, value
         for name, value in kwargs.items():
@@ -171,7 +171,7 @@ class _Signature:
                 yield named, value
 
     def _most(self) -> int | None:
-        """The most positional arguments; None for any number."""
+        """The maximum number of positional arguments; None for no limit."""
         last = self._in_order[-1:]
         return None if last and last[0].kind is last[0].VAR_POSITIONAL else len(self._in_order)
 
@@ -184,7 +184,7 @@ class _Signature:
     def check_result(self, result: Any) -> None:
         if _says_something(self._result) and not _is(result, self._result):
             raise TypeCheckError(
-                f"{_name(self._function)} must give {_expected(self._result)}; it gave "
+                f"{_name(self._function)} must return {_expected(self._result)}; it returned "
                 f"{_described(result)}"
             )
 
@@ -199,7 +199,7 @@ def _is(value: Any, annotation: Any) -> bool:
 
 @functools.cache
 def _tests() -> types.SimpleNamespace:
-    """Beartype, whose import takes as long as that of everything else."""
+    """Beartype's tests, on first use: importing it takes as long as importing everything else."""
     import beartype
     import beartype.door
 
@@ -224,17 +224,17 @@ def _refusal(
     remedy = _remedy(name, annotation, value)
     if remedy is not None:
         return f"{sentence} ({remedy})"
-    # So its shape is wrong, perhaps because of another argument's.
+    # So its shape is wrong, or does not agree with another argument's.
     shared = [
-        f"{other.name} of shape {_shape(x)}"
+        f"{other.name} has shape {_shape(x)}"
         for other, x in beside
         if _is_array(value) and _is_array(x) and _axes(other.annotation) & _axes(annotation)
     ]
-    return sentence + (f" beside {' and '.join(shared)}" if shared else "")
+    return sentence + (f", but {' and '.join(shared)}" if shared else "")
 
 
 def _remedy(name: str, annotation: Any, value: Any) -> str | None:
-    """What to write instead, of the common slips."""
+    """What to write instead, for common mistakes."""
     if "GradientTransformation" in str(annotation) and hasattr(value, "gradient_transformation"):
         return f"pass {name}.gradient_transformation()"
     if isinstance(value, np.generic) and _is(value.item(), annotation):

@@ -81,7 +81,7 @@ DTYPES = {
     "C64": "complex64",
 }
 
-# How an array behaves with others: a weak type gives way to theirs, as for Python's numbers.
+# How an array behaves with others: a weak type yields to theirs, as with Python's numbers.
 KINDS = ("jax", "weak jax", "numpy", "numpy scalar")
 
 # The prefix of tensors that are not leaves of the model (JAX does not see static fields).
@@ -150,13 +150,13 @@ def check_finite(array: np.ndarray, name: str) -> None:
         count = array.size - np.count_nonzero(np.isfinite(array))
         if count:
             raise ValueError(
-                f"{name} holds {count} of {array.size} numbers that are NaN or infinite; all of a "
+                f"{name} holds NaN or infinite values ({count} of {array.size}); all of a "
                 "model's arrays must be finite"
             )
 
 
 def kind_of(array: jax.Array | jax.ShapeDtypeStruct | np.ndarray | np.generic) -> str:
-    """The kind of an array, which arrays of the same values may differ in.
+    """The kind of an array; arrays with the same values may differ in kind.
 
     Args:
         array: the array, or a JAX array's shape and type.
@@ -199,8 +199,8 @@ def loaded(array: np.ndarray, kind: str, place: Place) -> jax.Array | np.ndarray
         )
     if kind == "jax":
         return strong
-    # Only Python's numbers become weakly typed arrays; `set` keeps the type. (With jax_enable_x64
-    # on one side only, they are of another size.)
+    # Only Python's numbers become weakly typed arrays; `set` keeps the type. (If jax_enable_x64 is
+    # set on one side only, their sizes differ.)
     zero = jnp.asarray(array.dtype.type(0).item())
     if zero.dtype != strong.dtype:
         return strong
@@ -230,7 +230,7 @@ def _public() -> dict[str, Any]:
             and not inspect.isabstract(value)
         )
 
-    from advnets import baselines, few_labels  # not imported by all, but by models' files
+    from advnets import baselines, few_labels  # only model files need these
 
     found: dict[str, Any] = {}
     systems = (baselines.cae, baselines.dbn, baselines.gsn, baselines.rbm, baselines.vae)
@@ -309,7 +309,7 @@ def _describe(value: Any, place: Place, static: bool, arrays: dict[str, np.ndarr
         )
 
     if len(place) > DEPTH:
-        raise refuse(f"is more than {DEPTH} levels down; make the model flatter")
+        raise refuse(f"is nested more than {DEPTH} levels deep; make the model flatter")
     if value is None or type(value) in (bool, int, str):
         return value
     if type(value) is float:
@@ -338,7 +338,7 @@ def _describe(value: Any, place: Place, static: bool, arrays: dict[str, np.ndarr
         cls, fields = type(value), _fields(type(value))
         other = vars(value).keys() ^ fields.keys()
         if other:
-            raise refuse(f"has an attribute that is no field, {min(other)!r}; make it a field")
+            raise refuse(f"has an attribute that is not a field, {min(other)!r}; make it one")
         return {
             "class": _public_names().get(id(cls)) or _own_name(cls),
             "fields": {
@@ -357,7 +357,7 @@ def _describe(value: Any, place: Place, static: bool, arrays: dict[str, np.ndarr
         if name is not None:
             return {"function": name}
         raise refuse(
-            "is a lambda or a closure, which no name finds again; use a function defined in a "
+            "is a lambda or a closure, which can't be found by name; use a function defined in a "
             "module, or an equinox.Module with what it closes over as fields"
         )
     raise refuse(
@@ -436,7 +436,7 @@ class _Reader:
                 return eqx.nn.State.tree_unflatten(tuple(nodes), values)
             case {"array": str(kind), "holds": str(holds), **others} if not others:
                 return self._array(kind, holds, place, static)
-        raise ValueError(f"{_where(place)} has a description of no known form")
+        raise ValueError(f"{_where(place)} has a description of an unknown form")
 
     def _array(self, kind: str, holds: str, place: Place, static: bool) -> Any:
         if kind not in KINDS:
@@ -452,7 +452,7 @@ class _Reader:
     def _module(self, name: str, nodes: dict[str, Node], place: Place, static: bool) -> Any:
         cls = self._named(name, place)
         if not (isinstance(cls, type) and issubclass(cls, eqx.Module)):
-            raise ValueError(f"{_where(place)} must be an equinox.Module; {name!r} is none")
+            raise ValueError(f"{_where(place)} must be an equinox.Module; {name!r} is not")
         fields = _fields(cls)
         other = nodes.keys() ^ fields.keys()
         if other:
@@ -475,7 +475,7 @@ class _Reader:
                     check(module)
         except Exception as error:
             # A check may raise anything for a value of the wrong type.
-            raise ValueError(f"{_where(place)} is no valid {name}: {error}") from error
+            raise ValueError(f"{_where(place)} is not a valid {name}: {error}") from error
         return module
 
     def _partial(self, func: Node, args: Node, keywords: Node, place: Place) -> Any:
@@ -484,7 +484,7 @@ class _Reader:
             for name, node in (("func", func), ("args", args), ("keywords", keywords))
         )
         if not (callable(func) and isinstance(args, tuple) and isinstance(keywords, dict)):
-            raise ValueError(f"{_where(place)} is no valid functools.partial")
+            raise ValueError(f"{_where(place)} is not a valid functools.partial")
         return functools.partial(func, *args, **keywords)
 
     def _named(self, name: str, place: Place) -> Any:
@@ -502,5 +502,5 @@ class _Reader:
                 "or JAX; give the class or function itself in known="
             )
         if any(thing is not same[0] for thing in same):
-            raise ValueError(f"{_where(place)} needs {name!r}, and known holds several of the name")
+            raise ValueError(f"{_where(place)} needs {name!r}, and known= has several of that name")
         return same[0]

@@ -23,7 +23,7 @@ PIECE_COLUMNS = 128
 # pieces. Measured: 22.7 at worst (each image of one grey: every partial sum rounds the same way),
 # 3 for images.
 ROUNDINGS = 24.0
-# Values recomputed in one round: fewer rounds, but more memory.
+# Values recomputed in one round: a larger number means fewer rounds, but more memory.
 ROUND_VALUES = 2048
 # The most distances in one block, whose indices are int32.
 BLOCK_VALUES = 2**31 - 1
@@ -71,7 +71,7 @@ def lost_in_float32(rows: Float[Array | np.ndarray, " rows *data"]) -> float:
     most = 0.0
     for start in range(0, len(rows), ROWS_PER_LOOK):
         part = np.asarray(rows[start : start + ROWS_PER_LOOK])
-        with np.errstate(over="ignore"):  # to infinity, an infinite distance
+        with np.errstate(over="ignore"):  # overflow gives infinity, and so an infinite distance
             moved = (part - part.astype(np.float32)).reshape(len(part), -1)
         most = max(most, float(np.max(np.linalg.norm(moved, axis=1), initial=0)))
     return most
@@ -88,7 +88,7 @@ def working_dtype(*arrays: Float[Array | np.ndarray, "..."]) -> np.dtype:
 
 
 def flat_rows(rows: Float[Array, " rows *data"], dtype: np.dtype) -> Float[Array, " rows columns"]:
-    """The rows as vectors of that type."""
+    """The rows as vectors of the given type."""
     return rows.reshape(rows.shape[0], rows[:1].size).astype(dtype)
 
 
@@ -102,7 +102,8 @@ def take_block(
 ) -> tuple[Float[Array, " block columns"], Int[Array, ""], Bool[Array, " block"]]:
     """A block, the index of its first row, and which of its rows no earlier block had.
 
-    The last block is moved back to end with the array, so nothing needs padding, hence copying.
+    The last block is moved back to end with the array, so nothing is padded, which would take a
+    copy.
     """
     wanted = number.astype(np.int32) * size
     start = jnp.minimum(wanted, rows.shape[0] - size)
@@ -129,7 +130,7 @@ def squared_distances(
     points, samples = points - centre[None, :], samples - centre[None, :]
     for start in range(0, columns, PIECE_COLUMNS):
         piece = slice(start, start + PIECE_COLUMNS)
-        # HIGHEST: by default a recent GPU multiplies in TF32, which is off by nats.
+        # HIGHEST: by default a recent GPU multiplies in TF32, whose error amounts to nats.
         squared -= jnp.matmul(
             points[:, piece], 2 * samples[:, piece].T, precision=lax.Precision.HIGHEST
         )
@@ -170,5 +171,5 @@ def recompute(
 def _sum_of_squares(rows: Float[Array, "rows columns"]) -> Float[Array, " rows"]:
     rows = jnp.pad(rows, ((0, 0), (0, -rows.shape[1] % PIECE_COLUMNS)))
     pieces = jnp.sum(rows.reshape(rows.shape[0], -1, PIECE_COLUMNS) ** 2, axis=2)
-    # Without the barrier XLA may make the two sums one long one.
+    # Without the barrier, XLA may merge the two sums into one long one.
     return jnp.sum(lax.optimization_barrier(pieces), axis=1)

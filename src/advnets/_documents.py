@@ -63,7 +63,7 @@ def parse(content: bytes, source: object) -> Json:
         Its content.
 
     Raises:
-        ValueError: if it is no JSON, nests too deeply or holds a number that is not finite; the
+        ValueError: if it is not JSON, nests too deeply or holds a number that is not finite; the
             message names the field.
     """
     try:
@@ -107,7 +107,7 @@ def decode(content: bytes, kind: Any, source: object) -> Any:
         A value of the type. Fields that the type does not have are ignored.
 
     Raises:
-        ValueError: if it is no JSON, or not of the type, or holds a number that is not finite; the
+        ValueError: if it is not JSON, or not of the type, or holds a number that is not finite; the
             message names the field.
 
     Example:
@@ -162,7 +162,7 @@ def unseal(content: bytes, source: object) -> tuple[dict[str, Any], bool]:
     found = parse(content, source)
     if not isinstance(found, dict):
         raise ValueError(f"{source} can't be read (Expected `object`); it is damaged")
-    # A flipped bit takes one of the two entries at most.
+    # A flipped bit damages at most one of the two entries.
     if FORMAT_ENTRY not in found and DIGEST_ENTRY not in found:
         return found, False
     stored = found.pop(DIGEST_ENTRY, None)
@@ -173,7 +173,7 @@ def unseal(content: bytes, source: object) -> tuple[dict[str, Any], bool]:
         )
     if found.pop(FORMAT_ENTRY, None) != FORMAT:
         raise ValueError(
-            f"{source} has another form than this version of advnets reads; use the version that "
+            f"{source} has a form that this version of advnets does not read; use the version that "
             "wrote it"
         )
     return found, True
@@ -186,7 +186,7 @@ def read_sealed(path: Path, kind: Any) -> Any:
 
 
 def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes a sealed document to a file that appears whole or not at all."""
+    """Writes a sealed document to a file, atomically."""
     _files.replace(path, seal(content))
 
 

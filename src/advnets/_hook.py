@@ -15,7 +15,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 # The name of the decorator in a module, which no class mangles, and the suffix of cached files.
-# Change the second whenever the code that is made of a module changes.
+# Change the suffix whenever the code generated for a module changes.
 NAME = "_advnets_checked"
 CACHED = ".checked-1.pyc"
 

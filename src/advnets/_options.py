@@ -26,7 +26,7 @@ LEFT, WIDEST = 26, 100
 HELP, HELP_ALL = ("-h", "--help"), "--help-all"
 # An attribute in a docstring, with its text, which may span lines.
 ATTRIBUTE = re.compile(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", re.MULTILINE)
-# What tyro draws a message's box with.
+# The characters with which tyro draws a box around a message.
 BOX = re.compile("[╭╮╰╯│]|\x1b\\[[0-9;]*m")
 
 
@@ -89,7 +89,7 @@ def parsed(
         with contextlib.redirect_stderr(stderr):
             found, unknown = read(kind, args=arguments, prog=prog, return_unknown_args=True, **more)
     except SystemExit as ended:
-        if not ended.code:  # it printed shell completions
+        if not ended.code:  # it has printed shell completions
             raise
         raise ValueError(_sentence(stderr.getvalue(), arguments, known, prog)) from None
     if unknown:
@@ -187,7 +187,7 @@ def options(kind: Any, value: Any = None, prefix: str = "--", owner: str = "") -
         metavar = next((m.metavar for m in marks if getattr(m, "metavar", None)), None)
         positional = _tyro().conf.Positional in marks
         takes = metavar or _metavar(hint)
-        if takes == "...":  # none of what is no value but has options
+        if takes == "...":  # its parts take no value, but have options
             continue
         yield Option(
             name=takes if positional else f"{prefix}{name}",
@@ -217,7 +217,7 @@ def _unmarked(hint: Any) -> tuple[Any, tuple[Any, ...]]:
 
 
 def _metavar(hint: Any) -> str:
-    """The metavar of a type's values, without None, which is given by leaving the option out."""
+    """The metavar of a type's values; None is left out, as it is given by omitting the option."""
     parts = [part for part in typing.get_args(hint) if part is not type(None)]
     if typing.get_origin(hint) is Literal:
         return f"{{{','.join(map(str, parts))}}}"
@@ -247,7 +247,7 @@ def _texts(kind: type) -> Mapping[str, str]:
             found[name] = f"{text[:1].upper()}{' '.join(text[1:].split())}"
         try:
             (tree,) = ast.parse(textwrap.dedent(inspect.getsource(one))).body
-        except (OSError, TypeError, SyntaxError):  # of a class without a file
+        except (OSError, TypeError, SyntaxError):  # the class has no source file
             continue
         body = getattr(tree, "body", [])
         for field, text in itertools.pairwise(body):

@@ -1,4 +1,4 @@
-"""One progress bar at a time: redrawn in a terminal, a widget in a notebook, few lines in a log."""
+"""One progress bar at a time: redrawn in a terminal, a notebook widget, a few lines in a log."""
 
 import contextlib
 import functools
@@ -52,7 +52,7 @@ def _kind() -> Any:
                 return {**found, "time": ""}
             per_second = recent or done / elapsed
             left = self.format_interval(missing / per_second if missing else found["elapsed"])
-            words = "left" if missing else "in all"
+            words = "left" if missing else "in total"
             return {**found, "time": f" {left} {words}, {rate(per_second, found['unit'])}"}
 
     return Bar

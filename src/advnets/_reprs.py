@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-MOST = 100  # the most characters of a value's own repr
+MOST = 100  # the maximum length of a value's own repr
 
 
 def network(player: Any) -> str:

@@ -1,4 +1,4 @@
-"""Signals that ask a process to stop: noted when they come, obeyed where nothing is lost.
+"""Signals that ask a process to stop: noted when they arrive, obeyed where nothing is lost.
 
 Python would raise an exception wherever it happens to be, even in the middle of a compilation,
 where that can crash the process. Here a handler only notes the signal, and the work checks for it
@@ -44,10 +44,10 @@ def _say(text: str) -> None:
 def _note(number: int, _: FrameType | None) -> None:
     global _received
     if _received is not None:
-        _say("\nstopped at once; the newest checkpoint stays\n")
+        _say("\nstopped at once; the newest checkpoint is kept\n")
         os._exit(128 + number)
     _received = number
-    _say("\nstopping as soon as nothing is lost by it; once more to stop at once\n")
+    _say("\nstopping at the next point where nothing is lost; repeat the signal to stop at once\n")
 
 
 def install() -> None:

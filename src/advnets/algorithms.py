@@ -25,7 +25,7 @@ from advnets.players import Judge, Player, Players, apply, partition
 from advnets.priors import Prior
 from advnets.updates import Released
 
-# What a step saw, by player and name; a player's `gradient_norm` is NaN where it was not computed.
+# A step's info, by player and name; a player's `gradient_norm` is NaN where it was not computed.
 Info: TypeAlias = dict[str, dict[str, Float[Array, "..."]]]
 # An update rule; or what becomes one once the length of an epoch is known: the released rule, or a
 # function from the player's number of updates in an epoch to a rule.
@@ -257,7 +257,7 @@ class Algorithm(abc.ABC):
     def step(
         self, key: Key[Array, ""], players: Players, state: State, real: Batch
     ) -> tuple[State, Info]:
-        """One training iteration: the state after it, and what it saw."""
+        """One training iteration: the state after it, and its info."""
 
     @property
     def rules(self) -> dict[str, UpdateRule]:
@@ -356,8 +356,8 @@ class Algorithm(abc.ABC):
             real: a minibatch of data.
 
         Returns:
-            The players' costs and gradients, what was seen of the discriminator, and the state with
-            the new memory of these players.
+            The players' costs and gradients, the discriminator's part of the info, and the state
+            with the new memory of these players.
 
         Raises:
             ValueError: if the objective has no cost for one of them, or one that is not a scalar.
@@ -453,16 +453,16 @@ class Algorithm(abc.ABC):
         seen: dict[str, Array],
         state: State,
     ) -> Info:
-        """What a step reports: what was seen of D, the other players' costs, and gradient norms.
+        """The info of a step: the objective's report on D, other players' costs, gradient norms.
 
         Args:
             values: the costs of the players that were updated, by name.
             gradients: their gradients, by the same names.
-            seen: what was seen of the discriminator.
+            seen: what the objective reports of the discriminator.
             state: the state, for the iteration's number.
 
         Returns:
-            What the step saw of each of those players.
+            The info of each of those players.
 
         Raises:
             KeyError: if a player has gradients and no cost.
@@ -475,7 +475,7 @@ class Algorithm(abc.ABC):
 
 
 class _Threaded:
-    """A generator on a batch; `player` is the generator as it is after the last call."""
+    """A generator on batches; `player` has its memory after the most recent call."""
 
     def __init__(self, player: Player) -> None:
         self.player = player
@@ -610,7 +610,7 @@ class Algorithm1(Algorithm):
             real: a minibatch of data.
 
         Returns:
-            The new state, and what the step saw.
+            The new state, and the info.
 
         References:
             Algorithm 1, the inner loop.
@@ -631,10 +631,10 @@ class Algorithm1(Algorithm):
             players: the players; their trained arrays are taken from the state.
             state: the state; the discriminator's part of it does not change.
             real: a minibatch of data: it sets the number of latent vectors and the conditions, and
-                an objective may look at it.
+                an objective may use it.
 
         Returns:
-            The new state, and what the step saw of each player that it updated.
+            The new state, and the info of each player that was updated.
 
         References:
             Algorithm 1, after the inner loop.
@@ -658,14 +658,14 @@ class Algorithm1(Algorithm):
             real: a minibatch of data; for k > 1, k of them, stacked along a leading axis.
 
         Returns:
-            The state after the iteration, and what it saw: the mean over the discriminator's
-            steps, and the generator's step.
+            The state after the iteration, and its info: the mean over the discriminator's steps,
+            and that of the generator's step.
 
         Raises:
             ValueError: if k > 1 and the leading axis is not k long.
 
         References:
-            Algorithm 1, one turn of the outer loop.
+            Algorithm 1, one iteration of the outer loop.
         """
         discriminator_keys, generator_key = self.step_keys(key, state.iteration)
         if self.k == 1:
@@ -741,7 +741,7 @@ class Simultaneous(Algorithm):
             real: a minibatch of data.
 
         Returns:
-            The state after the iteration, and what it saw of each player.
+            The state after the iteration, and the info of each player.
         """
         draws = discriminator_draws(jax.random.fold_in(key, state.iteration))
         values, gradients, seen, state = self.differentiate(

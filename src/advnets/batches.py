@@ -37,7 +37,7 @@ def length(batch: Batch) -> int:
         name = jax.tree_util.keystr(path) or "the array"
         if hasattr(leaf, "train") and hasattr(leaf, "folds"):
             raise ValueError(
-                "a Dataset is no batch, as it has rows to validate and test on too; pass its rows "
+                "a Dataset is not a batch, as it also holds validation and test rows; pass "
                 "to train on, data.train"
             )
         if not hasattr(leaf, "ndim"):

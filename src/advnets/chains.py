@@ -26,9 +26,9 @@ from advnets._counts import check_count
 
 S = TypeVar("S")
 Pixels = Literal["mean", "bernoulli"]
-# The most samples of each chain, and bytes of all samples, that one program gathers.
+# The maximum number of samples per chain, and of bytes in total, that one program gathers.
 SAMPLES_PER_CALL, BYTES_PER_CALL = 100, 2**26
-# Steps of one program while chains burn in.
+# Burn-in steps in one program.
 STEPS_PER_CALL = 200
 SECONDS_BETWEEN_NOTES = 60
 NOTE = "chains.safetensors"
@@ -91,11 +91,11 @@ class Protocol:
         return f"{chains}, burn-in {self.burn_in}, {every}, {self.pixels} pixels"
 
     def steps(self, num_samples: int) -> int:
-        """How many steps each chain makes for a number of samples of all chains together."""
+        """How many steps each chain takes for a total number of samples over all chains."""
         return self.burn_in + 1 + self.thin * (self.samples_each(num_samples) - 1)
 
     def samples_each(self, num_samples: int) -> int:
-        """How many samples each chain gives for a number of samples of all chains together."""
+        """How many samples each chain contributes to a total number over all chains."""
         return -(-num_samples // self.num_chains)
 
 
@@ -151,7 +151,7 @@ def walk(
     """
     check_count("the number of samples", samples)
     for name, value, least in (("first", first, 0), ("thin", thin, 1)):
-        if isinstance(value, int):  # otherwise it is an input of a compiled program
+        if isinstance(value, int):  # otherwise it is traced
             check_count(name, value, least)
     if isinstance(first, int) and isinstance(thin, int):
         check_count("the number of steps", first + samples * thin)

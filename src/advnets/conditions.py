@@ -52,7 +52,7 @@ class Labels(Condition):
     def __call__(self, key: Key[Array, ""], n: int) -> tuple[Int[Array, " n"]]:
         """Draws `n` independent labels; raises a ValueError if `n` is negative."""
         if not 0 <= n < 2**31:
-            raise ValueError(f"the number of labels must be from 0 to 2**31; got {n}")
+            raise ValueError(f"the number of labels must be from 0 to 2**31 - 1; got {n}")
         logits = jnp.log(jnp.asarray(self.frequencies))
         return (jax.random.categorical(key, logits, shape=(n,)),)
 

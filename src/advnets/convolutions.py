@@ -457,7 +457,7 @@ def _filtered(
     layout: tuple[str, str, str],
     grown: int = 0,
 ) -> Float[Array, "..."]:
-    """A convolution of an input that already has `grown` of the zeros around it."""
+    """A convolution of an input that is already padded by `grown` zeros along each spatial axis."""
     before, after = grown // 2, grown - grown // 2
     around = [(padding - before, padding - after)] * 2
     return lax.conv_general_dilated(x, kernel, (1, 1), around, dimension_numbers=layout)
@@ -479,8 +479,8 @@ def _tangent(
         layout = ("NHWC", "HWOI", "NHWC")
         tangent += _filtered(x_tangent[None], kernel.swapaxes(2, 3), padding, layout)[0]
     if not isinstance(kernel_tangent, SymbolicZero):
-        # Where the output is larger than the input, the input is padded to that size first: faster
-        # again, by some thirty times.
+        # Where the output is larger than the input, the input is padded to that size first, which
+        # is faster by another factor of some thirty.
         grown = max(0, 2 * padding - len(kernel) + 1)
         around = (grown // 2, grown - grown // 2)
         channels_first = jnp.pad(x, (around, around, (0, 0))).transpose(2, 0, 1)[..., None]

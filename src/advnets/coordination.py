@@ -77,7 +77,7 @@ class Extragradient(Algorithm):
             real: a minibatch of data, for the look ahead and for the step.
 
         Returns:
-            The state after the iteration, and what it saw of each player at the looked-ahead
+            The state after the iteration, and the info of each player at the looked-ahead
             parameters.
         """
         draws = discriminator_draws(jax.random.fold_in(key, state.iteration))
@@ -152,7 +152,7 @@ class Consensus(Algorithm):
             real: a minibatch of data.
 
         Returns:
-            The state after the iteration, and what it saw of each player.
+            The state after the iteration, and the info of each player.
         """
         draws = discriminator_draws(jax.random.fold_in(key, state.iteration))
         names = tuple(players.named)
@@ -178,7 +178,7 @@ class Unrolled(Algorithm):
       \psi_{k+1} = \psi_k - \eta\, \partial_\psi c_D(\theta, \psi_k)$$
 
     G's cost is differentiated through the K updates of a copy of D, which is then dropped. D itself
-    and any further players make one ordinary step, at the same parameters as G. The K updates use
+    and any further players take one ordinary step, at the same parameters as G. The K updates use
     the iteration's minibatch and draws, and the memory from before it. Each costs one forward pass
     and two backward passes.
 
@@ -239,8 +239,8 @@ class Unrolled(Algorithm):
             real: a minibatch of data.
 
         Returns:
-            The state after the iteration, and what it saw of the discriminator before its step, and
-            the generator's cost against the unrolled one.
+            The state after the iteration, and its info: of the discriminator before its step, and
+            the generator's cost against the unrolled copy.
         """
         draws = discriminator_draws(jax.random.fold_in(key, state.iteration))
         names = tuple(players.named)

@@ -18,7 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-# A mean of exactly 0 or 1, as float32 rounds a sigmoid, would rule an image out by one pixel.
+# A mean of exactly 0 or 1, to which float32 can round a sigmoid, would rule out an image because of
+# one pixel.
 CLIPPED = 2.0**-23
 # The numbers of samples and of images that are processed at once; they bound memory.
 SAMPLES, ROWS = 1000, 1000
@@ -83,7 +84,7 @@ def curve(
         2
     """
     if not counts or any(b <= a for a, b in zip([0, *counts], counts, strict=False)):
-        raise ValueError(f"numbers of samples must rise from at least 1; got {list(counts)}")
+        raise ValueError(f"the counts must increase, from at least 1; got {list(counts)}")
     rows = np.asarray(images, np.float32).reshape(len(images), math.prod(images.shape[1:]))
     if not rows.size or not np.isin(rows, (0, 1)).all():
         raise ValueError(
@@ -110,7 +111,7 @@ def curve(
                 found.append(total - math.log(taken))
                 if len(found) == len(counts):
                     return found
-    raise ValueError(f"{counts[-1]} samples were asked for, and there are {taken}")
+    raise ValueError(f"{counts[-1]} samples were requested, but there are only {taken}")
 
 
 def _log_sums(

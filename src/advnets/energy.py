@@ -1,7 +1,8 @@
 """The energy score: a strictly proper score of a distribution, computed from draws.
 
 In expectation, only draws from the true distribution have the lowest score. A model that always
-gives the mean gets no credit for spread; one that gives anything does, but is far from the outcome.
+predicts the mean gets no credit for spread; one that predicts anything at all gets it, but is far
+from the outcome.
 """
 
 from typing import TypeAlias

@@ -262,7 +262,7 @@ class FewLabels(Objective):
         return Costs(labelled + self.weight * unlabelled, jnp.mean(apart**2), seen)
 
     def _check_labels(self, classes: int | None) -> None:
-        """Refuses labels that are not classes; those of a compiled program are not looked at."""
+        """Refuses labels that are not classes; traced labels are not checked."""
         if isinstance(self.labels, jax.core.Tracer):
             return
         labels = np.asarray(self.labels)

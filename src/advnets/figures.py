@@ -28,7 +28,7 @@ CELL_PIXELS = 84
 # The largest picture, and the longest chart: more is a mistake, and would fill the memory.
 MOST_PIXELS = 100_000_000
 MOST_ROWS = 500
-# What is seen of D where D(x) is a probability.
+# What is reported of D where D(x) is a probability.
 GAME = {"value", "real_output", "fake_output", "real_error", "fake_error"}
 # The label below the last column of Figure 2, which extends to the left if it is wider.
 LABEL = "nearest training image ↑"
@@ -322,7 +322,7 @@ def memorisation(path: StrPath | None, report: Memorisation) -> Any:
         axis.axvline(nearest, color=GREY, lw=0.8, ls=":", label="nearest held-out image")
         axis.set(
             xlabel="distance to the nearest training image",
-            ylabel="fraction at most as far",
+            ylabel="fraction within this distance",
             title=f"AUC = P(sample nearer) = {report.auc:.3f},  p = {report.p_value:.2g}\n"
             f"{report.below_held_out:.1%} of samples nearer than every held-out image, "
             f"{report.copies:.1%} copies",
@@ -514,7 +514,7 @@ def learning_rates(
 def _check_numbers(name: str, numbers: Iterable[float]) -> None:
     for number in numbers:
         if not math.isfinite(number):
-            raise ValueError(f"{name} holds {number}; leave out what is not finite")
+            raise ValueError(f"{name} holds {number}; leave out values that are not finite")
 
 
 def _with_error(mean: float, error: float | None) -> str:
@@ -580,10 +580,9 @@ def curves(path: StrPath | None, metrics: Sequence[Mapping[str, Any]], *, title:
         raise ValueError("curves need the metrics of at least 1 epoch; got none")
     _series(metrics, "epoch")
     game = metrics[0].get("discriminator", {}).keys() >= GAME
+    named = [name for row in metrics for name, part in row.items() if isinstance(part, Mapping)]
     parts = [
-        name
-        for name, part in metrics[0].items()
-        if isinstance(part, Mapping) and name not in ("validation", "average", "monitor")
+        name for name in dict.fromkeys(named) if name not in ("validation", "average", "monitor")
     ]
     rows = 2 if game or len(parts) > 1 else 1
     with _style.drawing(10, 3.2 * rows) as figure:
@@ -652,8 +651,9 @@ def _player_panels(axes: Any, metrics: Sequence[Mapping[str, Any]], parts: Seque
     """The panels of any other system: what is recorded of each of the first three parts."""
     panels = axes.flat[:-1]  # the last one is the likelihood's
     for axis, part in zip(panels, parts, strict=False):
-        for name in metrics[0][part]:
-            axis.plot(_series(metrics, "epoch"), _series(metrics, part, name))
+        rows = metrics if part in metrics[0] else [row for row in metrics if part in row]
+        for name in rows[0][part]:
+            axis.plot(_series(rows, "epoch"), _series(rows, part, name))
             axis.lines[-1].set_label(name.replace("_", " ").replace("$", r"\$"))
         axis.set_ylabel(part, parse_math=False)
     for axis in panels[len(parts) :]:

@@ -446,7 +446,7 @@ def check(
     if model.condition is not None or inputs_taken(model.generator)[0] > 1:
         raise ValueError(
             "the generator takes a condition, which inference does not support; fix the condition "
-            "first, by a generator of z alone that calls this one"
+            "first, by wrapping this generator in one of z alone"
         )
     goal, examples = eqx.filter_eval_shape(
         lambda key: pairs(key, model, 1, target=target), jax.random.key(0)

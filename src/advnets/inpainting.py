@@ -241,8 +241,8 @@ class Filled(eqx.Module):
         """
         if not (eqx.is_array(real) and jnp.issubdtype(real.dtype, jnp.floating)):
             raise ValueError(
-                f"a net that fills in is trained with examples alone, an array of floats; got "
-                f"{_describe(real)}"
+                "a generator that fills in is trained on a single array of floats, the examples; "
+                f"got {_describe(real)}"
             )
         latents_key, masks_key = jax.random.split(draws.latents)
         observed = self.masks(masks_key, len(real), real.shape[1:])

@@ -134,7 +134,7 @@ def sparse_normal(
             f"got {nonzero}"
         )
     place_key, value_key = jax.random.split(key)
-    # The places of the largest of some random numbers, without sorting the others.
+    # The indices of the largest of some random numbers, without sorting the others.
     _, places = jax.lax.top_k(jax.random.uniform(place_key, shape), nonzero)
     values = jax.random.normal(value_key, places.shape)
     return jnp.put_along_axis(jnp.zeros(shape), places, values, axis=1, inplace=False)

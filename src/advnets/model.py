@@ -262,7 +262,7 @@ class Model(eqx.Module, Generic[G]):
         given = jax.tree.map(np.asarray, given)
         if len(given) + 1 > inputs_taken(self.generator)[1]:
             raise ValueError(
-                f"the generator takes fewer inputs than a latent vector and {len(given)} of "
+                f"the generator takes fewer than {1 + len(given)} inputs, a latent vector and the "
                 "condition; leave the condition out"
             )
         given = jax.tree.map(lambda c: np.broadcast_to(c, (n,)) if c.ndim == 0 else c, given)
@@ -330,7 +330,7 @@ class SampleBlocks:
 
     def __getitem__(self, number: int) -> Float[Array, " block *data"]:
         if not 0 <= number < len(self):
-            raise IndexError(f"there is no block {number}; the {len(self)} blocks count from 0")
+            raise IndexError(f"there is no block {number}; there are {len(self)}, numbered from 0")
         if not (len(self) - 1) * self.block_rows < self.n <= len(self) * self.block_rows:
             raise ValueError(
                 f"{self.n} examples do not fill {len(self)} blocks of {self.block_rows} rows"

@@ -53,12 +53,12 @@ T = TypeVar("T")
 # The entry of a file's metadata that holds the note, and the version of its form.
 ENTRY = "advnets"
 FORMAT = 2
-DAMAGED = "is damaged: its content does not match its SHA-256; get the file afresh"
+DAMAGED = "is damaged: its content does not match its SHA-256; get a fresh copy of the file"
 
 # The model of a run's last epoch, in its folder, and a row for each of its epochs.
 LAST, METRICS = "generator.safetensors", "metrics.jsonl"
 
-# Limits on a file's header, in bytes, and on a note's brackets and commas, which is some forty
+# Limits on a file's header, in bytes, and on a note's brackets and commas, enough for some forty
 # thousand layers. Both are checked before anything is parsed.
 HEADER = 2**24
 NODES = 10**6
@@ -306,8 +306,8 @@ def _header(path: str | os.PathLike[str], content: io.BufferedReader) -> _File:
     size = _header_size(content.read(8))
     if size > HEADER:
         raise ValueError(
-            f"this is no safetensors file, or one with a header of more than {HEADER} bytes, which "
-            "is not read"
+            f"this is not a safetensors file, or its header has more than {HEADER} bytes, the most "
+            "that is read"
         )
     with safe_open(path, framework="numpy") as file:
         metadata = file.metadata() or {}
@@ -379,7 +379,7 @@ def _check_size(description: str) -> None:
 
 def _description(note: dict[str, Any]) -> Node:
     if not note or ("tensors" in note and "model" not in note):
-        raise ValueError("no description of a model beside the arrays; give like=")
+        raise ValueError("the file holds arrays without a description of the model; give like=")
     if not {"format", "model"} <= note.keys():
         raise ValueError("the model's description must have a format and a model")
     if note["format"] not in (1, FORMAT):
@@ -403,8 +403,8 @@ def _filled(like: PyTree, file: _File) -> PyTree:
     for name in sorted(here.keys() | there.keys()):
         if here.get(name) != there.get(name):
             raise ValueError(
-                f"holds another model, {name} is {there.get(name, 'missing')} there and "
-                f"{here.get(name, 'missing')} here"
+                f"the file holds another model: {name} is {there.get(name, 'missing')} in the file "
+                f"and {here.get(name, 'missing')} in like"
             )
     arrays = [loaded(file.read(tensor_name(place)), kind_of(leaf), place) for place, leaf in leaves]
     for name in file.tensors.keys() - there.keys():

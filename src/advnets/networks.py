@@ -325,7 +325,7 @@ def stacked_generator(
     first = top.layers[0]
     if not isinstance(first, eqx.nn.Linear):
         raise ValueError(
-            f"a generator to put layers below must begin with an eqx.nn.Linear; got "
+            f"to add layers below it, a generator must begin with an eqx.nn.Linear; got "
             f"{type(first).__name__}"
         )
     sizes = (hidden_size, int(first.in_features))

@@ -53,7 +53,7 @@ MOST = 1e150
 
 # Samples sent to a device together: enough work to last while the host adds up earlier results.
 GROUP_ROWS = 10_000
-# Between two notes of an evaluation's progress.
+# Seconds between two notes of an evaluation's progress.
 SECONDS_BETWEEN_NOTES = 60.0
 
 GridEnd = Literal["lowest", "highest"]
@@ -541,7 +541,7 @@ class _Note:
         digest, noted = content[:size], content[size:]
         if digest != self._digest(noted):
             _warnings.warn(
-                f"{self._path} is damaged, or of another evaluation; the evaluation starts afresh"
+                f"{self._path} is damaged, or of another evaluation; the evaluation starts over"
             )
             return None
         with np.load(io.BytesIO(noted)) as found:
@@ -707,7 +707,7 @@ def _needs_float64(
     samples: Sequence[Float[Array | np.ndarray, "_ ..."]],
     bandwidths: Float[np.ndarray, " bandwidths"],
 ) -> bool:
-    r"""Whether float32 might not be enough. `lost` is what points lose by it.
+    r"""Whether float32 might not be enough. `lost` is how far points move when they are cast to it.
 
     Moving rows by $\delta$ in total changes $r^2 / 2\sigma^2$ by some $r\delta / \sigma^2$. As a
     part of $1 + L + r^2 / 2\sigma^2$ that is at most $\delta / \sigma\sqrt{2(1 + L)}$, whatever r.
@@ -722,7 +722,7 @@ def _needs_float64(
 
 
 def _within(log_densities: Float[np.ndarray, " bandwidths points"]) -> bool:
-    """Whether their means and variances can be computed."""
+    """Whether the means and variances of log densities can be computed."""
     return bool((np.abs(log_densities) < MOST).all())
 
 
@@ -764,7 +764,7 @@ def _check_rows(
 def _check_validation_rows(validation_rows: int) -> None:
     if validation_rows < 1:
         raise ValueError(
-            f"validation_rows is {validation_rows}; choose the bandwidth by at least 1"
+            f"validation_rows is {validation_rows}; choose the bandwidth on at least 1 row"
         )
 
 

@@ -132,8 +132,7 @@ class Players(eqx.Module, Generic[G, D]):
         taken = sorted(self.others.keys() & set(TAKEN))
         if taken:
             raise ValueError(
-                f"a further player needs a name of its own, none of {', '.join(TAKEN)}; got "
-                f"{taken[0]!r}"
+                f"a further player needs a name other than {', '.join(TAKEN)}; got {taken[0]!r}"
             )
 
     def __repr__(self) -> str:
@@ -347,7 +346,7 @@ def for_sampling(generator: Player) -> Player:
 def without_dropout(player: Player) -> Player:
     """A player whose [`advnets.layers.Dropout`][] keeps everything, with or without a key.
 
-    It is for sampling where dropout only serves training and is no part of p_g.
+    It is for sampling where dropout only serves training and is not part of p_g.
 
     Args:
         player: any player, or a tree of players.

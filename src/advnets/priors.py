@@ -24,7 +24,7 @@ class Prior(eqx.Module):
 
     def _shape(self, n: int) -> tuple[int, int]:
         if not 0 <= n < 2**31:
-            raise ValueError(f"the number of latent vectors must be from 0 to 2**31; got {n}")
+            raise ValueError(f"the number of latent vectors must be from 0 to 2**31 - 1; got {n}")
         return n, self.size
 
     @abc.abstractmethod

@@ -1,4 +1,4 @@
-"""A network that fills in images: it halves them, then doubles them, and keeps what it saw."""
+"""A network that fills in images: it halves them, then doubles them, with skip connections."""
 
 import itertools
 import math

@@ -1,5 +1,8 @@
 """The benchmark of few labels, on the digits: what a run leaves, and what is refused."""
 
+import dataclasses
+import json
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -11,9 +14,18 @@ import advnets
 from advnets.bench.cli import main
 from advnets.bench.folders import newest_manifest
 from advnets.bench.rescoring import open_run
+from advnets.bench.systems.few_labels import ValidationErrors
 from advnets.bench.systems.games import stage_keys
-from advnets.few_labels import NormedLinear, SemiSupervised
+from advnets.few_labels import (
+    NormedLinear,
+    SemiSupervised,
+    few_labels_algorithm,
+    few_labels_classifier,
+    few_labels_generator,
+    outputs_of,
+)
 from advnets.players import Frozen, partition
+from advnets.training import Snapshot
 from advnets.training.checkpoints import restore_part
 
 SMALL = [
@@ -28,6 +40,40 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "few"
     assert main([*SMALL, "--out", str(folder)]) == 0
     return folder
+
+
+def test_validation_errors_are_the_averages_not_the_last_weights(capsys):
+    """Labels are the average's predictions but for 3 of 40; the last weights predict others."""
+    images = np.asarray(jax.random.uniform(jax.random.key(1), (40, 4, 4)))
+    keys = jax.random.split(jax.random.key(0))
+    nets = [few_labels_classifier(key, jnp.asarray(images), 5, hidden_sizes=[8]) for key in keys]
+    average, last = ([partition(net)[0], net] for net in nets)
+    generator = few_labels_generator(keys[0], 3, (4, 4), hidden_sizes=[6])
+    players = advnets.Players(generator, last[1], advnets.priors.Uniform(3))
+    algorithm = few_labels_algorithm(images[:5], np.arange(5), decay=0.9)
+    state = algorithm.init(players)
+    updates = state.updates["discriminator"]._replace(average=average[0])
+    state = dataclasses.replace(state, updates={**state.updates, "discriminator": updates})
+    # Frozen scales are no parameters, so the averaged classifier has those of the last weights.
+    mixed = eqx.combine(average[0], *partition(last[1])[1:])
+    labels = np.argmax(np.asarray(outputs_of(None, mixed, images)[0]), axis=1)
+    assert np.mean(np.argmax(np.asarray(outputs_of(None, last[1], images)[0]), 1) == labels) < 0.9
+    labels[:3] = (labels[:3] + 1) % 5
+    measuring = ValidationErrors(images, labels, says=True)
+    row = {"epoch": 2, "updates": 10}
+    found = measuring.measure(Snapshot(0, "", 2, 10, row, None, players, state), [])
+    assert found == {"classifier": {"validation_error": 3 / 40}}
+    measuring(Snapshot(0, "", 2, 10, row | found, None, players, state))
+    assert "epoch 2: 7.50% of 40 validation rows wrong" in capsys.readouterr().err
+
+
+@pytest.mark.long
+def test_rows_of_metrics_have_the_validation_error(run):
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows if "classifier" in row] == [4]
+    errors = result_of(run).evaluations["errors"]["validation"]["mean"]
+    assert rows[-1]["classifier"] == {"validation_error": pytest.approx(errors)}
+    assert '"title": "Classifier"' in (run / "report.html").read_text()
 
 
 @pytest.mark.long

@@ -202,7 +202,7 @@ def test_what_a_page_cannot_compute_is_said(tmp_path, model, why):
 
 
 def test_without_room_the_command_for_a_page_of_its_own_is_named(tmp_path):
-    with pytest.raises(layers.NotExported, match="MB even at a byte each"):
+    with pytest.raises(layers.NotExported, match="MB even at one byte each"):
         explorer(tmp_path, FOUND["dense"](), SETTINGS["dense"], budget=100)
 
 
@@ -309,7 +309,7 @@ def test_changed_settings_leave_no_single_command(copied):
     elsewhere = {"iteration": 36, "name": "JAX", "was": "0.1", "now": "0.2"}
     rewritten(copied / "results.json", changes=[elsewhere])
     page = pages.write_report(copied).read_text()
-    assert "with the same versions (from iteration 36 on, it had others):" in page
+    assert "with the same versions (which changed at iteration 36):" in page
     rewritten(copied / "config.json", changes=[change])
     rewritten(copied / "results.json", changes=[change, elsewhere])
     page = pages.write_report(copied).read_text()
@@ -371,7 +371,7 @@ def test_frames_are_bounded_and_depend_on_the_epoch_alone(tmp_path, monkeypatch)
     one, two = (frames.frames(tmp_path / name) for name in ("one", "two"))
     assert list(one) == [4, 8, 12, 13]
     assert [p.read_bytes() for p in one.values()] == [p.read_bytes() for p in two.values()]
-    with pytest.raises(ValueError, match="make no rows"):
+    with pytest.raises(ValueError, match="do not fill rows"):
         frames.mosaic(images, 3)
 
 

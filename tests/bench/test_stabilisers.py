@@ -134,11 +134,11 @@ def test_a_finished_setting_is_not_played_again(comparison, monkeypatch, capsys)
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"updates": 6}, "a multiple of 4, an epoch; got 6"),
-        ({"updates": 0}, "a multiple of 4, an epoch; got 0"),
-        ({"samples": 0}, "number of samples must be at least 1; got 0"),
-        ({"data": ("rings",)}, "some of ring, grid; got rings"),
-        ({"data": ()}, "some of ring, grid; got none"),
+        ({"updates": 6}, "a positive multiple of 4, those of an epoch; got 6"),
+        ({"updates": 0}, "a positive multiple of 4, those of an epoch; got 0"),
+        ({"samples": 0}, "number of samples must be from 1 to .*; got 0"),
+        ({"data": ("rings",)}, "among ring, grid; got rings"),
+        ({"data": ()}, "among ring, grid; got none"),
     ],
 )
 def test_numbers_out_of_range_are_refused(given, message, tmp_path):

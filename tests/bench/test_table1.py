@@ -133,7 +133,7 @@ def test_what_has_no_column_is_left_out_and_named(finished, tmp_path, capsys):
     arguments = ["table1", "--runs", str(finished), str(faces), "--out", str(tmp_path / "t")]
     assert main(arguments) == 0
     captured = capsys.readouterr()
-    assert "no column for it: digits" in captured.err
+    assert "no column for their data: digits" in captured.err
     assert "| adversarial nets (advnets, simultaneous, 4 epochs" in captured.out
     assert f"| – | {content['parzen']['test']['mean']:.1f} ±" in captured.out
 

@@ -143,7 +143,7 @@ def test_a_line_has_one_condition():
         (
             advnets.Model(lambda z: z, MODEL.prior),
             1,
-            "fewer inputs than a latent vector and 1 of condition",
+            "takes fewer than 2 inputs, a latent vector and the condition",
         ),
     ],
 )

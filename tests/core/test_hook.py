@@ -73,9 +73,9 @@ def test_functions_methods_and_dataclasses_are_checked(module):
     assert not hasattr(module.plain, "__wrapped__")
     for call, message in (
         (lambda: module.twice("a"), "twice: x must be float; got 'a'"),
-        (lambda: module.in_a_branch(1), "in_a_branch must give later; it gave None"),
+        (lambda: module.in_a_branch(1), "in_a_branch must return later; it returned None"),
         (lambda: one.method("a"), "later.method: x must be int; got 'a'"),
-        (lambda: one.number, "later.number must give int; it gave 'none'"),
+        (lambda: one.number, "later.number must return int; it returned 'none'"),
         (lambda: one.static(1, 2, "a"), "later.static: rest must be int; got 'a'"),
         (lambda: one.static(more=1), "later.static: more must be str; got 1"),
         (lambda: module.Pair("a"), "Pair: first must be int; got 'a'"),

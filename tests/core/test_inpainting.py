@@ -420,8 +420,8 @@ REFUSED = {
         "takes a latent vector, observed components and a mask .* this one takes 1 inputs",
     ),
     "images of another shape": (fill(images=np.ones((3, 4, 5)), masks=np.ones((4, 5))), "4, 5"),
-    "data with labels": (fake(PAIR), "examples alone, an array of floats; got a tuple of 2 parts"),
-    "integers": (fake(jnp.zeros((3, 4), int)), "an array of floats; got int32"),
+    "data with labels": (fake(PAIR), "array of floats, the examples; got a tuple of 2 parts"),
+    "integers": (fake(jnp.zeros((3, 4), int)), "array of floats, the examples; got int32"),
     "other masks": (
         fake(jnp.zeros((3, 4)), lambda key, n, shape: jnp.ones((n, 5), bool)),
         r"masks must have the shape of the data, \(3, 4\); got \(3, 5\)",

@@ -73,7 +73,7 @@ def test_blocks_are_drawn_only_when_asked_for():
     blocks = advnets.Model(never).blocks(jax.random.key(0), 10_000_000)
     assert len(blocks) == 10_000
     for number in (-1, 10_000):
-        with pytest.raises(IndexError, match=f"no block {number}; the 10000 blocks"):
+        with pytest.raises(IndexError, match=f"no block {number}; there are 10000, numbered"):
             blocks[number]
     with pytest.raises(ValueError, match=r"at least 1 .*; got 0"):
         advnets.Model(never).blocks(jax.random.key(0), 0)

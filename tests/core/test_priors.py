@@ -42,7 +42,7 @@ def test_a_latent_vector_has_a_component(key, prior):
     prior(1)
     with pytest.raises(ValueError, match="at least 1 component; got 0"):
         prior(0)
-    with pytest.raises(ValueError, match=r"from 0 to 2\*\*31; got -1"):
+    with pytest.raises(ValueError, match=r"from 0 to 2\*\*31 - 1; got -1"):
         prior(3)(key, -1)
 
 

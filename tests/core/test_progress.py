@@ -69,7 +69,7 @@ def test_time_left_is_shown_from_the_second_program_on(monkeypatch):
         assert bar.format_dict["time"] == " 00:08 left, 100 updates/s"
         clock[0] = 100.0
         bar.update(800)
-        assert bar.format_dict["time"] == " 01:40 in all, 90 updates/s"
+        assert bar.format_dict["time"] == " 01:40 in total, 90 updates/s"
 
 
 @KINDS

@@ -165,5 +165,5 @@ def test_a_player_without_a_rule_or_a_cost_is_refused(settings, message):
 
 @pytest.mark.parametrize("name", ["generator", "real", "epoch"])
 def test_a_third_player_needs_a_name_of_its_own(name):
-    with pytest.raises(ValueError, match=f"needs a name of its own, .*; got '{name}'"):
+    with pytest.raises(ValueError, match=f"needs a name other than .*; got '{name}'"):
         advnets.Players(jnp.sin, jnp.sin, others={name: jnp.sin})

@@ -111,7 +111,7 @@ def players():
         (
             lambda: neighbours.nearest(FLOATS, FLOATS[:, :3]),
             "images must be a floating-point array of shape (images, *data); got a NumPy array, "
-            "float32 of shape (20, 3, 4) beside queries of shape (20, 4, 4)",
+            "float32 of shape (20, 3, 4), but queries has shape (20, 4, 4)",
         ),
         (
             lambda: neighbours.nearest(BYTES, FLOATS),
@@ -259,7 +259,7 @@ def test_a_result_of_another_type_is_named():
     def undecided(example):
         return jnp.zeros((), int)
 
-    message = "judge must give .*; it gave .*JAX array, int32 of shape"
+    message = "judge must return .*; it returned .*JAX array, int32 of shape"
     with pytest.raises(jaxtyping.TypeCheckError, match=message):
         advnets.players.judge(None, undecided, jnp.zeros((3, 4)))
 

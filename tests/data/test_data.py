@@ -155,7 +155,9 @@ def test_truncated_files_are_refused_even_if_good_ones_were_seen_before(tmp_path
         data.load("mnist", tmp_path)
     path = folder / "train-00000-of-00001.parquet"
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(data.DataError, match=r"could not be read; if it is damaged, get it afresh"):
+    with pytest.raises(
+        data.DataError, match=r"could not be read; if it is damaged, get a fresh copy"
+    ):
         data.load("mnist", tmp_path)
 
 

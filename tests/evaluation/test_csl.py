@@ -57,9 +57,9 @@ def test_a_mean_of_0_or_1_rules_nothing_out():
         (np.ones((1, 2)), [np.full((1, 2), 1.5)], [1], "from 1.5 to 1.5"),
         (np.ones((1, 2)), [np.ones((1, 3))], [1], r"shape \(1, 3\)"),
         (np.ones((1, 2)), [np.full((1, 2), np.nan)], [1], "nan"),
-        (np.ones((1, 2)), [np.ones((1, 2))], [2], "2 samples were asked for, and there are 1"),
-        (np.ones((1, 2)), [np.ones((1, 2))], [1, 1], r"must rise.* got \[1, 1\]"),
-        (np.ones((1, 2)), [np.ones((1, 2))], [], "must rise"),
+        (np.ones((1, 2)), [np.ones((1, 2))], [2], "2 samples were requested, but there are only 1"),
+        (np.ones((1, 2)), [np.ones((1, 2))], [1, 1], r"must increase.* got \[1, 1\]"),
+        (np.ones((1, 2)), [np.ones((1, 2))], [], "must increase"),
     ],
 )
 def test_what_is_no_binary_image_or_no_mean_is_refused(images, blocks, counts, match):

@@ -191,6 +191,16 @@ def test_curves_of_another_objective_show_what_its_metrics_hold(tmp_path, drawn)
     assert not rest[0].get_visible()
 
 
+def test_curves_of_what_only_some_epochs_measure_have_those_epochs(tmp_path, drawn):
+    players = {"discriminator": {"cost": 1.0}, "generator": {"cost": 2.0}}
+    rows = [{"epoch": e, **players} for e in (1, 2, 3, 4)]
+    rows[1]["classifier"], rows[3]["classifier"] = {"error": 0.5}, {"error": 0.25}
+    figures.curves(tmp_path / "c.png", rows)
+    _, _, classifier, _ = drawn[0].axes
+    assert classifier.get_ylabel() == "classifier"
+    assert classifier.lines[0].get_xydata().tolist() == [[2, 0.5], [4, 0.25]]
+
+
 def test_curves_of_one_model_are_beside_its_likelihood(tmp_path, drawn):
     score = {"mean": 5.0, "standard_error": 1.0}
     rows = [{"epoch": e, "model": {"cost": 1.0 / e}, "validation": score} for e in (1, 2)]

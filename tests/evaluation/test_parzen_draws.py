@@ -207,7 +207,7 @@ def test_a_damaged_note_is_not_believed(noted):
         note.write_bytes(damaged)
         blocks = Drawn(9)
         with pytest.warns(
-            RuntimeWarning, match=f"{note.name} is damaged, or of another eval.*fresh"
+            RuntimeWarning, match=f"{note.name} is damaged, or of another eval.*starts over"
         ):
             assert scored(blocks, note.parent) == whole
         assert blocks.asked == [0, *range(9)]

@@ -60,7 +60,7 @@ class OfBatches(eqx.Module):
             "needs 60 examples .* got 53",
         ),
         ({"data": images()[:0]}, "needs 5 examples .* got 0"),
-        ({"data": advnets.data.load("digits")}, "a Dataset is no batch.*; pass .* data.train"),
+        ({"data": advnets.data.load("digits")}, "a Dataset is not a batch.*; pass .* data.train"),
         ({"resume": True}, "resume needs folder=, the folder of the run"),
         (
             changed(discriminator=OfBatches(eqx.nn.Linear(6, 1, key=KEY), ())),

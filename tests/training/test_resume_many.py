@@ -66,7 +66,7 @@ def test_a_run_that_diverges_is_named_and_the_others_go_on(whole, tmp_path):
 
     _, untouched = whole
     settings = {"folder": tmp_path, "evaluate": evaluate}
-    with pytest.warns(RuntimeWarning, match="training of seed-1 diverged .* the other 2 go on"):
+    with pytest.warns(RuntimeWarning, match="training of seed-1 diverged .* the other 2 continue"):
         trained = many(2, with_nan, **settings)
     assert [one and len(one.metrics) for one in trained] == [2, None, 2]
     assert not (tmp_path / "seed-1" / "metrics.jsonl").read_text()

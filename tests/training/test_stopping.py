@@ -94,7 +94,7 @@ def test_a_scheduler_s_signal_ends_the_process_as_usual_once_it_has_saved(whole,
         [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True
     )
     assert done.returncode == -number
-    assert "stopping as soon as nothing is lost by it" in done.stderr
+    assert "stopping at the next point where nothing is lost" in done.stderr
     assert "Traceback" not in done.stderr
     assert newest_whole(tmp_path / "run" / CHECKPOINTS)[1].iteration == 20
     assert not (tmp_path / "run" / _locks.NOTE).exists()

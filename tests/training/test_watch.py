@@ -58,7 +58,7 @@ def test_what_was_not_finite_first_is_named():
 def test_others_go_on():
     sound = np.array([False, False, True])
     bad = seen(game_1=("generator", "cost", 4, np.inf))
-    with pytest.warns(RuntimeWarning, match="training of b diverged .* the other 1 go on"):
+    with pytest.warns(RuntimeWarning, match="training of b diverged .* the other 1 continue"):
         report_divergence(["a", "b", "c"], RUNNING, sound, bad, 0, 1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # what had diverged before is no news

@@ -41,7 +41,7 @@ def test_the_model_loads_in_one_line(tmp_path):
 @pytest.mark.long
 def test_a_model_that_cannot_be_described_leaves_its_arrays(tmp_path):
     trained = train(1, mlp(lambda x: x / 2), vectors(), folder=tmp_path)
-    with pytest.raises(ValueError, match="no description of a model beside the arrays; give like="):
+    with pytest.raises(ValueError, match="arrays without a description of the model; give like="):
         advnets.load_model(tmp_path)
     assert same(advnets.load_model(tmp_path, like=trained.model), trained.model)
 

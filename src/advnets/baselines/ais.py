@@ -91,7 +91,7 @@ def log_partition(
         Neal 2001, "Annealed importance sampling"; Salakhutdinov and Murray 2008, "On the
         quantitative analysis of deep belief networks", section 4.
     """
-    check_count("the number of runs, which have a standard error,", runs, 2)
+    check_count("for a standard error, the number of runs", runs, 2)
     check_count("the number of steps", temperatures)
     check_units("means", means.shape, model.visible_bias.size)
     base = log_odds(means)
@@ -145,7 +145,7 @@ def reverse_log_partition(
         Burda, Grosse and Salakhutdinov 2015, "Accurate and conservative estimates of MRF
         log-likelihood using reverse annealing".
     """
-    check_count("the number of runs, which have a standard error,", len(visible), 2)
+    check_count("for a standard error, the number of runs", len(visible), 2)
     check_count("the number of steps", temperatures)
     for name, units in (("means", means.shape), ("samples", visible.shape)):
         check_units(name, units, model.visible_bias.size)
@@ -176,7 +176,7 @@ def _anneal(
 ) -> Float[np.ndarray, " runs"]:
     """The log weight of each run through inverse temperatures, summed in float64.
 
-    At each temperature, a run is weighted for the step to the next, then makes a Gibbs step there.
+    At each temperature, a run is weighted for the step to the next, then takes a Gibbs step there.
     """
     steps = np.stack([inverse[:-1], inverse[1:]], axis=1).astype(model.weights.dtype)
     count, length = len(steps), min(BLOCK, len(steps))

@@ -1,4 +1,4 @@
-"""Fillers without a net: a conditional normal distribution, nearest neighbours, random images.
+"""Fillers without a network: a conditional normal distribution, nearest neighbours, random images.
 
 A model of all conditionals p(x_S | x_∉S) is compared with them. Every filler returns several
 fillings of each image, in which the observed part is unchanged.

@@ -538,7 +538,8 @@ def _table1(arguments: list[str], _: Again) -> int:
         }
     )
     if others:
-        print(f"left out, as Table 1 has no column for it: {', '.join(others)}", file=sys.stderr)
+        text = f"left out, as Table 1 has no column for their data: {', '.join(others)}"
+        print(text, file=sys.stderr)
     print(f"table1.md, table1.json and the pictures are in {options.out}", file=sys.stderr)
     return ExitCode.DONE
 

@@ -18,7 +18,8 @@ from advnets.training.devices import is_main_process
 
 # The number of samples, and of held-out images, whose nearest training images are looked up.
 MEMORISATION_ROWS = 1000
-# Samples that vary less than this, relative to the data, are many of them alike, or nearly all.
+# Below the first ratio of their spread to the data's, many samples are alike; below the second,
+# nearly all.
 ALIKE, COLLAPSED = 0.5, 0.1
 
 

@@ -117,7 +117,7 @@ def check_writable(path: Path) -> None:
         raise
 
 
-# Lock files of a folder, and what a process leaves that is killed before its run begins.
+# Lock files of a folder, and what is left by a process that is killed before its run begins.
 LEFT = frozenset({_locks.LOCK, _locks.NOTE, f"{_locks.NOTE}.partial", f"{CONFIG}.partial"})
 
 

@@ -54,7 +54,7 @@ def mosaic(
         raise ValueError(f"an image has a height, a width and 1 or 3 channels; got {images.shape}")
     check_count("the gap", gap, 0)
     if columns < 1 or len(images) == 0 or len(images) % columns:
-        raise ValueError(f"{len(images)} images make no rows of {columns}")
+        raise ValueError(f"{len(images)} images do not fill rows of {columns}")
     pixels = images if images.dtype == np.uint8 else np.rint(255 * images.clip(0, 1))
     around = [(0, 0), (gap, 0), (gap, 0), *[(0, 0)] * (images.ndim - 3)]
     cells = np.pad(pixels.astype(np.uint8), around, constant_values=255)
@@ -79,7 +79,7 @@ def png(picture: UInt8[np.ndarray, "height width *channels"]) -> bytes:
     grey = picture.ndim == 2
     if picture.size == 0 or not (grey or (picture.ndim == 3 and picture.shape[2] == 3)):
         raise ValueError(
-            "a picture has a height and a width, not 0, and 3 channels if it is coloured; got an "
+            "a picture needs a height and a width above 0, and 3 channels if in colour; got an "
             f"array of shape {picture.shape}"
         )
     with needed_for("pictures"):
@@ -172,7 +172,7 @@ def sheet_count(folder: Path, shape: tuple[int, ...]) -> int:
         ValueError: if the shape has no height and width.
     """
     if len(shape) < 2 or 0 in shape:
-        raise ValueError(f"an image has a height and a width, not 0; got shape {shape}")
+        raise ValueError(f"an image needs a height and a width above 0; got shape {shape}")
     with needed_for("pictures"):
         from PIL import Image
 

@@ -116,7 +116,7 @@ class DiscriminatorSpec:
 
 @dataclasses.dataclass(frozen=True)
 class SecondStage:
-    """New layers below the trained generator; all of it trains on against a new discriminator."""
+    """New layers below the trained generator, trained with it against a new discriminator."""
 
     epochs: int = 0
     """Epochs of the second stage; 0 for a recipe of one stage."""
@@ -158,8 +158,8 @@ class Recipe(GameSettings):
     penalty: float = 0.0
     """The weight γ of R1 and of R2 in the discriminator's cost; the paper has neither."""
     penalty_every: int = 1
-    """The penalties are computed in one update of this many, with as many times their weight; with
-    several seeds in one program the numbers are the same, and every update computes them."""
+    """The penalties are computed in one of this many updates, with their weight multiplied by this
+    number; with several seeds in one program, every update computes them, with the same results."""
     learning_rate: float = 0.1
     """The initial learning rate of both players."""
     final_rate: float = 1.0

@@ -17,8 +17,8 @@ from advnets.bench.results import (
 )
 
 QUICK = (
-    "This was the quick preset, a smaller experiment than the benchmark: its score compares with "
-    "nothing that is published."
+    "This was the quick preset, a smaller experiment than the benchmark: its score is not "
+    "comparable with any published one."
 )
 
 

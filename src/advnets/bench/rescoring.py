@@ -98,7 +98,7 @@ def rescore(
     Args:
         folder: the run's.
         num_samples: how many samples to draw, from 1 to 2**31 - 1. None of them is stored, so
-            memory is no limit.
+            memory does not limit their number.
         best: score the model of the best epoch by validation likelihood, not of the last one.
         devices: how many devices to distribute the samples over, at least 1.
         data_dir: where the run's data are, see [`advnets.data.load`][].

@@ -85,11 +85,11 @@ def _check_numbers(name: str, value: Any) -> None:
         least, greatest = float(FLOAT32.tiny), float(FLOAT32.max)
         if value and not least <= abs(value) <= greatest:
             raise ValueError(
-                f"{name} must be 0 or from {least:.2g} to {greatest:.2g} in size, as float32 is; "
+                f"{name} must be 0 or from {least:.2g} to {greatest:.2g} in size, to fit float32; "
                 f"got {value}"
             )
     if isinstance(value, int) and not -(2**31) <= value < 2**31:
-        raise ValueError(f"{name} must be below 2**31; got {value}")
+        raise ValueError(f"{name} must be from -2**31 to 2**31 - 1; got {value}")
     if isinstance(value, list | tuple):
         for part in value:
             _check_numbers(name, part)

@@ -90,22 +90,23 @@ def prepare(out: str | os.PathLike[str], *, effort: Effort = FULL) -> Callable[[
         A function that plays what is missing and writes the table, given whether to show progress.
 
     Raises:
-        ValueError: for a number out of range, or data that there are not.
+        ValueError: for a number out of range, or unknown data.
         OSError: if the table can't be written.
     """
     if not 1 <= effort.seeds < 2**31:
-        raise ValueError(f"the number of seeds must be at least 1; got {effort.seeds}")
+        raise ValueError(f"the number of seeds must be from 1 to 2**31 - 1; got {effort.seeds}")
     each = ROWS // BATCH
     if not each <= effort.updates < 2**31 or effort.updates % each:
         raise ValueError(
-            f"the updates of a game must be a multiple of {each}, an epoch; got {effort.updates}"
+            f"the updates of a game must be a positive multiple of {each}, those of an epoch; "
+            f"got {effort.updates}"
         )
     if not 1 <= effort.samples < 2**31:
-        raise ValueError(f"the number of samples must be at least 1; got {effort.samples}")
+        raise ValueError(f"the number of samples must be from 1 to 2**31 - 1; got {effort.samples}")
     unknown = sorted(set(effort.data) - set(DATA))
     if unknown or not effort.data:
         got = unknown[0] if unknown else "none"
-        raise ValueError(f"the data are some of {', '.join(DATA)}; got {got}")
+        raise ValueError(f"the data must be among {', '.join(DATA)}; got {got}")
     out, origin = Path(out), Provenance.here()
     check_writable(out / "stabilisers.json")
     return lambda progress: _measured(out, effort, origin, progress=progress)
@@ -251,7 +252,7 @@ def _scores(counted: Sequence[Counted]) -> Scores | None:
 
 
 def _median(values: Sequence[float]) -> int | None:
-    """The place of the median, the larger of two."""
+    """The index of the median; of two middle values, that of the larger."""
     return int(np.argsort(values, kind="stable")[len(values) // 2]) if values else None
 
 

@@ -62,7 +62,7 @@ def pictures(split: Split, column: str, most: int | None = None) -> Iterator[Pic
             width, height = image.size
             if most is not None and width * height > most:
                 raise DataError(
-                    f"{name} has {width}×{height} pixels, where {most} are the most for images "
+                    f"{name} has {width}×{height} pixels, more than the {most} allowed for images "
                     "that are not resized; give --image-size (image_size)"
                 )
             if kind == "PNG":
@@ -100,7 +100,7 @@ def pictures(split: Split, column: str, most: int | None = None) -> Iterator[Pic
 
 
 def _deep(image: Any, content: bytes) -> bool:
-    """Whether a file that is no PNG has channels of more than 8 bits, which Pillow cuts to 8."""
+    """Whether a file that is not a PNG has channels of more than 8 bits, which Pillow cuts to 8."""
     if image.format == "JPEG2000":
         # The codestream's first two markers; the second ends in three bytes for each channel.
         start = content.find(b"\xff\x4f\xff\x51")

@@ -199,7 +199,7 @@ def _files(folder: Path, root: Path | None = None) -> dict[str, Path]:
                     found[name] = path
                 elif _suffix(name) in (PARQUET, *_image_suffixes()):
                     raise DataError(
-                        f"{shown(name)} is no file but a pipe, a socket, a device or a broken "
+                        f"{shown(name)} is not a file but a pipe, a socket, a device or a broken "
                         "link, so it is not opened; remove it"
                     )
 
@@ -214,8 +214,8 @@ def _key(status: os.stat_result) -> tuple[int, int]:
 def _check_link(name: str, path: Path, root: Path) -> None:
     if path.is_dir() or not path.resolve().is_relative_to(root):
         raise DataError(
-            f"{shown(name)} is a link to a folder or out of the mirror, which is not followed; put "
-            "there what it leads to"
+            f"{shown(name)} is a link to a folder or out of the mirror, which is not followed; "
+            "replace it by a copy of what it points to"
         )
 
 
@@ -293,7 +293,7 @@ def read_card(paths: Iterable[Path]) -> dict[str, Any]:
             continue
         status = path.stat()
         if not stat.S_ISREG(status.st_mode) or status.st_size > CARD_SIZE:
-            raise DataError(f"{path.name} is no file, or of more than {CARD_SIZE} bytes; remove it")
+            raise DataError(f"{path.name} is not a file, or exceeds {CARD_SIZE} bytes; remove it")
         text = path.read_text("utf-8-sig")  # with any line end as "\n"
         card |= _yaml(path.name, _front(text) if path.suffix == ".md" else text)
     return card
@@ -409,7 +409,7 @@ def _matching(
             if not found:
                 raise DataError(
                     f"the card names {shown(path)!r} for the split {shown(split)}, and there is no "
-                    "such file; get it afresh"
+                    "such file; get a fresh copy"
                 )
             splits[split] += found
     return splits

@@ -41,7 +41,7 @@ def content_of(value: Any, row: int) -> tuple[str, bytes | None, str | None]:
     if isinstance(value, bytes):
         return name, value, None
     if not isinstance(value, dict):
-        raise DataError(f"{name} holds no image file but {type(value).__name__}; save it as PNG")
+        raise DataError(f"{name} holds a {type(value).__name__}, not an image file; save it as PNG")
     path = value.get("path")
     return f"{name} ({shown(path)})" if path else name, value.get("bytes"), path
 
@@ -49,8 +49,8 @@ def content_of(value: Any, row: int) -> tuple[str, bytes | None, str | None]:
 def no_bytes(name: str) -> DataError:
     """The error for a row that names a file or an address, which may be any on this machine."""
     return DataError(
-        f"{name} has no bytes but the name of a file, which is not opened; the images must be in "
-        "the rows"
+        f"{name} has only the name of a file, which is not opened; the image's bytes must be in "
+        "the row"
     )
 
 
@@ -70,7 +70,7 @@ def explained(path: str) -> Iterator[None]:
         ) from error
     except Exception as error:  # whatever the readers of damaged files raise
         raise DataError(
-            f"{path} could not be read; if it is damaged, get it afresh: {reason(error)}"
+            f"{path} could not be read; if it is damaged, get a fresh copy: {reason(error)}"
         ) from error
 
 

@@ -47,7 +47,7 @@ def _open_mirror(folder: Path) -> dict[str, Split]:
     special = next((text for text in SPECIAL if text in path), None)
     if special:
         raise DataError(
-            f"its path has {special!r}, with which only Parquet and image files can be read; "
+            f"its path contains {special!r}; only Parquet and image files can be read from there; "
             "rename the folder"
         )
     with needed_for("the Hub's data"):

@@ -91,7 +91,7 @@ def load_hub(name: str, data_dir: str | os.PathLike[str] | None = None) -> Datas
         source += ", not the original images"
         warnings.warn(
             f"{path} holds other images than {spec.hub_id}, or in another order (their SHA-256 "
-            "differs): numbers computed on them are not comparable; get it afresh",
+            "differs): numbers computed on them are not comparable; get a fresh copy",
             stacklevel=2,
         )
     return Dataset(
@@ -146,6 +146,7 @@ def _images(
         lossy = lossy or picture.format != "PNG"  # what the Hub has
     if count != rows:
         raise DataError(
-            f"the {split_name} split has {count} rows where {spec.hub_id} has {rows}; get it afresh"
+            f"the {split_name} split has {count} rows where {spec.hub_id} has {rows}; get a fresh "
+            "copy"
         )
     return images, lossy

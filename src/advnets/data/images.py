@@ -214,15 +214,13 @@ def _check_room(count: int, size: tuple[int, int], channels: int) -> None:
 
 
 def _lost(picture: Picture) -> Iterator[str]:
-    """What of an image is not read."""
+    """The parts of an image that are not read, for a warning."""
     if picture.several:
         yield "have more than one page or frame, and the first is read; save each as a file"
     image = picture.image
     alpha = image.mode in ("LA", "RGBA") or "transparency" in image.info
     if alpha and image.convert("RGBA").getextrema()[3][0] < 255:
-        yield (
-            "are transparent in places, where their hidden colours are read; paste them on a ground"
-        )
+        yield "are transparent in places, where their hidden colours are read; flatten them first"
 
 
 def _prepared(image: Any, name: str, image_size: int | None) -> Any:

@@ -74,7 +74,7 @@ def load(
     if name == "digits" and data_dir is not None:
         raise ValueError(
             f"digits come with scikit-learn, and not from {data_dir}; leave out --data-dir "
-            "(data_dir), or for a folder of images of your own take --dataset imagefolder "
+            "(data_dir), or for a folder of images of your own use --dataset imagefolder "
             '(load("imagefolder", ...))'
         )
     if name != FOLDER:

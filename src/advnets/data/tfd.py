@@ -102,7 +102,7 @@ def _read(path: Path) -> tuple[UInt8[np.ndarray, "n 48 48"], Real[np.ndarray, "n
         fields = scipy.io.loadmat(path, appendmat=False, variable_names=["images", "folds"])
     except Exception as error:  # whatever the reader of a damaged file raises
         raise DataError(
-            f"{path} could not be read as a MATLAB file; get it afresh: {reason(error)}"
+            f"{path} could not be read as a MATLAB file; get a fresh copy: {reason(error)}"
         ) from error
     for field in ("images", "folds"):
         if field not in fields:

@@ -16,7 +16,7 @@ from advnets.batches import Batch
 from advnets.monitor.frozen import evenly
 from advnets.training.sources import Preprocess, Source, epoch_order
 
-# The most held-out rows that choose the step, and the most that report.
+# The maximum numbers of choosing and of reporting rows among the held-out ones.
 SELECT, REPORT = 1_000, 2_000
 # Generated examples for each reporting row.
 FAKES = 4

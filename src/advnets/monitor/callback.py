@@ -38,7 +38,8 @@ class Monitor(Measuring):
     [`advnets.monitor.BestResponse`][] (`value`, `best_value`, `regret`, `divergence` and
     `overfitting`, each with `mean` and `standard_error`; `step` and `curve`) and of
     [`advnets.monitor.Collapse`][] (`samples`, `spread`, `effective_rank`, `neighbours`, `p_value`,
-    `support`, `below` and `collapsed`, and `least`, the least ratios between halves of the data);
+    `support`, `below` and `collapsed`, and `least`, the smallest ratio of each kind between two
+    halves of the real rows);
     `noise`, the divergence at each noise scale; and `alarms`: what is collapsed both at this
     evaluation and at the one before, which also causes a `RuntimeWarning`.
 

@@ -113,7 +113,7 @@ def duality_gap(
     perturbation: float = 0.0,
     fake: Fake = generated,
 ) -> DualityGap:
-    r"""Measures what each player could gain while the other stands still.
+    r"""Measures what each player could gain while the other is fixed.
 
     $$\mathrm{DG}(G, D) = \max_{D'} V(D', G) - \min_{G'} V(D, G') \ge 0$$
 

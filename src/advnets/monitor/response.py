@@ -1,4 +1,4 @@
-"""The best response of D: what V becomes if G is frozen and D alone is trained on.
+"""The best response of D: what V becomes if G is frozen and D alone is trained further.
 
 For any D, and so for any copy of it that was trained, the expected V(D, G) is at most the virtual
 training criterion C(G) = -log 4 + 2 JSD(p_data, p_g). So V on rows that neither trained nor chose

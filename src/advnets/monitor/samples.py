@@ -19,7 +19,7 @@ from advnets.monitor.frozen import evenly
 
 # Samples that are compared, and as many real rows.
 SAMPLES = 2_000
-# Halvings of real rows: real rows fall below the least ratio in about one of so many evaluations.
+# Halvings of real rows: real rows fall below the least ratio in about one of this many evaluations.
 SPLITS = 200
 # Samples count as collapsed if a ratio to real rows is below this, and below all halvings.
 FRACTION = 0.25
@@ -27,7 +27,7 @@ FRACTION = 0.25
 BATCHES, PER_BATCH = 99, 500
 # The least p-value of the rank test with this many batches.
 SURE = 0.01
-# The nearest rows among which a row's nearest in its own half is looked for.
+# A row's nearest row in its own half is searched for among this many of its nearest rows.
 NEAR = 32
 # Columns multiplied at once, in float64.
 COLUMNS = 1_024

@@ -18,7 +18,8 @@ class LeastSquares(OfLogits):
     the same cost on data add up to half the Pearson χ² divergence between \(2 p_g\) and
     \(p_{data} + p_g\) if b - c = 1 and b - a = 2: `LeastSquares(-1, 1, 0)`. With the usual 0, 1, 1
     they add up to an eighth of it plus 1/4. D's cost is \(\tfrac14 (b - a)^2\) minus an eighth of
-    \((b - a)^2\) times it, whatever the codes. All are best where p_g = p_data.
+    \((b - a)^2\) times it, whatever the codes. So at p_g = p_data that
+    sum is least, and D's cost, of the best D, is greatest.
 
     Both costs are at least 0, and not bounded. `advnets.verify` checks this: `ls-`.
 

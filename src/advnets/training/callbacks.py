@@ -19,8 +19,8 @@ class StopTraining(Exception):
 
     The epoch's other callbacks are still called; then a checkpoint is written, and
     [`advnets.train`][], [`advnets.train_many`][] and [`advnets.training.fit`][] finish as usual,
-    with model, metrics and pictures. `resume=True` continues from there. One of many runs stops
-    them all.
+    with model, metrics and pictures. `resume=True` continues from there. Raised for one of many
+    runs, it stops them all.
 
     Example:
         >>> import jax

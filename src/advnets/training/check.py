@@ -41,8 +41,8 @@ def check_data(source: Source) -> None:
         source: the data.
 
     Raises:
-        ValueError: for an array of an unsupported dtype (examples must be uint8 or floats; what
-            comes beside them can be integers too), or one with a value that is not finite.
+        ValueError: for an array of an unsupported dtype (examples must be uint8 or floats;
+            conditions can also be integers), or one with a value that is not finite.
     """
     first, *rest = parts(source.gather(np.arange(1)))
     for leaf in jax.tree.leaves(first):

@@ -2,8 +2,8 @@
 
 A checkpoint is a folder, `checkpoints/ITERATION`, that holds everything a run needs to resume from
 there: the arrays of its state (each process writes its shards), the rows of its metrics,
-what the iterations of an unfinished epoch saw, and `manifest.json`, which holds the SHA-256 of each
-of these files and its own. It is written under a temporary name and then renamed.
+the info of the iterations of an unfinished epoch, and `manifest.json`, which holds the SHA-256 of
+each of these files and its own. It is written under a temporary name and then renamed.
 """
 
 import json
@@ -177,7 +177,7 @@ def save_checkpoint(
         manifest: its manifest, still without files.
         state: the state.
         logs: the rows of each run's metrics, as they are on disk.
-        unfinished: what each run's iterations since the end of an epoch saw.
+        unfinished: the info of each run's iterations since the end of an epoch.
         before: the iteration of the checkpoint that the run last wrote, or resumed from.
 
     Raises:
@@ -400,6 +400,6 @@ def read_log(place: Path, run: str) -> bytes:
 
 
 def read_unfinished(place: Path, run: str) -> dict[str, np.ndarray]:
-    """What a run's iterations since the last full epoch saw, from a whole checkpoint."""
+    """The info of a run's iterations since the last full epoch, from a whole checkpoint."""
     path = _unfinished_of(place, run)
     return load(path.read_bytes()) if path.exists() else {}

@@ -36,14 +36,14 @@ from advnets.training.devices import agree, barrier, is_main_process
 from advnets.training.identity import changeable
 
 Metrics: TypeAlias = dict[str, Any]
-# What a game's steps saw, by player and name, with an entry for each iteration.
+# A game's info, by player and name, with an entry for each iteration.
 Seen: TypeAlias = dict[str, dict[str, Float[np.ndarray, " _"]]]
 # Separates a player's name from a quantity's name in a file.
 SEPARATOR = "/"
 
 
 class Record:
-    """The metrics of one run, a row for each epoch, computed from what its iterations saw."""
+    """The metrics of one run, a row for each epoch, computed from the info of its iterations."""
 
     def __init__(self, folder: Path | None, iterations: int, k: int) -> None:
         self.metrics: list[Metrics] = []
@@ -55,7 +55,7 @@ class Record:
         self._lines: list[str] = []  # the metrics as they are written
 
     def restore(self, log: bytes, unfinished: Mapping[str, np.ndarray], source: object) -> None:
-        """Restores the rows of a checkpoint, and what its unfinished epoch saw.
+        """Restores the rows of a checkpoint, and the info of its unfinished epoch.
 
         Raises a ValueError if a row is damaged.
         """
@@ -72,7 +72,7 @@ class Record:
         self._seen = [seen] if seen else []
 
     def unfinished(self) -> dict[str, np.ndarray]:
-        """What the iterations since the last full epoch saw, by player and name."""
+        """The info of the iterations since the last full epoch, by player and name."""
         if not self._seen:
             return {}
         return {
@@ -91,10 +91,10 @@ class Record:
             _files.replace(self.log, self.content())
 
     def see(self, seen: Seen, epochs: int) -> list[Metrics]:
-        """Adds what further iterations saw; returns rows of the epochs that they complete.
+        """Adds the info of further iterations; returns rows of the epochs that they complete.
 
         Args:
-            seen: what they saw, which is not checked.
+            seen: their info, which is not checked.
             epochs: the number of epochs completed by then.
 
         Returns:
@@ -129,7 +129,7 @@ def _merged(seen: list[Seen]) -> Seen:
 
 
 def _split(seen: list[Seen], n: int) -> tuple[Seen, list[Seen]]:
-    """The first n iterations of what was seen, and the rest."""
+    """The info of the first n iterations, and that of the rest."""
     merged = _merged(seen)
     head, rest = jax.tree.map(lambda x: x[:n], merged), jax.tree.map(lambda x: x[n:], merged)
     return head, [rest] if any(x.size for x in jax.tree.leaves(rest)) else []

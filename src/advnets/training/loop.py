@@ -29,7 +29,7 @@ ITERATIONS_PER_CALL = 100
 
 # Seconds after which a checkpoint is written even if none is due: the most that a crash costs.
 SECONDS_BETWEEN_CHECKPOINTS = 600
-# What processes agree on after each call; a signal is heeded by HEED plus the signal's number.
+# What processes agree on after each call; HEED plus a signal's number means to obey it.
 GO_ON, SAVE, HEED = 0, 1, 2
 
 # A run's metrics at an epoch, from what its program extracts from a state.
@@ -52,7 +52,7 @@ def chunks(start: int, stops: Iterable[int], most: int) -> Iterator[tuple[int, i
 
 
 def _by_game(info: Any, games: int) -> Any:
-    """What was seen, as host arrays with axes (games, iterations)."""
+    """The info, as host arrays with axes (games, iterations)."""
     return jax.tree.map(lambda x: np.asarray(x).reshape(games, -1), info)
 
 
@@ -73,7 +73,8 @@ def loop(
     Args:
         program: the compiled program.
         state: the state to continue from.
-        feed: from a range of iterations, makes the call of the program that runs them.
+        feed: given a range of iterations, gathers their minibatches and returns the call of the
+            program that runs them.
         journal: where metrics and checkpoints go.
         progress: the progress bar.
         plan: when to evaluate and save.
@@ -206,7 +207,7 @@ def _call_back(
 
 
 def _asked(journal: Journal) -> int:
-    """What this process wants after a call: to go on, to save, or to heed a signal."""
+    """What this process wants after a call: to go on, to save, or to obey a signal."""
     number = _signals.received()
     if number is not None:
         return HEED + number

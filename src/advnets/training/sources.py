@@ -164,7 +164,7 @@ class Resident(Source):
 
     def __init__(self, data: Batch, preprocess: Preprocess = scale_pixels) -> None:
         for part in batches.parts(data):
-            if isinstance(part, list):  # would be a pytree of so many arrays
+            if isinstance(part, list):  # a pytree with as many arrays
                 raise ValueError(
                     f"data must be an array, not a list of {len(part)} (use np.stack for images, "
                     "np.asarray for numbers)"

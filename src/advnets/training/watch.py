@@ -19,7 +19,7 @@ LEAPT = 1e8
 FEW, MANY = 1000, 0.1
 # D has won if its outputs are this close to 1 and 0, and G's gradients are exactly 0.
 WON = 1e-3
-# What each player's steps saw, by name, with leading axes of games and iterations.
+# The info of each player, by name, with leading axes of games and iterations.
 Seen = Mapping[str, Mapping[str, Float[np.ndarray, " games iterations"]]]
 
 
@@ -34,7 +34,7 @@ class Progress:
         total: the number of updates over all epochs and games.
         done: the number made before.
         shown: what to show of the discriminator, or of the single model: labels, and the names of
-            the quantities that its steps saw.
+            the quantities in its info.
         games: the number of games.
         epochs: the number of epochs.
         rows: the number of rows of data.
@@ -145,7 +145,7 @@ def finite(seen: Seen, start: int, norms_every: int) -> Bool[np.ndarray, " games
     """Whether everything that each game computed is finite.
 
     Args:
-        seen: what the iterations saw.
+        seen: the info of the iterations.
         start: the number of the first iteration.
         norms_every: gradient norms were computed in one iteration of this many.
 
@@ -200,7 +200,7 @@ def warn_of_sigmoid(seen: Seen) -> None:
     """Warns if the first outputs of D look as if its logits had already gone through a sigmoid.
 
     Args:
-        seen: what the first iterations saw.
+        seen: the info of the first iterations.
     """
     values = seen.get("discriminator", {})
     outputs = [values[name] for name in ("real_output", "fake_output") if name in values]
@@ -221,7 +221,7 @@ def warn_of_a_winner(seen: Seen, start: int, norms_every: int) -> bool:
     """Warns if D is certain everywhere and G no longer learns anything from it.
 
     Args:
-        seen: what the iterations saw.
+        seen: the info of the iterations.
         start: the number of the first iteration.
         norms_every: gradient norms were computed in one iteration of this many.
 
@@ -266,7 +266,7 @@ def report_divergence(
         names: the games' names, or one empty name.
         running: the games that had not diverged before.
         sound: the games whose numbers are finite.
-        seen: what the iterations saw.
+        seen: the info of the iterations.
         start: the number of the first iteration.
         norms_every: gradient norms were computed in one iteration of this many.
 
@@ -284,4 +284,4 @@ def report_divergence(
     left = int((running & sound).sum())
     if not left:
         raise TrainingDiverged("; ".join(messages))
-    warnings.warn(f"{'; '.join(messages)}; the other {left} go on", RuntimeWarning, stacklevel=5)
+    warnings.warn(f"{'; '.join(messages)}; the other {left} continue", RuntimeWarning, stacklevel=5)

@@ -41,8 +41,8 @@ def chain(folder: Path, model: Any, *, budget: int) -> Explorer:
     fits = [precision for precision in PRECISIONS if layers.size(whole, precision) <= budget]
     if not fits:
         raise NotExported(
-            f"its weights take {layers.size(whole, 'int8') / 1e6:,.0f} MB even at a byte each; "
-            f"python -m advnets.bench explore {folder} writes a page of their own"
+            f"its weights take {layers.size(whole, 'int8') / 1e6:,.0f} MB even at one byte each; "
+            f"python -m advnets.bench explore {folder} writes a page for them alone"
         )
     precision = fits[0]
     note = f"The chain is that of the last epoch, with weights in {precision}"

@@ -48,19 +48,22 @@ def panels(rows: Sequence[Row]) -> list[dict[str, Any]]:
     if not rows:
         return []
     found = [_likelihood([("validation rows", rows)])]
-    if "value" in rows[0].get("discriminator", {}):
+    parts = {name: part for row in reversed(rows) for name, part in row.items()}
+    shown = {n: p for n, p in parts.items() if isinstance(p, Mapping) and n not in NOT_CURVES}
+    game = "value" in rows[0].get("discriminator", {})
+    if game:
         for title, unit, names, guide in GAME:
             series = [_series(rows, label, *path) for label, path in names.items()]
             found.append({"title": title, "unit": unit, "series": series, "guide": guide})
-    else:
-        parts = [n for n, p in rows[0].items() if isinstance(p, Mapping) and n not in NOT_CURVES]
-        for part in parts:
-            series = [
-                _series(rows, name.replace("_", " "), part, name)
-                for name, value in rows[0][part].items()
-                if isinstance(value, int | float)
-            ]
-            found.append({"title": part.capitalize(), "unit": "", "series": series, "guide": None})
+        shown = {n: p for n, p in shown.items() if n not in ("discriminator", "generator")}
+    for name, part in shown.items():
+        series = [
+            _series(rows, label.replace("_", " "), name, label)
+            for label, value in part.items()
+            if isinstance(value, int | float)
+        ]
+        found.append({"title": name.capitalize(), "unit": "", "series": series, "guide": None})
+    if not game:
         alone = [n for n, v in rows[0].items() if isinstance(v, int | float) and n != "epoch"]
         found += [
             {"title": name, "unit": "", "series": [_series(rows, name, name)], "guide": None}

@@ -179,8 +179,8 @@ def _precisions(
         if needed <= budget:
             return in_g, in_d
     raise NotExported(
-        f"its weights take {needed / 1e6:,.0f} MB even at a byte each; python -m advnets.bench "
-        f"explore {folder} writes a page of their own"
+        f"its weights take {needed / 1e6:,.0f} MB even at one byte each; python -m advnets.bench "
+        f"explore {folder} writes a page for them alone"
     )
 
 

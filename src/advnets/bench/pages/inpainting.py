@@ -51,8 +51,8 @@ def painter(folder: Path, model: Any, of_model: str, *, budget: int) -> Explorer
     fits = [precision for precision in PRECISIONS if layers.size(exported, precision) <= budget]
     if not fits:
         raise NotExported(
-            f"its weights take {layers.size(exported, 'int8') / 1e6:,.0f} MB even at a byte each; "
-            f"python -m advnets.bench explore {folder} writes a page of their own"
+            f"its weights take {layers.size(exported, 'int8') / 1e6:,.0f} MB even at one byte "
+            f"each; python -m advnets.bench explore {folder} writes a page for them alone"
         )
     precision = fits[0]
     note = f"G is that {of_model}, with weights in {precision}"

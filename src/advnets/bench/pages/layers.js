@@ -104,7 +104,7 @@ const layers = (() => {
       return joined(one(x.slice(0, split)), other(x.slice(split)), 1);
     };
   };
-  // Halves an image and its mask, joins them with z, and doubles the result, beside what it saw.
+  // Halves an image and its mask, joins them with z, and doubles the result, with skip connections.
   kinds.unet = ({ latent_size, pixels, branches }) => {
     const parts = branches.map(player);
     const levels = (parts.length - 1) / 2;

@@ -1,7 +1,7 @@
 """The K-logit game with few labels: a classifier trained together with a generator."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 import advnets
-from advnets import few_labels
+from advnets import _progress, few_labels
 from advnets.bench.evaluations import Evaluation, Subject
 from advnets.bench.folders import newest_manifest
 from advnets.bench.results import FirstStage, Json
@@ -26,9 +26,10 @@ from advnets.few_labels import SemiSupervised
 from advnets.model_files import save_last
 from advnets.paper_figures import Sampler
 from advnets.players import Player, partition
+from advnets.training import Measuring, Snapshot
 from advnets.training.checkpoints import check_whole, restore_part
 from advnets.training.devices import is_main_process
-from advnets.training.journal import holds_run
+from advnets.training.journal import Metrics, holds_run
 from advnets.training.plan import check_epochs
 
 # Training images that the classifier's initial scales depend on; images classified at once.
@@ -141,6 +142,39 @@ def classified(
     return np.concatenate([np.asarray(_classified(model, jnp.asarray(one))) for one in blocks])
 
 
+class ValidationErrors(Measuring):
+    """Measures the averaged classifier's errors on validation rows at every evaluation of a run.
+
+    Each row of metrics gets them as `classifier`, a dictionary of `validation_error`.
+
+    Attributes:
+        images: the preprocessed validation images.
+        labels: their classes.
+        says: whether to print a line for each evaluation.
+    """
+
+    def __init__(
+        self, images: Float[np.ndarray, " n *shape"], labels: Int[np.ndarray, " n"], says: bool
+    ) -> None:
+        self.images, self.labels, self.says = images, labels, says
+
+    def measure(self, snapshot: Snapshot, earlier: Sequence[Metrics]) -> Mapping[str, Any]:
+        _, *rest = partition(snapshot.players.discriminator)
+        average = eqx.combine(snapshot.state.updates["discriminator"].average, *rest)
+        model = SemiSupervised(
+            snapshot.players.generator, snapshot.players.prior, classifier=average
+        )
+        error = float(np.mean(classified(model, self.images) != self.labels))
+        return {"classifier": {"validation_error": error}}
+
+    def __call__(self, snapshot: Snapshot) -> None:
+        error = snapshot.metrics["classifier"]["validation_error"]
+        if self.says:
+            _progress.say(
+                f"epoch {snapshot.epoch}: {error:.2%} of {len(self.labels):,} validation rows wrong"
+            )
+
+
 @eqx.filter_jit
 def _classified(model: SemiSupervised, images: Array) -> Array:
     return model.classify(images)
@@ -221,6 +255,11 @@ class FewLabelsGame(System):
         preprocess = PREPROCESSING[recipe.preprocessing]
         first = preprocess(jnp.asarray(data.train[:FIRST]))
         players = eqx.filter_jit(self._built)(keys[0], first)
+        fold = data.folds[0]
+        assert fold.validation_labels is not None
+        errors = ValidationErrors(
+            np.asarray(preprocess(jnp.asarray(fold.validation))), fold.validation_labels, progress
+        )
         draw = run.seed if recipe.draw is None else recipe.draw
         rows = few_labels.draw_labelled(data.train_labels, recipe.labels, draw)
         algorithm = few_labels.few_labels_algorithm(
@@ -243,7 +282,7 @@ class FewLabelsGame(System):
             folder=run.folder,
             resume=run.resumes(holds_run(run.folder)),
             devices=run.devices,
-            callbacks=run.callbacks,
+            callbacks=[errors, *run.callbacks],
             pictures=False,
             progress=progress,
         )

@@ -46,7 +46,7 @@ ROWS, FILLINGS, VALIDATION_ROWS = 1000, 10, 200
 # Images of each region in the picture, and fillings of each.
 SHOWN, SHOWN_FILLINGS = 5, 5
 PICTURE = "fillings.png"
-# The width of an image on it, at least.
+# The minimum width of an image in the picture.
 LEAST_PIXELS = 28
 # Test images for the page, on which the reader paints masks.
 TEST_SHEET, TEST_IMAGES, TEST_COLUMNS = f"{SAMPLES}/test.png", 60, 10

@@ -29,7 +29,7 @@ copy at its best step. All numbers are measured on held-out rows, without dropou
 <p class="soft">{{ repeats }} Any D gives a lower bound: a small one may mean that D* was not found.
 There is an alarm when a ratio is below those of all halvings and below one quarter, or when samples
 repeat far more than data (p at most 0.01, and fewer distinct samples than were drawn), at two
-evaluations running; marks below the curves are alarms.</p>
+evaluations in a row; marks below the curves are alarms.</p>
 """
 RATIOS = {
     "spread": "spread (standard deviation)",
@@ -124,8 +124,8 @@ def _lines(last: _Found, epoch: int) -> list[str]:
     )
     steps = counted((len(last.curve) - 1) * last.curve_every, "step")
     return [
-        f"Epoch {epoch}: V(D, G) is {last.value}, and {last.best_value} after {last.step} of "
-        f"{steps} of D alone, so the regret of D is {last.regret} nats.",
+        f"Epoch {epoch}: V(D, G) is {last.value}, and {last.best_value} after training D alone "
+        f"for {last.step} of {steps}, so the regret of D is {last.regret} nats.",
         f"The Jensen-Shannon divergence of samples from data is at least {last.divergence} nats"
         f"{noise}; at log 2 = 0.693 some D tells them apart without error. E log D* is "
         f"{last.overfitting} higher on training rows than on held-out rows.",

@@ -45,14 +45,14 @@ def _gather(seen: Seen) -> dict[str, Any]:
     if seen.config.data_sha256:
         facts.append(("SHA-256 of the data", seen.config.data_sha256))
     of_settings = {change.iteration: None for change in seen.config.changes}
-    # Changes of the environment, such as versions; where settings changed too, those count.
+    # Changes of the environment, such as versions, except where settings changed too.
     others = {
         one.iteration: None for one in (result.changes if result else ())
     }.keys() - of_settings.keys()
     return {
         "command": command_of(seen),
         "changed": _listed(of_settings),
-        "elsewhere": f" (from iteration {_listed(others)} on, it had others)" if others else "",
+        "elsewhere": f" (which changed at iteration {_listed(others)})" if others else "",
         "facts": facts,
         "folder": seen.folder,
         "quoted": repr(str(seen.folder)),
