@@ -16,7 +16,7 @@ from advnets import bench, inpainting, verify
 from advnets.baselines import gsn
 from advnets.bench import pages
 from advnets.bench.pages import chain, layers
-from advnets.bench.pages.explorer import PRECISIONS, explorer
+from advnets.bench.pages.explorer import PRECISIONS, PRIORS, explorer
 from advnets.bench.pages.inpainting import painter
 from advnets.bench.systems import inpainting as inpainting_runs
 from advnets.bench.watching import pictured
@@ -421,6 +421,39 @@ def test_the_browser_fills_in_as_jax_does(opened, painted):
     np.testing.assert_array_equal(theirs[wide == 1], image[wide == 1])
     assert (abs(theirs - image)[wide == 0] > 1e-3).all()
     assert "int8, which moves a pixel" in exported.notes[0]
+
+
+@pytest.mark.parametrize("kind", PRIORS.values())
+def test_pages_draw_from_the_prior(opened, painted, kind):
+    """2,000 draws of 3 components: their range, means and squares, to within 5 standard errors."""
+    prior = {name: of for of, name in PRIORS.items()}[kind](3)
+    jax_draws = np.asarray(prior(jax.random.key(0), 20_000))
+    draws = opened(painted[0]).evaluate(
+        "([kind, n]) => { const { draw } = explorers.prior({ kind, size: 3 });"
+        " return Array.from({ length: n }, () => [...draw()]); }",
+        [kind, 2000],
+    )
+    for theirs, ours in ((np.array(draws), jax_draws), (np.square(draws), jax_draws**2)):
+        apart = abs(theirs.mean(0) - ours.mean(0))
+        assert (apart <= 5 * ours.std(0) * np.sqrt(1 / 2000 + 1 / 20_000)).all()
+    if kind != "normal":
+        assert jax_draws.min() - 0.02 < np.min(draws)
+        assert np.max(draws) < jax_draws.max() + 0.02
+    if kind == "spherical":
+        np.testing.assert_allclose(np.linalg.norm(draws, axis=1), 1, rtol=1e-5)
+
+
+def test_the_painter_draws_from_a_prior_on_the_unit_cube(opened, painted, tmp_path):
+    """It drew standard normal numbers."""
+    _, _, model, images = painted
+    inpainting_runs.write_test_sheet(tmp_path, images)
+    model = advnets.Model(model.generator, advnets.priors.UnitCube(5), model.condition)
+    (tmp_path / "p.html").write_text(page_of(painter(tmp_path, model, "", budget=3000)))
+    page = opened(tmp_path / "p.html")
+    draws = page.evaluate("Array.from({ length: 200 }, () => [...painter.draw()])")
+    assert np.shape(draws) == (200, 5)
+    assert 0 <= np.min(draws) < 0.1
+    assert 0.9 < np.max(draws) <= 1
 
 
 def test_masks_are_painted_and_chosen(opened, painted):

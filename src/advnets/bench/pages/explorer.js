@@ -32,19 +32,7 @@
 
   // --- z: a draw at the centre of a plane along two directions.
   const { kind, size } = data.prior;
-  const normal = () => Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
-  const vector = (component) => Float32Array.from({ length: size }, component);
-  const norm = (v) => Math.sqrt(v.reduce((sum, x) => sum + x * x, 0));
-  const most = kind === "uniform" ? Math.sqrt(3) : kind === "normal" ? 3 : 1;
-  const least = kind === "unit-cube" ? 0 : -most;
-  const bounded = kind === "uniform" || kind === "unit-cube";
-  function inSupport(z) {
-    if (bounded) return z.map((x) => Math.min(most, Math.max(least, x)));
-    if (kind === "spherical") { const length = norm(z) || 1; return z.map((x) => x / length); }
-    return z;
-  }
-  const draw = () => bounded ? vector(() => least + (most - least) * Math.random())
-    : inSupport(vector(normal));
+  const { normal, norm, vector, least, most, inSupport, draw } = explorers.prior(data.prior);
   const deviation = kind === "unit-cube" ? Math.sqrt(1 / 12) : 1;
   const reach = 0.9 * deviation * (kind === "spherical" ? 1 : Math.sqrt(size));
   function directions() {

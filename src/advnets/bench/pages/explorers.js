@@ -25,6 +25,25 @@ const explorers = (() => {
     return Float32Array.from(numbers, (number, i) => number * rows[Math.floor(i / length)]);
   }
 
+  // --- The prior of z: draws, the range of a component that a reader can choose, and what is nearest
+  // to a vector in the support.
+  const normal = () => Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
+  const norm = (v) => Math.sqrt(v.reduce((sum, x) => sum + x * x, 0));
+  function prior({ kind, size }) {
+    const vector = (component) => Float32Array.from({ length: size }, component);
+    const most = kind === "uniform" ? Math.sqrt(3) : kind === "normal" ? 3 : 1;
+    const least = kind === "unit-cube" ? 0 : -most;
+    const bounded = kind === "uniform" || kind === "unit-cube";
+    function inSupport(z) {
+      if (bounded) return z.map((x) => Math.min(most, Math.max(least, x)));
+      if (kind === "spherical") { const length = norm(z) || 1; return z.map((x) => x / length); }
+      return z;
+    }
+    const draw = () => bounded ? vector(() => least + (most - least) * Math.random())
+      : inSupport(vector(normal));
+    return { normal, norm, vector, least, most, inSupport, draw };
+  }
+
   // Of the explorer in an element: `shape`, `gcn`, `largest` and `training` of its data; a sheet of
   // other images is like that of the training images.
   function of(root, data) {
@@ -88,5 +107,5 @@ const explorers = (() => {
     }
     return { paint, canvas, readImages, nearest };
   }
-  return { decoded, of };
+  return { decoded, prior, of };
 })();

@@ -18,17 +18,7 @@
     const made = generate([...z, ...image.map((v, i) => seen[i] ? v : 0), ...seen]);
     return made.map((v, i) => seen[i] ? image[i] : v);
   }
-  const { kind, size } = data.prior;
-  const normal = () =>
-    Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
-  function draw() {
-    if (kind === "uniform") {
-      return Float32Array.from({ length: size }, () => Math.sqrt(3) * (2 * Math.random() - 1));
-    }
-    const z = Float32Array.from({ length: size }, normal);
-    const length = kind === "spherical" ? Math.sqrt(z.reduce((sum, x) => sum + x * x, 0)) : 1;
-    return z.map((x) => x / length);
-  }
+  const { draw } = explorers.prior(data.prior);
   // What is missing, by the names of the buttons.
   const chance = () => Float32Array.from({ length: pixels }, () => +(Math.random() < 0.5));
   const observedIf = (shown) => () => Float32Array.from({ length: pixels },
