@@ -1,9 +1,9 @@
-"""The duality gap of a finished adversarial run: what D, and what G, could still gain.
+"""The duality gap of a finished adversarial run: how much D and G could each still gain.
 
     python bench/duality_gap.py runs/mnist
 
 G and D are as in the newest checkpoint (not G's average); each copy is trained for 500 steps of
-Adam at 1e-3. The result is a line of JSON, with its provenance.
+Adam at 1e-3. The result is a line of JSON with its provenance.
 """
 
 import argparse
@@ -31,12 +31,12 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--perturbation", type=float, default=0.0)
     options = parser.parse_args()
-    bench.load_model(options.run)  # refuses what is not a finished run
+    bench.load_model(options.run)  # refuses anything but a finished run
     config = read_config(options.run)
     system = system_of(config)
     newest = newest_manifest(options.run)
     if not isinstance(system, Game) or newest is None:
-        raise SystemExit(f"{options.run} is no run of a game with its checkpoints")
+        raise SystemExit(f"{options.run} is not a run of a game with checkpoints")
     place, name, manifest = newest
     check_whole(place)
     like = system.players(config.image_shape)

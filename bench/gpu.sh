@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Checks, times and trains on a machine with an NVIDIA GPU that has no network.
+# Runs checks, timings and trainings on a machine with an NVIDIA GPU and without network access.
 #
 #     OUT=results bash bench/gpu.sh [PART...]
 #
-# Parts: checks, times, precision, trains, table1, section7, few_labels, long; the first four unless
-# told. It expects a python3 with JAX for CUDA, Equinox, Optax and PyTorch. Wheels of what else
-# advnets needs, and of pytest and hypothesis, may be in the folder WHEELS (.wheels), and the data, as
-# the Hub has them, in ADVNETS_DATA (.data). ONLY="mnist curves" times only those. Runs share the GPU,
-# JOBS (4) at once; what is timed has it alone. Where the sources are no checkout, COMMIT is what
-# results say. TINY=1 tries all of it with quick presets, on a CPU too; DATASET=digits then spares it
-# the data.
+# Parts: checks, times, precision, trains, table1, section7, few_labels, long; by default the first
+# four. It needs a python3 with JAX for CUDA, Equinox, Optax and PyTorch. Wheels of the other
+# dependencies of advnets, and of pytest and hypothesis, may be in the folder WHEELS (.wheels); the
+# data, laid out as on the Hub, in ADVNETS_DATA (.data). ONLY="mnist curves" times only those. Up to
+# JOBS (4) runs share the GPU at once; timings have it to themselves. If the sources are not a
+# checkout, results record COMMIT. TINY=1 tries everything with quick presets, also on a CPU;
+# DATASET=digits then makes the data unnecessary.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 out=${OUT:-runs/gpu}
@@ -26,7 +26,7 @@ if compgen -G "$wheels/*.whl" >/dev/null; then
     "$python" -m pip install -q --no-index --no-deps --no-compile --no-cache-dir \
         --target "$site" "$wheels"/*.whl || exit 1
 fi
-# The package itself is not installed, but results are to say its version.
+# The package itself is not installed, but results have to record its version.
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 mkdir -p "$site/advnets-$version.dist-info"
 printf 'Metadata-Version: 2.1\nName: advnets\nVersion: %s\n' "$version" \
@@ -36,19 +36,19 @@ printf 'Metadata-Version: 2.1\nName: advnets\nVersion: %s\n' "$version" \
 export PYTHONPATH=$PWD/src:$site${PYTHONPATH:+:$PYTHONPATH}
 "$python" -c 'import advnets, jax, torch; print(jax.devices(), torch.__version__)' || exit 1
 
-run() { # NAME COMMAND...: its output goes to a log too, and a failure does not stop the rest
+run() { # NAME COMMAND...: logs the output too; a failure does not stop the rest
     echo "== $1"
     local began=$SECONDS
     "${@:2}" 2>&1 | tee "$out/$1.log" || { echo "== $1 failed" | tee -a "$out/failed"; }
     echo "== $1 took $((SECONDS - began)) s" | tee -a "$out/$1.log"
 }
 
-start() { # NAME COMMAND...: the same beside others; its output goes to the log alone
+start() { # NAME COMMAND...: the same in the background; the output goes to the log only
     while [ "$(jobs -rp | wc -l)" -ge "${JOBS:-4}" ]; do wait -n; done
     run "$@" >/dev/null &
 }
 
-train() { # NAME BENCHMARK ARGUMENTS...: a run, continued if it is there
+train() { # NAME BENCHMARK ARGUMENTS...: a run, resumed if it exists
     local folder=$out/$1 arguments=("${@:3}")
     if [ -n "${TINY:-}" ]; then
         arguments=(--preset quick ${DATASET:+--dataset "$DATASET"})
@@ -58,7 +58,7 @@ train() { # NAME BENCHMARK ARGUMENTS...: a run, continued if it is there
     start "$1" "$python" -m advnets.bench "$2" "${arguments[@]}" --out "$folder"
 }
 
-after() { # FILE COMMAND...: the command as soon as the file is there
+after() { # FILE COMMAND...: runs the command as soon as the file exists
     until [ -e "$1" ]; do sleep 2; done
     "${@:2}"
 }
@@ -68,7 +68,7 @@ checks() {
     [ -n "${TINY:-}" ] || tests+=(tests/core/test_algorithms.py tests/core/test_layers.py
         tests/core/test_convolutions.py tests/evaluation/test_parzen.py
         tests/bench/test_precision.py)
-    # Tolerances are those of float32; the default there is TF32.
+    # The tolerances are for float32; the default on a GPU is TF32.
     run checks env JAX_DEFAULT_MATMUL_PRECISION=highest "$python" -m pytest -q -p no:cacheprovider "${tests[@]}"
 }
 
@@ -83,7 +83,7 @@ times() {
     # Ten million samples, drawn on the fly, at all ten bandwidths.
     run parzen-10m "$python" bench/speed/parzen.py --sides --rounds 1 --curve 1000000 10000000 \
         --curve-points 11000 --out "$out/speed/parzen-10m.json"
-    # The precision that JAX takes by default there.
+    # JAX's default precision on a GPU.
     run times-tf32 "$python" bench/speed/updates.py --tf32 --out "$out/speed/mnist-tf32.json"
 }
 

@@ -1,11 +1,11 @@
-"""MNIST in alternating order on all 60,000 training images, the validation rows among them.
+"""MNIST in alternating order on all 60,000 training images, including the validation rows.
 
     python bench/mnist_all_rows.py --epochs 100 --out runs/mnist-60000
     python bench/mnist_all_rows.py --epochs 150 --out runs/mnist-60000 --resume
 
-An epoch then has 600 updates instead of 500. This is no run of the recipe: its validation
-likelihood is of images that it was trained on, so only the test likelihood says something. It
-asks whether a run that was known by its epochs alone may have had more rows.
+An epoch then has 600 updates instead of 500. This is not a run of the recipe: its validation
+likelihood is that of training images, so only the test likelihood is meaningful. The question is
+whether an earlier run, of which only the number of epochs is known, may have had more rows.
 """
 
 import argparse

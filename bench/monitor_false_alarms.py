@@ -1,12 +1,13 @@
-"""How often a monitor's alarms are of nothing: "samples" that are rows of the data, drawn again.
+"""How often a monitor raises false alarms: its "samples" are rows of the data, drawn again.
 
     python bench/monitor_false_alarms.py --samples 500
 
-Each of 200 runs has real rows of its own, drawn from the held-out rows, and ten evaluations of
-fresh draws from the training rows, without replacement. (The batches of training rows in which the
-closest pairs are looked for are the same for all runs.) Beside false alarms it counts how often
-each ratio is below all halvings, and the p-values of repeats; and whether planted collapses are
-found: draws from 50 rows, and rows drawn towards their mean by a factor of 0.1.
+Each of 200 runs has its own real rows, drawn from the held-out rows, and ten evaluations of fresh
+draws from the training rows, without replacement. (The batches of training rows that are searched
+for closest pairs are the same for all runs.) Besides false alarms, the script counts how often each
+ratio is below those of all halvings, and how often the p-value of repeats is at most 0.01. It also
+checks that planted collapses are found: draws from 50 rows only, and rows whose deviations from
+their mean are scaled by 0.1.
 """
 
 import argparse

@@ -1,11 +1,11 @@
-"""How far Parzen-window estimates are from float64 brute force.
+"""Errors of Parzen-window estimates against float64 brute force.
 
     python bench/parzen_accuracy.py [--points 500] [--samples 2000]
 
-Prints Markdown. The data are MNIST if ADVNETS_DATA names a local mirror of the Hub, in fewer
-dimensions its leading principal components; otherwise uniform in [0, 1]. Expected: advnets within
-0.001 nats everywhere; scikit-learn's mean off by tens of nats in 50 dimensions and by hundreds in
-784, as in its open issues 7492 and 25799. Their times: `bench/speed/parzen.py`.
+Prints Markdown. The data are MNIST if ADVNETS_DATA names a local mirror of the Hub (in fewer
+dimensions, its leading principal components); otherwise they are uniform in [0, 1]. Expected:
+advnets within 0.001 nats everywhere; scikit-learn's mean off by tens of nats in 50 dimensions and
+by hundreds in 784, as in its open issues 7492 and 25799. For times, see `bench/speed/parzen.py`.
 """
 
 import argparse
@@ -69,7 +69,7 @@ def data(count):
 
 
 def reduced(rows, dimensions):
-    """The leading principal components: fewer dimensions, with the data's own scale."""
+    """The leading principal components: fewer dimensions, at the scale of the data."""
     if dimensions == rows.shape[1]:
         return rows
     centred = rows - rows.mean(axis=0)

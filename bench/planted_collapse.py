@@ -1,11 +1,11 @@
-"""Whether a monitor's alarms find collapses that are planted in a finished run's generator.
+"""Whether a monitor's alarms detect collapses planted in a finished run's generator.
 
     python bench/planted_collapse.py runs/mnist
 
-At two evaluations each, of the generator as it is, with the weights of its last layer times 0.1
-and times 0.03, and with one of 50 latent vectors in the place of each: what counts as collapsed,
-and the alarms, which are of what does at both. (The generator is the run's last, an average of it
-if it keeps one.)
+Four generators are evaluated twice each: the unchanged one; with the weights of its last layer
+times 0.1; with them times 0.03; and with each latent vector replaced by one of 50. Printed are the
+measures that count as collapsed, and the alarms: the measures that do so at both evaluations. (The
+generator is the run's last one, or its average if the run keeps one.)
 """
 
 import argparse
@@ -25,7 +25,7 @@ from advnets.bench.protocol import on_host
 
 
 class OneOfFew(eqx.Module):
-    """A generator that takes one of a few latent vectors in the place of each."""
+    """A generator that replaces each latent vector by one of a few."""
 
     inner: eqx.Module
     few: jax.Array
@@ -36,7 +36,7 @@ class OneOfFew(eqx.Module):
 
 
 def planted(model):
-    """The generators, by name."""
+    """Models with the generators, by name."""
     linear = [layer for layer in jax.tree.leaves(
         model.generator, is_leaf=lambda x: isinstance(x, eqx.nn.Linear)
     ) if isinstance(layer, eqx.nn.Linear)]  # fmt: skip

@@ -1,14 +1,14 @@
-"""Whether fewer bits in the players' products cost likelihood.
+"""Whether lower precision of the players' products lowers the likelihood.
 
     python bench/precision.py --out runs/precision [--benchmark mnist] [--seeds 8] [--epochs 250]
     python bench/precision.py --out /tmp/precision --benchmark digits --seeds 2 --epochs 2  # to try
 
 Trains the same seeds in each precision and compares their log-likelihoods (last epoch, Parzen
-windows in float32) with those of float32: the difference of the means over seeds, and how many
-standard errors that is, by the spread over seeds. A run and its twin in another precision part
-ways like two seeds, so they aren't paired. Each precision has its folder, and one that is there is
-gone on with; `precision.json` holds the comparison. A CPU computes in float32 whatever it is asked
-for: there every difference is 0.
+windows in float32) with those of float32: the difference of the means over seeds, also in standard
+errors computed from the spread over seeds. Runs of one seed in two precisions drift apart like runs
+of two seeds, so they aren't paired. Each precision has its own folder, which is resumed if it
+exists; `precision.json` holds the comparison. A CPU always computes in float32, so every difference
+is 0.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def train(precision, options):
 
 
 def difference(one, other):
-    """Of two distributions' means, in nats and in its own standard errors."""
+    """The difference of two distributions' means, in nats and in its standard errors."""
     nats = one["mean"] - other["mean"]
     variance = sum(d["standard_deviation"] ** 2 / d["n"] for d in (one, other) if d["n"] > 1)
     known = min(one["n"], other["n"]) > 1 and variance > 0
@@ -69,7 +69,7 @@ def difference(one, other):
 
 
 def table(compared):
-    """As Markdown."""
+    """The comparison as a Markdown table."""
     lines = [
         "| | test, nats (spread over seeds) | against float32 | standard errors | updates/s |",
         "|---|---|---|---|---|",
@@ -92,7 +92,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--benchmark", default="mnist", choices=bench.BENCHMARKS)
     parser.add_argument("--seeds", type=int, default=8)
-    parser.add_argument("--epochs", type=int, help="the recipe's unless given")
+    parser.add_argument("--epochs", type=int, help="default: the recipe's")
     parser.add_argument("--data-dir")
     parser.add_argument("--out", required=True, help="a folder")
     options = parser.parse_args(argv)

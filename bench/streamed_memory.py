@@ -1,17 +1,17 @@
 """Trains on 3 GiB of numbers under a limit of 1.5 GiB on the process's own memory.
 
     python bench/streamed_memory.py [--gib 3] [--limit-gib 1.5] [--epochs 1]
-    python bench/streamed_memory.py --source resident     # which copies them: it must fail
+    python bench/streamed_memory.py --source resident     # copies the data, so it must fail
 
 The data are a float32 memory map in a temporary folder, and the game is small. The limit is
 `RLIMIT_DATA`, which Linux sets on private writable memory: heap, anonymous mappings and the stacks
-of threads. So it counts every copy of the data, but not the pages of a file that is mapped to be
-read, which the system may drop at any time. (`RLIMIT_AS` would count the map itself, and
-`RLIMIT_RSS` does nothing.) A process that asks for more gets no memory, and fails.
+of threads. So it counts every copy of the data, but not the pages of a file that is mapped
+read-only, which the system may drop at any time. (`RLIMIT_AS` would count the map itself, and
+`RLIMIT_RSS` has no effect.) A process that asks for more memory does not get it and fails.
 
-Printed: the most that the process had while it trained, libraries included, of anonymous memory
-(`RssAnon`: resident, and backed by no file) and of what the limit is on (`VmData`). Expected: some
-0.45 GiB of either on 2 cores, however large the data are.
+Printed: the peak of the process during training, including libraries, of anonymous memory
+(`RssAnon`: resident and not backed by a file) and of the limited memory (`VmData`). Expected: some
+0.45 GiB of either on 2 cores, whatever the size of the data.
 """
 
 import argparse
@@ -34,7 +34,7 @@ BATCH = 128
 
 
 def memory_map(path, gib):
-    """Random rows in a file, mapped to be read; written a block at a time."""
+    """Random rows in a file, written block by block and mapped read-only."""
     rows = int(gib * GIB / (4 * FEATURES))
     data = np.lib.format.open_memmap(path, "w+", np.float32, (rows, FEATURES))
     rng = np.random.default_rng(0)
@@ -57,7 +57,7 @@ def counted(field):
 
 
 class Peak:
-    """The most that a field has been while this was open, looked at a hundred times a second."""
+    """The peak of a field while the context is open, polled a hundred times a second."""
 
     def __init__(self, field):
         self._field, self._done = field, threading.Event()

@@ -1,4 +1,4 @@
-"""Seconds of `mnist-tuned` to 180, 200 and 225 nats, beside 250 epochs of the released recipe.
+"""Time of `mnist-tuned` to 180, 200 and 225 nats, relative to 250 epochs of the released recipe.
 
     python bench/tuned.py --seeds 5 --out bench/results/tuned-mnist.jsonl
 
@@ -90,7 +90,7 @@ def measured(seed, data, classifier):
 
 
 def timed(recipe, seed, data, likelihood):
-    """Seconds of training after each epoch, with the model's likelihood there."""
+    """The trained model, and after each epoch the training seconds and the likelihood."""
     keys = stage_keys(seed, second=False)
     players = build_players(keys[0], recipe, data.train)
     rows, paused, start = [], 0.0, time.perf_counter()
@@ -139,8 +139,8 @@ def summarise(lines):
             for line, seconds in zip(lines, reached, strict=True)
         ]
         print(
-            f"{mark:.0f} nats: {statistics.median(reached):.1f} s, of 250 epochs of the released "
-            f"recipe 1/{statistics.median(shares):.0f} (medians)"
+            f"{mark:.0f} nats: {statistics.median(reached):.1f} s, which is "
+            f"1/{statistics.median(shares):.0f} of 250 epochs of the released recipe (medians)"
         )
 
 

@@ -1,4 +1,4 @@
-"""All speed measurements, or some, one after another, each in a process of its own.
+"""All speed measurements, or some of them, one after another, each in its own process.
 
 python bench/speed [--only mnist] [--rounds N] [--tiny] [--out runs/speed]
 """
@@ -25,7 +25,7 @@ MEASUREMENTS = {
     "driver": "driver_overhead.py",
     "streamed": "streamed.py",
 }
-# What to add to try them in little time.
+# Arguments that make a measurement short, for a trial run.
 TINY = {
     "mnist": "--tiny",
     "mnist-tuned": "--tiny",
@@ -39,7 +39,7 @@ TINY = {
     "startup": "--benchmark digits",
     "streamed": "--rows 1000",
 }
-# On a CPU, whose cores they share.
+# On a CPU, where the devices share its cores.
 SIMULATED = "--xla_force_host_platform_device_count=8"
 
 
@@ -47,9 +47,9 @@ def main():
     parser = argparse.ArgumentParser(
         prog="python -m advnets.bench speed", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("--only", nargs="*", choices=MEASUREMENTS, help="some of them")
-    parser.add_argument("--rounds", help="how often each is repeated; its own number unless given")
-    parser.add_argument("--tiny", action="store_true", help="narrow players, to try it all")
+    parser.add_argument("--only", nargs="*", choices=MEASUREMENTS, help="run only these")
+    parser.add_argument("--rounds", help="rounds of each measurement; default: its own number")
+    parser.add_argument("--tiny", action="store_true", help="narrow players, for a trial run")
     parser.add_argument("--out", type=Path, default=Path("runs/speed"), help="folder for the JSON")
     options = parser.parse_args()
 

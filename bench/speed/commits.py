@@ -1,11 +1,11 @@
-"""Updates of a recipe at two commits of this repository, in turn: did a change make it faster?
+"""Updates of a recipe at two commits of this repository, interleaved: did a change speed them up?
 
     python bench/speed/commits.py BEFORE [AFTER] [--recipe mnist] [--rounds 7] [--out FILE]
 
-The alternating order. Each turn is a fresh process, which imports the package as it was at that
-commit. It reports the median of 5 calls; how much longer the first one took, in which the update is
-traced and compiled, and of that XLA's part; and the peak memory of the process. This script and
-`ours.py` are today's; `ours.start` knows the interface of the earlier commits that can be timed.
+The order is alternating. Each turn is a fresh process that imports the package from that commit. It
+reports the median of 5 calls; how much longer the first call took, which traces and compiles the
+update, and XLA's part of that; and the peak memory of the process. This script and `ours.py` are
+those of the working tree; `ours.start` supports the interface of earlier commits.
 """
 
 import argparse
@@ -30,7 +30,7 @@ import advnets
 from advnets.bench import BENCHMARKS
 
 HERE = Path(__file__).resolve().parent
-# What a process reports, and in what unit.
+# What a process reports, and the units.
 MEASURED = {
     "milliseconds_per_update": "ms",
     "trace_and_compile_seconds": "s",
@@ -48,7 +48,7 @@ def git(*arguments):
 
 @contextlib.contextmanager
 def checked_out(commit):
-    """A folder with the repository as it was at a commit."""
+    """A folder with the repository at a commit."""
     with tempfile.TemporaryDirectory(prefix="advnets-") as folder:
         git("worktree", "add", "--quiet", "--detach", folder, commit)
         try:
@@ -58,7 +58,7 @@ def checked_out(commit):
 
 
 def in_process(folder, options):
-    """What a fresh process measures that imports the package of that folder."""
+    """The measurements of a fresh process that imports the package from a folder."""
     command = [sys.executable, __file__, "--one", "--recipe", options.recipe]
     command += ["--updates", str(options.updates)]
     path = [str(folder / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -73,7 +73,7 @@ def in_process(folder, options):
 
 
 def first_call(call):
-    """Seconds of a first call, and those of them in which XLA compiles."""
+    """Seconds of a first call, and how many of them XLA spends compiling."""
     compiling = []
 
     def listen(event, seconds, **_):
@@ -105,12 +105,12 @@ def one(options):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("before", nargs="?", help="a commit")
-    parser.add_argument("after", nargs="?", default="HEAD", help="another; HEAD unless given")
+    parser.add_argument("after", nargs="?", default="HEAD", help="another commit; default: HEAD")
     parser.add_argument("--recipe", choices=["mnist", "cifar10", "cifar10-conv"], default="mnist")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--updates", type=int, default=50, help="updates in a call")
     parser.add_argument("--out", type=Path, help="a JSON file for the result")
-    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)  # a process of those
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)  # one such process
     options = parser.parse_args()
     if options.one:
         one(options)

@@ -2,11 +2,11 @@
 
     python bench/speed/curves.py [--only seeds] [--rounds 5] [--updates 20] [--out DIR]
 
-The MNIST recipe, with one thing changed at a time; the seeds as `train_many` has them.
-Writes curves.json and curves.png. For each curve the exponent a of cost ∝ size^a is fitted by
-least squares on logarithms, over all sizes: 0 is free, 1 is proportional. Beside seeds, the time
-for all at once over that for one after another. Devices share a machine's cores on a CPU, so there
-that curve shows the price of spreading, not a gain.
+The MNIST recipe, with one size changed at a time; the seeds run as in `train_many`. Writes
+curves.json and curves.png. For each curve the exponent a of cost ∝ size^a is fitted by least
+squares on logarithms, over all sizes: 0 means free, 1 proportional. For seeds, the ratio of the
+time for all at once to the time for one after another is reported too. On a CPU the devices share
+the machine's cores, so their curve shows the overhead of sharding, not a gain.
 """
 
 import argparse
@@ -38,7 +38,7 @@ LABELS = {"batch size": "examples in a minibatch", "width": "hidden units of the
 
 
 def wider(recipe, width):
-    """Players with as many hidden units as asked, in the recipe's proportion."""
+    """The recipe with another number of hidden units, in the recipe's proportions."""
     units = (max(1, width // 5),) * len(recipe.discriminator.units)
     return dataclasses.replace(
         recipe,
@@ -48,9 +48,9 @@ def wider(recipe, width):
 
 
 def program(recipe, updates, seeds=None, devices=1):
-    """A call that makes `updates` updates, of each of some seeds, and waits; the driver's program.
+    """A call that makes `updates` updates of each seed in the driver's program, and waits.
 
-    The seeds start from the same players, which changes nothing about their speed.
+    The seeds start from the same players, which does not affect speed.
     """
     images, rows = ours.some_images(recipe), ours.some_rows(recipe, updates)
     source = Resident(images, ours.PREPROCESS[recipe.preprocessing])
@@ -75,12 +75,12 @@ def program(recipe, updates, seeds=None, devices=1):
 
 
 def exponent(sizes, costs):
-    """a of cost ∝ size^a, by least squares on logarithms."""
+    """The exponent a of cost ∝ size^a, by least squares on logarithms."""
     return float(np.polyfit(np.log(sizes), np.log(costs), 1)[0])
 
 
 def curve(name, recipe, sizes, updates, rounds):
-    """Updates per second at each size, sizes taken in turn, and the exponent of their cost."""
+    """Updates per second at each size, with interleaved rounds, and the exponent of the cost."""
     make = {
         "batch size": lambda n: program(dataclasses.replace(recipe, batch_size=n), updates),
         "width": lambda n: program(wider(recipe, n), updates),
@@ -106,7 +106,7 @@ def curve(name, recipe, sizes, updates, rounds):
 
 
 def table(curves):
-    """The curves, to read."""
+    """The curves as text."""
     lines = []
     for name, found in curves.items():
         lines += [f"{LABELS.get(name, name)}: cost ∝ size^{found['exponent']:.2f}"]
@@ -150,7 +150,7 @@ def main():
     parser.add_argument("--only", choices=[*SIZES], help="one curve")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--updates", type=int, default=20, help="updates in a turn")
-    parser.add_argument("--tiny", action="store_true", help="narrow players, to try the script")
+    parser.add_argument("--tiny", action="store_true", help="narrow players, for a trial run")
     parser.add_argument("--out", type=Path, help="a folder for curves.json and curves.png")
     options = parser.parse_args()
 
@@ -166,7 +166,7 @@ def main():
             there = [n for n in there if n <= jax.device_count()]
             recipe = dataclasses.replace(recipe, batch_size=usual)
             if len(there) < 2:
-                print("devices: there is one only; that curve is left out", file=sys.stderr)
+                print("devices: there is only one, so that curve is left out", file=sys.stderr)
                 continue
         curves[name] = curve(name, recipe, there, options.updates, options.rounds)
     print(table(curves))

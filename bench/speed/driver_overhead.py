@@ -1,12 +1,12 @@
-"""What the driver costs over its compiled steps: progress, metrics, data order, and checkpoints.
+"""The driver's overhead over its compiled steps: progress, metrics, shuffling and checkpoints.
 
     python bench/speed/driver_overhead.py [--checkpoints] [--rounds 5] [--out FILE]
 
-One run of `advnets.train` on MNIST-sized data, with a progress bar and metrics; with
-`--checkpoints` also with a folder, and a checkpoint in every round, five times as often as in the
-recipe. Between its evaluations are 1,000 updates; at each evaluation, outside the time counted, the
-same 1,000 updates run bare: the same step, scanned, with nothing returned and nobody watching.
-Reported: the ratio of the two, round by round, and the peak memory of the whole process.
+One run of `advnets.train` on MNIST-sized data, with a progress bar and metrics; `--checkpoints`
+adds a folder and a checkpoint in every round, five times as often as in the recipe. Between
+evaluations there are 1,000 updates. At each evaluation, outside the measured time, the same 1,000
+updates run bare: the same step in a scan, with nothing returned and no progress shown. Reported:
+the ratio of the two, round by round, and the peak memory of the whole process.
 """
 
 import argparse
@@ -30,7 +30,7 @@ EPOCHS_PER_ROUND, UPDATES_PER_EPOCH = 2, 500
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--checkpoints", action="store_true", help="one in every round")
+    parser.add_argument("--checkpoints", action="store_true", help="write one in every round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", help="a JSON file for the result")
     options = parser.parse_args()

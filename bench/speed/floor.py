@@ -1,12 +1,12 @@
-"""The floor under an update: its matrix products and convolutions, and nothing else.
+"""The floor of an update's time: its matrix products and convolutions alone.
 
-Of each layer an update makes forward passes, gradients of the inputs and gradients of the weights;
-each is one product of as many floating-point operations. `products` counts them, `by_xla` and
-`by_torch` run them alone, with activations of its own for each product.
+For each layer, an update computes forward passes, gradients of the inputs and gradients of the
+weights; each is one product, with the same number of floating-point operations. `products` counts
+them; `by_xla` and `by_torch` run them alone, each product with its own activations.
 
     python bench/speed/floor.py [--recipe cifar10-conv] [--rounds 9] [--out FILE]
 
-times every pass of every layer by itself, XLA's beside PyTorch's: where the time goes.
+times every pass of every layer separately, in XLA and in PyTorch, to show where the time goes.
 """
 
 import argparse
@@ -32,7 +32,7 @@ PASSES = ("forward", "inputs", "weights")
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """One linear map, with the batch as first axis: dense, a convolution, or a transposed one.
+    """One linear map with the batch as first axis: dense, convolution or transposed convolution.
 
     Images are (batch, height, width, channels). A kernel's last axis runs over the outputs, or in
     a transposed convolution, which is the gradient of a convolution, over the inputs.
@@ -47,13 +47,13 @@ class Layer:
 
     @property
     def flops(self):
-        """Of one pass: a product and a sum for every weight, wherever it is applied."""
+        """FLOPs of one pass: a product and a sum for every weight, wherever it is applied."""
         applied = self.inputs if self.kind == "transposed" else self.outputs
         return 2 * math.prod(applied[:-1]) * math.prod(self.weights)
 
     @property
     def bytes(self):
-        """Of one pass: two arrays read, the third written, in float32."""
+        """Bytes moved by one pass: two arrays read and a third written, in float32."""
         return 4 * sum(math.prod(shape) for shape in (self.inputs, self.outputs, self.weights))
 
     def __str__(self):
@@ -108,12 +108,12 @@ def discriminator_layers(recipe, shape):
 
 
 def products(recipe, shape):
-    """How often an update makes each pass of each layer, as {(layer, pass): times}."""
+    """How often an update computes each pass of each layer, as {(layer, pass): times}."""
     generator, discriminator = generator_layers(recipe, shape), discriminator_layers(recipe, shape)
     alternating = recipe.order == "alternating"
     count = collections.Counter()
     for layer in generator:
-        # Alternating, the generator's own step has noise of its own.
+        # In the alternating order, the generator's step has its own noise.
         count[layer, "forward"] += 2 if alternating else 1
         count[layer, "weights"] += 1
     for layer in generator[1:]:
@@ -134,7 +134,7 @@ def totals(recipe, shape):
     return {
         "gflop": sum(n * layer.flops for (layer, _), n in count.items()) / 1e9,
         "product_gbytes": sum(n * layer.bytes for (layer, _), n in count.items()) / 1e9,
-        # Parameter, velocity and gradient read, parameter and velocity written.
+        # Parameter, velocity and gradient are read; parameter and velocity are written.
         "update_rule_gbytes": 5 * 4 * sum(weights.values()) / 1e9,
         "weights": sum(weights.values()),
     }
@@ -148,7 +148,7 @@ def one_pass(layer, which, left, weights):
             "inputs": lambda y: y @ weights.T,
             "weights": lambda x, y: x.T @ y,
         }[which](*left)
-    # All in the one order of axes that XLA on a CPU is quick at, see advnets.convolutions.
+    # All with the axes in the order that is fast in XLA on a CPU, see advnets.convolutions.
     size, padding = len(weights), layer.padding
     turned = jnp.flip(weights, (0, 1)).swapaxes(2, 3)
     if layer.kind == "transposed":
@@ -164,7 +164,7 @@ def one_pass(layer, which, left, weights):
     if which == "inputs":
         return _convolve(left[0], turned, size - 1 - padding)
     x, y = left
-    # An input as large as the output, which is quicker again.
+    # Pad the input to the size of the output, which is faster still.
     grown = max(0, 2 * padding - size + 1)
     before, after = grown // 2, grown - grown // 2
     x = jnp.pad(x, ((0, 0), (before, after), (before, after), (0, 0))).transpose(3, 1, 2, 0)
@@ -189,7 +189,7 @@ def _shapes(layer, which):
 
 
 def by_xla(count, repeats):
-    """A call that makes all products `repeats` times in one compiled program, and waits."""
+    """A call that computes all products `repeats` times in one compiled program, and waits."""
     key = jax.random.key(0)
     passes = list(count.elements())
     weights = {layer: jax.random.uniform(key, layer.weights) for layer, _ in passes}
@@ -202,7 +202,7 @@ def by_xla(count, repeats):
             results = [
                 one_pass(*p, left, w) for p, left, w in zip(passes, lefts, weights, strict=True)
             ]
-            # Whole results, and each repetition needs the one before: nothing can be left out.
+            # XLA can eliminate nothing: results are kept, and each repetition needs the last.
             results = lax.optimization_barrier(results)
             return [
                 [left[0].at[(0,) * left[0].ndim].set(jnp.ravel(result)[0] * 1e-6), *left[1:]]
@@ -269,7 +269,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--recipe", choices=["mnist", "cifar10", "cifar10-conv"], default="mnist")
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--batch-size", type=int, help="the recipe's unless given")
+    parser.add_argument("--batch-size", type=int, help="default: the recipe's")
     parser.add_argument("--out", type=Path, help="a JSON file for the result")
     options = parser.parse_args()
 
@@ -280,7 +280,7 @@ def main():
     rows = []
     for (layer, which), times in products(recipe, ours.SHAPES[recipe.dataset]).items():
         alone = collections.Counter({(layer, which): 1})
-        # About 2 GFLOP a turn, so that the clock is exact.
+        # About 2 GFLOP per turn, long enough to time accurately.
         repeats = max(1, round(2e9 / layer.flops))
         calls = {"XLA": by_xla(alone, repeats)}
         if device is not None:

@@ -1,10 +1,10 @@
-"""A guard against gross losses of speed: updates of the MNIST recipe against the Equinox loop.
+"""A guard against large slowdowns: updates of the MNIST recipe against the Equinox loop.
 
     python bench/speed/guard.py [--rounds 5] [--record]
 
-Seconds, once compiled. It prints how many times as long the loop takes, the median of paired
-rounds, and fails below half of the ratio that is recorded in guard.json: a machine that is busy, or
-of another kind, moves the ratio too, but not that far.
+Takes seconds, once compiled. It prints how many times as long the loop takes (the median of paired
+rounds) and fails if that is below half of the ratio recorded in guard.json. A busy or different
+machine changes the ratio too, but not that much.
 """
 
 import argparse
@@ -27,7 +27,7 @@ UPDATES = 20
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--record", action="store_true", help="make this ratio the recorded one")
+    parser.add_argument("--record", action="store_true", help="record this ratio in guard.json")
     options = parser.parse_args()
 
     recipe = dataclasses.replace(BENCHMARKS["mnist"].recipe, order="alternating")
@@ -47,7 +47,7 @@ def main():
 
 
 def verdict(ratio, recorded):
-    """The exit code: 1 for a gross loss."""
+    """The exit code: 1 for a large slowdown."""
     if ratio >= recorded / 2:
         return 0
     print(

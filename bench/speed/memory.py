@@ -1,4 +1,4 @@
-"""What this process has held in memory, by Linux's own counts."""
+"""This process's memory, as counted by Linux."""
 
 from pathlib import Path
 
@@ -12,8 +12,8 @@ def counted(field):
 
 
 def peak_mib():
-    """The most that this process has held.
+    """The peak memory of this process.
 
-    That of `resource` starts at what the parent held.
+    The peak that `resource` reports starts at the parent's memory.
     """
     return counted("VmHWM")

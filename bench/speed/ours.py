@@ -1,4 +1,4 @@
-"""Updates of a recipe by this library, many in one compiled program, as its driver runs them."""
+"""Updates of a recipe by this library: many in one compiled program, as in its driver."""
 
 import dataclasses
 import functools
@@ -13,7 +13,7 @@ from advnets.bench import recipes
 
 IMAGES = 20_000
 SHAPES = {"mnist": (28, 28), "cifar10": (32, 32, 3), "tfd": (48, 48), "digits": (8, 8)}
-# Not the bench's own, which older commits keep elsewhere.
+# Not imported from the bench, because older commits have it elsewhere.
 PREPROCESS = {
     "unit": advnets.preprocessing.to_unit_interval,
     "gcn": advnets.preprocessing.gcn,
@@ -22,7 +22,7 @@ NORMS_EVERY = 10  # as in the driver
 
 
 def some_images(recipe, n=IMAGES):
-    """Random images of a data set's shape, and the type that it comes in: speed ignores content."""
+    """Random images of a data set's shape and type; the content does not affect speed."""
     pixels = np.random.default_rng(0).integers(0, 256, (n, *SHAPES[recipe.dataset]))
     return pixels.astype(np.uint8)
 
@@ -42,18 +42,18 @@ def build(recipe, images, prior=None):
 
 
 def start(recipe, images):
-    """A step of a recipe, a function of key, state and data, and the state before the first."""
+    """A step of a recipe (a function of key, state and data) and the initial state."""
     if not hasattr(advnets, "Players"):
         return _start_with_players_inside(recipe, images)
     algorithm, players = build(recipe, images)
     state = algorithm.init(players)
-    # The state has the arrays; another copy of them would count as memory.
+    # The state has the arrays; a second copy would add to the memory measured.
     structure = eqx.filter(players, eqx.is_array, inverse=True)
     return lambda key, state, real: algorithm.step(key, structure, state, real), state
 
 
 def _start_with_players_inside(recipe, images):
-    """The same at older commits, whose `Algorithm1` holds the players, for `commits.py`."""
+    """The same for older commits, whose `Algorithm1` holds the players; for `commits.py`."""
     players = recipes.build_players(jax.random.key(0), recipe, images)
     g_updates, d_updates = recipes.update_rule(recipe, 500)
     algorithm = advnets.Algorithm1(

@@ -1,6 +1,6 @@
-"""Times things in turn, A B C A B C ..., and compares them round by round.
+"""Times calls in interleaved rounds, A B C C B A ..., and compares them round by round.
 
-On a machine that others use too, only the ratio of two times taken next to each other says much.
+On a shared machine, only the ratio of two adjacent times is meaningful.
 """
 
 import os
@@ -11,9 +11,9 @@ import numpy as np
 
 
 def paired(calls: dict[str, Callable[[], object]], rounds: int, warm_up: int = 2):
-    """Seconds of each call in each round; compilation and the first calls are left out.
+    """Seconds of each call in each round, without compilation and the first calls.
 
-    Each call must wait for its own result. Every other round runs backwards, so that none always
+    Each call must wait for its own result. Every other round runs backwards, so that no call always
     follows the same one.
     """
     for call in calls.values():
@@ -29,7 +29,7 @@ def paired(calls: dict[str, Callable[[], object]], rounds: int, warm_up: int = 2
 
 
 def median_seconds(call, calls: int = 5, warm_up: int = 2):
-    """The median of some calls of one thing, for a process that times nothing else."""
+    """The median time of several calls, for a process that times only this one."""
     return float(np.median(paired({"": call}, calls, warm_up)[""]))
 
 
@@ -54,7 +54,7 @@ def cores():
 
 
 def line(name, spread, unit=""):
-    """A spread, to read."""
+    """A spread as a line of text."""
     lower, upper = spread["quartiles"]
     return (
         f"{name:<34}{spread['median']:9.3f}{unit}   quartiles {lower:.3f} to {upper:.3f}, "

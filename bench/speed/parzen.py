@@ -1,20 +1,21 @@
-"""Parzen estimates: advnets beside its one matrix product and beside four other libraries.
+"""Parzen estimates: advnets against its one matrix product and against four other libraries.
 
     python bench/speed/parzen.py [--rounds 5] [--out FILE.json] [--picture FILE.png]
 
-Every round times each side once, in turn, so that all see the same machine; reported are medians
-over rounds, and of the ratio to `advnets, 1 bandwidth` within a round. Compilation and a warm-up
-are not counted. Every side takes all points, except where that would take minutes: there the line
-through its times for 1 point and for `--slow-points` points is followed to all of them, as the cost
-is a constant (the tree, the whitening) and the same for each further point.
+Every round times each side once, so that all sides run under the same conditions. Reported are
+medians over rounds of the times, and of the ratios to `advnets, 1 bandwidth` within a round.
+Compilation and a warm-up are excluded. Every side takes all points, unless that would take minutes.
+Then its time is extrapolated linearly from 1 point and `--slow-points` points to all of them,
+because the cost is a constant (the tree, the whitening) plus the same amount per point.
 
-Beside each time stands the error against float64 brute force. The data are MNIST's if ADVNETS_DATA
-names a local mirror of the Hub, otherwise uniform in [0, 1]; float32 on every side that has it.
-Then the time and the peak memory of an evaluation whose samples are drawn on the fly, against their
-number, each in a process of its own; the exponent is that of the fitted power.
+Each time is reported with the error against float64 brute force. The data are MNIST's if
+ADVNETS_DATA names a local mirror of the Hub, otherwise uniform in [0, 1]; in float32 on every side
+that supports it. Then the time and the peak memory of an evaluation whose samples are drawn on the
+fly are measured against the number of samples, each in its own process; the exponent is that of the
+fitted power law.
 
-On a GPU, advnets and PyKeOps run there, on all points, which are in its memory already; the others
-use the processor.
+If there is a GPU, advnets and PyKeOps run on it, with all points already in its memory; the others
+use the CPU.
 """
 
 import argparse
@@ -61,7 +62,7 @@ def data(points, samples):
 
 
 def brute_force(points, samples):
-    """From differences, in float64."""
+    """Log densities from differences, in float64."""
     samples = np.float64(samples)
     exponents = [-((samples - x) ** 2).sum(axis=1) for x in np.float64(points)]
     log_sums = scipy.special.logsumexp(np.stack(exponents) / (2 * BANDWIDTH**2), axis=1)
@@ -74,7 +75,7 @@ def log_normaliser(samples):
 
 
 def advnets_with(bandwidths):
-    """Every bandwidth; `BANDWIDTH` first."""
+    """Log densities at every bandwidth; those at the first, `BANDWIDTH`, are returned."""
 
     def prepare(samples):
         samples, grid = jnp.asarray(samples), jnp.asarray(bandwidths, jnp.float32)
@@ -85,14 +86,14 @@ def advnets_with(bandwidths):
 
 
 def product(samples):
-    """The one matrix product of points and samples, and nothing else."""
+    """Only the matrix product of points and samples."""
     samples = jnp.asarray(samples)
     compiled = jax.jit(lambda x, s: jnp.matmul(x, s.T, precision=jax.lax.Precision.HIGHEST))
     return jnp.asarray, lambda points: jax.block_until_ready(compiled(points, samples))
 
 
 def numpy_product(samples):
-    """NumPy's, in the blocks that its estimates have."""
+    """The same in NumPy, in the blocks of its estimates."""
 
     def multiply(points):
         for x in np.array_split(points, -(-len(points) // 1000)):
@@ -117,13 +118,13 @@ def numpy_blocked(samples):
 
 
 def numpy_in_float64(samples):
-    """The same in NumPy's own precision, which `images / 255` has."""
+    """The same in NumPy's default precision, which `images / 255` has."""
     _, estimate = numpy_blocked(np.float64(samples))
     return np.float64, estimate
 
 
 def numpy_in_place(samples):
-    """In float32, tuned: small blocks, no temporaries, the largest exponent taken out by hand."""
+    """In float32, tuned: small blocks, in place, the largest exponent subtracted by hand."""
     sizes = (samples**2).sum(axis=1)
     scale = np.float32(-1 / (2 * BANDWIDTH**2))
 
@@ -155,7 +156,7 @@ def scikit_learn(samples):
 
 def scipy_stats(samples):
     class Isotropic(scipy.stats.gaussian_kde):
-        """It has one covariance, the data's; a bandwidth needs this, and singular data do too."""
+        """SciPy scales the data's covariance; a fixed bandwidth and singular data need this one."""
 
         def _compute_covariance(self):
             self.factor = BANDWIDTH
@@ -205,14 +206,14 @@ SLOW = ("PyKeOps", "SciPy gaussian_kde", "scikit-learn KernelDensity")
 
 
 def seconds(call):
-    time.sleep(0.05)  # threads of the side before may still be spinning
+    time.sleep(0.05)  # threads of the previous side may still be spinning
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
 
 
 def timed(estimate, placed, total):
-    """Seconds for all points; for a slow side, by the line through two small numbers of them."""
+    """Seconds for all points; for a slow side, extrapolated from two small numbers of points."""
     (first, start), *more = [(len(x), seconds(lambda x=x: estimate(x))) for x in placed]
     if not more:
         return start
@@ -229,7 +230,7 @@ def spread(values):
 
 
 def side_by_side(points, samples, names, rounds, slow_points, checked):
-    """What each side takes and how far it is off; why a side is missing."""
+    """The time and the error of each side, or why a side is missing."""
     exact = brute_force(points[:checked], samples)
     sides, result = {}, {}
     for name in names:
@@ -263,9 +264,9 @@ def side_by_side(points, samples, names, rounds, slow_points, checked):
 
 
 def streamed(samples, points):
-    """Seconds, and the process's peak memory, for samples that MNIST's generator draws on the fly.
+    """Seconds and the process's peak memory for samples drawn on the fly by MNIST's generator.
 
-    The generator is untrained, which changes neither.
+    The generator is untrained, which affects neither.
     """
     rows = np.random.default_rng(0).random((points, 28, 28), np.float32)
     recipe = BENCHMARKS["mnist"].recipe
@@ -285,14 +286,14 @@ def streamed(samples, points):
 
 
 def against_samples(counts, points):
-    """The same for several numbers of samples, each in a process of its own."""
+    """The same for several numbers of samples, each in its own process."""
     rows = []
     for count in counts:
         command = [sys.executable, __file__, "--one", str(count), "--curve-points", str(points)]
         out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         rows.append(json.loads(out))
         print(rows[-1], file=sys.stderr, flush=True)
-    # Below some 10,000 samples the fixed costs show.
+    # Below some 10,000 samples, fixed costs are visible.
     fitted = [row for row in rows if row["samples"] >= 10_000]
     exponent = None
     if len(fitted) > 1:
@@ -323,7 +324,7 @@ def draw(path, curve):
 
 
 def table(result):
-    """The sides as Markdown."""
+    """The sides as a Markdown table."""
     lines = ["| | seconds | times ours | largest error, nats |", "|---|---|---|---|"]
     for name, side in result.items():
         if "skipped" in side:
@@ -351,9 +352,9 @@ def main(argv=None):
     parser.add_argument("--points", type=int, default=10_000)
     parser.add_argument("--samples", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--slow-points", type=int, default=100, help="timed points of slow sides")
-    parser.add_argument("--checked", type=int, default=100, help="points whose error is taken")
-    parser.add_argument("--sides", nargs="*", choices=SIDES, help="beside ours; all unless given")
+    parser.add_argument("--slow-points", type=int, default=100, help="points for slow sides")
+    parser.add_argument("--checked", type=int, default=100, help="points to compute the error on")
+    parser.add_argument("--sides", nargs="*", choices=SIDES, help="besides ours; default: all")
     parser.add_argument(
         "--curve",
         type=int,

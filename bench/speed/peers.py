@@ -7,7 +7,7 @@ import paired
 
 
 def torch_device(tf32=False):
-    """Where PyTorch runs, set up like JAX; None, and a line on stderr, if there is no PyTorch."""
+    """PyTorch's device, set up like JAX's; without PyTorch, None and a line on stderr."""
     if importlib.util.find_spec("torch") is None:
         print("PyTorch is not installed: its rows are left out", file=sys.stderr)
         return None

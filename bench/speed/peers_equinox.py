@@ -28,7 +28,7 @@ class Maxout(eqx.Module):
 
 
 class MaxoutConv2d(eqx.Module):
-    """The same of convolutions, then max pooling."""
+    """The largest of several convolutions, then max pooling."""
 
     convolution: eqx.nn.Conv2d
     pool: eqx.nn.MaxPool2d

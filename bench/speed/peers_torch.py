@@ -1,10 +1,10 @@
 """The same updates in PyTorch, written as its users write them.
 
-The paper's alternating order: a discriminator step on data and on samples that carry no gradient,
-then a generator step on fresh noise with the discriminator's parameters frozen. The optimiser is
-`torch.optim.SGD` or `torch.optim.Adam` in one fused pass. R1 and R2 differentiate twice, which
-`torch.compile` does not support; a compiled `mnist-tuned` runs the updates with penalties eagerly,
-but for the generator's step.
+The paper's alternating order: a discriminator step on data and on detached samples, then a
+generator step on fresh noise with the discriminator's parameters frozen. The optimiser is
+`torch.optim.SGD` or `torch.optim.Adam`, fused. R1 and R2 differentiate twice, which `torch.compile`
+does not support; a compiled `mnist-tuned` runs the updates with penalties eagerly, except for the
+generator's step.
 """
 
 import functools
@@ -29,7 +29,7 @@ class Maxout(nn.Module):
 
 
 class MaxoutConv2d(nn.Module):
-    """The same of convolutions, then max pooling."""
+    """The largest of several convolutions, then max pooling."""
 
     def __init__(self, inputs, settings):
         super().__init__()
@@ -123,7 +123,7 @@ class Trainer:
             "uniform": lambda n: (torch.rand(n, device=device) * 2 - 1) * 3**0.5,
             "normal": lambda n: torch.randn(n, device=device),
         }[recipe.prior]
-        # Both players see the same rate, as a tensor so that a CUDA graph can change it.
+        # Both players share the rate, a tensor so that a CUDA graph can change it.
         self.rate = torch.tensor(recipe.learning_rate, device=device)
         kind, rule = torch.optim.SGD, {"momentum": recipe.initial_momentum}
         if recipe.update_rule == "adam":
@@ -192,7 +192,7 @@ class Trainer:
             )
 
     def anneal(self):
-        """Half a cosine from the initial rate to its final share."""
+        """Half a cosine from the initial rate to its final fraction."""
         recipe = self.recipe
         self.made += 1
         turned = (1 + torch.cos(self.made * (math.pi / (500 * recipe.epochs)))) / 2
@@ -203,9 +203,9 @@ class Trainer:
 def updates(recipe, images, rows, device, variant="eager"):
     """A call that makes one update for each row of `rows`, and waits for the last.
 
-    Variants: `eager`, `compiled`, and on a GPU `graph`, the eager update captured in a CUDA graph
-    and replayed, and `compiled graph`, the compiled one. Updates with and without lazy penalties
-    are two graphs.
+    Variants: `eager`, `compiled`, and on a GPU `graph` (the eager update captured in a CUDA graph
+    and replayed) and `compiled graph` (the same with the compiled update). Updates with and without
+    lazy penalties are separate graphs.
     """
     trainer = Trainer(recipe, images.shape[1:], device, compiled="compiled" in variant)
     images = torch.from_numpy(images).to(device)
@@ -233,7 +233,7 @@ def updates(recipe, images, rows, device, variant="eager"):
 
 
 def captured(update, row):
-    """An update as a CUDA graph, after the warm-up that PyTorch's manual asks for."""
+    """An update as a CUDA graph, after the warm-up that PyTorch's manual requires."""
     row = row.clone()
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
@@ -253,7 +253,7 @@ def captured(update, row):
 
 
 def set_up(threads, tf32):
-    """The number of threads on a CPU, the precision of products on a GPU; gives the device."""
+    """Sets the number of CPU threads and the precision of products; returns the device."""
     torch.set_num_threads(threads)
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
     torch.backends.cudnn.allow_tf32 = tf32

@@ -1,14 +1,14 @@
-"""A restricted Boltzmann machine's updates and Gibbs steps, beside scikit-learn's BernoulliRBM.
+"""Updates and Gibbs steps of a restricted Boltzmann machine, against scikit-learn's BernoulliRBM.
 
     python bench/speed/rbm.py [--rounds 15] [--updates 50] [--hidden 1000] [--out FILE]
 
-784 visible units, minibatches of 100, 100 chains; one Gibbs step an update. Both sides take turns
-in one process, and have the same threads. Ours makes all updates of a turn in one program, and
-draws each image anew from its grey levels; scikit-learn's is given binary images, decays no
-weights, and reports nothing. Its `partial_fit` has float64 only; its `fit`, which includes drawing
-the first weights and one look at the data, has float32 too. A sample is a step of Gibbs sampling of
-one chain, from visible units to visible units. The aim is 5 times as fast; the five matrix products
-of an update alone, with nothing between them, say how much of it the machine leaves room for.
+784 visible units, minibatches of 100, 100 chains, one Gibbs step per update. Both sides take turns
+in one process and use the same number of threads. Ours makes all updates of a turn in one program
+and draws each binary image anew from its grey levels; scikit-learn's receives binary images, has no
+weight decay and reports nothing. Its `partial_fit` supports only float64; its `fit`, which also
+draws the initial weights and checks the data, supports float32 too. A sample is one Gibbs step of
+one chain, from visible units to visible units. The target is 5 times as fast; the time of the five
+matrix products of an update alone shows how far that is possible on the machine.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def our_updates(images, hidden):
 
 
 def products(images, hidden):
-    """Makes the matrix products of the updates, on arrays of their sizes."""
+    """Computes the matrix products of the updates, on arrays of their sizes."""
     left, right = jax.random.split(jax.random.key(0))
     visible = jax.random.uniform(left, (BATCH, VISIBLE))
     weights = jax.random.uniform(right, (VISIBLE, hidden))
@@ -73,7 +73,7 @@ def products(images, hidden):
         data = visible @ weights
         seen = data @ weights.T
         chains = seen @ weights
-        # Scaled so that the numbers stay finite and no product can be left out.
+        # Scaled so that the numbers stay finite and XLA can eliminate no product.
         weights = weights + 1e-30 * (visible.T @ data - seen.T @ chains)
         return (visible, weights), None
 
@@ -131,7 +131,7 @@ def their_samples(images, hidden, steps):
 
 
 def compare(calls, rounds, units):
-    """Units per second of each side, and how many times as long as ours it takes."""
+    """The rate of each side, and how many times as long as ours it takes."""
     seconds = paired.paired(calls, rounds)
     rates = {name: paired.spread(units / np.asarray(times)) for name, times in seconds.items()}
     return {"per_second": rates, "times_as_long_as_ours": paired.ratios(seconds, OURS)}
@@ -140,7 +140,7 @@ def compare(calls, rounds, units):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15, help="how often each side is timed")
-    parser.add_argument("--updates", type=int, default=50, help="updates, and steps, in a turn")
+    parser.add_argument("--updates", type=int, default=50, help="updates and Gibbs steps in a turn")
     parser.add_argument("--hidden", type=int, default=1000, help="hidden units")
     parser.add_argument("--out", type=Path, help="a JSON file for the result")
     options = parser.parse_args()

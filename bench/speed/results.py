@@ -1,4 +1,4 @@
-"""A result as JSON, with where it comes from."""
+"""A result as JSON, with its provenance."""
 
 import importlib.metadata
 import json
@@ -10,7 +10,7 @@ PEERS = ("torch",)
 
 
 def finish(result, out):
-    """Adds command, commit, versions and hardware, and writes the file, if there is to be one."""
+    """Adds command, commit, versions and hardware, and writes the file if `out` is given."""
     origin = provenance()
     for name in PEERS:
         try:

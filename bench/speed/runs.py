@@ -1,10 +1,10 @@
-"""A whole run of the benchmark command at two commits of this repository, in turn.
+"""A whole run of the benchmark command at two commits of this repository, interleaved.
 
     python bench/speed/runs.py BEFORE [AFTER] [--rounds 5] [--out FILE] [-- mnist --epochs 10 ...]
 
-What `commits.py` does not see: checkpoints, evaluations, records and start-up. Reported are the
-seconds of the command on the clock and of the processor, and those of `--help`, which is start-up
-alone. `ADVNETS_DATA` names the data's folder, if it is not the cache of the Hub.
+It includes what `commits.py` leaves out: checkpoints, evaluations, metrics files and start-up.
+Reported are the wall-clock and processor seconds of the command, and those of `--help`, which is
+start-up alone. `ADVNETS_DATA` names the data's folder, unless it is the cache of the Hub.
 """
 
 import argparse
@@ -26,7 +26,7 @@ MEASURED = ("seconds", "processor_seconds", "start_up_seconds", "start_up_proces
 
 
 def timed(package, arguments):
-    """Seconds on the clock and of the processor that a command takes with that package."""
+    """Wall-clock and processor seconds of a command with the given package."""
     path = [str(package / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path)}
     command = [sys.executable, "-m", "advnets.bench", *arguments]
@@ -47,7 +47,7 @@ def one(package, arguments):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("before", help="a commit")
-    parser.add_argument("after", nargs="?", default="HEAD", help="another; HEAD unless given")
+    parser.add_argument("after", nargs="?", default="HEAD", help="another commit; default: HEAD")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, help="a JSON file for the result")
     mine, command = sys.argv[1:], COMMAND

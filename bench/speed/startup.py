@@ -1,10 +1,10 @@
-"""From the command line to the first update, each time in a fresh process.
+"""Time from the command line to the first update, each time in a fresh process.
 
     python bench/speed/startup.py [--benchmark mnist] [--rounds 3] [--data-dir DIR] [--out FILE]
 
-Reported, in seconds: the start of Python with all imports, reading the data, building the players,
-and the first update, of which tracing and compiling are told apart. What the benchmark's command
-does, with one update in place of the first hundred.
+Reported, in seconds: starting Python with all imports, reading the data, building the players, and
+the first update, with tracing and compiling separately. The process does what the benchmark's
+command does, but with one update instead of the first hundred.
 """
 
 import argparse
@@ -21,7 +21,7 @@ STAGES = ("imports", "data", "players", "first update", "of that: trace", "of th
 
 
 def child(name, data_dir, began):
-    """In the fresh process: prints the seconds of each stage."""
+    """Runs in the fresh process and prints the seconds of each stage."""
     marks = [began]
 
     import advnets.bench.__main__  # what `python -m advnets.bench` imports

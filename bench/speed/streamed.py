@@ -1,12 +1,12 @@
-"""Streamed training beside resident training of the MNIST recipe: what does gathering cost?
+"""Streamed against resident training of the MNIST recipe: what does gathering cost?
 
     python bench/speed/streamed.py [--rounds 15] [--rows 20000] [--out FILE]
 
-Two runs of `advnets.train` in one process, which take turns: after each epoch one hands over to the
-other. They are the same but for where the images are: on the device, or streamed from a memory map
-in a temporary folder. Reported: the updates per second of each, and the ratio of streamed to
-resident training, round by round; the aim is at least 0.9. Two epochs at the start, in which they
-compile, are left out.
+Two runs of `advnets.train` take turns in one process: after each epoch, one hands over to the
+other. They differ only in where the images are: on the device, or streamed from a memory map in a
+temporary folder. Reported: the updates per second of each, and the ratio of streamed to resident
+training, round by round; the target is at least 0.9. The first two epochs, which include
+compilation, are excluded.
 """
 
 import argparse
@@ -30,7 +30,7 @@ WARM_UP = 2
 
 
 def in_turn(sources, train, rounds):
-    """Seconds of each epoch of two sources' training; each has a thread, and one runs at a time."""
+    """Seconds of each epoch of training from two sources, in two threads that take turns."""
     names = list(sources)
     seconds = {name: [] for name in names}
     turns = {name: threading.Semaphore(0) for name in names}

@@ -1,13 +1,13 @@
-"""Updates of a recipe: ours, PyTorch's, Equinox's, and the products alone, in one run.
+"""Updates of a recipe: ours, PyTorch's, Equinox's, and the matrix products alone, in one run.
 
     python bench/speed/updates.py [--recipe mnist] [--rounds 9] [--updates 50] [--out FILE]
 
-All have the same players, batch, dropout, momentum and falling learning rate, the data in memory
-as uint8, the same number of threads and the same precision of products. The peers take the paper's
-alternating order; ours is timed in both. Reported, of the seconds of turns of some updates:
-how many times as long each takes as ours in the alternating order, and the fraction that the
-floor (the products alone, by the faster of XLA and PyTorch) is of ours. Of `mnist-tuned`, with
-Adam, R1, R2 and an average, PyTorch is the only peer.
+All have the same players, batch size, dropout, momentum and learning-rate decay, uint8 data in
+memory, the same number of threads and the same precision of products. The peers use the paper's
+alternating order; ours is timed in both. A turn makes several updates. Reported: how many times as
+long each takes as ours in the alternating order, and the floor (the products alone, by the faster
+of XLA and PyTorch) as a fraction of ours. For `mnist-tuned`, with Adam, R1, R2 and an average,
+PyTorch is the only peer.
 """
 
 import argparse
@@ -29,12 +29,12 @@ import results
 from advnets.bench import BENCHMARKS
 
 OURS = "advnets, alternating"
-# Updates in a turn on a CPU: about a second's.
+# Updates in a turn on a CPU: about a second.
 RECIPES = {"mnist": 50, "mnist-tuned": 50, "cifar10": 4, "cifar10-conv": 1}
 
 
 def tiny(recipe):
-    """The same kinds of layers, but narrow, to try the scripts."""
+    """The same kinds of layers, but narrow, for a trial run."""
     generator, discriminator = recipe.generator, recipe.discriminator
     sizes = (16, 16)
     if generator.output == "deconvolution":
@@ -116,9 +116,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--recipe", choices=RECIPES, default="mnist")
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--updates", type=int, help="updates in a turn; about a second's, or so")
+    parser.add_argument("--updates", type=int, help="updates in a turn; default: about a second")
     parser.add_argument("--tf32", action="store_true", help="TF32 products for all, on a GPU")
-    parser.add_argument("--tiny", action="store_true", help="narrow players, to try the script")
+    parser.add_argument("--tiny", action="store_true", help="narrow players, for a trial run")
     parser.add_argument("--leave-out", nargs="*", default=[], metavar="NAME")
     parser.add_argument("--out", type=Path, help="a JSON file for the result")
     options = parser.parse_args()
@@ -146,7 +146,7 @@ def main():
 
 
 def report(result):
-    lines = [f"{result['recipe']}: milliseconds for an update"]
+    lines = [f"{result['recipe']}: milliseconds per update"]
     lines += [paired.line(n, s) for n, s in result["milliseconds_per_update"].items()]
     lines += ["", f"times as long as {OURS}"]
     lines += [paired.line(n, s) for n, s in result["times_as_long_as_ours"].items()]
@@ -154,7 +154,7 @@ def report(result):
         floor = result["floor"]
         lines += [
             "",
-            f"{floor['gflop']:.3g} GFLOP an update; {floor['by']}: "
+            f"{floor['gflop']:.3g} GFLOP per update; {floor['by']}: "
             f"{floor['gflop_per_second']:.0f} GFLOP/s; "
             f"ours is at {floor['fraction_of_the_floor']['median']:.0%} of that floor",
         ]

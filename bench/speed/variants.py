@@ -1,11 +1,11 @@
-"""An update of a recipe, run in other ways: what would each way buy, at most?
+"""Variants of a recipe's update: how much could each of them save at most?
 
     python bench/speed/variants.py [--recipe mnist] [--rounds 9] [--updates 50] [--out FILE]
     python bench/speed/variants.py --flags [--rounds 3]
 
-The alternating order. Each variant changes one thing around the update, or leaves one out, which
-bounds what a cheaper form of it could buy. `--flags` tries options of XLA's CPU compiler instead,
-each in fresh processes, in turn with processes without any.
+The order is alternating. Each variant changes one part of the update or leaves it out, which bounds
+what a cheaper form of that part could save. `--flags` tries options of XLA's CPU compiler instead,
+each in fresh processes, interleaved with processes without any option.
 """
 
 import argparse
@@ -93,7 +93,7 @@ def variants(recipe, updates):
 
     def without_update_rule():
         algorithm, players = build()
-        # Gradients are added as they are, and so values grow; that takes no longer.
+        # Raw gradients are added, so values grow, which does not affect the time.
         rules = {f"{player}_updates": optax.identity() for player in ("generator", "discriminator")}
         return call(dataclasses.replace(algorithm, **rules), players)
 
@@ -130,7 +130,7 @@ def variants(recipe, updates):
 
 
 def with_flags(options):
-    """Seconds of the update in fresh processes with each set of flags, in turn."""
+    """Seconds of the update in fresh processes, interleaving the sets of flags."""
     command = [sys.executable, __file__, "--one", "--recipe", options.recipe]
     command += ["--updates", str(options.updates)]
     seconds, refused = {name: [] for name in FLAGS}, {}
@@ -153,7 +153,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--updates", type=int, default=50, help="updates in a turn")
     parser.add_argument("--flags", action="store_true", help="try options of XLA's compiler")
-    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)  # a process of those
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)  # one such process
     parser.add_argument("--out", type=Path, help="a JSON file for the result")
     options = parser.parse_args()
     recipe = dataclasses.replace(BENCHMARKS[options.recipe].recipe, order="alternating")
@@ -180,7 +180,7 @@ def main():
     }
     if options.flags:
         result |= {"flags": FLAGS, "refused": refused}
-    print("milliseconds for an update")
+    print("milliseconds per update")
     for name, spread in milliseconds.items():
         print(paired.line(name, spread))
     print(f"\ntimes as long as {AS_IT_IS}")
