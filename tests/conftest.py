@@ -46,6 +46,18 @@ def all_passes():
     jax.clear_caches()
 
 
+@pytest.fixture(scope="module")
+def double_precision():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def no_environment(monkeypatch):
+    """Without the folder with real data."""
+    monkeypatch.delenv("ADVNETS_DATA", raising=False)
+
+
 @pytest.fixture
 def data_dir():
     """The folder with real data, for the tests that need it."""

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import numeric
+from scipy.special import expit
 
 from advnets import chains, players
 from advnets.baselines import cae
@@ -38,16 +39,12 @@ def images():
     return jnp.asarray(np.random.default_rng(1).uniform(size=(7, *SHAPE)), jnp.float32)
 
 
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
 def cost_in_numpy(x, weight, bias, input_bias, contraction):
     """The cost as it is written, an example at a time, its Jacobian entry by entry."""
     found = []
     for row in x:
-        h = sigmoid(row @ weight + bias)
-        y = sigmoid(h @ weight.T + input_bias)
+        h = expit(row @ weight + bias)
+        y = expit(h @ weight.T + input_bias)
         cross_entropy = -np.sum(row * np.log(y) + (1 - row) * np.log(1 - y))
         jacobian = (h * (1 - h))[:, None] * weight.T
         found.append(cross_entropy + contraction * np.sum(jacobian**2))
@@ -57,7 +54,7 @@ def cost_in_numpy(x, weight, bias, input_bias, contraction):
 def codes_in_numpy(stack, images):
     below = stack.below[0]
     flat = np.asarray(images, np.float64).reshape(len(images), -1)
-    return sigmoid(flat @ np.asarray(below.weight, np.float64) + np.asarray(below.bias))
+    return expit(flat @ np.asarray(below.weight, np.float64) + np.asarray(below.bias))
 
 
 def jacobians(layer, x):
@@ -85,16 +82,16 @@ def test_a_step_of_the_walk_is_the_written_one(stack, images, key):
     np.testing.assert_allclose(state, codes_in_numpy(stack, images), rtol=1e-5)
     weight, bias, input_bias = numeric.float64(jax.tree.leaves(stack.top))
     u = np.asarray(state, np.float64)
-    h = sigmoid(u @ weight + bias)
+    h = expit(u @ weight + bias)
     jacobian = (h * (1 - h))[:, :, None] * weight.T
     noise = 3 * np.asarray(jax.random.normal(key, h.shape), np.float64)
     h += np.einsum("bji,bki,bk->bj", jacobian, jacobian, noise)
     assert h.min() < 0 < 1 < h.max()  # it is not clipped
     after = walk.step(key, state)
-    expected = sigmoid(h @ weight.T + input_bias)
+    expected = expit(h @ weight.T + input_bias)
     np.testing.assert_allclose(after, expected, rtol=1e-4, atol=1e-6)
     below = numeric.float64(jax.tree.leaves(stack.below[0]))
-    pixels = sigmoid(expected @ below[0].T + below[2]).reshape(7, *SHAPE)
+    pixels = expit(expected @ below[0].T + below[2]).reshape(7, *SHAPE)
     np.testing.assert_allclose(walk.means(after), pixels, rtol=1e-4, atol=1e-6)
 
 
@@ -131,8 +128,8 @@ def test_reconstructions_go_through_all_layers(stack, images):
         numeric.float64(jax.tree.leaves(layer)) for layer in (stack.below[0], stack.top)
     )
     x = np.asarray(images, np.float64).reshape(7, 6)
-    h = sigmoid(sigmoid(x @ w1 + b1) @ w2 + b2)
-    y = sigmoid(sigmoid(h @ w2.T + c2) @ w1.T + c1)
+    h = expit(expit(x @ w1 + b1) @ w2 + b2)
+    y = expit(expit(h @ w2.T + c2) @ w1.T + c1)
     np.testing.assert_allclose(stack.reconstruct(images).reshape(7, 6), y, rtol=1e-4)
     expected = -np.sum(x * np.log(y) + (1 - x) * np.log(1 - y), axis=1)
     np.testing.assert_allclose(stack.cross_entropies(images), expected, rtol=1e-5)

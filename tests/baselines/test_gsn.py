@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from scipy.special import expit
 
 from advnets import chains
 from advnets.baselines import gsn
@@ -15,12 +16,7 @@ from advnets.baselines import gsn
 KEY = jax.random.key(3)
 SHAPE, BATCH = (3, 4), 5
 STEP = jax.jit(gsn.GSN.step)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("double_precision")
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +30,6 @@ def model():
 @pytest.fixture(scope="module")
 def images():
     return jnp.asarray(np.random.default_rng(0).uniform(size=(BATCH, *SHAPE)))
-
-
-def sigmoid(a):
-    return 1 / (1 + np.exp(-a))
 
 
 def rounds_of(parameters, noise, images, xs=None):
@@ -60,7 +52,7 @@ def rounds_of(parameters, noise, images, xs=None):
         else:
             x = xs[t]
         h1 = np.tanh(x @ w1 + h2 @ w2.T + b1)
-        p = sigmoid(h1 @ w1.T + b0)
+        p = expit(h1 @ w1.T + b0)
         found.append(-np.mean(clean * np.log(p) + (1 - clean) * np.log(1 - p)))
         seen.append(x)
         if t + 1 < len(uniform):
@@ -143,7 +135,7 @@ def test_a_step_of_the_chain_is_a_round(model, images):
         state = STEP(model, KEY, state)
         means = model.means(state)
         assert means.shape == images.shape
-        np.testing.assert_allclose(means.reshape(BATCH, -1), sigmoid(h1 @ w1.T + b0), rtol=1e-12)
+        np.testing.assert_allclose(means.reshape(BATCH, -1), expit(h1 @ w1.T + b0), rtol=1e-12)
         assert set(np.unique(state.pixels)) == {0, 1}
 
 

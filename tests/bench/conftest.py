@@ -25,6 +25,13 @@ def copied(finished, tmp_path):
 
 
 @pytest.fixture(scope="module")
+def whole(request, tmp_path_factory):
+    """A run of `TINY`, the benchmark of the module that asks: its folder and its result."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, bench.run(request.module.TINY, out=folder, progress=False)
+
+
+@pytest.fixture(scope="module")
 def pixels():
     """The benchmark of a system that is fitted in no time; its name is known to the command."""
     with pytest.MonkeyPatch.context() as patch:

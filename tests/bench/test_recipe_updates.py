@@ -14,8 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import drawn
-from helpers import recipe_reference as reference
+from helpers import drawn, reference
+from helpers.numeric import float64
+from helpers.reference_layers import build as layers_of
+from helpers.velocities import velocity_arrays, with_velocity
 
 from advnets.bench.catalogue import BENCHMARKS
 from advnets.bench.recipes import algorithm_of, build_players, stack
@@ -61,28 +63,6 @@ def build(case, recipe, images):
     return dataclasses.replace(players, generator=generator, discriminator=discriminator)
 
 
-def with_velocity(updates, key, size):
-    """Velocities of that size; the count of some updates into training."""
-
-    def drawn(node):
-        if not hasattr(node, "velocity"):
-            return node
-        leaves, structure = jax.tree.flatten(node.velocity)
-        keys = jax.random.split(key, len(leaves))
-        fresh = [size * jax.random.normal(k, v.shape) for k, v in zip(keys, leaves, strict=True)]
-        return dataclasses.replace(
-            node, velocity=structure.unflatten(fresh), count=jnp.asarray(1000, node.count.dtype)
-        )
-
-    return jax.tree.map(drawn, updates, is_leaf=lambda node: hasattr(node, "velocity"))
-
-
-def velocity_arrays(updates):
-    nodes = jax.tree.leaves(updates, is_leaf=lambda node: hasattr(node, "velocity"))
-    (found,) = (node for node in nodes if hasattr(node, "velocity"))
-    return [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(found.velocity)]
-
-
 @dataclasses.dataclass
 class Updated:
     """An update of the library from a velocity of some size, and what it drew."""
@@ -116,7 +96,10 @@ def updated(case):
     initial = algorithm.init(players)
     found = {}
     for size in (1e-2, 0.0):
-        moving = {name: with_velocity(initial.updates[name], keys[name], size) for name in keys}
+        moving = {  # some updates into training
+            name: with_velocity(initial.updates[name], keys[name], size, count=jnp.array(1000))
+            for name in keys
+        }
         state = dataclasses.replace(initial, updates=moving)
         found[size] = Updated(players, state, step(state, real), z, masks)
     return found
@@ -139,31 +122,29 @@ def relative_errors(case, fault=None):
         pixels = pixels / 255
     rate = recipe.learning_rate / 1.000004**1000
     mu = 0.5 + 0.2 * (1 + 1000 // PER_EPOCH - 1) / 249
-    limit = recipe.norm_limit
-    if fault == "no limit":
-        limit = None
+    limit = np.inf if recipe.norm_limit is None or fault == "no limit" else recipe.norm_limit
     if fault == "rate":
         rate = rate * 1.01
+    options = reference.Options(norm_limit=limit)
     errors = []
     for size, update in updated(case).items():
-        expected = reference.simultaneous_update(
-            reference.build(update.players.generator),
-            reference.build(update.players.discriminator),
-            [velocity_arrays(update.before.updates[name]) for name in PLAYERS],
-            pixels,
-            update.z,
-            update.masks,
-            rate,
-            mu,
-            limit if size else None,  # which does not touch velocities
+        players = [layers_of(update.players.named[name]) for name in PLAYERS]
+        velocities = [velocity_arrays(update.before.updates[name]) for name in PLAYERS]
+        draws = update.z, *update.masks
+        moved = reference.simultaneous(
+            *players, *velocities, pixels, draws, rate, mu, "non-saturating", options=options
         )
-        for player, changes in zip(PLAYERS, expected, strict=True):
+        for name, layers, velocity in zip(PLAYERS, players, moved, strict=True):
             if size:
-                trees = update.after.players[player], update.before.players[player]
-                pairs = zip(*map(jax.tree.leaves, trees), strict=True)
-                seen = [np.asarray(a, np.float64) - np.asarray(b, np.float64) for a, b in pairs]
+                before, after = (
+                    float64(jax.tree.leaves(state.players[name]))
+                    for state in (update.before, update.after)
+                )
+                seen = [a - b for a, b in zip(after, before, strict=True)]
+                ends = [p for layer in layers for p in layer.parameters]
+                changes = [a - b for a, b in zip(ends, before, strict=True)]
             else:
-                seen = velocity_arrays(update.after.updates[player])
+                seen, changes = velocity_arrays(update.after.updates[name]), velocity
             errors += [
                 np.linalg.norm(ours - change) / np.linalg.norm(change)
                 for ours, change in zip(seen, changes, strict=True)

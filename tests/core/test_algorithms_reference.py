@@ -10,6 +10,9 @@ import numpy as np
 import optax
 import pytest
 from helpers import drawn, reference
+from helpers.numeric import float64
+from helpers.reference_layers import build
+from helpers.velocities import velocity_arrays, with_velocity
 
 import advnets
 from advnets import game, layers, networks, objectives, priors, updates
@@ -17,7 +20,6 @@ from advnets.draws import discriminator_draws, generator_draws
 
 LATENT, PIXELS, BATCH, STEPS = 5, (3, 4), 16, 4
 RATE, DIVISOR, EPOCH = 0.2, 1.01, 2  # so that rate and momentum change from step to step
-KEEPS = [0.8, 0.5, 0.5]
 KEY = jax.random.key(11)
 COSTS = {
     "non-saturating": game.non_saturating_cost,
@@ -53,6 +55,11 @@ def players(floor):
     discriminator = networks.maxout_discriminator(
         discriminator_key, PIXELS, units=[6, 5], pieces=3, weight_range=0.6
     )
+    # What the reference takes from the layers besides their arrays.
+    functions = [x.fn for x in generator.layers if isinstance(x, eqx.nn.Lambda)]
+    assert functions == [jax.nn.relu, jax.nn.relu, jax.nn.sigmoid]
+    keeps = [x.keep for x in discriminator.layers if isinstance(x, layers.Dropout)]
+    assert keeps == [0.8, 0.5, 0.5]
     if floor is not None:
         generator = eqx.nn.Sequential([generator, layers.GradientFloor(floor)])
     return advnets.Players(generator, discriminator, priors.Uniform(LATENT))
@@ -75,30 +82,11 @@ def algorithm_of(order, cost, k, shrink=None, floor=None, **settings):
     )
 
 
-def momentum_state(updates):
-    """The state of the momentum, which comes first in a chain."""
-    return updates[0] if isinstance(updates, tuple) else updates
-
-
-def with_velocity(state, key):
+def moving(state, key):
     """A state as in the middle of training: velocities as large as a step."""
-
-    def velocity(updates, key):
-        leaves, structure = jax.tree.flatten(momentum_state(updates).velocity)
-        keys = jax.random.split(key, len(leaves))
-        drawn = [0.03 * jax.random.normal(k, v.shape) for k, v in zip(keys, leaves, strict=True)]
-        return eqx.tree_at(
-            lambda updates: momentum_state(updates).velocity, updates, structure.unflatten(drawn)
-        )
-
     keys = dict(zip(("generator", "discriminator"), jax.random.split(key), strict=True))
-    moving = {name: velocity(state.updates[name], keys[name]) for name in keys}
-    return dataclasses.replace(state, updates=moving)
-
-
-def pairs(tree):
-    leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(tree)]
-    return list(zip(leaves[::2], leaves[1::2], strict=True))
+    updates = {name: with_velocity(state.updates[name], keys[name], 0.03) for name in keys}
+    return dataclasses.replace(state, updates=updates)
 
 
 def rate(update):
@@ -111,8 +99,9 @@ def mu(step):
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """Some steps of the library: the states before and after, the data, and what was drawn."""
+    """Some steps of the library: the players, the states before and after, data, and draws."""
 
+    players: advnets.Players
     start: advnets.State
     final: advnets.State
     batches: np.ndarray
@@ -124,7 +113,7 @@ def train(order, cost="non-saturating", k=1, options="none"):
     settings = OPTIONS[options][0]
     algorithm = algorithm_of(order, cost, k, **settings)
     given = players(settings.get("floor"))
-    start = with_velocity(algorithm.init(given), jax.random.key(3))
+    start = moving(algorithm.init(given), jax.random.key(3))
     shape = (STEPS, BATCH, *PIXELS) if order == "simultaneous" else (STEPS, k, BATCH, *PIXELS)
     batches = np.random.default_rng(0).random(shape)
 
@@ -153,16 +142,12 @@ def train(order, cost="non-saturating", k=1, options="none"):
             d_keys, g_key = algorithm.step_keys(KEY, number)
             z, _, masks = noise(generator_draws(g_key))
             draws.append(([noise(discriminator_draws(key)) for key in d_keys], (z, masks)))
-    return Run(start, final, batches.reshape(*shape[: -len(PIXELS)], -1), draws)
+    return Run(given, start, final, batches, draws)
 
 
 def run_reference(run, order, cost, k, fault, options):
-    g = reference.Generator(pairs(run.start.generator))
-    d = reference.Discriminator(pairs(run.start.discriminator), KEEPS)
-    vg, vd = (
-        pairs(momentum_state(run.start.updates[name]).velocity)
-        for name in ("generator", "discriminator")
-    )
+    g, d = build(run.players.generator), build(run.players.discriminator)
+    vg, vd = (velocity_arrays(run.start.updates[name]) for name in ("generator", "discriminator"))
     for step, (real, drawn_) in enumerate(zip(run.batches, run.draws, strict=True)):
         if order == "simultaneous":
             vg, vd = reference.simultaneous(
@@ -183,7 +168,7 @@ def run_reference(run, order, cost, k, fault, options):
                 fault,
                 options,
             )
-    return g.parameters, d.parameters
+    return [[p for layer in player for p in layer.parameters] for player in (g, d)]
 
 
 def relative_errors(order, cost="non-saturating", k=1, options="none", fault=None, override=None):
@@ -192,12 +177,13 @@ def relative_errors(order, cost="non-saturating", k=1, options="none", fault=Non
     expected = run_reference(run, order, cost, k, fault, override or OPTIONS[options][1])
     errors = {}
     for player, parameters in zip(("generator", "discriminator"), expected, strict=True):
-        before, after = pairs(getattr(run.start, player)), pairs(getattr(run.final, player))
+        before, after = (
+            float64(jax.tree.leaves(state.players[player])) for state in (run.start, run.final)
+        )
         errors[player] = np.array(
             [
                 np.linalg.norm((e - s) - (x - s)) / np.linalg.norm(x - s)
-                for ends, starts, xs in zip(after, before, parameters, strict=True)
-                for e, s, x in zip(ends, starts, xs, strict=True)
+                for e, s, x in zip(after, before, parameters, strict=True)
             ]
         )
     return errors

@@ -6,10 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import scipy.special
 from helpers import drawn
 from helpers.games import leaves
-from helpers.numeric import assert_moved, float64, gradient
+from helpers.numeric import assert_moved, float64, gradient, log_d
 
 import advnets
 from advnets import conditions, priors
@@ -26,10 +25,6 @@ PLAYERS = advnets.Players(
 )
 REAL, LABELS = np.random.default_rng(0).normal(size=(N, 4)), np.array([0, 2, 2, 1, 0, 2])
 ONE_HOT = np.eye(CLASSES)[LABELS]
-
-
-def log_d(x):
-    return scipy.special.log_expit(x).mean()
 
 
 def generated(z, a, c):

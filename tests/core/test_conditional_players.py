@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from scipy.special import expit
 
 import advnets
 from advnets import conditional, layers, players, priors
@@ -26,21 +27,17 @@ def relu(x):
     return np.maximum(x, 0)
 
 
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
 def maxout(x, weight, bias):
     return (weight @ x + bias).max(axis=0)
 
 
 def concatenated_generator(z, c, w1, b1, w2, b2):
-    return sigmoid(w2 @ relu(w1 @ np.concatenate([z, c]) + b1) + b2).reshape(SHAPE)
+    return expit(w2 @ relu(w1 @ np.concatenate([z, c]) + b1) + b2).reshape(SHAPE)
 
 
 def mirza_osindero_generator(z, c, wz, bz, wc, bc, w1, b1, w2, b2):
     both = np.concatenate([relu(wz @ z + bz), relu(wc @ c + bc)])
-    return sigmoid(w2 @ relu(w1 @ both + b1) + b2).reshape(SHAPE)
+    return expit(w2 @ relu(w1 @ both + b1) + b2).reshape(SHAPE)
 
 
 def concatenated_discriminator(x, c, w1, b1, w2, b2):

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 from helpers import games
+from scipy.special import expit
 
 import advnets
 from advnets.coordination import Consensus, Extragradient, Unrolled
@@ -35,16 +36,12 @@ class Affine(eqx.Module):
         return self.slope * x + self.shift
 
 
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
 def field(at, z):
     """Each player's gradient of its own cost: D's of -V, G's of the non-saturating cost."""
     a, b, w, c = at
     g_z = a * z + b
-    real, fake = sigmoid(-(w * REAL + c)), sigmoid(w * g_z + c)
-    won = -sigmoid(-(w * g_z + c)) * w
+    real, fake = expit(-(w * REAL + c)), expit(w * g_z + c)
+    won = -expit(-(w * g_z + c)) * w
     of_d = [(fake * g_z - real * REAL).mean(), (fake - real).mean()]
     return np.array([(won * z).mean(), won.mean(), *of_d])
 

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scipy.special
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy.special import expit, log_expit
 
 from advnets import game
 
@@ -18,27 +18,23 @@ logits = hnp.arrays(np.float32, 12, elements=st.floats(-(2.0**14), 2.0**14, widt
 eighths = hnp.arrays(np.float32, 12, elements=st.integers(-80, 80).map(lambda n: n / 8))
 
 
-def log_d(logits):
-    return scipy.special.log_expit(logits)
-
-
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_each_term_is_exact_at_any_logit(dtype):
     one = {
-        "minimax": (game.minimax_cost, lambda x: log_d(-x)),
-        "non-saturating": (game.non_saturating_cost, lambda x: -log_d(x)),
-        "blend": (game.BlendedCost(1.0, 1.0), lambda x: (-log_d(x) + log_d(-x) / 2) / 2),
+        "minimax": (game.minimax_cost, lambda x: log_expit(-x)),
+        "non-saturating": (game.non_saturating_cost, lambda x: -log_expit(x)),
+        "blend": (game.BlendedCost(1.0, 1.0), lambda x: (-log_expit(x) + log_expit(-x) / 2) / 2),
         "on data": (
             lambda x: game.value_function(x, -jnp.inf * jnp.ones_like(x)),
-            log_d,
+            log_expit,
         ),
         "on samples": (
             lambda x: game.value_function(jnp.inf * jnp.ones_like(x), x),
-            lambda x: log_d(-x),
+            lambda x: log_expit(-x),
         ),
         "halved": (
             lambda x: game.discriminator_cost(x, jnp.zeros_like(x)),
-            lambda x: -(log_d(x) + log_d(0.0)) / 2,
+            lambda x: -(log_expit(x) + log_expit(0.0)) / 2,
         ),
     }
     with jax.enable_x64(dtype == np.float64):
@@ -61,7 +57,7 @@ def test_gradients_are_the_sigmoids_that_the_paper_compares(dtype):
         given_ = jnp.asarray(EXTREME, dtype)
         n = len(EXTREME)
         eps = np.finfo(dtype).eps
-        sigmoid = scipy.special.expit(EXTREME)
+        sigmoid = expit(EXTREME)
         # Absolute error: a gradient near 1 is rounded in units of eps.
         minimax = jax.jit(jax.grad(game.minimax_cost))(given_)
         np.testing.assert_allclose(minimax * n, -sigmoid, atol=8 * eps)
@@ -78,7 +74,7 @@ def test_the_value_is_never_above_zero(real, fake):
     assert value <= 0
     np.testing.assert_allclose(
         value,
-        log_d(real.astype(np.float64)).mean() + log_d(-fake.astype(np.float64)).mean(),
+        log_expit(real.astype(np.float64)).mean() + log_expit(-fake.astype(np.float64)).mean(),
         rtol=1e-5,
         atol=1e-30,
     )
@@ -116,8 +112,8 @@ def test_the_blend_is_the_released_expression_up_to_the_data_term():
 MARGINS = [0.0, 0.05, 0.2, 0.49]
 # Of a cost to threshold, what it makes of each logit.
 THRESHOLDED = [
-    (game.non_saturating_cost, lambda x: -log_d(x)),
-    (game.minimax_cost, lambda x: log_d(-x)),
+    (game.non_saturating_cost, lambda x: -log_expit(x)),
+    (game.minimax_cost, lambda x: log_expit(-x)),
     (lambda logits: jnp.mean(jnp.exp(-logits)), lambda x: np.exp(-x)),
 ]
 
@@ -133,7 +129,7 @@ def thresholded_costs(fake):
 @settings(max_examples=50, deadline=None)
 def test_the_thresholded_cost_is_the_mean_over_the_whole_batch(fake):
     exact = fake.astype(np.float64)
-    output = scipy.special.expit(exact)
+    output = expit(exact)
     for found, (_, each) in zip(thresholded_costs(fake), THRESHOLDED, strict=True):
         for got, margin in zip(found, MARGINS, strict=True):
             expected = sum(c for c, d in zip(each(exact), output, strict=True) if d < 0.5 + margin)
@@ -148,7 +144,7 @@ def lazy_costs(real, fake):
 @given(real=eighths, fake=eighths)
 @settings(max_examples=50, deadline=None)
 def test_the_lazy_discriminator_skips_what_it_has_won(real, fake):
-    d_real, d_fake = (scipy.special.expit(x.astype(np.float64)) for x in (real, fake))
+    d_real, d_fake = (expit(x.astype(np.float64)) for x in (real, fake))
     for got, margin in zip(lazy_costs(real, fake), MARGINS, strict=True):
         expected = -sum(np.log(d) for d in d_real if d < 0.5 + margin) / 24
         expected -= sum(np.log1p(-d) for d in d_fake if d > 0.5 - margin) / 24
@@ -159,7 +155,7 @@ def test_what_does_not_count_has_no_gradient():
     fake = jnp.array([-30.0, -1.0, 1.0, 30.0])
     gradient = jax.grad(game.ThresholdedCost())(fake)
     assert gradient.tolist()[2:] == [0, 0]
-    np.testing.assert_allclose(gradient[:2], (scipy.special.expit([-30, -1]) - 1) / 4, rtol=1e-6)
+    np.testing.assert_allclose(gradient[:2], (expit([-30, -1]) - 1) / 4, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

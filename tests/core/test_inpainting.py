@@ -8,10 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import scipy.special
 from helpers import drawn
 from helpers.games import leaves
-from helpers.numeric import assert_moved, float64, gradient
+from helpers.numeric import assert_moved, float64, gradient, log_d
 
 import advnets
 from advnets import inpainting, layers, players, priors
@@ -186,10 +185,6 @@ def test_an_update_is_that_of_numpy():
     scores = energy_score(np.stack([filled(z, *g) for z in latents], axis=1), real)
     assert info["discriminator"]["energy"] == pytest.approx(scores.mean(), rel=1e-5)
     assert info["discriminator"]["reconstruction"] > 0
-
-
-def log_d(x):
-    return scipy.special.log_expit(x).mean()
 
 
 def test_the_energy_score_has_a_gradient_where_fillings_are_alike():

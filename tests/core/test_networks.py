@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers.recipes import CIFAR10
+from scipy.special import expit
 
 import advnets
 from advnets import layers, networks, priors
@@ -28,10 +29,6 @@ def shapes(build, *args, **settings_):
     player = eqx.filter_eval_shape(functools.partial(build, **settings_), *args)
     arrays = eqx.filter(player, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
     return [leaf.shape for leaf in jax.tree.leaves(arrays)]
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
 
 
 def dense(layer, x):
@@ -78,10 +75,10 @@ def test_a_dense_generator_is_its_layers_in_turn(key, output):
     assert last.bias.tolist() == [0, 1, 2, 3, 4, 5]
     assert abs(third.weight).max() <= 1 < abs(last.weight).max() <= 3
     z = np.linspace(-1, 1, 5)
-    hidden = np.maximum(dense(third, sigmoid(dense(second, np.maximum(dense(first, z), 0)))), 0)
+    hidden = np.maximum(dense(third, expit(dense(second, np.maximum(dense(first, z), 0)))), 0)
     expected = dense(last, hidden).reshape(2, 3)
     if output == "sigmoid":
-        expected = sigmoid(expected)
+        expected = expit(expected)
     np.testing.assert_allclose(generator(jnp.asarray(z, jnp.float32)), expected, rtol=1e-5)
 
 
@@ -109,7 +106,7 @@ def test_the_deconvolution_paints_from_the_last_hidden_layer(key):
     )
     first, _, second, _, _, deconvolution = generator.layers
     z = np.linspace(-1, 1, 5)
-    hidden = sigmoid(dense(second, np.maximum(dense(first, z), 0))).reshape(2, 3, 4)
+    hidden = expit(dense(second, np.maximum(dense(first, z), 0))).reshape(2, 3, 4)
     expected = np.zeros((7, 9, 2))
     for r, c, i in np.ndindex(2, 3, 4):
         patch = np.asarray(deconvolution.kernel[..., i], np.float64)
@@ -127,7 +124,7 @@ def test_the_second_stage_puts_layers_below_which_train_with_all_others(key):
     z = np.linspace(-1, 1, 5)
     first, second = stacked.layers[0], stacked.layers[2]
     assert set(second.bias.tolist()) == {-2}
-    latent = sigmoid(dense(second, np.maximum(dense(first, z), 0)))
+    latent = expit(dense(second, np.maximum(dense(first, z), 0)))
     z = jnp.asarray(z, jnp.float32)
     expected = top(jnp.asarray(latent, jnp.float32))
     np.testing.assert_allclose(stacked(z), expected, rtol=1e-5)

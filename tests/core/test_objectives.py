@@ -8,10 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import scipy.special
 from helpers import drawn
 from helpers.games import leaves
-from helpers.numeric import assert_moved, float64, gradient
+from helpers.numeric import assert_moved, float64, gradient, log_d
 
 import advnets
 from advnets import game, priors
@@ -44,13 +43,9 @@ class Penalised(Objective):
         )
 
 
-def log_d(x):
-    return scipy.special.log_expit(x).mean()
-
-
 def penalised(real, fake, w):
     # D is linear, so that its gradient is w wherever it is taken.
-    return -scipy.special.log_expit(real - fake).mean() + 10 * (np.linalg.norm(w) - 1) ** 2
+    return -log_d(real - fake) + 10 * (np.linalg.norm(w) - 1) ** 2
 
 
 # An objective, and what each player descends: of D's logits on data and samples, and D's weights.
@@ -71,7 +66,7 @@ OBJECTIVES = {
     "relativistic": (
         Penalised(),
         penalised,
-        lambda r, f: -scipy.special.log_expit(f - r).mean(),
+        lambda r, f: -log_d(f - r),
     ),
 }
 

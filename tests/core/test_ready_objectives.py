@@ -14,6 +14,7 @@ import optax
 import pytest
 import scipy.special
 from helpers import pages
+from helpers.few_numbers import Affine, Quadratic
 from helpers.numeric import gradient
 
 import advnets
@@ -37,29 +38,7 @@ from advnets.training.identity import describe
 
 RATE, N = 0.5, 6
 KEY = jax.random.key(3)
-
-
-@pytest.fixture(autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
-
-
-class Quadratic(eqx.Module):
-    w: jax.Array
-    q: jax.Array
-    c: jax.Array
-
-    def __call__(self, x):
-        return self.w @ x + self.q @ x**2 / 2 + self.c
-
-
-class Affine(eqx.Module):
-    w: jax.Array
-    b: jax.Array
-
-    def __call__(self, z):
-        return self.w @ z + self.b
+pytestmark = pytest.mark.usefixtures("double_precision")
 
 
 class Fixed(advnets.priors.Prior):
@@ -191,22 +170,21 @@ def algorithm_of(objective):
 
 
 @pytest.fixture(scope="module")
-def steps():
+def steps(double_precision):
     """The state after a step under each objective, and what the step saw; one program."""
-    with jax.enable_x64(True):
-        players = advnets.Players(
-            Affine(*map(jnp.asarray, G)), Quadratic(*map(jnp.asarray, D)), Fixed()
-        )
+    players = advnets.Players(
+        Affine(*map(jnp.asarray, G)), Quadratic(*map(jnp.asarray, D)), Fixed()
+    )
 
-        @jax.jit
-        def all_of_them(real):
-            found = {}
-            for name, (objective, *_) in CASES.items():
-                algorithm = algorithm_of(objective)
-                found[name] = algorithm.step(KEY, players, algorithm.init(players), real)
-            return found
+    @jax.jit
+    def all_of_them(real):
+        found = {}
+        for name, (objective, *_) in CASES.items():
+            algorithm = algorithm_of(objective)
+            found[name] = algorithm.step(KEY, players, algorithm.init(players), real)
+        return found
 
-        return jax.device_get(all_of_them(jnp.asarray(REAL)))
+    return jax.device_get(all_of_them(jnp.asarray(REAL)))
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -9,11 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import scipy.special
 from helpers import drawn
 from helpers.cases import long_but
 from helpers.games import leaves
-from helpers.numeric import assert_moved, float64, gradient
+from helpers.numeric import assert_moved, float64, gradient, log_d
 
 import advnets
 from advnets import layers, priors
@@ -75,49 +74,51 @@ def normalised(build, parts):
     return Side(player, [0, np.zeros(3), np.ones(3)], out, after)
 
 
-class Spectral(eqx.Module):
-    """A spectrally normalised layer, its outputs summed if it is to judge."""
+def spectral(*linears, judges):
+    """Spectrally normalised layers with rectifiers between, the outputs summed if it judges."""
 
-    layer: eqx.nn.SpectralNorm
-    judges: bool = eqx.field(static=True)
-
-    def __call__(self, x, state):
-        y, state = self.layer(x, state)
-        return (y.sum() if self.judges else y), state
-
-
-def spectral(layer, *, judges):
     def build():
-        return Spectral(eqx.nn.SpectralNorm(layer, "weight", key=KEY), judges)
+        normed = [eqx.nn.SpectralNorm(layer, "weight", key=KEY) for layer in linears]
+        parts = [part for layer in normed for part in (layer, eqx.nn.Lambda(jax.nn.leaky_relu))]
+        return eqx.nn.Sequential([*parts[:-1], *([eqx.nn.Lambda(jnp.sum)] if judges else [])])
 
     module, state = eqx.nn.make_with_state(build)()
     # Equinox begins close to the singular vectors, where one iteration more would not show.
     rng = np.random.default_rng(5)
-    memory = [x / np.linalg.norm(x) for x in (rng.normal(size=n) for n in layer.weight.shape)]
-    vectors = tuple(jnp.asarray(x, jnp.float32) for x in memory)
-    state = state.set(module.layer.uv_index, vectors)
+    memory = []
+    for part, layer in zip(module.layers[::2], linears, strict=True):
+        vectors = [x / np.linalg.norm(x) for x in (rng.normal(size=n) for n in layer.weight.shape)]
+        state = state.set(part.uv_index, tuple(jnp.asarray(x, jnp.float32) for x in vectors))
+        memory += vectors
 
-    def out(memory, x, w, b):
-        u, v = memory
-        y = x @ (w / (u @ w @ v)).T + b
-        return y.sum(1, keepdims=True) if judges else y
+    def out(memory, x, *params):
+        for place in range(0, len(params), 2):
+            (u, v), (w, b) = memory[place : place + 2], params[place : place + 2]
+            x = np.where(x > 0, x, 0.01 * x) if place else x
+            x = x @ (w / (u @ w @ v)).T + b
+        return x.sum(1, keepdims=True) if judges else x
 
-    def after(memory, x, w, b):
-        u = w @ memory[1]
-        u = u / np.linalg.norm(u)
-        v = w.T @ u
-        return [u, v / np.linalg.norm(v)]
+    def after(memory, x, *params):
+        found = []
+        for w, v in zip(params[::2], memory[1::2], strict=True):
+            u = w @ v / np.linalg.norm(w @ v)
+            found += [u, w.T @ u / np.linalg.norm(w.T @ u)]
+        return found
 
     return Side(Stateful(module, state), memory, out, after)
 
 
 GAMES = {
-    "batch norm in G": lambda: (
+    "batch norm in G, two spectral layers in D": lambda: (
         normalised(
-            lambda norm: [linear(2, 3, 1), norm],
-            lambda z, w, b, weight, bias: (z @ w.T + b, (weight, bias), lambda y: y),
+            lambda norm: [linear(2, 3, 3), norm, eqx.nn.Lambda(jax.nn.relu), linear(3, 3, 3)],
+            lambda z, w, b, weight, bias, v, c: (
+                z @ w.T + b,
+                (weight, bias),
+                lambda y: np.maximum(y, 0) @ v.T + c,
+            ),
         ),
-        plain(linear(3, 1, 2)),
+        spectral(linear(3, 4, 3), linear(4, 1, 5), judges=True),
     ),
     "batch norm in D": lambda: (
         plain(linear(2, 3, 1)),
@@ -131,10 +132,6 @@ GAMES = {
         spectral(linear(3, 2, 2), judges=True),
     ),
 }
-
-
-def log_d(x):
-    return scipy.special.log_expit(x).mean()
 
 
 def discriminator_changes(g, d, z, g_memory, d_memory, g_start, d_start, weight):
@@ -166,7 +163,7 @@ def assert_memory(state, name, expected):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", long_but("batch norm in G", cases=GAMES))
+@pytest.mark.parametrize("name", long_but("batch norm in G, two spectral layers in D", cases=GAMES))
 def test_an_update_and_the_memory_after_it_are_those_of_numpy(name):
     g, d = GAMES[name]()
     players = advnets.Players(g.player, d.player, priors.Uniform(2))

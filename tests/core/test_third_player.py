@@ -6,10 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import scipy.special
 from helpers import drawn
 from helpers.games import leaves, same
-from helpers.numeric import assert_moved, float64, gradient
+from helpers.numeric import assert_moved, float64, gradient, log_d
 
 import advnets
 from advnets import priors
@@ -47,10 +46,6 @@ class Inferring(Objective):
             generator=-jnp.mean(jax.nn.log_sigmoid(on_fake)) + 3 * missed,
             others={"encoder": missed},
         )
-
-
-def log_d(x):
-    return scipy.special.log_expit(x).mean()
 
 
 def dense(x, w, b):

@@ -1,29 +1,18 @@
 """Any image data set: its splits, sizes and colours, from a repository or a folder."""
 
 import inspect
-import types
 from pathlib import Path
 
 import datasets
 import huggingface_hub
 import numpy as np
 import pytest
-from helpers.synthetic import encoded, write_mirror
+from helpers.synthetic import NAME, FakeBuilder, encoded, pictures, write_mirror
 from PIL import Image
 
 from advnets import data
 
-NAME = "someone/pictures"
-
-
-@pytest.fixture(autouse=True)
-def no_environment(monkeypatch):
-    monkeypatch.delenv("ADVNETS_DATA", raising=False)
-
-
-def pictures(count, start=0, shape=(6, 6)):
-    """Images of one brightness each, which is their row."""
-    return [np.full(shape, start + row, np.uint8) for row in range(count)]
+pytestmark = pytest.mark.usefixtures("no_environment")
 
 
 def rows(images):
@@ -81,22 +70,6 @@ def test_the_environment_names_the_mirror_of_any_repository(tmp_path, monkeypatc
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     assert data.load(NAME).source.endswith("column 'a picture'")
     assert not list((tmp_path / "cache").rglob("*.arrow"))  # read as it is
-
-
-class FakeBuilder:
-    """What `datasets` would open on the Hub."""
-
-    def __init__(self, rows, name="parquet", data_files=None):
-        self.rows, self.name = rows, name
-        self.config = types.SimpleNamespace(data_files=data_files)
-
-    def download_and_prepare(self):
-        pass
-
-    def as_dataset(self):
-        column = datasets.Features({"image": datasets.Image()})
-        table = datasets.Dataset.from_dict({"image": self.rows}, features=column)
-        return datasets.DatasetDict({"train": table})
 
 
 def put_on_hub(monkeypatch, builder, card=None):

@@ -12,11 +12,7 @@ from advnets import data
 
 FILE = "TFD_48x48.mat"
 PARTS = {"validation": 2, "test": 3}
-
-
-@pytest.fixture(autouse=True)
-def no_environment(monkeypatch):
-    monkeypatch.delenv("ADVNETS_DATA", raising=False)
+pytestmark = pytest.mark.usefixtures("no_environment")
 
 
 @pytest.fixture(scope="session")

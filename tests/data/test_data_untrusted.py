@@ -6,7 +6,6 @@ import json
 import os
 import socket
 import struct
-import types
 import warnings
 import zipfile
 import zlib
@@ -16,23 +15,13 @@ import huggingface_hub
 import numpy as np
 import pyarrow.parquet
 import pytest
-from helpers.synthetic import encoded, write_mirror
+from helpers.synthetic import NAME, FakeBuilder, encoded, pictures, write_mirror
 from PIL import Image, features
 
 from advnets import data
 from advnets.data import images as images_module
 
-NAME = "someone/pictures"
-
-
-@pytest.fixture(autouse=True)
-def no_environment(monkeypatch):
-    monkeypatch.delenv("ADVNETS_DATA", raising=False)
-
-
-def pictures(count, start=0, shape=(6, 6)):
-    """Images of one brightness each, which is their row."""
-    return [np.full(shape, start + row, np.uint8) for row in range(count)]
+pytestmark = pytest.mark.usefixtures("no_environment")
 
 
 def write_files(folder, names, start=0):
@@ -379,22 +368,6 @@ def test_a_row_of_neither_is_refused(tmp_path):
     refused("row 9 has no image", lambda: load("m", tmp_path))
 
 
-class FakeBuilder:
-    """What `datasets` would open on the Hub."""
-
-    def __init__(self, paths, name, data_files=None):
-        self.paths, self.name = paths, name
-        self.config = types.SimpleNamespace(data_files=data_files)
-
-    def download_and_prepare(self):
-        pass
-
-    def as_dataset(self):
-        column = datasets.Features({"image": datasets.Image()})
-        values = {"image": [str(path) for path in self.paths]}
-        return datasets.DatasetDict({"train": datasets.Dataset.from_dict(values, features=column)})
-
-
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
     """Stands in for the Hub, which has no card; gives what sets its builder, and its cache."""
@@ -414,7 +387,7 @@ def hub(tmp_path, monkeypatch):
 
 def test_images_of_the_hub_are_read_from_its_cache_alone(tmp_path, hub):
     cached = [write_files(tmp_path / "cache", numbered(10)) / name for name in numbered(10)]
-    hub(FakeBuilder(cached, "imagefolder"))
+    hub(FakeBuilder(map(str, cached), "imagefolder"))
     assert everything(data.load(NAME)) == [*range(10)]
     secret = write_files(tmp_path, ["secret.png"]) / "secret.png"
     for paths, name in (
@@ -424,7 +397,7 @@ def test_images_of_the_hub_are_read_from_its_cache_alone(tmp_path, hub):
         ([*cached[1:], "https://host/x.png"], "imagefolder"),
         ([*cached[1:], f"https://host/x::{cached[0]}"], "imagefolder"),
     ):
-        hub(FakeBuilder(paths, name))
+        hub(FakeBuilder(map(str, paths), name))
         refused("has only the name of a file", lambda: data.load(NAME))
 
 

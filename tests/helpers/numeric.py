@@ -1,10 +1,16 @@
 """Gradients without differentiation: central differences in float64, of costs written in NumPy."""
 
 import numpy as np
+import scipy.special
 
 
 def float64(tree_of_lists):
     return [np.asarray(x, np.float64) for x in tree_of_lists]
+
+
+def log_d(logits):
+    """The mean of log D, where these are the logits of D."""
+    return scipy.special.log_expit(logits).mean()
 
 
 def gradient(cost, arrays, step=1e-6):

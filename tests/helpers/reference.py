@@ -1,11 +1,16 @@
 """An independent implementation of both update orders: NumPy, float64, backpropagation by hand.
 
-It shares nothing with the library but the random draws. `fault` plants one, to see tests fail.
+It shares the random draws with the library, and the arrays and sizes of the players at the start. A
+player is a list of layers (`reference_layers.build`), whose parameters an update moves; velocities
+are lists of arrays in their order. `fault` plants one, to see tests fail.
 """
 
 import dataclasses
 
 import numpy as np
+from scipy.special import expit
+
+from helpers.reference_layers import Dropout, Linear, Maxout, backward, forward
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,128 +23,51 @@ class Options:
     target: float = 0.0  # the least norm of G's gradient at the examples
     dropout: bool = True  # whether G's cost has D's dropout
     shrink: float = 1.0  # what D's parameters are multiplied by after an update
+    norm_limit: float = np.inf  # the greatest norm of a row of a dense weight after an update
 
 
 RELEASED = Options()
 
 
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
-class Generator:
-    """ReLU layers and a sigmoid output: weights [(W, b), ...], W of shape (out, in)."""
-
-    def __init__(self, parameters):
-        self.parameters = parameters
-
-    def forward(self, z):
-        self.inputs, self.pre = [], []
-        h = z
-        for i, (w, b) in enumerate(self.parameters):
-            self.inputs.append(h)
-            pre = h @ w.T + b
-            self.pre.append(pre)
-            h = np.maximum(pre, 0) if i < len(self.parameters) - 1 else sigmoid(pre)
-        self.output = h
-        return h
-
-    def backward(self, d_output):
-        gradients = [None] * len(self.parameters)
-        d_pre = d_output * self.output * (1 - self.output)
-        for i in reversed(range(len(self.parameters))):
-            gradients[i] = (d_pre.T @ self.inputs[i], d_pre.sum(0))
-            if i:
-                d_pre = (d_pre @ self.parameters[i][0]) * (self.pre[i - 1] > 0)
-        return gradients
-
-
-class Discriminator:
-    """Maxout layers and a linear logit, dropout masks given: W of shape (pieces, units, in)."""
-
-    def __init__(self, parameters, keeps):
-        self.parameters, self.keeps = parameters, keeps
-
-    def forward(self, x, masks):
-        self.masks, self.inputs, self.winners = masks, [], []
-        h = x
-        for (w, b), mask, keep in zip(self.parameters, masks, self.keeps, strict=True):
-            h = h if mask is None else np.where(mask, h / keep, 0)
-            self.inputs.append(h)
-            if w.ndim == 3:
-                pre = np.einsum("ni,pui->npu", h, w) + b
-                winner = pre.argmax(1)
-                self.winners.append(winner)
-                h = np.take_along_axis(pre, winner[:, None], 1)[:, 0]
-            else:
-                h = (h @ w.T + b)[:, 0]
-        return h
-
-    def backward(self, d_logits):
-        gradients = [None] * len(self.parameters)
-        w, _ = self.parameters[-1]
-        gradients[-1] = ((d_logits @ self.inputs[-1])[None], d_logits.sum(keepdims=True))
-        d_h = self.through_dropout(np.outer(d_logits, w[0]), -1)
-        for i in reversed(range(len(self.parameters) - 1)):
-            w, _ = self.parameters[i]
-            d_pre = (np.arange(w.shape[0])[None, :, None] == self.winners[i][:, None]) * d_h[
-                :, None
-            ]
-            gradients[i] = (np.einsum("npu,ni->pui", d_pre, self.inputs[i]), d_pre.sum(0))
-            d_x = np.einsum("npu,pui->ni", d_pre, w)
-            d_h = self.through_dropout(d_x, i)
-        return gradients, d_h
-
-    def through_dropout(self, gradient, i):
-        return gradient if self.masks[i] is None else gradient * self.masks[i] / self.keeps[i]
-
-
-def add(a, b):
-    return [(w + x, c + y) for (w, c), (x, y) in zip(a, b, strict=True)]
-
-
-def momentum_update(parameters, velocity, gradients, rate, mu):
-    """v <- mu v - rate g; theta <- theta + v, in place of both."""
-    new_velocity = [
-        tuple(mu * v - rate * g for v, g in zip(vs, gs, strict=True))
-        for vs, gs in zip(velocity, gradients, strict=True)
-    ]
-    new_parameters = [
-        tuple(p + v for p, v in zip(ps, vs, strict=True))
-        for ps, vs in zip(parameters, new_velocity, strict=True)
-    ]
-    return new_parameters, new_velocity
+def move(layers, velocities, gradients, rate, mu, limit, shrink=1.0):
+    """v <- mu v - rate g; theta <- theta + v, then limited and shrunk. Returns the velocities."""
+    velocities = [mu * v - rate * g for v, g in zip(velocities, gradients, strict=True)]
+    steps = iter(velocities)
+    for layer in layers:
+        layer.parameters = [p + next(steps) for p in layer.parameters]
+        if isinstance(layer, Linear | Maxout):
+            weight, bias = layer.parameters
+            norms = np.linalg.norm(weight, axis=-1, keepdims=True)
+            layer.parameters = [weight * np.minimum(1, limit / norms), bias]
+        layer.parameters = [shrink * p for p in layer.parameters]
+    return velocities
 
 
 def discriminator_gradient(d, real, fake, real_masks, fake_masks, weight, options):
     """Of -weight * V, by hand: d(-log D)/dl = D - 1 on data, d(-log(1 - D))/dl = D on samples."""
     n = len(real)
-    output = sigmoid(d.forward(real, real_masks))
+    output = expit(forward(d, real, real_masks))
     counted = output < 0.5 + options.lazy
-    real_gradient, _ = d.backward(counted * weight * (output - 1) / n)
-    output = sigmoid(d.forward(fake, fake_masks))
+    _, real_gradient = backward(d, counted * weight * (output - 1) / n)
+    output = expit(forward(d, fake, fake_masks))
     counted = output > 0.5 - options.lazy
-    fake_gradient, _ = d.backward(counted * weight * output / n)
-    return add(real_gradient, fake_gradient)
+    _, fake_gradient = backward(d, counted * weight * output / n)
+    return [a + b for a, b in zip(real_gradient, fake_gradient, strict=True)]
 
 
 def generator_gradient(g, d, z, masks, objective, options):
     if not options.dropout:
-        masks = [None] * len(masks)
-    logits = d.forward(g.forward(z), masks)
+        d, masks = [layer for layer in d if not isinstance(layer, Dropout)], ()
+    output = expit(forward(d, forward(g, z), masks))
     n = len(z)
     d_logits = {
-        "non-saturating": (sigmoid(logits) - 1) / n,
-        "minimax": -sigmoid(logits) / n,
-        "blend": (0.5 * (sigmoid(logits) - 1) - 0.25 * sigmoid(logits)) / n,
+        "non-saturating": (output - 1) / n,
+        "minimax": -output / n,
+        "blend": (0.5 * (output - 1) - 0.25 * output) / n,
     }[objective]
-    d_logits = d_logits * (sigmoid(logits) < options.threshold)
-    _, d_fake = d.backward(d_logits)
-    return g.backward(d_fake * max(1, options.target / np.sqrt((d_fake**2).sum())))
-
-
-def shrunk(parameters, factor):
-    return [tuple(factor * p for p in pair) for pair in parameters]
+    d_fake, _ = backward(d, d_logits * (output < options.threshold))
+    _, gradient = backward(g, d_fake * max(1, options.target / np.sqrt((d_fake**2).sum())))
+    return gradient
 
 
 def simultaneous(g, d, vg, vd, real, draws, rate, mu, objective, fault=None, options=RELEASED):
@@ -147,14 +75,13 @@ def simultaneous(g, d, vg, vd, real, draws, rate, mu, objective, fault=None, opt
     if fault == "reused mask":
         real_masks = fake_masks
     weight = 1.0 if fault == "no half" else 0.5
-    fake = g.forward(z)
+    fake = forward(g, z)
     gd = discriminator_gradient(d, real, fake, real_masks, fake_masks, weight, options)
     gg = generator_gradient(g, d, z, fake_masks, objective, options)
     if fault == "flipped sign":
-        gg = [(-w, -b) for w, b in gg]
-    d.parameters, vd = momentum_update(d.parameters, vd, gd, rate, mu)
-    d.parameters = shrunk(d.parameters, options.shrink)
-    g.parameters, vg = momentum_update(g.parameters, vg, gg, rate, mu)
+        gg = [-x for x in gg]
+    vd = move(d, vd, gd, rate, mu, options.norm_limit, options.shrink)
+    vg = move(g, vg, gg, rate, mu, options.norm_limit)
     return vg, vd
 
 
@@ -179,12 +106,11 @@ def alternating(
         weight = 0.5 if fault == "half" or options.halved else 1.0
         if fault == "flipped sign":
             weight = -weight
-        gd = discriminator_gradient(d, real, g.forward(z), real_masks, fake_masks, weight, options)
-        d.parameters, vd = momentum_update(d.parameters, vd, gd, rate, mu)
-        d.parameters = shrunk(d.parameters, options.shrink)
+        gd = discriminator_gradient(d, real, forward(g, z), real_masks, fake_masks, weight, options)
+        vd = move(d, vd, gd, rate, mu, options.norm_limit, options.shrink)
     z, masks = g_draws
     if fault == "reused noise":
         z = d_draws[-1][0]
     gg = generator_gradient(g, d, z, masks, objective, options)
-    g.parameters, vg = momentum_update(g.parameters, vg, gg, g_rate, mu)
+    vg = move(g, vg, gg, g_rate, mu, options.norm_limit)
     return vg, vd

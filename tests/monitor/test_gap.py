@@ -11,29 +11,15 @@ import optax
 import pytest
 import scipy.special
 from helpers import games
+from helpers.few_numbers import Affine, InTurn, shifted_normal
 
 import advnets
 from advnets import monitor
-from advnets.priors import Normal, Prior
+from advnets.priors import Normal
 
 KEY = jax.random.key(3)
 ROWS = np.arange(8, dtype=np.float32)[:, None] / 4
 SETTINGS = {"steps": 1, "every": 1, "batch_size": 9}
-
-
-class Shift(eqx.Module):
-    by: jax.Array
-
-    def __call__(self, z):
-        return z + self.by
-
-
-class Line(eqx.Module):
-    w: jax.Array
-    c: jax.Array
-
-    def __call__(self, x):
-        return self.w @ x + self.c
 
 
 class Bowl(eqx.Module):
@@ -54,19 +40,9 @@ class One(eqx.Module):
         return 0 * z + self.at
 
 
-class InTurn(Prior):
-    """The same latent vectors whatever the key."""
-
-    size: int = eqx.field(static=True, default=1)
-
-    def __call__(self, key, n):
-        return jnp.linspace(-1.0, 2.0, n)[:, None]
-
-
 def test_a_step_and_what_is_said_of_it_against_numpy():
     w, c, by, rate = 0.9, -0.2, 0.7, 2.0
-    line = Line(jnp.full(1, w), jnp.asarray(c))
-    players = advnets.Players(Shift(jnp.full(1, by)), line, InTurn())
+    players = shifted_normal(by, w, c, InTurn())
     found = monitor.duality_gap(
         KEY, players, ROWS[:4], ROWS, generator_rule=optax.sgd(rate), **SETTINGS
     )
@@ -102,7 +78,7 @@ def shifted(draws, generator, prior, real):
 
 
 def test_ds_half_is_its_best_response_with_the_same_settings():
-    players = advnets.Players(Shift(jnp.ones(1)), Line(jnp.ones(1), jnp.zeros(())), Normal(1))
+    players = shifted_normal(1, 1, 0)
     settings = SETTINGS | {"rule": optax.sgd(0.3), "perturbation": 0.1, "fake": shifted}
     found = monitor.duality_gap(KEY, players, ROWS, ROWS, **settings).discriminator
     alone = monitor.best_response(jax.random.split(KEY)[0], players, ROWS, ROWS, **settings)
@@ -146,7 +122,7 @@ def doubled(batch):
 
 def test_a_copy_that_gets_worse_is_not_kept():
     """An ascent instead of a descent: the best of the looks is the first."""
-    players = advnets.Players(Shift(jnp.ones(1)), Line(jnp.ones(1), jnp.zeros(())), Normal(1))
+    players = shifted_normal(1, 1, 0)
     found = monitor.duality_gap(
         KEY, players, ROWS, ROWS, generator_rule=optax.sgd(-1.0), **SETTINGS
     ).generator
@@ -174,7 +150,7 @@ def test_a_perturbation_leaves_a_stationary_point():
 @pytest.mark.long
 def test_half_precision_stays_half_precision():
     dtype = jnp.bfloat16
-    line = Line(jnp.ones(1, dtype), jnp.zeros((), dtype))
+    line = Affine(jnp.ones(1, dtype), jnp.zeros((), dtype))
     players = advnets.Players(One(jnp.zeros(1, dtype)), line, Normal(1))
 
     def half(draws, generator, prior, real):

@@ -1,74 +1,36 @@
 """The best response of D: against closed forms, one update by hand, and what it must never say."""
 
-import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 import scipy.optimize
-import scipy.special
+from helpers.few_numbers import InTurn, shifted_normal
+from scipy.special import expit
 
-import advnets
 from advnets import monitor
 from advnets.monitor.response import calibrated
-from advnets.priors import Normal, Prior
 
 KEY = jax.random.key(3)
-
-
-class Shift(eqx.Module):
-    by: jax.Array
-
-    def __call__(self, z):
-        return z + self.by
-
-
-class Line(eqx.Module):
-    """A linear logit, which D* is for two normal distributions of one variance."""
-
-    w: jax.Array
-    c: jax.Array
-
-    def __call__(self, x):
-        return self.w @ x + self.c
-
-
-def normal_players(mean, w=0.3, c=-0.2):
-    line = Line(jnp.full(1, w), jnp.asarray(c, float))
-    return advnets.Players(Shift(jnp.full(1, float(mean))), line, Normal(1))
-
-
-class InTurn(Prior):
-    """The same latent vectors whatever the key."""
-
-    size: int = eqx.field(static=True, default=1)
-
-    def __call__(self, key, n):
-        return jnp.linspace(-1.0, 2.0, n)[:, None]
-
-
-def sigmoid(x):
-    return scipy.special.expit(x)
 
 
 def test_a_step_and_what_is_said_of_it_against_numpy():
     data = np.array([[0.5], [-1.0], [2.0], [0.1]], np.float32)
     held_out = np.arange(8, dtype=np.float32)[:, None] / 4
-    players = advnets.Players(Shift(jnp.full(1, 0.7)), normal_players(0).discriminator, InTurn())
+    w, c = 0.3, -0.2
+    players = shifted_normal(0.7, w, c, InTurn())
     found = monitor.best_response(
         KEY, players, data, held_out, rule=optax.sgd(0.5), steps=1, every=1, batch_size=9
     )
     # Ascent of V = E log σ(l) + E log(1 - σ(l)) on all rows, in any order.
     x, fake = data[:, 0].astype(float), np.linspace(-1, 2, 4) + 0.7
-    w, c = 0.3, -0.2
-    up, down = 1 - sigmoid(w * x + c), -sigmoid(w * fake + c)
+    up, down = 1 - expit(w * x + c), -expit(w * fake + c)
     after = w + 0.5 * (np.mean(up * x) + np.mean(down * fake)), c + 0.5 * (up.mean() + down.mean())
     curve = []
     for w_, c_ in ((w, c), after):
         real = w_ * held_out[::2, 0] + c_
         on_fake = w_ * fake + c_
-        curve.append(np.mean(np.log(sigmoid(real))) + np.mean(np.log(1 - sigmoid(on_fake))))
+        curve.append(np.mean(np.log(expit(real))) + np.mean(np.log(1 - expit(on_fake))))
     np.testing.assert_allclose(found.curve, curve, rtol=1e-5)
     at_best = ((w, c), after)[int(curve[1] > curve[0])]
     np.testing.assert_allclose(found.discriminator.w[0], at_best[0], rtol=1e-5)
@@ -76,8 +38,8 @@ def test_a_step_and_what_is_said_of_it_against_numpy():
 
     def terms(w, c, a=1.0, b=0.0):
         real, on_fake = (a * (w * rows + c) + b for rows in (held_out[1::2, 0].astype(float), fake))
-        each = np.log(sigmoid(real)) + np.log(1 - sigmoid(on_fake))
-        return each, np.log(sigmoid(real)), np.log(sigmoid(a * (w * x + c) + b))
+        each = np.log(expit(real)) + np.log(1 - expit(on_fake))
+        return each, np.log(expit(real)), np.log(expit(a * (w * x + c) + b))
 
     now, best = terms(w, c), terms(*at_best, a, b)
     for estimate, each in ((found.value, now[0]), (found.best_value, best[0]),
@@ -95,7 +57,7 @@ def test_recalibration_is_the_best_and_never_worse():
         def value(given, real=real, fake=fake, scale=scale, shift=shift):
             a, b = given
             on_real, on_fake = (a * (scale * logits + shift) + b for logits in (real, fake))
-            return np.log(sigmoid(on_real)).mean() + np.log(sigmoid(-on_fake)).mean()
+            return np.log(expit(on_real)).mean() + np.log(expit(-on_fake)).mean()
 
         a, b = calibrated(scale * real + shift, scale * fake + shift)
         best = scipy.optimize.minimize(lambda given: -value(given), [a, b], method="Nelder-Mead")
@@ -121,4 +83,4 @@ def test_what_can_t_be_asked_is_refused_in_a_sentence(settings, message):
     rows = np.zeros((9, 1))
     given = {"data": rows, "held_out": rows} | settings
     with pytest.raises(ValueError, match=message):
-        monitor.best_response(KEY, normal_players(0), **given)
+        monitor.best_response(KEY, shifted_normal(0, 0.3, -0.2), **given)

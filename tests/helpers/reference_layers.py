@@ -1,14 +1,11 @@
-"""One update of any recipe in NumPy, float64, layer by layer, backpropagation by hand.
+"""The recipes' layers in NumPy, float64, and backpropagation through them by hand.
 
-It takes arrays and sizes from the library's layers, and the random draws, but computes nothing with
-them. Convolutions are sums over kernel positions.
+They take arrays and sizes from the library's layers, but compute nothing with them. Convolutions
+are sums over kernel positions.
 """
 
 import numpy as np
-
-
-def sigmoid(x):
-    return np.where(x >= 0, 1 / (1 + np.exp(-np.abs(x))), 1 - 1 / (1 + np.exp(-np.abs(x))))
+from scipy.special import expit
 
 
 class Linear:
@@ -183,12 +180,14 @@ def build(module):
         kind = type(layer).__name__
         if kind == "Sequential":
             layers += build(layer)
+        elif kind == "GradientFloor":
+            continue  # which is left to the update
         elif kind == "Lambda":
             rectifier = layer.fn is jax.nn.relu
             layers.append(
                 Elementwise(lambda x: np.maximum(x, 0), lambda x, y: x > 0)
                 if rectifier
-                else Elementwise(sigmoid, lambda x, y: y * (1 - y))
+                else Elementwise(expit, lambda x, y: y * (1 - y))
             )
         else:
             reference = {
@@ -215,47 +214,3 @@ def backward(layers, d):
         d, own = layer.backward(d)
         gradients = [*own, *gradients]
     return d, gradients
-
-
-def limited(name_and_change, limit):
-    """The change that ends with every row of a weight within the limit."""
-    start, change, is_weight = name_and_change
-    if limit is None or not is_weight:
-        return change
-    end = start + change
-    norm = np.sqrt((end**2).sum(-1, keepdims=True))
-    return end * np.minimum(1, limit / norm) - start
-
-
-def simultaneous_update(generator, discriminator, velocities, real, z, masks, rate, mu, limit):
-    """The changes of every array, the generator's and the discriminator's, in layer order.
-
-    One minibatch, noise and masks for both; D's cost halved; G's cost -log D(G(z)).
-    """
-    real_masks, fake_masks = masks
-    n = len(real)
-    real_logits = forward(discriminator, real, real_masks).ravel()
-    _, on_real = backward(discriminator, ((sigmoid(real_logits) - 1) / (2 * n)).reshape(n))
-    fake = forward(generator, z)
-    fake_logits = forward(discriminator, fake, fake_masks).ravel()
-    _, on_fake = backward(discriminator, sigmoid(fake_logits) / (2 * n))
-    d_fake, _ = backward(discriminator, (sigmoid(fake_logits) - 1) / n)
-    _, of_generator = backward(generator, d_fake)
-    of_discriminator = [a + b for a, b in zip(on_real, on_fake, strict=True)]
-    changes = []
-    for layers, gradients, velocity in (
-        (generator, of_generator, velocities[0]),
-        (discriminator, of_discriminator, velocities[1]),
-    ):
-        arrays = [
-            (array, isinstance(layer, Linear | Maxout) and i == 0)
-            for layer in layers
-            for i, array in enumerate(layer.parameters)
-        ]
-        changes.append(
-            [
-                limited((start, mu * v - rate * g, is_weight), limit)
-                for (start, is_weight), v, g in zip(arrays, velocity, gradients, strict=True)
-            ]
-        )
-    return changes
