@@ -22,7 +22,7 @@ from advnets.bench.grid import sweep_result
 from advnets.bench.modes import drawing, gaussians
 from advnets.bench.pages.inpainting import sheet
 from advnets.bench.recipes import Recipe, build_players
-from advnets.bench.results import as_json, distribution
+from advnets.bench.results import Measured, as_json, distribution
 from advnets.bench.systems.chained import distinct_classes
 from advnets.bench.systems.conditional import check_classes
 from advnets.bench.systems.inpainting import masks_of
@@ -266,7 +266,7 @@ def test_lines_of_what_is_no_array_are_refused_in_a_sentence():
 def test_a_pipe_in_the_place_of_a_log_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "metrics.jsonl")
     with pytest.raises(ValueError, match=r"metrics\.jsonl is not a file"):
-        read_rows(tmp_path / "metrics.jsonl")
+        read_rows(tmp_path / "metrics.jsonl", Measured)
 
 
 def test_a_pipe_in_the_place_of_a_picture_is_not_waited_for(tmp_path):

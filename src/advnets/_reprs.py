@@ -44,12 +44,16 @@ def short(value: Any) -> str:
     return text if len(text) <= MOST and "\n" not in text else f"<{type(value).__name__}>"
 
 
-def numbers(row: Mapping[str, Any], before: str = "") -> Iterator[str]:
-    """The numbers of a row of metrics by name, with four digits."""
+def entries(row: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of a row of metrics by name; those of a nested mapping as `outer/inner`."""
     for name, value in row.items():
         if isinstance(value, Mapping):
-            yield from numbers(value, f"{before}{name}/")
-        elif isinstance(value, float):
-            yield f"{before}{name}={value:.4g}"
+            yield from entries(value, f"{before}{name}/")
         else:
-            yield f"{before}{name}={short(value)}"
+            yield f"{before}{name}", value
+
+
+def numbers(row: Mapping[str, Any]) -> Iterator[str]:
+    """The numbers of a row of metrics by name, with four digits."""
+    for name, value in entries(row):
+        yield f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={short(value)}"

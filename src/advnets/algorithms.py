@@ -249,9 +249,9 @@ class Algorithm(abc.ABC):
         return f"{type(self).__name__}({', '.join(entries)})"
 
     @property
-    @abc.abstractmethod
     def minibatches(self) -> int:
-        """The number of minibatches of data that an iteration takes."""
+        """The number of minibatches of data that an iteration takes: one unless overridden."""
+        return 1
 
     @abc.abstractmethod
     def step(
@@ -723,10 +723,6 @@ class Simultaneous(Algorithm):
     objective: Objective = dataclasses.field(
         default_factory=functools.partial(GAN, game.discriminator_cost)
     )
-
-    @property
-    def minibatches(self) -> int:
-        return 1
 
     def step(
         self, key: Key[Array, ""], players: Players, state: State, real: Batch

@@ -61,10 +61,6 @@ class Extragradient(Algorithm):
         inequality perspective on generative adversarial networks", section 3.
     """
 
-    @property
-    def minibatches(self) -> int:
-        return 1
-
     def step(
         self, key: Key[Array, ""], players: Players, state: State, real: Batch
     ) -> tuple[State, Info]:
@@ -135,10 +131,6 @@ class Consensus(Algorithm):
                 f"the weight of consensus must be at least 0; got {self.weight} (0 is "
                 "simultaneous descent)"
             )
-
-    @property
-    def minibatches(self) -> int:
-        return 1
 
     def step(
         self, key: Key[Array, ""], players: Players, state: State, real: Batch
@@ -222,10 +214,6 @@ class Unrolled(Algorithm):
                 f"the copy of D must be unrolled for at least 1 step; got {self.steps} (for none, "
                 "use advnets.Simultaneous)"
             )
-
-    @property
-    def minibatches(self) -> int:
-        return 1
 
     def step(
         self, key: Key[Array, ""], players: Players, state: State, real: Batch

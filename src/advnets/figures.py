@@ -5,7 +5,6 @@ import io
 import itertools
 import math
 import os
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from jaxtyping import Array, Float, Real
 
-from advnets import _files, _style
+from advnets import _files, _style, _warnings
 from advnets._distances import check_finite
 from advnets._extras import needed_for
 from advnets._style import BLUE, GREEN, GREY, INK
@@ -191,11 +190,9 @@ def _pixels(name: str, images: Images) -> Real[np.ndarray, " n height width *cha
         pixels = pixels.astype(np.float32)
     outside = np.mean((pixels < 0) | (pixels > 1))
     if outside > CLIPPED:
-        warnings.warn(
+        _warnings.warn(
             f"{outside:.0%} of the pixels of {name} lie outside of [0, 1], where they are clipped "
-            f"(they go from {pixels.min():.3g} to {pixels.max():.3g})",
-            RuntimeWarning,
-            stacklevel=2,
+            f"(they go from {pixels.min():.3g} to {pixels.max():.3g})"
         )
     return pixels[..., 0] if pixels.ndim == 4 and pixels.shape[-1] == 1 else pixels
 

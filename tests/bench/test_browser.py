@@ -15,10 +15,11 @@ import advnets
 from advnets import bench, inpainting, verify
 from advnets.baselines import gsn
 from advnets.bench import pages
+from advnets.bench.frames import write_sheet
 from advnets.bench.pages import chain, layers
 from advnets.bench.pages.explorer import PRECISIONS, PRIORS, explorer
 from advnets.bench.pages.inpainting import painter
-from advnets.bench.systems import inpainting as inpainting_runs
+from advnets.bench.systems.inpainting import TEST_SHEET
 from advnets.bench.watching import pictured
 from advnets.chains import Chained
 from advnets.unet import unet_generator
@@ -391,7 +392,7 @@ def painted(tmp_path_factory):
     """A page on which masks are painted: of colour images of 4 × 6 pixels, with weights in int8."""
     folder, shape = tmp_path_factory.mktemp("painter"), (4, 6, 3)
     images = np.random.default_rng(0).integers(0, 256, (20, *shape), np.uint8)
-    inpainting_runs.write_test_sheet(folder, images)
+    write_sheet(folder, images, name=TEST_SHEET, columns=10)
     inner = unet_generator(jax.random.key(0), 5, shape, channels=[4], hidden_sizes=[7])
     generator, nothing = inpainting.Filler(inner), inpainting.NothingObserved(shape)
     model = advnets.Model(generator, advnets.priors.Normal(5), nothing)
@@ -446,7 +447,7 @@ def test_pages_draw_from_the_prior(opened, painted, kind):
 def test_the_painter_draws_from_a_prior_on_the_unit_cube(opened, painted, tmp_path):
     """It drew standard normal numbers."""
     _, _, model, images = painted
-    inpainting_runs.write_test_sheet(tmp_path, images)
+    write_sheet(tmp_path, images, name=TEST_SHEET, columns=10)
     model = advnets.Model(model.generator, advnets.priors.UnitCube(5), model.condition)
     (tmp_path / "p.html").write_text(page_of(painter(tmp_path, model, "", budget=3000)))
     page = opened(tmp_path / "p.html")

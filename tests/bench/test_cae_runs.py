@@ -40,20 +40,11 @@ def small():
         yield
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cae")
-    return folder, bench.run(TINY, out=folder, progress=False)
-
-
-def model_in(folder):
-    return advnets.load_model(folder / "generator.safetensors")
-
-
 @pytest.mark.long
 def test_the_second_layer_learns_on_the_first_as_it_was_left(whole):
     folder, result = whole
-    first, second = model_in(folder / "first-stage"), model_in(folder).chain.model
+    first = advnets.load_model(folder / "first-stage")
+    second = advnets.load_model(folder).chain.model
     assert [layer.weight.shape for layer in second.layers] == [(64, 12), (12, 7)]
     assert all(map(np.array_equal, jax.tree.leaves(first.top), jax.tree.leaves(second.below[0])))
     assert result.updates == 128  # of 20 rows each, in 2 epochs
@@ -89,7 +80,7 @@ def test_a_stopped_run_goes_on_to_the_same_numbers(whole, tmp_path, monkeypatch)
 @pytest.mark.long
 def test_its_own_evaluations_are_of_the_last_samples_and_of_test_rows(whole):
     folder, result = whole
-    stack, test = model_in(folder).chain.model, advnets.data.load("digits").test / 255
+    stack, test = advnets.load_model(folder).chain.model, advnets.data.load("digits").test / 255
     again = np.asarray(stack.reconstruct(jnp.asarray(test, jnp.float32)), np.float64)
     costs = -(scipy.special.xlogy(test, again) + scipy.special.xlog1py(1 - test, -again))
     found = result.evaluations["reconstruction"]

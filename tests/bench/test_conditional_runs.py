@@ -58,12 +58,6 @@ def small():
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("conditional")
-    return folder, bench.run(TINY, out=folder, progress=False)
-
-
-@pytest.fixture(scope="module")
 def judged(whole):
     """The classifier of the run."""
     return advnets.load_model(whole[0] / classifier.CLASSIFIER)

@@ -29,7 +29,7 @@ RECIPE = dbn.DBNSettings(
     burn_in=5,
     thin=2,
 )
-BENCHMARK = dataclasses.replace(bench.BENCHMARKS["dbn"], recipe=RECIPE)
+TINY = dataclasses.replace(bench.BENCHMARKS["dbn"], recipe=RECIPE)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -41,19 +41,13 @@ def small():
         yield
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("dbn")
-    return folder, bench.run(BENCHMARK, out=folder, progress=False)
-
-
 @pytest.mark.long
 def test_the_lower_machine_learns_first_and_stays_as_it_is(whole):
     folder, result = whole
     assert [row["epoch"] for row in rows_of(folder / "first-stage")] == [1, 2]
     assert result.epochs == 2
     net = advnets.load_model(folder).chain.model
-    lower = advnets.load_model(folder / "first-stage" / "generator.safetensors")
+    lower = advnets.load_model(folder / "first-stage")
     assert [size.shape for size in (net.lower.weights, net.upper.weights)] == [(64, 14), (14, 12)]
     for ours, expected in zip(jax.tree.leaves(net.lower), jax.tree.leaves(lower), strict=True):
         np.testing.assert_array_equal(ours, expected)
@@ -75,15 +69,15 @@ def test_a_run_stopped_in_between_goes_on_to_the_same_numbers(whole, tmp_path, m
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(networks, "stack", stop)  # after the first stage
         with pytest.raises(KeyboardInterrupt):
-            bench.run(BENCHMARK, out=tmp_path, progress=False)
+            bench.run(TINY, out=tmp_path, progress=False)
     assert not (tmp_path / "metrics.jsonl").exists()
     with pytest.raises(KeyboardInterrupt):  # after an epoch of the second one
         execute(
-            prepare(BENCHMARK, Request(out=tmp_path, resume=True, callbacks=(stop,))),
+            prepare(TINY, Request(out=tmp_path, resume=True, callbacks=(stop,))),
             progress=False,
         )
     assert len(rows_of(tmp_path)) == 1
-    result = bench.run(BENCHMARK, out=tmp_path, resume=True, progress=False)
+    result = bench.run(TINY, out=tmp_path, resume=True, progress=False)
     assert result.parzen == whole[1].parzen
     assert result.evaluations == whole[1].evaluations
     for name in ("metrics.jsonl", "first-stage/metrics.jsonl", "generator.safetensors"):

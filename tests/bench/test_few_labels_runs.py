@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import equinox as eqx
 import jax
@@ -11,14 +12,18 @@ import pytest
 from helpers.runs import result_of
 
 import advnets
+from advnets.bench import report, results
 from advnets.bench.cli import main
 from advnets.bench.folders import newest_manifest
 from advnets.bench.rescoring import open_run
-from advnets.bench.systems.few_labels import ValidationErrors
+from advnets.bench.results import Provenance
+from advnets.bench.systems import Run
+from advnets.bench.systems.few_labels import FewLabelsGame, FewLabelsSettings, ValidationErrors
 from advnets.bench.systems.games import stage_keys
 from advnets.few_labels import (
     NormedLinear,
     SemiSupervised,
+    draw_labelled,
     few_labels_algorithm,
     few_labels_classifier,
     few_labels_generator,
@@ -74,6 +79,60 @@ def test_rows_of_metrics_have_the_validation_error(run):
     errors = result_of(run).evaluations["errors"]["validation"]["mean"]
     assert rows[-1]["classifier"] == {"validation_error": pytest.approx(errors)}
     assert '"title": "Classifier"' in (run / "report.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    """Two seeds in one program, monitored; each has labels of its own."""
+    folder = tmp_path_factory.mktemp("runs") / "together"
+    assert main([*SMALL, "--seeds", "2", "--monitor", "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.mark.long
+def test_each_of_many_seeds_is_what_it_would_be_alone(run, together):
+    alone, *_ = open_run(run)
+    for seed in (0, 1):
+        model, *_ = open_run(together / f"seed-{seed}")
+        own = [jax.tree.leaves(partition(one.classifier)[0]) for one in (model, alone)]
+        apart = max(float(abs(a - b).max()) for a, b in zip(*own, strict=True))
+        assert (apart < 1e-3) == (seed == 0)
+        row = json.loads((together / f"seed-{seed}/metrics.jsonl").read_text().splitlines()[-1])
+        errors = result_of(together / f"seed-{seed}").evaluations["errors"]
+        assert row["classifier"]["validation_error"] == errors["validation"]["mean"]
+        assert row["monitor"]["regret"]["mean"] >= 0
+
+
+@pytest.mark.long
+def test_the_spread_over_seeds_is_reported(together):
+    result = results.read(together / "results.json", results.SeedsResult)
+    each = [result_of(together / f"seed-{seed}").evaluations["errors"] for seed in (0, 1)]
+    for split in ("validation", "test"):
+        found = result.evaluations[f"wrong {split} rows, %"]
+        assert found.values == pytest.approx([100 * one[split]["mean"] for one in each])
+    mean, deviation = found.mean, found.standard_deviation
+    line = (
+        f"  wrong test rows, %         mean {mean:.3g}, standard deviation {deviation:.3g}, from "
+    )
+    assert f"\n{line}" in report.of(result, together)
+
+
+def test_runs_together_differ_in_labels_and_rates():
+    data, origin = advnets.data.load("digits"), Provenance.here()
+    given = ((0, FewLabelsSettings()), (3, FewLabelsSettings(learning_rate=0.002)))
+    runs = [
+        Run("few", FewLabelsGame(settings), seed, Path(), False, data, origin)
+        for seed, settings in given
+    ]
+    of_settings, (images, labels, rates) = runs[0].system.varied(runs)
+    assert rates.tolist() == pytest.approx([0.001, 0.002])
+    for number, seed in enumerate((0, 3)):
+        rows = draw_labelled(data.train_labels, 100, seed)
+        np.testing.assert_array_equal(labels[number], data.train_labels[rows])
+        np.testing.assert_allclose(images[number], data.train[rows] / 255, rtol=1e-6)
+    objective = of_settings((images[1], labels[1], rates[1])).objective
+    np.testing.assert_array_equal(objective.labels, labels[1])
+    assert (objective.batch_size, objective.weight) == (100, 1.0)
 
 
 @pytest.mark.long

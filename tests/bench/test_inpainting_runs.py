@@ -41,12 +41,6 @@ def small():
         yield
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("inpainting")
-    return folder, bench.run(TINY, out=folder, progress=False)
-
-
 def test_with_channels_the_generator_is_a_u_net():
     images = np.random.default_rng(0).integers(0, 256, (20, 8, 12), np.uint8)
     spec = dataclasses.replace(RECIPE.generator, channels=(2, 3))
@@ -65,13 +59,9 @@ def test_with_channels_the_generator_is_a_u_net():
     assert not isinstance(dense.generator.player, UNet)
 
 
-def model_in(folder):
-    return advnets.load_model(folder / "generator.safetensors")
-
-
 @pytest.mark.long
 def test_samples_are_of_the_model_with_nothing_observed(whole):
-    model = model_in(whole[0])
+    model = advnets.load_model(whole[0])
     nothing = np.zeros((5, 8, 8), np.float32)
     np.testing.assert_array_equal(
         model.sample(jax.random.key(3), 5),
@@ -82,7 +72,7 @@ def test_samples_are_of_the_model_with_nothing_observed(whole):
 @pytest.mark.long
 def test_scores_are_of_test_images_and_not_of_those_that_the_run_watches(whole):
     folder, result = whole
-    model, data = model_in(folder), advnets.data.load("digits")
+    model, data = advnets.load_model(folder), advnets.data.load("digits")
     found = module.read_regions(result.evaluations["fillings"])
     assert list(found) == ["right half", "centre", "random half"]
     images = data.test[:30] / np.float32(255)

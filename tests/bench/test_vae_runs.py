@@ -28,16 +28,6 @@ def small():
         yield
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("vae")
-    return folder, bench.run(TINY, out=folder, progress=False)
-
-
-def model_in(folder):
-    return advnets.load_model(folder / "generator.safetensors")
-
-
 @pytest.mark.long
 def test_a_run_of_fewer_epochs_goes_on_to_the_same_numbers(whole, tmp_path):
     short = dataclasses.replace(TINY, recipe=dataclasses.replace(RECIPE, epochs=1))
@@ -59,7 +49,7 @@ def test_it_descends_the_bound(whole):
 @pytest.mark.long
 def test_bounds_are_of_binary_test_rows(whole):
     folder, result = whole
-    model, data = model_in(folder), advnets.data.load("digits")
+    model, data = advnets.load_model(folder), advnets.data.load("digits")
     grey = data.test / np.float32(255)
     images = np.float32(np.random.default_rng(0).random(grey.shape) < grey)
     found = result.evaluations["bounds"]
@@ -79,7 +69,7 @@ def test_bounds_are_of_binary_test_rows(whole):
 def test_figure_3_and_the_explorer_take_its_generator(whole):
     folder = whole[0]
     assert (folder / "interpolations.png").stat().st_size > 1000
-    model = model_in(folder)
+    model = advnets.load_model(folder)
     kinds = [layer.kind for layer in layers.export(model.generator, (3,), noise=True)]
     assert kinds == ["dense", "activation", "dense", "activation"]
     assert main(["explore", str(folder)]) == 0

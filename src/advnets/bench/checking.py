@@ -17,7 +17,7 @@ from advnets.bench.folders import (
     progress,
     read_rows,
 )
-from advnets.bench.results import Config, Rescored, Result
+from advnets.bench.results import Config, Measured, Rescored, Result
 from advnets.training.checkpoints import CHECKPOINTS, check_whole, numbers
 
 
@@ -196,7 +196,7 @@ def _of_model(path: Path, name: str) -> Finding:
 
 def _of_metrics(log: Path, name: str) -> Finding:
     try:
-        read_rows(log)
+        read_rows(log, Measured)
     except (ValueError, OSError) as error:
         return Finding(name, "damaged", str(error))
     return Finding(name, "unverified", "checkpoints hold a copy of their own")

@@ -5,9 +5,7 @@ reported with every result that it is used for.
 """
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -28,6 +26,10 @@ from advnets.training.devices import is_main_process
 
 # The classifier of a run, in its folder.
 CLASSIFIER = "classifier.safetensors"
+# Hidden units, and the probability that dropout keeps a pixel, or a unit, in training.
+UNITS, INPUT_KEEP, HIDDEN_KEEP = 500, 0.9, 0.5
+# The initial learning rate.
+LEARNING_RATE = 3e-3
 # Images that are classified at once.
 BLOCK = 10_000
 # On small data such as the digits an epoch has few updates, so there is a minimum in total.
@@ -38,27 +40,20 @@ def new_classifier(
     key: Key[Array, ""],
     shape: tuple[int, ...],
     classes: int,
-    *,
-    hidden_sizes: Sequence[int] = (500,),
-    input_keep: float = 0.9,
-    hidden_keep: float = 0.5,
 ) -> eqx.nn.Sequential:
-    """A classifier before it is fitted: rectified linear layers with dropout, then logits.
+    """A classifier before it is fitted: a rectified linear layer with dropout, then logits.
 
     Args:
         key: a typed random key.
         shape: the shape of an image.
         classes: the number of classes.
-        hidden_sizes: the number of units of each hidden layer.
-        input_keep: the probability that dropout keeps a pixel in training.
-        hidden_keep: the same for the inputs of every later layer.
 
     Returns:
         A module that maps an image to a logit for each class. Weights are initialised uniformly in
         ±√(6 / inputs), those of the logits at 0.
 
     Raises:
-        ValueError: for a size or a keep rate out of range.
+        ValueError: for a size out of range.
 
     Example:
         >>> import jax
@@ -67,16 +62,18 @@ def new_classifier(
         >>> new_classifier(jax.random.key(0), (8, 8), 10)(jnp.zeros((8, 8))).tolist() == [0.0] * 10
         True
     """
-    sizes = [int(np.prod(shape)), *hidden_sizes]
-    keys = jax.random.split(key, len(sizes))
-    layers: list[Any] = [Reshape((sizes[0],))]
-    keep = input_keep
-    for own, inputs, units in zip(keys, sizes, sizes[1:], strict=False):
-        dense = advnets.layers.linear(own, inputs, units, (6 / inputs) ** 0.5)
-        layers += [Dropout(keep), dense, eqx.nn.Lambda(jax.nn.relu)]
-        keep = hidden_keep
-    layers += [Dropout(keep), advnets.layers.linear(keys[-1], sizes[-1], classes, 0.0)]
-    return eqx.nn.Sequential(layers)
+    pixels = int(np.prod(shape))
+    hidden, logits = jax.random.split(key)
+    return eqx.nn.Sequential(
+        [
+            Reshape((pixels,)),
+            Dropout(INPUT_KEEP),
+            advnets.layers.linear(hidden, pixels, UNITS, (6 / pixels) ** 0.5),
+            eqx.nn.Lambda(jax.nn.relu),
+            Dropout(HIDDEN_KEEP),
+            advnets.layers.linear(logits, UNITS, classes, 0.0),
+        ]
+    )
 
 
 def cross_entropy(
@@ -106,10 +103,7 @@ def fit_classifier(
     labels: Integer[np.ndarray, " labels"],
     *,
     classes: int | None = None,
-    hidden_sizes: Sequence[int] = (500,),
     epochs: int | None = None,
-    learning_rate: float = 3e-3,
-    progress: bool = False,
 ) -> eqx.nn.Sequential:
     """Fits a classifier to images: Adam, minibatches of 100, cosine decay of the rate to 0.
 
@@ -118,11 +112,8 @@ def fit_classifier(
         images: training images, uint8 or preprocessed floats.
         labels: their classes, from 0 on.
         classes: the number of classes; by default one more than the largest label.
-        hidden_sizes: the number of units of each hidden layer.
         epochs: the number of epochs; by default 8, or as many as make 2,000 updates if that is
             more.
-        learning_rate: the initial learning rate.
-        progress: show a progress bar.
 
     Returns:
         The classifier.
@@ -152,10 +143,8 @@ def fit_classifier(
     if epochs is None:
         epochs = max(EPOCHS, -(-LEAST_UPDATES // iterations))
     build_key, fit_key = jax.random.split(key)
-    model = eqx.filter_jit(new_classifier)(
-        build_key, images.shape[1:], count, hidden_sizes=tuple(hidden_sizes)
-    )
-    schedule = optax.cosine_decay_schedule(learning_rate, epochs * iterations)
+    model = eqx.filter_jit(new_classifier)(build_key, images.shape[1:], count)
+    schedule = optax.cosine_decay_schedule(LEARNING_RATE, epochs * iterations)
     learned = fit(
         fit_key,
         model,
@@ -164,7 +153,7 @@ def fit_classifier(
         epochs=epochs,
         batch_size=BATCH,
         evaluate_every=epochs,
-        progress=progress,
+        progress=False,
     )
     return learned.model
 

@@ -3,14 +3,14 @@
 import abc
 import dataclasses
 import math
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Array, Float, Key
 
 import advnets
+from advnets import _warnings
 from advnets.bench.protocol import Preprocess
 from advnets.bench.results import Json
 from advnets.paper_figures import Sampler
@@ -57,6 +57,10 @@ class Evaluation(abc.ABC):
     def line(self, found: Json) -> str:
         """A line of the report."""
 
+    def numbers(self, found: Json) -> Mapping[str, float]:
+        """Numbers whose spread over seeds is reported, by name; none unless overridden."""
+        return {}
+
 
 class Memorisation(Evaluation):
     """Whether samples are nearer to the training images than held-out images are."""
@@ -90,12 +94,10 @@ class Spread(Evaluation):
         )
         spread = math.sqrt(of_samples / of_images) if of_images else None
         if spread is not None and spread < COLLAPSED and is_main_process():
-            warnings.warn(
+            _warnings.warn(
                 f"the samples are nearly all alike: they vary {spread:.2g} times as much as the "
                 "data; the generator has collapsed, or has hardly been trained (for remedies, see "
-                'the page "When a game collapses" of the documentation)',
-                RuntimeWarning,
-                stacklevel=2,
+                'the page "When a game collapses" of the documentation)'
             )
         return {"standard_deviation_ratio": spread}
 

@@ -8,7 +8,6 @@ import contextlib
 import dataclasses
 import functools
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import numpy as np
 from jaxtyping import Float
 
 import advnets
-from advnets import _progress, _signals
+from advnets import _progress, _signals, _warnings
 from advnets.bench import pages, results
 from advnets.bench.benchmark import Benchmark
 from advnets.bench.catalogue import BENCHMARKS
@@ -544,7 +543,7 @@ def _live(grid: Grid) -> Callable[..., None]:
         try:
             pages.write_report(grid.folder, live=True)
         except (ValueError, OSError) as error:  # a failing report does not stop a run
-            warnings.warn(f"no report was written ({error})", RuntimeWarning, stacklevel=2)
+            _warnings.warn(f"no report was written ({error})")
 
     return tell
 

@@ -516,7 +516,6 @@ def markdown(found: FeaturesFound) -> str:
             cells = " | ".join(_percent(one) for one in row.found)
             lines.append(f"| {row.name} | {row.size:,} | {cells} |")
     lines += ["", *(f"- {row.name}: {row.reason}" for row in found.rows if row.reason)]
-    origin = found.provenance
     lines += [
         "",
         f"{found.benchmark}, seed {found.seed}; {found.data}. Multinomial logistic regression on "
@@ -525,8 +524,7 @@ def markdown(found: FeaturesFound) -> str:
         f"{found.draws} draws (of all labels: one). "
         f"C, from {', '.join(f'{c:g}' for c in GRID)}, is chosen for each cell on the first "
         f"{CHOSEN_ON:,} validation rows, the same for all draws; the {found.test_rows:,} test rows "
-        f"are used once. {origin.date}, {found.seconds:.0f} s on {origin.device.kind}"
-        + (f", commit {origin.commit[:12]}." if origin.commit else "."),
+        f"are used once. {found.provenance.line(f'{found.seconds:.0f} s')}.",
     ]
     return "\n".join(lines) + "\n"
 

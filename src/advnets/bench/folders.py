@@ -11,7 +11,7 @@ from pathlib import Path
 import advnets
 from advnets import _files, _locks
 from advnets.bench import results
-from advnets.bench.results import Config, FirstStage, Json, Measured
+from advnets.bench.results import Config, FirstStage, Json, Measured, Read
 from advnets.model_files import LAST as LAST
 from advnets.model_files import METRICS as METRICS
 from advnets.training.checkpoints import (
@@ -299,7 +299,7 @@ def check_best(folder: Path) -> None:
         found = newest_whole(above / CHECKPOINTS)
     if found is None or name not in found[1].runs:
         return
-    best = best_row(_rows(read_log(found[0], name), found[0]))
+    best = best_row(_rows(read_log(found[0], name), found[0], Measured))
     if best is not None:
         check_model(folder, best)
 
@@ -352,7 +352,7 @@ def progress(folder: Path) -> tuple[int, int]:
         _, name, manifest = found
         return manifest.iteration, manifest.runs[name].epochs
     log = folder / METRICS
-    return 0, len(read_rows(log)) if log.exists() else 0
+    return 0, len(read_rows(log, Measured)) if log.exists() else 0
 
 
 def _compared(config: Config) -> dict[str, Json]:
@@ -368,12 +368,12 @@ def _compared(config: Config) -> dict[str, Json]:
     )
 
 
-def read_rows(path: Path, *, having: str = "") -> list[Measured]:
-    """The rows of a `metrics.jsonl`, without an incomplete last one; a ValueError if it is damaged.
+def read_rows(path: Path, kind: type[Read], *, having: str = "") -> list[Read]:
+    """The rows of a `metrics.jsonl` as a type, without an incomplete last one.
 
-    Rows without the name `having` are skipped.
+    Rows without the name `having` are skipped. A damaged file is a ValueError.
     """
-    return _rows(whole_lines(path), path, f'"{having}"'.encode() if having else b"")
+    return _rows(whole_lines(path), path, kind, f'"{having}"'.encode() if having else b"")
 
 
 def whole_lines(log: Path) -> bytes:
@@ -394,9 +394,9 @@ def whole_lines(log: Path) -> bytes:
     return log.read_bytes().rpartition(b"\n")[0]
 
 
-def _rows(content: bytes, source: Path, having: bytes = b"") -> list[Measured]:
+def _rows(content: bytes, source: Path, kind: type[Read], having: bytes = b"") -> list[Read]:
     return [
-        results.decode(line, Measured, f"{source}, line {number},")
+        results.decode(line, kind, f"{source}, line {number},")
         for number, line in enumerate(content.splitlines(), start=1)
         if having in line
     ]

@@ -136,22 +136,35 @@ def frames(folder: Path) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
-def write_sheet(folder: Path, images: UInt8[np.ndarray, " n *shape"]) -> None:
-    """Writes the first training images, as many as a page has room for, unless already written.
+def write_sheet(
+    folder: Path,
+    images: UInt8[np.ndarray, " n *shape"],
+    *,
+    name: str = SHEET,
+    columns: int = SHEET_COLUMNS,
+    most: int | None = None,
+) -> None:
+    """Writes the first images of a data set, in complete rows, unless already written.
 
     Args:
         folder: the run's.
-        images: the training images.
+        images: the images.
+        name: the name of the file; that of training images unless given.
+        columns: the number of images in a row, or all of them if there are fewer.
+        most: the most images; as many as a page has room for unless given.
 
     Raises:
-        ValueError: if there are none; as [`advnets.bench.frames.mosaic`][], for arrays that are not
-            images.
+        ValueError: if there are none, or a number is below 1; as [`advnets.bench.frames.mosaic`][],
+            for arrays that are not images.
     """
     if images.size == 0:
         raise ValueError(f"a sheet shows at least 1 image; got an array of shape {images.shape}")
-    path = folder / SHEET
-    count = max(1, min(len(images), SHEET_BYTES // images[0].size))
-    columns = min(SHEET_COLUMNS, count)
+    path = folder / name
+    most = max(1, SHEET_BYTES // images[0].size) if most is None else most
+    check_count("the number of images", most)
+    check_count("the number of columns", columns)
+    count = min(len(images), most)
+    columns = min(columns, count)
     content = png(mosaic(images[: count - count % columns], columns))
     if not path.exists() or path.read_bytes() != content:
         path.parent.mkdir(exist_ok=True)

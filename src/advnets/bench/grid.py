@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 import advnets
 from advnets.bench import results
+from advnets.bench.evaluations import EVALUATIONS
 from advnets.bench.folders import RESULTS
 from advnets.bench.results import (
     CAVEAT,
@@ -17,7 +18,7 @@ from advnets.bench.results import (
     SweepResult,
     distribution,
 )
-from advnets.bench.systems import Run
+from advnets.bench.systems import Run, System
 from advnets.training.devices import is_main_process
 
 # Runs with their results; None for one that diverged.
@@ -58,6 +59,7 @@ def seeds_result(folder: Path, outcomes: Outcomes) -> SeedsResult:
         caveat=CAVEAT,
         data=first.data.source,
         provenance=first.provenance,
+        evaluations=_evaluated(first.system, found),
     )
     if is_main_process():
         results.write(folder / RESULTS, summary)
@@ -68,6 +70,20 @@ def seeds_result(folder: Path, outcomes: Outcomes) -> SeedsResult:
             published=None if paper is None else (paper.mean, paper.standard_error),
         )
     return summary
+
+
+def _evaluated(system: System, found: Sequence[Result]) -> dict[str, Distribution]:
+    """The numbers of the runs' evaluations, by name."""
+    numbers = [
+        {
+            label: number
+            for name, evaluation in {**EVALUATIONS, **system.evaluations}.items()
+            if name in one.evaluations
+            for label, number in evaluation.numbers(one.evaluations[name]).items()
+        }
+        for one in found
+    ]
+    return {label: distribution([one[label] for one in numbers]) for label in numbers[0]}
 
 
 def sweep_result(folder: Path, learning_rates: Sequence[float], outcomes: Outcomes) -> SweepResult:

@@ -466,7 +466,6 @@ def markdown(found: InferenceFound) -> str:
     for way, name in ways(found.effort).items():
         of_samples, of_test = (getattr(one, way) for one in (found.samples, found.test))
         lines.append(f"| {name} | {_as_text(of_samples)} | {_as_text(of_test)} |")
-    origin = found.provenance
     lines += [
         "",
         f"R² of a component of u on {PAIRS:,} fresh pairs: {found.mean_r_squared:.3f} on average, "
@@ -477,8 +476,7 @@ def markdown(found: InferenceFound) -> str:
         f"{found.effort.units:,} rectified linear units, {found.effort.steps:,} updates of "
         f"{found.effort.batch_size} fresh pairs each, noise {found.effort.noise:g}; "
         f"{found.effort.search} steps of Adam (0.05) on u. Means ± standard error over images. "
-        f"{origin.date}, {found.seconds:.0f} s on {origin.device.kind}"
-        + (f", commit {origin.commit[:12]}." if origin.commit else "."),
+        f"{found.provenance.line(f'{found.seconds:.0f} s')}.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -87,6 +87,9 @@ def _of_run(result: Result, note: list[str]) -> list[str]:
 
 def _of_seeds(result: SeedsResult, note: list[str]) -> list[str]:
     lines = ["", "Parzen log-likelihood of the test set, nats, over seeds:", *_tests(result)]
+    if result.evaluations:
+        lines += ["Evaluations of the last epoch, over seeds:"]
+        lines += [_spread(name, found, ".3g") for name, found in result.evaluations.items()]
     if result.diverged:
         lines += [f"diverged, so not counted: seeds {', '.join(map(str, result.diverged))}"]
     return [*lines, *note, *_footer(result)]
@@ -118,13 +121,13 @@ def _tests(result: SeedsResult | RateRow) -> Sequence[str]:
     return [_spread(label, found) for label, found in labelled if found is not None]
 
 
-def _spread(label: str, found: Distribution) -> str:
+def _spread(label: str, found: Distribution, digits: str = ".1f") -> str:
     """A line of the report: a distribution over seeds."""
-    line = f"  {label:<26} mean {found.mean:.1f}"
+    line = f"  {label:<26} mean {found.mean:{digits}}"
     if found.standard_deviation is not None:
         line += (
-            f", standard deviation {found.standard_deviation:.1f}, from "
-            f"{found.min:.1f} to {found.max:.1f} ({found.n} seeds)"
+            f", standard deviation {found.standard_deviation:{digits}}, from "
+            f"{found.min:{digits}} to {found.max:{digits}} ({found.n} seeds)"
         )
     return line
 

@@ -86,16 +86,10 @@ class Reference(msgspec.Struct, frozen=True, omit_defaults=True):
         """A score with its test score repeated at the top level."""
         test = score.test
         return Reference(
-            num_samples=score.num_samples,
-            bandwidth=score.bandwidth,
-            at_grid_end=score.at_grid_end,
-            validation=score.validation,
-            test=test,
+            **msgspec.structs.asdict(score),
             mean=test.mean,
             standard_error=test.standard_error,
             n=test.n,
-            folds=score.folds,
-            iterations=score.iterations,
         )
 
 
@@ -206,6 +200,18 @@ class Provenance(msgspec.Struct, frozen=True):
         """The provenance of what this process computes."""
         return msgspec.convert(provenance(), Provenance)
 
+    def line(self, took: str) -> str:
+        """When and where it was computed, for a report: date, time taken, device and commit.
+
+        Args:
+            took: the time taken, such as `"12 s"`.
+
+        Returns:
+            The text, without a full stop.
+        """
+        commit = f", commit {self.commit[:12]}" if self.commit else ""
+        return f"{self.date}, {took} on {self.device.kind}{commit}"
+
 
 class Result(msgspec.Struct, frozen=True, omit_defaults=True):
     """What `results.json` of a run holds.
@@ -288,6 +294,7 @@ class SeedsResult(msgspec.Struct, frozen=True):
         caveat: how to read the scores.
         data: where the data came from.
         provenance: the provenance of the runs.
+        evaluations: the numbers of the runs' evaluations, by name.
     """
 
     benchmark: str
@@ -301,6 +308,7 @@ class SeedsResult(msgspec.Struct, frozen=True):
     caveat: str
     data: str
     provenance: Provenance
+    evaluations: dict[str, Distribution] = {}
 
 
 class RateRow(msgspec.Struct, frozen=True):

@@ -297,12 +297,8 @@ def markdown(comparison: Stabilisers) -> str:
         "",
     ]
     for one in comparison.settings:
-        origin = one.provenance
-        commit = f", commit {origin.commit[:12]}" if origin.commit else ""
-        lines.append(
-            f"- {one.data}, {one.method}: {origin.date}, in {one.seconds:.0f} s on "
-            f"{origin.device.kind}{commit}"
-        )
+        origin = one.provenance.line(f"in {one.seconds:.0f} s")
+        lines.append(f"- {one.data}, {one.method}: {origin}")
     return "\n".join(lines) + "\n"
 
 

@@ -458,12 +458,8 @@ def markdown(table: Table) -> str:
     lines += ["", "When and where the cells were measured:", ""]
     for cell in table.cells:
         for label, one in cell.measured.items():
-            origin = one.provenance
-            commit = f", commit {origin.commit[:12]}" if origin.commit else ""
-            lines.append(
-                f"- {ROWS[cell.row]}, {COLUMNS[cell.column]} ({label}): {origin.date}, in "
-                f"{one.seconds:.0f} s on {origin.device.kind}{commit}"
-            )
+            origin = one.provenance.line(f"in {one.seconds:.0f} s")
+            lines.append(f"- {ROWS[cell.row]}, {COLUMNS[cell.column]} ({label}): {origin}")
     return "\n".join(line.replace("\n", " ") for line in lines) + "\n"
 
 

@@ -16,6 +16,7 @@ from advnets import _files
 from advnets.bench import frames
 from advnets.bench.folders import METRICS, best_name, best_row, read_rows
 from advnets.bench.protocol import Samples, on_host, validate
+from advnets.bench.results import Measured
 from advnets.bench.settings import PREPROCESSING, Settings
 from advnets.paper_figures import Sampler
 from advnets.training.devices import is_main_process
@@ -166,7 +167,8 @@ class Watch:
         best = None
         if log.exists():
             # Rows of models that were the best so far have a SHA-256, except in earlier versions.
-            rows = read_rows(log, having="model_sha256") or read_rows(log, having="validation")
+            rows = read_rows(log, Measured, having="model_sha256")
+            rows = rows or read_rows(log, Measured, having="validation")
             best = best_row([row for row in rows if row.epoch < epoch])
         if best is not None and likelihood <= best.mean:
             return {}

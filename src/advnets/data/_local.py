@@ -17,10 +17,12 @@ from advnets._extras import needed_for
 from advnets.data._reading import Encoded, Split, content_of, no_bytes, shown
 from advnets.data.dataset import DataError
 
+# What repositories call the validation split.
+VALIDATION = ("validation", "valid", "val", "dev")
 # The words that name a split, as in Hugging Face `datasets`; between separators, in any case.
 WORDS = {
     **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    **dict.fromkeys(VALIDATION, "validation"),
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
 }
 SEPARATORS = re.compile(r"[-._ 0-9]+")

@@ -12,14 +12,12 @@ import numpy as np
 
 from advnets._extras import needed_for
 from advnets.data._decoding import Picture, pictures
-from advnets.data._local import image_folder
+from advnets.data._local import VALIDATION, image_folder
 from advnets.data._reading import Split, explained, shown
 from advnets.data._repositories import open_splits, repository
 from advnets.data.dataset import DataError, Dataset, Fold
 
 PARTS = ("train", "validation", "test")
-# What repositories call the validation split.
-VALIDATION = ("validation", "valid", "val", "dev")
 GREY = ("1", "L", "LA")
 COLOUR = ("P", "RGB", "RGBA", "CMYK", "YCbCr")
 

@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Key
 
+from advnets import _reprs
 from advnets._extras import needed_for
 from advnets.model import Model
 from advnets.training.callbacks import Callback, EpochSummary
@@ -76,8 +76,9 @@ def tensorboard(
             start = SessionLog(status=SessionLog.START)
             writers[place].write_event(Event(session_log=start, **now))
         event = Event(**now)
-        for name, value in _scalars(snapshot.metrics):
-            event.summary.MergeFrom(summary.scalar(name, value))
+        for name, value in _reprs.entries(snapshot.metrics):
+            if isinstance(value, int | float) and name != "epoch":
+                event.summary.MergeFrom(summary.scalar(name, float(value)))
         model = getattr(snapshot, "model", None)
         samples = sample_images(samples_key, model, SAMPLES) if isinstance(model, Model) else None
         if samples is not None:
@@ -98,12 +99,3 @@ def _place(folder: str | os.PathLike[str] | None, snapshot: EpochSummary) -> Pat
             "the run has no folder of its own; say where the logs go, tensorboard(folder)"
         )
     return snapshot.folder / "tensorboard"
-
-
-def _scalars(row: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, float]]:
-    """The numbers of a row by name; those of a nested mapping as `outer/inner`."""
-    for name, value in row.items():
-        if isinstance(value, Mapping):
-            yield from _scalars(value, f"{before}{name}/")
-        elif isinstance(value, int | float) and f"{before}{name}" != "epoch":
-            yield f"{before}{name}", float(value)

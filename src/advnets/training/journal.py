@@ -213,6 +213,7 @@ class Journal:
     """The records of one run or several, and their common checkpoints.
 
     Attributes:
+        folder: where the runs' files go, if they are kept.
         names: the runs' names, or one empty name.
         records: a record for each run.
         running: whether each run has not diverged; the rows of one that has end there.
@@ -220,7 +221,7 @@ class Journal:
     """
 
     def __init__(self, folder: Path | None, names: Sequence[str], iterations: int, k: int) -> None:
-        self._folder = folder
+        self.folder = folder
         self.names = names
         self._iterations = iterations
         self.records = [Record(folder and folder / name, iterations, k) for name in names]
@@ -235,8 +236,8 @@ class Journal:
     def locked(self) -> Iterator[None]:
         """Makes the folder and locks it against other processes."""
         with contextlib.ExitStack() as locks:
-            if self._folder is not None:
-                lock_folder(locks, self._folder)
+            if self.folder is not None:
+                lock_folder(locks, self.folder)
             yield
 
     def open(
@@ -268,12 +269,12 @@ class Journal:
                 resume.
         """
         self._identity, self._environment = dict(identity), dict(environment)
-        if self._folder is None:
+        if self.folder is None:
             if resume:
                 raise ValueError("resume needs folder=, the folder of the run")
             return state, 0
         self._make_folders(bool(resume))
-        found = newest_whole(self._folder / CHECKPOINTS)
+        found = newest_whole(self.folder / CHECKPOINTS)
         iteration = 0
         if found is not None:
             place, manifest = found
@@ -281,7 +282,7 @@ class Journal:
             reached = -(-manifest.iteration // self._iterations)
             if reached > epochs:
                 raise ValueError(
-                    f"{self._folder} already holds {reached} epochs; ask for more than that, got "
+                    f"{self.folder} already holds {reached} epochs; ask for more than that, got "
                     f"epochs={epochs}"
                 )
             state = restore(place, manifest, state)
@@ -296,16 +297,16 @@ class Journal:
 
     def _make_folders(self, resume: bool) -> None:
         """Makes the runs' folders, unless they hold another run."""
-        assert self._folder is not None
+        assert self.folder is not None
         logs = [record.log for record in self.records if record.log is not None]
-        checkpoints = self._folder / CHECKPOINTS
+        checkpoints = self.folder / CHECKPOINTS
         held = bool(numbers(checkpoints)) or any(log.exists() for log in logs)
         if held and not resume:
             raise FileExistsError(
-                f"{self._folder} already holds a run; choose another folder, or resume it"
+                f"{self.folder} already holds a run; choose another folder, or resume it"
             )
         if resume and not held:
-            raise FileNotFoundError(f"{self._folder} holds no run to resume")
+            raise FileNotFoundError(f"{self.folder} holds no run to resume")
         for log in logs:
             log.parent.mkdir(parents=True, exist_ok=True)
 
@@ -314,7 +315,7 @@ class Journal:
         stored, given = manifest.identity, self._identity
         if manifest.runs.keys() != set(self.names):
             raise CheckpointError(
-                f"{self._folder} holds the runs {', '.join(manifest.runs)}; resume them all"
+                f"{self.folder} holds the runs {', '.join(manifest.runs)}; resume them all"
             )
         differing = sorted(
             name for name in stored.keys() | given.keys() if stored.get(name) != given.get(name)
@@ -329,7 +330,7 @@ class Journal:
             )
             had, has = _differing_excerpts(stored.get(name), given.get(name))
             raise CheckpointError(
-                f"{self._folder} holds a run with another {name}; resume with the settings that "
+                f"{self.folder} holds a run with another {name}; resume with the settings that "
                 f"the run began with (it had {had}, this has {has}){may}"
             )
         before, now = manifest.environment, self._environment
@@ -341,7 +342,7 @@ class Journal:
                 f"{name} was {before.get(name)}, is {now.get(name)}" for name in sorted(elsewhere)
             )
             _warnings.warn(
-                f"the run in {self._folder} resumes in another environment ({diffs}): its numbers "
+                f"the run in {self.folder} resumes in another environment ({diffs}): its numbers "
                 "may differ by rounding from those of an uninterrupted run"
             )
         pairs = [(name, stored, given) for name in differing]
@@ -353,14 +354,14 @@ class Journal:
 
     def save(self, iteration: int, state: State) -> None:
         """Writes a checkpoint, unless it is already written."""
-        if self._folder is None or iteration == self._saved:
+        if self.folder is None or iteration == self._saved:
             return
         runs = {
             name: Progressed(len(record.metrics), bool(running))
             for name, record, running in zip(self.names, self.records, self.running, strict=True)
         }
         save_checkpoint(
-            self._folder / CHECKPOINTS,
+            self.folder / CHECKPOINTS,
             Manifest(
                 iteration,
                 runs,
@@ -379,11 +380,6 @@ class Journal:
     def seconds_since_save(self) -> float:
         """How long ago the newest checkpoint was written, or the run began."""
         return time.monotonic() - self._saved_at
-
-    @property
-    def folder(self) -> Path | None:
-        """Where the run's files go."""
-        return self._folder
 
 
 # The most characters of a description in a message, and a pattern of characters never split.

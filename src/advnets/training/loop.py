@@ -34,7 +34,6 @@ GO_ON, SAVE, HEED = 0, 1, 2
 
 # A run's metrics at an epoch, from what its program extracts from a state.
 EvaluateState: TypeAlias = Callable[..., Mapping[str, Any]]
-Advance: TypeAlias = Callable[[State, int, int], Any]
 
 
 def chunks(start: int, stops: Iterable[int], most: int) -> Iterator[tuple[int, int]]:

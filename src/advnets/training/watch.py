@@ -1,13 +1,12 @@
 """What the user sees of training: a progress bar, and warnings when a game goes wrong."""
 
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from advnets import _progress
+from advnets import _progress, _warnings
 from advnets._counts import check_count
 from advnets.training.devices import is_main_process
 
@@ -209,11 +208,9 @@ def warn_of_sigmoid(seen: Seen) -> None:
     least, most = (float(f([f(part) for part in outputs])) for f in (np.min, np.max))
     # The sigmoid of 0 is a half, that of 1 is SIGMOID_OF_ONE; a fresh D is close to a half.
     if least > 0.5 + FRESH and most <= SIGMOID_OF_ONE:
-        warnings.warn(
+        _warnings.warn(
             f"D(x) and D(G(z)) are all from {least:.2f} to {most:.2f}, as if the discriminator "
-            "ended in a sigmoid; it must return logits, as the costs apply the sigmoid",
-            RuntimeWarning,
-            stacklevel=5,
+            "ended in a sigmoid; it must return logits, as the costs apply the sigmoid"
         )
 
 
@@ -242,12 +239,10 @@ def warn_of_a_winner(seen: Seen, start: int, norms_every: int) -> bool:
         & (of_d["fake_output"] < WON).all(axis=1)
     )
     if won.any():
-        warnings.warn(
+        _warnings.warn(
             "D has won: D(x) is 1, D(G(z)) is 0, and the generator's gradient is exactly 0, so it "
             "no longer learns; start again with noise before D (advnets.layers.GaussianNoise) or a "
-            'slower D (see the page "When a game collapses" of the documentation)',
-            RuntimeWarning,
-            stacklevel=5,
+            'slower D (see the page "When a game collapses" of the documentation)'
         )
     return bool(won.any())
 
@@ -284,4 +279,4 @@ def report_divergence(
     left = int((running & sound).sum())
     if not left:
         raise TrainingDiverged("; ".join(messages))
-    warnings.warn(f"{'; '.join(messages)}; the other {left} continue", RuntimeWarning, stacklevel=5)
+    _warnings.warn(f"{'; '.join(messages)}; the other {left} continue")

@@ -16,7 +16,6 @@ from advnets.chains import Chained
 
 WEIGHTS = ("weight1", "weight2")
 BIASES = ("bias0", "bias1", "bias2")
-PRECISIONS: tuple[Precision, ...] = ("float32", "float16", "int8")
 
 
 def chain(folder: Path, model: Any, *, budget: int) -> Explorer:
@@ -38,13 +37,9 @@ def chain(folder: Path, model: Any, *, budget: int) -> Explorer:
     gsn = model.chain
     arrays = {name: np.asarray(getattr(gsn, name), np.float32) for name in (*WEIGHTS, *BIASES)}
     whole = [Layer("dense", {name: arrays[name] for name in WEIGHTS})]
-    fits = [precision for precision in PRECISIONS if layers.size(whole, precision) <= budget]
-    if not fits:
-        raise NotExported(
-            f"its weights take {layers.size(whole, 'int8') / 1e6:,.0f} MB even at one byte each; "
-            f"python -m advnets.bench explore {folder} writes a page for them alone"
-        )
-    precision = fits[0]
+    precision = layers.best_fitting(
+        folder, layers.BYTES, lambda precision: layers.size(whole, precision), budget
+    )
     note = f"The chain is that of the last epoch, with weights in {precision}"
     if precision != "float32":
         moved = 255 * _moved(model, precision)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +83,11 @@ def explorer(folder: Path, found: Found, settings: Settings, *, budget: int) -> 
     of_g = layers.export(network, (model.prior.size + (classes or 0),), noise=True)
     shape = jax.eval_shape(generator, latents[0], *(each[0] for each in labels)).shape
     of_d = [] if discriminator is None else _of_discriminator(discriminator, shape, classes)
-    in_g, in_d = _precisions(folder, of_g, of_d, budget)
+
+    def size_of(precisions: tuple[Precision, Precision]) -> int:
+        return layers.size(of_g, precisions[0]) + layers.size(of_d, precisions[1])
+
+    in_g, in_d = layers.best_fitting(folder, PRECISIONS, size_of, budget)
     whole, gcn = in_g == in_d == "float32", settings.preprocessing == "gcn"
     examples = latents if whole and not gcn else _apply(generator, latents, *labels)
     g_note = f"G is that {found.of_model}, with weights in {in_g}"
@@ -168,20 +171,6 @@ def _of_discriminator(
     if not isinstance(discriminator, Labelled) or discriminator.classes != classes:
         raise NotExported("its discriminator takes no label as its generator does")
     return layers.export(discriminator.player, (math.prod(shape) + classes,))
-
-
-def _precisions(
-    folder: Path, of_g: Sequence[Layer], of_d: Sequence[Layer], budget: int
-) -> tuple[Precision, Precision]:
-    """The best precisions of the weights of G and D that fit into a page."""
-    for in_g, in_d in PRECISIONS:
-        needed = layers.size(of_g, in_g) + layers.size(of_d, in_d)
-        if needed <= budget:
-            return in_g, in_d
-    raise NotExported(
-        f"its weights take {needed / 1e6:,.0f} MB even at one byte each; python -m advnets.bench "
-        f"explore {folder} writes a page for them alone"
-    )
 
 
 def _draws(prior: Prior) -> Float[np.ndarray, " draws size"]:

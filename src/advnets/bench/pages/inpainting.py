@@ -13,12 +13,10 @@ from advnets import _pages
 from advnets._extras import needed_for
 from advnets.bench.pages import layers
 from advnets.bench.pages.explorer import DRAWS, PRIORS, Explorer
-from advnets.bench.pages.layers import NotExported, Precision
+from advnets.bench.pages.layers import NotExported
 from advnets.bench.systems.inpainting import TEST_SHEET
 from advnets.inpainting import Filler, NothingObserved
 from advnets.players import thaw
-
-PRECISIONS: tuple[Precision, ...] = ("float32", "float16", "int8")
 
 
 def painter(folder: Path, model: Any, of_model: str, *, budget: int) -> Explorer:
@@ -48,13 +46,9 @@ def painter(folder: Path, model: Any, of_model: str, *, budget: int) -> Explorer
     inner = thaw(model.generator).player
     inputs = model.prior.size + 2 * int(np.prod(shape))
     exported = layers.export(inner, (inputs,), noise=True)
-    fits = [precision for precision in PRECISIONS if layers.size(exported, precision) <= budget]
-    if not fits:
-        raise NotExported(
-            f"its weights take {layers.size(exported, 'int8') / 1e6:,.0f} MB even at one byte "
-            f"each; python -m advnets.bench explore {folder} writes a page for them alone"
-        )
-    precision = fits[0]
+    precision = layers.best_fitting(
+        folder, layers.BYTES, lambda precision: layers.size(exported, precision), budget
+    )
     note = f"G is that {of_model}, with weights in {precision}"
     if precision != "float32":
         given = _inputs(model, images)

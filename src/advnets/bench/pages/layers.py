@@ -3,8 +3,9 @@
 import base64
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import equinox as eqx
 import jax
@@ -38,8 +39,10 @@ ACTIVATIONS: dict[Callable[..., Any], str] = {
     jax.nn.leaky_relu: "leaky_relu",
     jax.nn.softplus: "softplus",
 }
+# The precisions of a weight, the best first, with the bytes of each.
 BYTES: dict[Precision, int] = {"float32": 4, "float16": 2, "int8": 1}
 Shape: TypeAlias = tuple[int, ...]
+Choice = TypeVar("Choice")
 
 
 class NotExported(ValueError):
@@ -313,6 +316,33 @@ def _bytes(layers: Sequence[Layer], precision: Precision) -> int:
     )
     inside = (_bytes(one, precision) for layer in layers for one in layer.branches)
     return sum(numbers) + sum(inside)
+
+
+def best_fitting(
+    folder: Path, choices: Iterable[Choice], size_of: Callable[[Choice], int], budget: int
+) -> Choice:
+    """The best choice of precisions whose weights fit into a page.
+
+    Args:
+        folder: the run's, for the message.
+        choices: the choices, the best first and the smallest last; at least one.
+        size_of: returns the number of characters that the weights take with a choice.
+        budget: the most characters that weights may take in the page.
+
+    Returns:
+        The first choice that fits.
+
+    Raises:
+        NotExported: if none does.
+    """
+    for choice in choices:
+        needed = size_of(choice)
+        if needed <= budget:
+            return choice
+    raise NotExported(
+        f"its weights take {needed / 1e6:,.0f} MB even at one byte each; python -m advnets.bench "
+        f"explore {folder} writes a page for them alone"
+    )
 
 
 def rounded(player: PyTree, precision: Precision) -> PyTree:

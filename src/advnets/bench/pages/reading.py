@@ -17,7 +17,7 @@ from advnets.bench.folders import (
     newest_manifest,
     progress,
     read_config,
-    whole_lines,
+    read_rows,
 )
 from advnets.bench.results import Config, Json, Result
 
@@ -149,7 +149,8 @@ def see(folder: Path, *, live: bool = False, explores: bool = True) -> Seen:
     result = None
     if (folder / RESULTS).exists():
         result = results.read(folder / RESULTS, Result)
-    rows = _rows(folder / METRICS)
+    log = folder / METRICS
+    rows = read_rows(log, dict) if log.exists() else []
     newest = newest_manifest(folder)
     return Seen(
         folder=folder,
@@ -177,16 +178,6 @@ def _check_run(folder: Path) -> None:
             "documentation)"
         )
     raise FileNotFoundError(f"{folder} holds no run; name the folder of one")
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    lines = whole_lines(path).splitlines()
-    return [
-        results.decode(line, dict[str, Any], f"{path}, line {number},")
-        for number, line in enumerate(lines, start=1)
-    ]
 
 
 def runs_in(folder: Path) -> list[Path]:

@@ -2,12 +2,11 @@
 
 import functools
 import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from advnets import _files, _pages
+from advnets import _files, _pages, _warnings
 from advnets._extras import needed_for
 from advnets.bench import results
 from advnets.bench.folders import EXPLORER, REPORT, RESULTS, read_config
@@ -238,7 +237,7 @@ def _shown(section: Section, seen: Seen) -> dict[str, Any] | None:
     try:
         found = section.gather(seen)
     except ValueError as error:  # a damaged file affects only its section
-        warnings.warn(f"{seen.folder}: {section.title}: {error}", RuntimeWarning, stacklevel=2)
+        _warnings.warn(f"{seen.folder}: {section.title}: {error}")
         found, section = {"error": str(error)}, _damaged(section)
     return (
         None if found is None else _filled(section.name, section.title, section.template, **found)

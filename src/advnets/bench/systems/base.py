@@ -3,7 +3,6 @@
 import abc
 import contextlib
 import dataclasses
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -12,6 +11,7 @@ import jax
 from jaxtyping import Array, Key
 
 import advnets
+from advnets import _warnings
 from advnets.bench.evaluations import Evaluation
 from advnets.bench.results import FirstStage, Provenance
 from advnets.bench.settings import Settings
@@ -171,7 +171,7 @@ class System(abc.ABC):
             try:
                 found.append(run.system.fit(run, watch, progress=progress))
             except advnets.TrainingDiverged as error:
-                warnings.warn(f"{run.folder.name}: {error}", RuntimeWarning, stacklevel=2)
+                _warnings.warn(f"{run.folder.name}: {error}")
                 found.append(None)
         if not any(found):
             raise advnets.TrainingDiverged("training diverged in each run")

@@ -1,5 +1,6 @@
 """Evaluations of conditional models by class: is c obeyed, and how varied are samples?"""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -162,6 +163,10 @@ class ClassAgreement(Evaluation):
             )
         )
 
+    def numbers(self, found: Json) -> Mapping[str, float]:
+        read = classes_found(found, "a result of classes")
+        return {"samples of their class, %": 100 * read.mean}
+
     def line(self, found: Json) -> str:
         read = classes_found(found, "a result of classes")
         least = int(np.argmin(read.agreement))
@@ -254,6 +259,13 @@ class ConditionalParzen(Evaluation):
                 published=PUBLISHED if subject.data.name == "mnist" else None,
             )
         return results.as_json(found)
+
+    def numbers(self, found: Json) -> Mapping[str, float]:
+        read = parzen_found(found, "a result of conditional_parzen").model
+        return {
+            "Parzen, own class, nats": read.conditional.test.mean,
+            "Parzen, all classes, nats": read.marginal.test.mean,
+        }
 
     def line(self, found: Json) -> str:
         read = parzen_found(found, "a result of conditional_parzen")

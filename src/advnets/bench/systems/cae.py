@@ -18,13 +18,8 @@ from advnets.bench.results import FirstStage, Json
 from advnets.bench.settings import Settings, check_counts
 from advnets.bench.systems.base import Fitted, Run, System
 from advnets.bench.systems.chained import CHAIN_EVALUATIONS, ChainSettings, chained
-from advnets.bench.systems.learned import (
-    check_batch,
-    check_model,
-    check_pixels,
-    fit_stage,
-    stage_keys,
-)
+from advnets.bench.systems.games import check_model
+from advnets.bench.systems.learned import check_batch, check_pixels, fit_stage, stage_keys
 from advnets.bench.systems.rows import format_mean, mean_of
 from advnets.bench.watching import Watch
 from advnets.chains import Chained

@@ -1,7 +1,8 @@
 """The K-logit game with few labels: a classifier trained together with a generator."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,19 +10,19 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 
 import advnets
 from advnets import _progress, few_labels
+from advnets.algorithms import Algorithm
 from advnets.bench.evaluations import Evaluation, Subject
 from advnets.bench.folders import newest_manifest
 from advnets.bench.results import FirstStage, Json
-from advnets.bench.settings import PREPROCESSING, Settings, check_counts
-from advnets.bench.systems.base import Fitted, Run, System
-from advnets.bench.systems.games import stage_keys
-from advnets.bench.systems.learned import check_batch, check_model, check_pixels
+from advnets.bench.settings import PREPROCESSING, GameSettings, Settings, check_counts
+from advnets.bench.systems.base import Fitted, Run
+from advnets.bench.systems.games import Game
+from advnets.bench.systems.learned import check_pixels
 from advnets.bench.systems.rows import mean_of
-from advnets.bench.watching import Watch
 from advnets.few_labels import SemiSupervised
 from advnets.model_files import save_last
 from advnets.paper_figures import Sampler
@@ -29,15 +30,14 @@ from advnets.players import Player, partition
 from advnets.training import Measuring, Snapshot
 from advnets.training.checkpoints import check_whole, restore_part
 from advnets.training.devices import is_main_process
-from advnets.training.journal import Metrics, holds_run
-from advnets.training.plan import check_epochs
+from advnets.training.journal import Metrics
 
 # Training images that the classifier's initial scales depend on; images classified at once.
 FIRST, BLOCK = 500, 1000
 
 
 @dataclasses.dataclass(frozen=True)
-class FewLabelsSettings(Settings):
+class FewLabelsSettings(GameSettings):
     """The settings of the K-logit game: the networks of Salimans and others for MNIST.
 
     Their code trains for 300 epochs of 600 updates at a rate of 0.003 with a decay of 0.9999, which
@@ -75,7 +75,7 @@ class FewLabelsSettings(Settings):
     """Number of labelled, of unlabelled and of generated images in an update."""
 
     def __post_init__(self) -> None:
-        Settings.__post_init__(self)
+        GameSettings.__post_init__(self)
         check_counts(
             {
                 "the number of latent components": self.latent_size,
@@ -113,6 +113,12 @@ class Errors(Evaluation):
             wrong = classified(model, subject.preprocess(images)) != labels
             found[name] = mean_of(wrong.astype(np.float64)) | {"wrong": int(wrong.sum())}
         return found
+
+    def numbers(self, found: Json) -> Mapping[str, float]:
+        rows: Any = found
+        return {
+            f"wrong {name} rows, %": 100 * rows[name]["mean"] for name in ("validation", "test")
+        }
 
     def line(self, found: Json) -> str:
         test = found.get("test") if isinstance(found, dict) else None
@@ -180,11 +186,12 @@ def _classified(model: SemiSupervised, images: Array) -> Array:
     return model.classify(images)
 
 
-class FewLabelsGame(System):
+class FewLabelsGame(Game):
     """A discriminator of K logits on few labels, and a generator that matches its features."""
 
     settings_type: ClassVar[type[Settings]] = FewLabelsSettings
     evaluations: ClassVar[Mapping[str, Evaluation]] = {"errors": Errors()}
+    monitored: ClassVar[bool] = True
 
     def __init__(self, settings: Settings) -> None:
         assert isinstance(settings, FewLabelsSettings)
@@ -192,7 +199,6 @@ class FewLabelsGame(System):
 
     def check(self, data: advnets.data.Dataset, first_stage: FirstStage | None) -> None:
         check_pixels(self.recipe)
-        check_batch(self.recipe, data)
         fold, labels = data.folds[0], data.train_labels
         if labels is None or fold.validation_labels is None or fold.test_labels is None:
             raise ValueError(
@@ -205,15 +211,16 @@ class FewLabelsGame(System):
                 f"--classes {classes}"
             )
         few_labels.draw_labelled(labels, self.recipe.labels, self.recipe.draw or 0)
-        check_model(lambda key: self._shapes(data.train.shape[1:]))
-        check_epochs(self.recipe.epochs, len(data.train) // self.recipe.batch_size)
+        Game.check(self, data, first_stage)
 
     def title(self) -> str:
         drawn = "" if self.recipe.draw is None else f", draw {self.recipe.draw}"
         return f"{self.recipe.labels} labels{drawn}"
 
-    def sample_key(self, seed: int) -> Key[Array, ""]:
-        return stage_keys(seed, second=False)[2]
+    def build(self, key: Key[Array, ""], images: UInt8[np.ndarray, " n *shape"]) -> advnets.Players:
+        """Players whose classifier's initial scales depend on the first 500 images."""
+        first = PREPROCESSING[self.recipe.preprocessing](jnp.asarray(images[:FIRST]))
+        return eqx.filter_jit(self._built)(key, first)
 
     def _built(self, key: Key[Array, ""], images: Float[Array, " n *shape"]) -> advnets.Players:
         recipe = self.recipe
@@ -228,16 +235,59 @@ class FewLabelsGame(System):
             advnets.priors.Uniform(recipe.latent_size),
         )
 
-    def _shapes(self, image_shape: tuple[int, ...]) -> advnets.Players:
+    def _shapes(self, shape: tuple[int, ...]) -> advnets.Players:
         found: advnets.Players = eqx.filter_eval_shape(
-            self._built,
-            jax.random.key(0),
-            jnp.zeros((2, *image_shape)),
+            self._built, jax.random.key(0), jnp.zeros((2, *shape))
         )
         return found
 
+    def algorithm(self) -> Algorithm:
+        """The algorithm on a blank image of each class, instead of a run's labelled rows."""
+        classes = self.recipe.classes
+        return self._on()((jnp.zeros((classes, 1)), jnp.arange(classes), self.recipe.learning_rate))
+
+    def algorithm_of(self, run: Run) -> Algorithm:
+        return self._on()((*self._labelled(run), self.recipe.learning_rate))
+
+    def varied(self, runs: Sequence[Run]) -> tuple[Algorithm | Callable[[Any], Algorithm], PyTree]:
+        images, labels = zip(*map(self._labelled, runs), strict=True)
+        rates = [_recipe_of(run).learning_rate for run in runs]
+        return self._on(), (jnp.stack(images), jnp.stack(labels), jnp.asarray(rates, float))
+
+    def _on(self) -> Callable[[Any], Algorithm]:
+        """The algorithm as a function of labelled images, their labels, and the learning rate."""
+        recipe = self.recipe
+        return functools.partial(
+            _algorithm_on, decay=recipe.decay, batch_size=recipe.batch_size, weight=recipe.weight
+        )
+
+    def _labelled(self, run: Run) -> tuple[Float[Array, " n *shape"], Int[Array, " n"]]:
+        """The labelled images of a run, preprocessed, and their labels."""
+        data, recipe = run.data, self.recipe
+        assert data.train_labels is not None  # as checked
+        draw = run.seed if recipe.draw is None else recipe.draw
+        rows = few_labels.draw_labelled(data.train_labels, recipe.labels, draw)
+        images = PREPROCESSING[recipe.preprocessing](jnp.asarray(data.train[rows]))
+        return images, jnp.asarray(data.train_labels[rows], int)
+
+    def monitors(
+        self, run: Run, keys: Key[Array, "*runs"], *, progress: bool
+    ) -> tuple[advnets.training.Callback, ...]:
+        fold = run.data.folds[0]
+        assert fold.validation_labels is not None  # as checked
+        images = PREPROCESSING[self.recipe.preprocessing](jnp.asarray(fold.validation))
+        errors = ValidationErrors(np.asarray(images), fold.validation_labels, progress)
+        return (errors, *Game.monitors(self, run, keys, progress=progress))
+
+    def fitted(self, run: Run, trained: advnets.Trained) -> Fitted:
+        classifier = _averaged(run.folder, trained.players.discriminator)
+        model = SemiSupervised(trained.generator, trained.players.prior, classifier=classifier)
+        if is_main_process():
+            save_last(run.folder, model)
+        return Fitted.of(model, trained)
+
     def load(self, path: Path, image_shape: tuple[int, ...]) -> Sampler:
-        players = self._shapes(image_shape)
+        players = self.players(image_shape)
         plain = advnets.model.model_of(players)
         like = SemiSupervised(plain.generator, plain.prior, classifier=players.discriminator)
         try:
@@ -248,52 +298,15 @@ class FewLabelsGame(System):
             except ValueError:
                 raise error from None
 
-    def fit(self, run: Run, watch: Watch, *, progress: bool) -> Fitted:
-        recipe, data = self.recipe, run.data
-        assert data.train_labels is not None
-        keys = stage_keys(run.seed, second=False)
-        preprocess = PREPROCESSING[recipe.preprocessing]
-        first = preprocess(jnp.asarray(data.train[:FIRST]))
-        players = eqx.filter_jit(self._built)(keys[0], first)
-        fold = data.folds[0]
-        assert fold.validation_labels is not None
-        errors = ValidationErrors(
-            np.asarray(preprocess(jnp.asarray(fold.validation))), fold.validation_labels, progress
-        )
-        draw = run.seed if recipe.draw is None else recipe.draw
-        rows = few_labels.draw_labelled(data.train_labels, recipe.labels, draw)
-        algorithm = few_labels.few_labels_algorithm(
-            preprocess(jnp.asarray(data.train[rows])),
-            data.train_labels[rows],
-            learning_rate=recipe.learning_rate,
-            decay=recipe.decay,
-            batch_size=recipe.batch_size,
-            weight=recipe.weight,
-        )
-        trained = advnets.train(
-            keys[1],
-            players,
-            advnets.training.Resident(data.train, preprocess),
-            epochs=recipe.epochs,
-            algorithm=algorithm,
-            batch_size=recipe.batch_size,
-            evaluate=watch,
-            evaluate_every=recipe.evaluate_every,
-            folder=run.folder,
-            resume=run.resumes(holds_run(run.folder)),
-            devices=run.devices,
-            callbacks=[errors, *run.callbacks],
-            pictures=False,
-            progress=progress,
-        )
-        model = SemiSupervised(
-            trained.generator,
-            players.prior,
-            classifier=_averaged(run.folder, players.discriminator),
-        )
-        if is_main_process():
-            save_last(run.folder, model)
-        return Fitted.of(model, trained)
+
+def _algorithm_on(labelled: tuple[Array, Array, float | Array], **settings: Any) -> Algorithm:
+    images, labels, learning_rate = labelled
+    return few_labels.few_labels_algorithm(images, labels, learning_rate=learning_rate, **settings)
+
+
+def _recipe_of(run: Run) -> FewLabelsSettings:
+    assert isinstance(run.system, FewLabelsGame)
+    return run.system.recipe
 
 
 def _averaged(folder: Path, classifier: Player) -> Player:

@@ -50,7 +50,8 @@ def stage_keys(seed: int, *, second: bool) -> Key[Array, " keys"]:
 class Game(System):
     """Players trained against each other; a subclass says which, and how.
 
-    It defines `build` and `algorithm`, and `source` if it trains on more than the images.
+    It defines `build` and `algorithm`, and `source` if it trains on more than the images. If the
+    algorithm depends on a run's data or seed, it also defines `algorithm_of` and `varied`.
     """
 
     settings_type: ClassVar[type[Settings]] = GameSettings
@@ -96,9 +97,15 @@ class Game(System):
         """The model that is scored, drawn and saved: the given one unless overridden."""
         return model
 
-    def varied(
-        self, runs: Sequence[Run]
-    ) -> tuple[Algorithm | Callable[[Any], Algorithm], Array | None]:
+    def fitted(self, run: Run, trained: advnets.Trained) -> Fitted:
+        """The outcome of a run's training."""
+        return Fitted.of(self.sampled(scored(trained)), trained)
+
+    def algorithm_of(self, run: Run) -> Algorithm:
+        """The algorithm of a run: the same for all unless overridden."""
+        return self.algorithm()
+
+    def varied(self, runs: Sequence[Run]) -> tuple[Algorithm | Callable[[Any], Algorithm], PyTree]:
         """The algorithm of several runs, and what varies between them, if anything does."""
         return self.algorithm(), None
 
@@ -112,12 +119,8 @@ class Game(System):
                 f"{minibatches} of {size}; lower {lower}"
             )
         check_epochs(self.settings.epochs, len(data.train) // (size * k))
-        try:
-            players = self._shapes(data.train.shape[1:])
-        except (TypeError, OverflowError) as error:  # a size that no array can have
-            first = str(error).splitlines()[0]
-            raise ValueError(f"a layer is too large ({first}); make it smaller") from None
-        check_memory(players)
+        shape = data.train.shape[1:]
+        check_model(lambda _: self._shapes(shape), what="the players")
 
     def check_room(self, data: advnets.data.Dataset, runs: int) -> None:
         check_memory(self._shapes(data.train.shape[1:]), runs)
@@ -143,7 +146,7 @@ class Game(System):
         keys = stage_keys(run.seed, second=False)
         players = self.build(keys[0], run.data.train)
         trained = self.train(run, keys[1], players, self.settings.epochs, watch, progress=progress)
-        return Fitted.of(self.sampled(scored(trained)), trained)
+        return self.fitted(run, trained)
 
     def train(
         self,
@@ -178,7 +181,7 @@ class Game(System):
             players,
             self.source(run),
             epochs=epochs,
-            algorithm=self.algorithm(),
+            algorithm=self.algorithm_of(run),
             batch_size=settings.batch_size,
             evaluate=lambda epoch, model: watch(epoch, self.sampled(model)),
             evaluate_every=settings.evaluate_every,
@@ -226,7 +229,8 @@ class Game(System):
             progress=progress,
         )
         return [
-            None if one is None else Fitted.of(self.sampled(scored(one)), one) for one in trained
+            None if one is None else self.fitted(run, one)
+            for run, one in zip(runs, trained, strict=True)
         ]
 
     def monitors(
@@ -262,6 +266,23 @@ class Game(System):
             progress=progress,
         )
         return (monitor,)
+
+
+def check_model(
+    build: Callable[[Key[Array, ""]], Any], *, what: str = "the model's arrays"
+) -> None:
+    """Refuses, with a ValueError, a model that can't be built, or that this machine can't hold.
+
+    Args:
+        build: builds the model from a key; only shapes are computed.
+        what: the subject of the message.
+    """
+    try:
+        shapes = eqx.filter_eval_shape(build, jax.random.key(0))
+    except (TypeError, OverflowError) as error:  # a size that no array can have
+        first = str(error).splitlines()[0]
+        raise ValueError(f"a layer is too large ({first}); make it smaller") from None
+    check_memory(shapes, what=what)
 
 
 def check_memory(players: PyTree, runs: int = 1, *, what: str = "the players") -> None:

@@ -16,13 +16,8 @@ from advnets.bench.results import FirstStage
 from advnets.bench.settings import Settings
 from advnets.bench.systems.base import Fitted, Run, System
 from advnets.bench.systems.chained import CHAIN_EVALUATIONS, ChainSettings, chained
-from advnets.bench.systems.learned import (
-    check_batch,
-    check_model,
-    check_pixels,
-    fit_stage,
-    stage_keys,
-)
+from advnets.bench.systems.games import check_model
+from advnets.bench.systems.learned import check_batch, check_pixels, fit_stage, stage_keys
 from advnets.bench.watching import Watch
 from advnets.chains import Chained
 from advnets.training import Learner

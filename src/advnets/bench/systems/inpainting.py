@@ -28,7 +28,7 @@ from advnets.baselines.fillers import (
 from advnets.bench import recipes
 from advnets.bench.evaluations import Evaluation, Subject
 from advnets.bench.folders import SAMPLES
-from advnets.bench.frames import mosaic, png
+from advnets.bench.frames import mosaic, png, write_sheet
 from advnets.bench.protocol import on_host
 from advnets.bench.recipes import Recipe, algorithm_of
 from advnets.bench.results import Json
@@ -318,6 +318,12 @@ class Fillings(Evaluation):
             regions[region] |= found
         return {"rows": len(images), "fillings": FILLINGS, "regions": regions}
 
+    def numbers(self, found: Json) -> Mapping[str, float]:
+        return {
+            f"energy score, {region}": of_region["model"]["energy"]["mean"]
+            for region, of_region in read_regions(found).items()
+        }
+
     def line(self, found: Json) -> str:
         parts = []
         for region, of_region in read_regions(found).items():
@@ -345,12 +351,8 @@ def format_energy(found: Mapping[str, Any]) -> str:
     Returns:
         The score with its standard error.
     """
-    return _two_digits(found["energy"])
-
-
-def _two_digits(mean: Mapping[str, Any]) -> str:
-    error = mean["standard_error"]
-    return f"{mean['mean']:.2f}" + ("" if error is None else f" ± {error:.2f}")
+    mean, error = found["energy"]["mean"], found["energy"]["standard_error"]
+    return f"{mean:.2f}" + ("" if error is None else f" ± {error:.2f}")
 
 
 def read_regions(found: Json) -> dict[str, dict[str, dict[str, dict[str, Any]]]]:
@@ -405,23 +407,6 @@ def write_picture(folder: Path, shown: Sequence[tuple[Images, np.ndarray, np.nda
     scale = max(1, round(LEAST_PIXELS / shown[0][0].shape[2]))
     picture = np.concatenate(parts, axis=1).repeat(scale, axis=0).repeat(scale, axis=1)
     _files.replace(folder / PICTURE, png(picture))
-
-
-def write_test_sheet(folder: Path, images: UInt8[np.ndarray, " n *shape"]) -> None:
-    """Writes the first test images for the page: `samples/test.png`.
-
-    Args:
-        folder: the run's.
-        images: test images, at least one.
-
-    Raises:
-        ValueError: as [`advnets.bench.frames.mosaic`][], for arrays that are not images.
-    """
-    count = min(len(images), TEST_IMAGES)
-    columns = max(1, min(count, TEST_COLUMNS))
-    path = folder / TEST_SHEET
-    path.parent.mkdir(exist_ok=True)
-    _files.replace(path, png(mosaic(images[: count - count % columns], columns)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -488,5 +473,7 @@ def _at_rate(
 
 def _prepared(run: Run, watch: Watch) -> FillingWatch:
     if is_main_process():
-        write_test_sheet(run.folder, run.data.test)
+        write_sheet(
+            run.folder, run.data.test, name=TEST_SHEET, columns=TEST_COLUMNS, most=TEST_IMAGES
+        )
     return FillingWatch(**vars(watch))

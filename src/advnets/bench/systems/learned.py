@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import equinox as eqx
 import jax
 from jaxtyping import Array, Key
 
@@ -12,7 +11,6 @@ from advnets import training
 from advnets.bench.folders import FIRST_STAGE
 from advnets.bench.settings import PREPROCESSING
 from advnets.bench.systems.base import Run
-from advnets.bench.systems.games import check_memory
 from advnets.bench.watching import Watch
 from advnets.paper_figures import Sampler
 from advnets.training.devices import is_main_process
@@ -46,7 +44,7 @@ def fit_stage(
     last: bool = True,
     epochs: int,
     batch_size: int,
-    sampler: Callable[[Any], Sampler] | None = None,
+    sampler: Callable[[Any], Sampler] = lambda model: model,
     progress: bool,
 ) -> training.Learned[Any]:
     """Fits one stage of a run: the last one in the run's folder, an earlier one in `first-stage/`.
@@ -60,7 +58,8 @@ def fit_stage(
         last: whether it is the last stage, whose samples are scored.
         epochs: the number of epochs.
         batch_size: examples in a minibatch.
-        sampler: maps the model to the sampler that is scored; needed for the last stage.
+        sampler: maps the last stage's model to the sampler that is scored; the model itself
+            unless given.
         progress: show progress.
 
     Returns:
@@ -73,7 +72,6 @@ def fit_stage(
     folder = run.folder if last else run.folder / FIRST_STAGE
 
     def evaluate(epoch: int, now: Any) -> Mapping[str, Any]:
-        assert sampler is not None
         return watch(epoch, sampler(now))
 
     learned = training.fit(
@@ -95,20 +93,6 @@ def fit_stage(
         title = f"{run.called}, first stage, seed {run.seed}"
         advnets.figures.curves(folder / "curves.png", learned.metrics, title=title)
     return learned
-
-
-def check_model(build: Callable[[Key[Array, ""]], Any]) -> None:
-    """Refuses, with a ValueError, a model that can't be built, or that this machine can't hold.
-
-    Args:
-        build: builds the model from a key; only shapes are computed.
-    """
-    try:
-        shapes = eqx.filter_eval_shape(build, jax.random.key(0))
-    except (TypeError, OverflowError) as error:  # a size that no array can have
-        first = str(error).splitlines()[0]
-        raise ValueError(f"a layer is too large ({first}); make it smaller") from None
-    check_memory(shapes, what="the model's arrays")
 
 
 def check_batch(run_settings: Any, data: advnets.data.Dataset) -> None:

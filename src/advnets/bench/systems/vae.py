@@ -17,13 +17,8 @@ from advnets.bench.evaluations import Evaluation, Subject
 from advnets.bench.results import FirstStage, Json
 from advnets.bench.settings import Settings, check_choice, check_counts
 from advnets.bench.systems.base import Fitted, Run, System
-from advnets.bench.systems.learned import (
-    check_batch,
-    check_model,
-    check_pixels,
-    fit_stage,
-    stage_keys,
-)
+from advnets.bench.systems.games import check_model
+from advnets.bench.systems.learned import check_batch, check_pixels, fit_stage, stage_keys
 from advnets.bench.systems.rows import format_mean, mean_of
 from advnets.bench.watching import Watch
 from advnets.chains import Pixels
@@ -152,12 +147,6 @@ class VariationalAutoencoder(System):
             Learner(cost=vae.Cost(recipe.binary), updates=optax.adam(recipe.learning_rate)),
             epochs=recipe.epochs,
             batch_size=recipe.batch_size,
-            sampler=as_it_is,
             progress=progress,
         )
         return Fitted.of(learned.model, learned)
-
-
-def as_it_is(model: vae.VAE) -> vae.VAE:
-    """The model itself: samples are drawn from a VAE directly."""
-    return model

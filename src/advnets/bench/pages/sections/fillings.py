@@ -5,7 +5,7 @@ from typing import Any
 from advnets import _pages
 from advnets.bench.pages.reading import Seen
 from advnets.bench.pages.sections.base import Section
-from advnets.bench.systems.inpainting import NAMES, PICTURE, read_regions
+from advnets.bench.systems.inpainting import NAMES, PICTURE, format_energy, read_regions
 
 # The name of this evaluation in a result.
 FILLINGS = "fillings"
@@ -52,9 +52,8 @@ def _gather(seen: Seen) -> dict[str, Any] | None:
 
 
 def _cell(scores: dict[str, dict[str, Any]]) -> dict[str, str]:
-    error = scores["energy"]["standard_error"]
     return {
-        "energy": f"{scores['energy']['mean']:.2f}" + ("" if error is None else f" ± {error:.2f}"),
+        "energy": format_energy(scores),
         "error": f"{scores['squared_error']['mean']:.3g}",
         "spread": f"{scores['spread']['mean']:.3g}",
     }
