@@ -128,7 +128,7 @@ def test_a_finished_setting_is_not_played_again(comparison, monkeypatch, capsys)
     assert main([*command, "--seeds", "3"]) == ExitCode.DONE
     assert len(played) == 2
     assert main([*command, "--seeds", "0"]) == ExitCode.REFUSED
-    assert "number of seeds must be at least 1; got 0" in capsys.readouterr().err
+    assert "number of seeds must be from 1 to 2**31 - 1; got 0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
