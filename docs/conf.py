@@ -86,7 +86,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(?!advnets\.).*"),
     (
         r"py:class",
-        r"advnets\.(bench\.(cells\.found\.T|results\.Read)|chains\.S|model_files\.T|"
+        r"advnets\.(bench\.(cells\.found\.T|pages\.layers\.Choice|results\.Read)|chains\.S|model_files\.T|"
         r"players\.[DG]|training\.learning\.M)",
     ),  # type variables
 ]
