@@ -86,8 +86,8 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(?!advnets\.).*"),
     (
         r"py:class",
-        r"advnets\.(bench\.(cells\.found\.T|pages\.layers\.Choice|results\.Read)|chains\.S|model_files\.T|"
-        r"players\.[DG]|training\.learning\.M)",
+        r"advnets\.(bench\.(cells\.found\.T|pages\.layers\.Choice|results\.Read)|chains\.S|"
+        r"model_files\.T|players\.[DG]|training\.learning\.M)",
     ),  # type variables
 ]
 

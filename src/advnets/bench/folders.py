@@ -369,9 +369,9 @@ def _compared(config: Config) -> dict[str, Json]:
 
 
 def read_rows(path: Path, kind: type[Read], *, having: str = "") -> list[Read]:
-    """The rows of a `metrics.jsonl` as a type, without an incomplete last one.
+    """The whole rows of a `metrics.jsonl`, of those that have the name `having` if it is given.
 
-    Rows without the name `having` are skipped. A damaged file is a ValueError.
+    A ValueError if the file is damaged.
     """
     return _rows(whole_lines(path), path, kind, f'"{having}"'.encode() if having else b"")
 
