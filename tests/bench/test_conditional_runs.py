@@ -169,6 +169,8 @@ def test_agreement_is_the_classifiers_own_on_real_images_and_chance_on_shuffled_
     assert found["real"].test_accuracy == accuracy > 0.8
     assert found["real"].mean > 0.8
     assert abs(found["shuffled"].mean - 0.1) < 4 * np.sqrt(0.09 / 200)
+    numbers = by_class.ClassAgreement().numbers(vars_of(found["real"]))
+    assert numbers == {"samples of their class, %": pytest.approx(100 * found["real"].mean)}
     line = by_class.ClassAgreement().line(vars_of(found["real"]))
     assert f"{found['real'].mean:.1%}" in line
     assert "right on" in line
@@ -249,6 +251,9 @@ def test_conditional_likelihoods_against_numpy(whole):
     mean = given(again[:, best], fold.test_labels).mean()
     assert both.images.conditional.test.mean == pytest.approx(mean, rel=1e-4)
     assert both.images.accuracy > 0.8
+    numbers = by_class.ConditionalParzen().numbers(measured)
+    scored = (both.model.conditional, both.model.marginal)
+    assert [*numbers.values()] == [one.test.mean for one in scored]
     line = by_class.ConditionalParzen().line(measured)
     assert "30 training images of each class in place of samples" in line
 

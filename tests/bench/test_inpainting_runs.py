@@ -151,7 +151,10 @@ def test_the_report_says_it_and_its_page_paints_masks(whole, capsys):
     assert 'data-region="centre"' in page
     assert "60 test images to paint on" in page
     result = json.loads((folder / "results.json").read_text())
-    line = module.Fillings().line(result["evaluations"]["fillings"])
+    fillings = result["evaluations"]["fillings"]
+    number = module.Fillings().numbers(fillings)["energy score, centre"]
+    assert number == fillings["regions"]["centre"]["model"]["energy"]["mean"]
+    line = module.Fillings().line(fillings)
     assert line.startswith("Energy score of fillings, lower is better: right half ")
     assert "(best baseline, " in line
     (folder / "samples/test.png").rename(folder / "away.png")
