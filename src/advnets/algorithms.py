@@ -153,8 +153,8 @@ def ramped(decay: float, share: float) -> Decay:
         [0.0, 0.833, 0.98, 0.999]
 
     References:
-        Karras and others 2022, "Elucidating the design space of diffusion-based generative models"
-        (the ramp-up of its average); Karras and others 2024, "Analyzing and improving the training
+        Karras et al. 2022, "Elucidating the design space of diffusion-based generative models"
+        (the ramp-up of its average); Karras et al. 2024, "Analyzing and improving the training
         dynamics of diffusion models" (averages by a power of the time).
     """
     _check_decay(decay)

@@ -214,7 +214,7 @@ class Convolution(eqx.Module):
         (16, 16, 8)
 
     References:
-        Radford and others 2016, "Unsupervised representation learning with deep convolutional
+        Radford et al. 2016, "Unsupervised representation learning with deep convolutional
         generative adversarial networks" (strided convolutions in place of pooling).
     """
 
@@ -289,8 +289,8 @@ class Doubled(eqx.Module):
         (8, 8, 3)
 
     References:
-        Shi and others 2016, "Real-time single image and video super-resolution using an efficient
-        sub-pixel convolutional neural network"; Aitken and others 2017, "Checkerboard artifact free
+        Shi et al. 2016, "Real-time single image and video super-resolution using an efficient
+        sub-pixel convolutional neural network"; Aitken et al. 2017, "Checkerboard artifact free
         sub-pixel convolution".
     """
 

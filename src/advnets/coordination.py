@@ -57,7 +57,7 @@ class Extragradient(Algorithm):
         1
 
     References:
-        Section 7 (coordinating G and D); Korpelevich 1976; Gidel and others 2019, "A variational
+        Section 7 (coordinating G and D); Korpelevich 1976; Gidel et al. 2019, "A variational
         inequality perspective on generative adversarial networks", section 3.
     """
 
@@ -200,7 +200,7 @@ class Unrolled(Algorithm):
         >>> algorithm = Unrolled(steps=5, generator_updates=rule, discriminator_updates=rule)
 
     References:
-        Section 7 (coordinating G and D); Metz and others 2017, "Unrolled generative adversarial
+        Section 7 (coordinating G and D); Metz et al. 2017, "Unrolled generative adversarial
         networks", section 2.
     """
 

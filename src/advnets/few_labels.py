@@ -128,7 +128,7 @@ class Classifier(eqx.Module):
         head: maps features to the K logits.
 
     References:
-        Salimans and others 2016, "Improved techniques for training GANs", section 5.
+        Salimans et al. 2016, "Improved techniques for training GANs", section 5.
     """
 
     hidden: eqx.nn.Sequential
@@ -209,7 +209,7 @@ class FewLabels(Objective):
             the costs are first computed.
 
     References:
-        Salimans and others 2016, "Improved techniques for training GANs", sections 3.1 and 5;
+        Salimans et al. 2016, "Improved techniques for training GANs", sections 3.1 and 5;
         released code, `train_mnist_feature_matching.py`.
     """
 
@@ -371,7 +371,7 @@ def few_labels_classifier(
         ((10,), (20,))
 
     References:
-        Released code of Salimans and others 2016, `train_mnist_feature_matching.py`, `nn.py`.
+        Released code of Salimans et al. 2016, `train_mnist_feature_matching.py`, `nn.py`.
     """
     if len(images) < 2:
         raise ValueError(
@@ -432,7 +432,7 @@ def few_labels_generator(
         (3, 8, 8)
 
     References:
-        Released code of Salimans and others 2016, `train_mnist_feature_matching.py`, `nn.py`.
+        Released code of Salimans et al. 2016, `train_mnist_feature_matching.py`, `nn.py`.
     """
     sizes = [latent_size, *hidden_sizes, math.prod(shape)]
     for size in sizes:

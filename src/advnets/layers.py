@@ -438,8 +438,8 @@ class MinibatchDeviation(eqx.Module):
         [1.5, 1.5]
 
     References:
-        Karras and others 2018, "Progressive growing of GANs", section 3 (there of groups of four
-        examples); Salimans and others 2016, "Improved techniques for training GANs", section 3.2.
+        Karras et al. 2018, "Progressive growing of GANs", section 3 (there of groups of four
+        examples); Salimans et al. 2016, "Improved techniques for training GANs", section 3.2.
     """
 
     def __call__(

@@ -135,7 +135,7 @@ def r_hat(series: Float[np.ndarray, "chains samples"]) -> float:
         1.2247
 
     References:
-        Gelman and others 2013, "Bayesian Data Analysis", third edition, section 11.4, without its
+        Gelman et al. 2013, "Bayesian Data Analysis", third edition, section 11.4, without its
         splitting of chains. The ratio of Gelman and Rubin 1992 has further factors.
     """
     chains, n = series.shape

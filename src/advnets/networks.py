@@ -237,9 +237,9 @@ def convolutional_generator(
         (32, 32, 3)
 
     References:
-        Shi and others 2016, "Real-time single image and video super-resolution using an efficient
-        sub-pixel convolutional neural network"; Aitken and others 2017, "Checkerboard artifact free
-        sub-pixel convolution" (equal initial kernels); He and others 2015, "Delving deep into
+        Shi et al. 2016, "Real-time single image and video super-resolution using an efficient
+        sub-pixel convolutional neural network"; Aitken et al. 2017, "Checkerboard artifact free
+        sub-pixel convolution" (equal initial kernels); He et al. 2015, "Delving deep into
         rectifiers" (the initial weights).
     """
     if len(shape) != 3:
@@ -456,7 +456,7 @@ def leaky_discriminator(
         ()
 
     References:
-        He and others 2015, "Delving deep into rectifiers" (the initial weights).
+        He et al. 2015, "Delving deep into rectifiers" (the initial weights).
     """
     keys = iter(jax.random.split(key, len(channels) + len(units) + 1))
     keep = input_keep

@@ -189,7 +189,7 @@ class Mixture(Prior):
         True
 
     References:
-        Section 7 (better distributions to sample z from); Gurumurthy and others 2017, "DeLiGAN",
+        Section 7 (better distributions to sample z from); Gurumurthy et al. 2017, "DeLiGAN",
         whose pieces are learned.
     """
 

@@ -99,7 +99,7 @@ def sample(
         True
 
     References:
-        Section 7 (better distributions to sample z from); Azadi and others 2019, "Discriminator
+        Section 7 (better distributions to sample z from); Azadi et al. 2019, "Discriminator
         rejection sampling", section 3.
     """
     check_count("the number of samples", n)

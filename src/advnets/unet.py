@@ -33,7 +33,7 @@ class UNet(eqx.Module):
         shape: the shape of an image, (height, width) or (height, width, channels).
 
     References:
-        Ronneberger and others 2015, "U-net: convolutional networks for biomedical image
+        Ronneberger et al. 2015, "U-net: convolutional networks for biomedical image
         segmentation".
     """
 
@@ -105,7 +105,7 @@ def unet_generator(
         (8, 8)
 
     References:
-        He and others 2015, "Delving deep into rectifiers" (the initial weights).
+        He et al. 2015, "Delving deep into rectifiers" (the initial weights).
     """
     for count in (latent_size, *channels, *hidden_sizes):
         check_count("the size of a layer", count)

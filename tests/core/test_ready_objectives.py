@@ -85,7 +85,7 @@ PAPER = (lambda r, f: softplus(-r).mean() + softplus(f).mean(), lambda r, f: sof
 
 
 def f_gan(activation, conjugate, saddle=True):
-    """From f* and g_f as Nowozin and others print them."""
+    """From f* and g_f as Nowozin et al. print them."""
     return (
         lambda r, f: conjugate(activation(f)).mean() - activation(r).mean(),
         lambda r, f: -(conjugate(activation(f)) if saddle else activation(f)).mean(),

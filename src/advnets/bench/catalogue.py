@@ -388,7 +388,7 @@ BENCHMARKS = {
             summary="100 labels: a discriminator with 10 logits, a generator that matches features",
             cost="18 minutes on one CPU core",
             expected="2.1 % ± 0.6 % test error (measured, ten draws of labels); 0.93 % ± 0.07 % "
-            "after nine times as many updates (Salimans and others 2016)",
+            "after nine times as many updates (Salimans et al. 2016)",
             needs=f"ylecun/mnist {HUB}",
             quick=dataclasses.replace(
                 FEW_LABELS,

@@ -163,7 +163,7 @@ def duality_gap(
         (True, 0.0)
 
     References:
-        Section 3 (the two-player minimax game); Grnarova and others 2019, "A domain agnostic
+        Section 3 (the two-player minimax game); Grnarova et al. 2019, "A domain agnostic
         measure for monitoring and evaluating GANs", whose gap is half of this one; Sidheekh and
         others 2021, "On duality gap as a measure for monitoring GAN training" (perturbation).
     """

@@ -5,7 +5,7 @@ An f-divergence of p_data from p_g is \(\sum_x p_g f(p_{data} / p_g)\) for a con
 \(E_x[T(x)] - E_z[f^*(T(G(z)))]\), with f* the conjugate of f, and \(T = f'(p_{data} / p_g)\)
 attains it. D's output v may be any number; T = g_f(v) maps it into the domain of f*.
 
-All of them are from Nowozin and others 2016, "f-GAN", Tables 1, 2 and 6.
+All of them are from Nowozin et al. 2016, "f-GAN", Tables 1, 2 and 6.
 """
 
 import abc
@@ -66,7 +66,7 @@ class KL(Divergence):
         1.0
 
     References:
-        Nowozin and others 2016, Table 2.
+        Nowozin et al. 2016, Table 2.
     """
 
     def activation(self, outputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -89,7 +89,7 @@ class ReverseKL(Divergence):
         0.0
 
     References:
-        Nowozin and others 2016, Table 2.
+        Nowozin et al. 2016, Table 2.
     """
 
     def activation(self, outputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -113,7 +113,7 @@ class Jeffreys(Divergence):
         0.0
 
     References:
-        Nowozin and others 2016, Table 6.
+        Nowozin et al. 2016, Table 6.
     """
 
     def activation(self, outputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -137,7 +137,7 @@ class PearsonChi2(Divergence):
         3.0
 
     References:
-        Nowozin and others 2016, Table 6.
+        Nowozin et al. 2016, Table 6.
     """
 
     def activation(self, outputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -160,7 +160,7 @@ class SquaredHellinger(Divergence):
         0.0
 
     References:
-        Nowozin and others 2016, Table 6.
+        Nowozin et al. 2016, Table 6.
     """
 
     def activation(self, outputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -183,7 +183,7 @@ class TotalVariation(Divergence):
         0.5
 
     References:
-        Nowozin and others 2016, Table 6.
+        Nowozin et al. 2016, Table 6.
     """
 
     def activation(self, outputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -208,7 +208,7 @@ class GAN(Divergence):
         0.6931
 
     References:
-        Nowozin and others 2016, Table 6; Eq. 4 and 6 of the paper of 2014.
+        Nowozin et al. 2016, Table 6; Eq. 4 and 6 of the 2014 paper.
     """
 
     def activation(self, outputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

@@ -39,7 +39,7 @@ class FGAN(OfLogits):
         >>> algorithm = advnets.Algorithm1(objective=hellinger)
 
     References:
-        Nowozin and others 2016, "f-GAN", Eq. 6 and 7 (the saddle), section 3.2 (the alternative).
+        Nowozin et al. 2016, "f-GAN", Eq. 6 and 7 (the saddle), section 3.2 (the alternative).
     """
 
     divergence: Divergence

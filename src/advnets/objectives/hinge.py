@@ -27,7 +27,7 @@ class Hinge(OfLogits):
         >>> algorithm = advnets.Algorithm1(objective=hinge)
 
     References:
-        Lim and Ye 2017, "Geometric GAN"; Tran and others 2017, "Hierarchical implicit models and
+        Lim and Ye 2017, "Geometric GAN"; Tran et al. 2017, "Hierarchical implicit models and
         likelihood-free variational inference".
     """
 

@@ -44,7 +44,7 @@ class InstanceNoise(Objective):
         >>> algorithm = advnets.Algorithm1(objective=objective)
 
     References:
-        Sønderby and others 2017, "Amortised MAP inference for image super-resolution"; Arjovsky and
+        Sønderby et al. 2017, "Amortised MAP inference for image super-resolution"; Arjovsky and
         Bottou 2017, "Towards principled methods for training generative adversarial networks".
     """
 

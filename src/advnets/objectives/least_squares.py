@@ -41,7 +41,7 @@ class LeastSquares(OfLogits):
         >>> algorithm = advnets.Algorithm1(objective=pearson)
 
     References:
-        Mao and others 2017, "Least squares generative adversarial networks", section 3.
+        Mao et al. 2017, "Least squares generative adversarial networks", section 3.
     """
 
     fake_code: float = 0.0

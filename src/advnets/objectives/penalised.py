@@ -46,7 +46,7 @@ class Penalised(Objective):
         >>> algorithm = advnets.Algorithm1(objective=lazy)
 
     References:
-        Karras and others 2020, "Analyzing and improving the image quality of StyleGAN", section
+        Karras et al. 2020, "Analyzing and improving the image quality of StyleGAN", section
         3.1 (lazy regularisation).
     """
 

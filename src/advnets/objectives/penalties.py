@@ -28,7 +28,7 @@ class Penalty(eqx.Module):
     Example:
         >>> import jax.numpy as jnp
         >>> from advnets.objectives import GAN, Penalised, Penalty
-        >>> class Drift(Penalty):  # of Karras and others 2018
+        >>> class Drift(Penalty):  # of Karras et al. 2018
         ...     weight: float = 1e-3
         ...     name = "drift"
         ...     def __call__(self, draws, D, real, fake):
@@ -87,7 +87,7 @@ class R1(Penalty):
         3.0
 
     References:
-        Mescheder and others 2018, "Which training methods for GANs do actually converge?", Eq. 9.
+        Mescheder et al. 2018, "Which training methods for GANs do actually converge?", Eq. 9.
     """
 
     weight: float | Float[Array, ""]
@@ -115,7 +115,7 @@ class R2(Penalty):
         >>> objective = Penalised(Relativistic(), R1(0.1), R2(0.1))
 
     References:
-        Mescheder and others 2018, Eq. 10.
+        Mescheder et al. 2018, Eq. 10.
     """
 
     weight: float | Float[Array, ""]
@@ -146,7 +146,7 @@ class GradientPenalty(Penalty):
         >>> objective = Penalised(Wasserstein(), GradientPenalty())
 
     References:
-        Gulrajani and others 2017, "Improved training of Wasserstein GANs", Eq. 3 (λ = 10).
+        Gulrajani et al. 2017, "Improved training of Wasserstein GANs", Eq. 3 (λ = 10).
     """
 
     weight: float | Float[Array, ""] = 10.0

@@ -32,7 +32,7 @@ class Relativistic(Objective):
         >>> algorithm = advnets.Algorithm1(objective=objective)
 
     References:
-        Jolicoeur-Martineau 2019, "The relativistic discriminator" (RpGAN); Huang and others 2024,
+        Jolicoeur-Martineau 2019, "The relativistic discriminator" (RpGAN); Huang et al. 2024,
         "The GAN is dead; long live the GAN!", section 2.
     """
 

@@ -27,7 +27,7 @@ class Wasserstein(OfLogits):
         >>> algorithm = advnets.Algorithm1(k=5, objective=objective)
 
     References:
-        Arjovsky and others 2017, "Wasserstein GAN", Eq. 2 and Theorem 3; Gulrajani and others 2017,
+        Arjovsky et al. 2017, "Wasserstein GAN", Eq. 2 and Theorem 3; Gulrajani et al. 2017,
         "Improved training of Wasserstein GANs".
     """
 

@@ -145,8 +145,8 @@ def count(samples: Float[np.ndarray, " n 2"], data: Gaussians) -> Counted:
         8
 
     References:
-        Modes and high-quality samples: Srivastava and others 2017, "VEEGAN", section 4; the
-        histogram's divergence: Lin and others 2018, "PacGAN", section 4.
+        Modes and high-quality samples: Srivastava et al. 2017, "VEEGAN", section 4; the
+        histogram's divergence: Lin et al. 2018, "PacGAN", section 4.
     """
     n = len(samples)
     if n == 0:

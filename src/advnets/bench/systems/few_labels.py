@@ -38,7 +38,7 @@ FIRST, BLOCK = 500, 1000
 
 @dataclasses.dataclass(frozen=True)
 class FewLabelsSettings(GameSettings):
-    """The settings of the K-logit game: the networks of Salimans and others for MNIST.
+    """The settings of the K-logit game: the networks of Salimans et al. for MNIST.
 
     Their code trains for 300 epochs of 600 updates at a rate of 0.003 with a decay of 0.9999, which
     `epochs=360, learning_rate=0.003, decay=0.9999` repeats on the 50,000 training rows. The

@@ -162,7 +162,7 @@ def _log_odds(p: Any, q: Any) -> Any:
     "rejection-exact",
     statement="Samples of G that are accepted with a probability proportional to D/(1 - D), with D "
     "at its optimum, follow p_data.",
-    source="Section 7 (better distributions to sample z from); Azadi and others 2019, section 3",
+    source="Section 7 (better distributions to sample z from); Azadi et al. 2019, section 3",
     computes=f"advnets.rejection.sample of {WANTED:,} from 5 random tables p_g on {CELLS} cells, "
     "with D*'s logits for a random p_data: the total variation of the accepted samples from "
     "p_data, divided by its standard error (half the sum of the cells'); and the acceptance rate "

@@ -367,7 +367,7 @@ def _lazily(h: Any, weight: Any) -> Any:
     statement="On the Dirac-GAN, a lazy penalty, in one update of four with four times the weight, "
     "has the multipliers of the product of its updates, and near h = 0 acts as the penalty itself "
     "does.",
-    source=SOURCE + "Karras and others 2020, section 3.1",
+    source=SOURCE + "Karras et al. 2020, section 3.1",
     computes=COMPUTES.format(
         method="advnets.Simultaneous, repeated four times with Penalised(GAN(), R1(g), every=4),",
         formula="the product of three 2 × 2 matrices without a penalty and one with 4 g",
@@ -408,7 +408,7 @@ def dirac_lazy(seed: int, *, objective: Callable[..., Objective] = with_r1) -> F
     "dirac-two-rates",
     statement="A learning rate r h for D, beside h for G, speeds up convergence with R1 on the "
     "Dirac-GAN; without a penalty no ratio r makes it converge.",
-    source=SOURCE + "Heusel and others 2017 (two time scales); Mescheder and others 2018",
+    source=SOURCE + "Heusel et al. 2017 (two time scales); Mescheder et al. 2018",
     computes=COMPUTES.format(
         method="advnets.Simultaneous with R1 of weight g and two rates",
         formula="1 + l with l² + r h g l + r h²/4 = 0",
@@ -463,7 +463,7 @@ def dirac_consensus(seed: int, *, algorithm: Callable[..., Algorithm] = Consensu
     "dirac-extragradient",
     statement="The extragradient method converges on the Dirac-GAN for rates below 2: each update "
     "multiplies the distance by sqrt(1 - a² + a⁴), where a = h/2.",
-    source=SOURCE + "Korpelevich 1976; Gidel and others 2019",
+    source=SOURCE + "Korpelevich 1976; Gidel et al. 2019",
     computes=COMPUTES.format(
         method="advnets.coordination.Extragradient", formula="1 ± i h/2 - h²/4"
     ),
@@ -492,7 +492,7 @@ def _optimism(h: Any) -> dict[str, Any]:
     statement="Optimistic updates of both players converge on the Dirac-GAN: each update "
     "multiplies the distance by sqrt((1 + sqrt(1 - 4a²))/2), where a = h/2 is at most 1/2; from a "
     "= 1/sqrt 3 on they diverge.",
-    source=SOURCE + "Daskalakis and others 2018",
+    source=SOURCE + "Daskalakis et al. 2018",
     computes=COMPUTES.format(
         method="advnets.Simultaneous with optax.optimistic_gradient_descent",
         formula="(1 - i h ± sqrt(1 - h²))/2 and their conjugates",
@@ -523,7 +523,7 @@ def dirac_optimistic(seed: int, *, rules: Callable[..., dict[str, Any]] = _optim
     "dirac-unrolled",
     statement="Against a D that is unrolled for K steps of rate e, G converges on the Dirac-GAN: "
     "each update multiplies the distance by |1 + h l|, where l = -K e/4 ± i sqrt(1/4 - K²e²/16).",
-    source=SOURCE + "Metz and others 2017",
+    source=SOURCE + "Metz et al. 2017",
     computes=COMPUTES.format(
         method="advnets.coordination.Unrolled with K = 5",
         formula="1 + h l with l² + (K e/2) l + 1/4 = 0",
@@ -555,7 +555,7 @@ NOISE, NOISY = 0.7, 512
     "dirac-noise",
     statement="Normal noise of scale s on all inputs of D makes simultaneous descent converge on "
     "the Dirac-GAN, on average as R1 of weight s²/2 does.",
-    source=SOURCE + "Arjovsky and Bottou 2017; Mescheder and others 2018, section 3",
+    source=SOURCE + "Arjovsky and Bottou 2017; Mescheder et al. 2018, section 3",
     computes=COMPUTES.format(
         method="advnets.Simultaneous with advnets.layers.GaussianNoise first in D, on 512 examples",
         formula="1 + h l with l² + (m/4) l + 1/4 = 0, where m is the mean square of the noise "
@@ -597,7 +597,7 @@ def _gain(h: Any, decay: Any) -> Any:
     statement="An average of G with decay a does not stop alternating descent from circling on the "
     "Dirac-GAN, but shrinks the circle by the factor (1 - a)/|m - a|, where m is the multiplier of "
     "an update.",
-    source=SOURCE + "Yazıcı and others 2019",
+    source=SOURCE + "Yazıcı et al. 2019",
     computes="The eigenvectors of the Jacobian of an update of advnets.Algorithm1 with average=a, "
     f"at {CASES} random rates and decays: the component of the average divided by that of G, a "
     "complex number, against (1 - a) m/(m - a).",

@@ -52,7 +52,7 @@ def _exactly(p: np.ndarray, q: np.ndarray, logits: np.ndarray) -> float:
     "thm1-duality-gap",
     statement="The duality gap max V(D', G) - min V(D, G') is C(G) - (Σ p_data log D + "
     "min log(1 - D)): 0 at p_g = p_data and D = 1/2, and positive otherwise.",
-    source="Eq. 1, Theorem 1; Grnarova and others 2019",
+    source="Eq. 1, Theorem 1; Grnarova et al. 2019",
     computes="6 pairs of distributions over 8 symbols, the last of which is the equilibrium, each "
     "with a D of one logit for each symbol: `advnets.monitor.duality_gap`, which trains a copy of "
     "each player for 500 steps, against the formula.",
@@ -65,7 +65,7 @@ def _exactly(p: np.ndarray, q: np.ndarray, logits: np.ndarray) -> float:
         Fault("D's half alone", {"gap": lambda found: found.discriminator.regret.mean}),
         Fault("G's half alone", {"gap": lambda found: found.generator.regret.mean}),
         Fault(
-            "the gap of Grnarova and others, who halve both terms",
+            "the gap of Grnarova et al., who halve both terms",
             {"gap": lambda found: found.gap.mean / 2},
         ),
         Fault("G's copy is not trained", {"moves": optax.sign_sgd(0.0)}),

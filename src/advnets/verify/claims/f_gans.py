@@ -68,7 +68,7 @@ def _register(
         statement=f"The value at the best D of the f-GAN game with the {name} divergence is this "
         "divergence of p_data from p_g, which is least where p_g = p_data; the best D satisfies "
         "g_f(D) = f'(p_data / p_g).",
-        source="Nowozin and others 2016, Eq. 4 to 6, Tables 1, 2 and 6",
+        source="Nowozin et al. 2016, Eq. 4 to 6, Tables 1, 2 and 6",
         computes=f"For {COUNT}: D by bisection of the slope of its expected cost in each output. "
         f"The residual is the largest of {NO_BETTER}, the errors of both costs (G's plus E g_f(D) "
         "over data) against the sum of p_g f(p_data / p_g), and the number of unequal pairs whose "

@@ -69,7 +69,7 @@ def _half_forgotten(real: Any, fake: Any) -> Any:
     "G's cost plus the same cost on data is half the Pearson χ² divergence between p_data + p_g "
     "and 2 p_g if b - c = 1 and b - a = 2; with the usual codes 0, 1, 1, it is 1/4 plus an eighth "
     "of that divergence. Both are least where p_g = p_data.",
-    source="Mao and others 2017, section 3 (codes as used: derived)",
+    source="Mao et al. 2017, section 3 (codes as used: derived)",
     computes=f"For {COUNT} and both choices of codes: D by bisection of the slope of its expected "
     f"cost in each output. The residual is the largest of {NO_BETTER}, the error of D's cost "
     "against (b - a)² (1/4 - χ²/8), the error of what G minimises against the divergence, and the "
@@ -251,7 +251,7 @@ def _best_of_slope(coefficients: Table, gaps: Table, slope: float) -> Table:
     statement="Among discriminators whose slope is nowhere above 1, the best has minus the "
     "Wasserstein distance between p_data and p_g as its cost. Against it, G's cost plus E D over "
     "data is that distance, which is least where p_g = p_data.",
-    source="Arjovsky and others 2017, Eq. 2",
+    source="Arjovsky et al. 2017, Eq. 2",
     computes=f"For {COUNT} at random places on the line: D by a linear programme with the slopes "
     "of its expected cost. The residual is the largest of the errors of both costs against the "
     "area between the distribution functions, and the number of unequal pairs that cost G no more "

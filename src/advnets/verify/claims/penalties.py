@@ -73,7 +73,7 @@ def _worst(errors: np.ndarray, cases: dict[str, np.ndarray]) -> Finding:
     statement="R1 is half its weight times the mean squared norm of D's gradient at data, and R2 "
     "the same at generated examples. The gradient is taken in all pixels together, and not in a "
     "condition.",
-    source="Mescheder and others 2018, Eq. 9 and 10",
+    source="Mescheder et al. 2018, Eq. 9 and 10",
     computes=f"{GAMES} quadratic discriminators of images of 2 × 3 pixels that also depend on a "
     "condition: both penalties by the library, against the formula in the moments of the images. "
     "The residual is the largest difference, divided by 1 plus the penalty.",
@@ -100,7 +100,7 @@ def penalty_r1_r2(seed: int, *, r1: Penalty = AT_DATA, r2: Penalty = AT_FAKES) -
     "penalty-gradient",
     statement="The gradient penalty is its weight times the mean squared difference between 1 and "
     "the norm of D's gradient, at points between data and generated examples.",
-    source="Gulrajani and others 2017, Eq. 3",
+    source="Gulrajani et al. 2017, Eq. 3",
     computes=f"{GAMES} quadratic discriminators, some of them linear or constant, as in "
     "penalty-r1-r2: the penalty by the library, against NumPy from the gradients A x + b at the "
     "same points. The residual is the largest difference, divided by 1 plus the penalty.",
