@@ -44,10 +44,28 @@ ROOT = Path(__file__).resolve().parents[2]
 OWN = {
     "game": ["core/test_game.py"],
     "algorithms": ["core/test_algorithms.py", "core/test_average.py"],
+    "conditional": ["core/test_conditional.py", "core/test_conditional_players.py"],
+    "conditions": ["core/test_conditions.py"],
+    "coordination": ["core/test_coordination.py"],
+    "energy": ["evaluation/test_energy.py"],
+    "few_labels": ["core/test_few_labels.py"],
+    "inference": ["evaluation/test_inference.py"],
+    "inpainting": ["core/test_inpainting.py"],
+    "monitor/gap": ["monitor/test_gap.py"],
+    "monitor/response": ["monitor/test_response.py"],
+    "monitor/samples": ["monitor/test_samples.py"],
+    "rejection": ["core/test_rejection.py"],
+    "objectives/divergences": ["core/test_ready_objectives.py"],
+    "objectives/f_gan": ["core/test_ready_objectives.py"],
     "objectives/gan": ["core/test_objectives.py"],
+    "objectives/hinge": ["core/test_ready_objectives.py"],
+    "objectives/instance_noise": ["core/test_ready_objectives.py"],
+    "objectives/least_squares": ["core/test_ready_objectives.py"],
     "objectives/of_logits": ["core/test_objectives.py", "core/test_ready_objectives.py"],
     "objectives/penalties": ["core/test_ready_objectives.py"],
     "objectives/penalised": ["core/test_ready_objectives.py"],
+    "objectives/relativistic": ["core/test_ready_objectives.py"],
+    "objectives/wasserstein": ["core/test_ready_objectives.py"],
     "layers": ["core/test_layers.py"],
     "updates": ["core/test_updates.py"],
     "parzen": ["evaluation/test_parzen_protocol.py", "evaluation/test_parzen.py"],
@@ -68,8 +86,12 @@ OWN = {
     "training/sources": ["training/test_sources.py", "training/test_streaming.py"],
 }
 # The tests from which those that execute a line are taken.
-JUDGES = ["tests/test_docs.py", "tests/test_model_files.py", "tests/core", "tests/training"]
-JUDGES += [f"tests/evaluation/test_parzen{part}.py" for part in ("", "_draws", "_protocol")]
+JUDGES = ["tests/docs/test_docstrings.py", "tests/test_model_files.py", "tests/core"]
+JUDGES += ["tests/training", "tests/monitor"]
+JUDGES += [
+    f"tests/evaluation/test_{name}.py"
+    for name in ("parzen", "parzen_draws", "parzen_protocol", "energy", "inference")
+]
 ENOUGH = 40  # seconds of tests that execute a line, the fastest first
 # Changes that can't be seen, or that any test sees: `is` among small integers is `==`, None is
 # equal to itself alone, and an order of things that have none is an error.
@@ -80,7 +102,15 @@ SENSELESS = re.compile(
 
 def main():
     parser = argparse.ArgumentParser(prog="python -m mutation", description=__doc__)
-    parser.add_argument("--mutants", type=int, default=320, help="drawn over all modules")
+    parser.add_argument("--mutants", type=int, default=320, help="how many mutants to draw")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        default=list(OWN),
+        choices=OWN,
+        metavar="MODULE",
+        help="modules to draw them from (default: all of " + ", ".join(OWN) + ")",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
     parser.add_argument("--workers", type=int, default=1, help="mutants at once")
     parser.add_argument("--out", type=Path, help="folder of the records; a new one unless given")
@@ -109,7 +139,7 @@ def main():
     found = {row["mutant"]: row for row in records.read(record)} if record.exists() else {}
     to_do = [
         (number, mutant)
-        for number, mutant in enumerate(drawn(options.mutants, options.seed))
+        for number, mutant in enumerate(drawn(options.only, options.mutants, options.seed))
         if number not in found or (options.again and records.unexplained([found[number]]))
     ]
     with concurrent.futures.ThreadPoolExecutor(options.workers) as pool:
@@ -177,10 +207,10 @@ def measured(out):
     return seconds, tests
 
 
-def drawn(count, seed):
+def drawn(modules, count, seed):
     """Mutants at places drawn at random: at each, one of those that cosmic-ray can make there."""
     with tempfile.TemporaryDirectory() as folder, use_db(f"{folder}/session.sqlite") as session:
-        init([ROOT / f"src/advnets/{module}.py" for module in OWN], session, {})
+        init([ROOT / f"src/advnets/{module}.py" for module in modules], session, {})
         items = [item.mutations[0] for item in session.work_items]
     places = collections.defaultdict(list)
     for item in items:
@@ -272,7 +302,7 @@ def judged(out, copies, measures, number, mutant):
 
 def own(module, seconds):
     """A module's own tests, and the examples of its docstrings."""
-    examples = f"tests/test_docs.py::test_example[advnets.{module.replace('/', '.')}."
+    examples = f"tests/docs/test_docstrings.py::test_example[advnets.{module.replace('/', '.')}."
     found = [f"tests/{name}" for name in OWN[module]]
     return found + [name for name in seconds if name.startswith(examples)]
 
