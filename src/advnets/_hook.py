@@ -61,10 +61,9 @@ class _Loader(importlib.machinery.SourceFileLoader):
         line = ast.ImportFrom(where, [ast.alias(name, NAME)], 0)
         tree.body.insert(place, line)
         _decorate(tree.body[place + 1 :])
-        code: CodeType = compile(
+        return compile(
             ast.fix_missing_locations(tree), path, "exec", dont_inherit=True, optimize=_optimize
         )
-        return code
 
     def get_data(self, path: str) -> bytes:
         return super().get_data(_cached(path))

@@ -182,8 +182,7 @@ def outputs_of(
             f"each class; got a {type(classifier).__name__}"
         )
     keys = None if key is None else jax.random.split(key, len(examples))
-    found: tuple[Array, Array] = apply(_Outputs(classifier), keys, examples)[0]
-    return found
+    return apply(_Outputs(classifier), keys, examples)[0]
 
 
 class FewLabels(Objective):

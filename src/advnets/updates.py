@@ -442,17 +442,7 @@ class Released:
         Raises:
             ValueError: if an epoch has no update, or the stride is below 1.
         """
-        return released_updates(
-            self.learning_rate,
-            updates_per_epoch,
-            divisor=self.divisor,
-            floor=self.floor,
-            initial_momentum=self.initial_momentum,
-            final_momentum=self.final_momentum,
-            saturate=self.saturate,
-            stride=stride,
-            norm_limit=self.norm_limit,
-        )
+        return released_updates(**vars(self), updates_per_epoch=updates_per_epoch, stride=stride)
 
 
 def shrink(factor: float) -> optax.GradientTransformation:

@@ -14,7 +14,7 @@ import typing
 
 import numpy as np
 
-from advnets.bench import cli
+from advnets.bench import cli, commands
 from advnets.bench.catalogue import BENCHMARKS
 from advnets.bench.failures import ExitCode
 from advnets.bench.processes import Processes
@@ -91,18 +91,7 @@ PATHS = [
     *("run{a}*?", "a\nb", "rün ✓", "x" * 250, "x" * 300, "/".join(["d" * 200] * 25), "", "."),
     *("back\\slash", "bad\udcff", "~", " ", "run/", "a::b", "\x1b[2J", "no/such", "link", "%s{}"),
 ]
-COMMANDS = {
-    "check": cli.CheckOptions,
-    "explore": cli.ExploreOptions,
-    "features": cli.FeaturesOptions,
-    "inference": cli.InferenceOptions,
-    "parzen": cli.ParzenOptions,
-    "references": cli.ReferenceOptions,
-    "report": cli.ReportOptions,
-    "stabilisers": cli.StabilisersOptions,
-    "table1": cli.TableOptions,
-    "table2": cli.Table2Options,
-}
+COMMANDS = {name: one.options for name, one in commands.COMMANDS.items() if one.options}
 # Options that are given without their names, before the others.
 POSITIONAL = {
     **dict.fromkeys(["check", "explore", "features", "inference", "parzen"], ("--run",)),

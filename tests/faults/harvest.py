@@ -22,7 +22,7 @@ from helpers.interface import documented_callables, public_modules, resolve
 import advnets
 from advnets import bench, draws, few_labels, inpainting, objectives
 from advnets.baselines import cae, rbm
-from advnets.bench import cli, pages, reference_rows, settings, systems
+from advnets.bench import cli, commands, pages, reference_rows, settings, systems
 from advnets.bench.cells import found, inference
 from advnets.bench.cli import main
 from advnets.bench.modes import methods
@@ -463,8 +463,8 @@ def write_pages(key, folder):
     run = folder / "one-run"
     bench.write_explorer(run)
     bench.write_comparison([run, folder / "two-stages"], folder / "comparison.html")
-    cli.ExploreOptions(run)
-    cli.CheckOptions(run)
+    commands.ExploreOptions(run)
+    commands.CheckOptions(run)
     pages.layers.rounded(games.plain(key).generator, "int8")
     pages.chain.rounded(advnets.load_model(folder / "gsn").chain, "int8")
     pages.sections.base.Section("one", "One", "", lambda seen: None)

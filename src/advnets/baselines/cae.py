@@ -167,14 +167,12 @@ class Stack(eqx.Module):
     @property
     def top(self) -> Layer:
         """The top layer: the one that is trained, and whose Jacobian the walk uses."""
-        layer: Layer = thaw(self.layers[-1])
-        return layer
+        return thaw(self.layers[-1])
 
     @property
     def below(self) -> tuple[Layer, ...]:
         """The layers below the top one."""
-        layers: tuple[Layer, ...] = thaw(self.layers[:-1])
-        return layers
+        return thaw(self.layers[:-1])
 
     def inputs(self, images: Float[Array, " batch *shape"]) -> Float[Array, " batch inputs"]:
         """The top layer's inputs for images: their pixels, or the codes of the layer below.

@@ -108,8 +108,7 @@ class VAE(Model[eqx.nn.Sequential]):
     def _shape(self) -> tuple[int, ...]:
         """The shape of an image."""
         latents = jax.ShapeDtypeStruct((1, self.prior.size), jnp.zeros(0).dtype)
-        shape: tuple[int, ...] = eqx.filter_eval_shape(self.decode, latents).shape[1:]
-        return shape
+        return eqx.filter_eval_shape(self.decode, latents).shape[1:]
 
     def encode(
         self, images: Float[Array, " batch *shape"]
@@ -143,8 +142,7 @@ class VAE(Model[eqx.nn.Sequential]):
             ValueError: if the latent vectors do not have the model's number of components.
         """
         check_units("latent vectors", latents.shape, self.prior.size)
-        images: Float[Array, " batch *shape"] = apply(self.generator, None, latents)[0]
-        return images
+        return apply(self.generator, None, latents)[0]
 
     def reconstruct(self, images: Float[Array, " batch *shape"]) -> Float[Array, " batch *shape"]:
         """Images decoded from the means of their latent vectors.
@@ -388,8 +386,7 @@ def log_bound(
     weights = log_weights(key, model, images, draws=draws)
     if not importance:
         return weights.mean(axis=1)
-    found: Float[np.ndarray, " rows"] = scipy.special.logsumexp(weights, axis=1) - math.log(draws)
-    return found
+    return scipy.special.logsumexp(weights, axis=1) - math.log(draws)
 
 
 def log_weights(

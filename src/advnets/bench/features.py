@@ -287,7 +287,7 @@ def _kept(path: Path, identity: str) -> FeatureRow | None:
     if not path.is_file():
         return None
     try:
-        kept: _Kept = results.read(path, _Kept)
+        kept = results.read(path, _Kept)
     except ValueError:
         return None  # damaged: it is measured again
     return kept.row if kept.identity == identity else None

@@ -374,7 +374,7 @@ def _part(
     path = folder / f"{name}.json"
     if path.is_file():
         try:
-            kept: _Part = results.read(path, _Part)
+            kept = results.read(path, _Part)
         except ValueError:
             pass  # damaged: it is measured again
         else:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from advnets import _documents, _terminal
 from advnets._progress import rate
 from advnets.bench.catalogue import evaluations_of
 from advnets.bench.results import (
@@ -138,3 +139,10 @@ def _footer(result: SeedsResult | SweepResult) -> Sequence[str]:
     if result.updates_per_second is not None:
         lines += [f"{rate(result.updates_per_second)}, of all runs together"]
     return lines
+
+
+def show(text: str) -> None:
+    """Prints a report with bold headings where the terminal supports them."""
+    for line in _documents.printable(text).split("\n"):
+        heading = line.endswith(":") and not line.startswith(" ")
+        print(_terminal.styled(line, "bold") if heading else line)

@@ -501,8 +501,7 @@ def read(path: Path, kind: type[Read]) -> Read:
         ValueError: if the file can't be read, was changed after it was written, or is not of the
             type; the message names file and field.
     """
-    found: Read = _documents.read_sealed(path, kind)
-    return found
+    return _documents.read_sealed(path, kind)
 
 
 def encode(content: object) -> bytes:

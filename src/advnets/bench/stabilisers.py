@@ -161,7 +161,7 @@ def _read(kept: Path, data: str, method: str, effort: Effort) -> Setting | None:
     if not path.is_file():
         return None
     try:
-        read: _Kept = results.read(path, _Kept)
+        read = results.read(path, _Kept)
     except ValueError:
         return None  # damaged: it is played again
     return read.setting if read.identity == _identity(data, method, effort) else None

@@ -360,7 +360,7 @@ def _read(task: _Task, effort: Effort, kept: Path) -> tuple[Found, Measured] | N
     if not path.is_file():
         return None
     try:
-        read: _Kept = results.read(path, _Kept)
+        read = results.read(path, _Kept)
     except ValueError:
         return None  # damaged: it is measured again
     return (read.found, read.measured) if read.identity == _identity(task, effort) else None

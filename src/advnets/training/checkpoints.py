@@ -338,8 +338,7 @@ def restore(place: Path, manifest: Manifest, like: State) -> State:
             f"the checkpoint in {place} is of players or update rules with other shapes; resume "
             "with the settings that the run began with"
         )
-    restored: State = jax.tree.unflatten(jax.tree.structure(like), _read_arrays(place, like))
-    return restored
+    return jax.tree.unflatten(jax.tree.structure(like), _read_arrays(place, like))
 
 
 def restore_part(place: Path, manifest: Manifest, run: str, part: str, like: Any) -> Any:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
-from jaxtyping import Array, Bool, Key, PyTree
+from jaxtyping import Array, Key, PyTree
 from typing_extensions import TypeVar
 
 from advnets import _reprs, _signals
@@ -33,7 +33,7 @@ from advnets.training.drive import Drive
 from advnets.training.identity import describe, numerics
 from advnets.training.journal import Journal, Metrics
 from advnets.training.plan import plan_of
-from advnets.training.program import Program, finite, minibatch_of
+from advnets.training.program import Single, minibatch_of
 from advnets.training.sources import Source, source_of
 
 M = TypeVar("M", default=Any)
@@ -232,7 +232,7 @@ def fit(
     )
 
 
-class OneModel(Program):
+class OneModel(Single):
     """The compiled program for one model; its minibatches may be sharded over devices."""
 
     def __init__(
@@ -246,18 +246,8 @@ class OneModel(Program):
         mesh: Mesh | None,
     ) -> None:
         self._cost, self._rule, self._memory = cost, rule, memory
-        self._source, self._batch_size, self._mesh = source, batch_size, mesh
-        # Arrays that are not trained are an argument of the program, not constants in it.
-        _, *rest = partition(model)
-        fixed, self._static = eqx.partition(eqx.combine(*rest), eqx.is_array)
-        self._fixed = self._place(fixed)
-        self._advance = jax.jit(self.advance_fixed, donate_argnames="state")
-        self._finite = jax.jit(finite)
-
-    def _place(self, tree: PyTree) -> Any:
-        if self._mesh is None:
-            return jax.tree.map(jnp.asarray, tree)
-        return device.place(tree, device.replicated(self._mesh))
+        self._source, self._batch_size = source, batch_size
+        super().__init__(eqx.combine(*partition(model)[1:]), mesh)
 
     def init(self, initial: Any) -> State:
         trained = partition(initial)[0]
@@ -269,16 +259,7 @@ class OneModel(Program):
             iteration=jnp.zeros((), int),
         )
         # An array that occurs twice can't be donated.
-        placed: State = self._place(jax.tree.map(jnp.array, state))
-        return placed
-
-    def place_keys(self, keys: Key[Array, "*runs"]) -> Key[Array, "*runs"]:
-        return self._place(keys)
-
-    def advance(
-        self, keys: Key[Array, "*runs"], state: State, placed: Batch, chunk: PyTree
-    ) -> tuple[State, Info]:
-        return self._advance(keys, self._fixed, state, placed, chunk)
+        return self._place(jax.tree.map(jnp.array, state))
 
     def advance_fixed(
         self, key: Key[Array, ""], fixed: PyTree, state: State, placed: Batch, chunk: PyTree
@@ -297,16 +278,6 @@ class OneModel(Program):
             return state, info
 
         return jax.lax.scan(once, state, chunk)
-
-    def finite(self, state: State) -> Bool[Array, "*runs"]:
-        return self._finite(state.players)
-
-    def copied(self, state: State, run: int) -> State:
-        if run != 0:
-            raise IndexError(f"run must be 0, as there is one; got {run}")
-        copy = jnp.array if self._mesh is None else device.local
-        copied: State = jax.tree.map(copy, state)
-        return copied
 
     def evaluated(self, state: State, run: int) -> tuple[Any, ...]:
         mine = self.copied(dataclasses.replace(state, updates={}, memory={}), run)

@@ -32,10 +32,7 @@ Step: TypeAlias = Callable[[Key[Array, ""], Players, State, Batch], tuple[State,
 
 def _with_iteration(state: State, iteration: Int[Array, ""] | None) -> State:
     """A state with another iteration number; None where that is passed as a separate argument."""
-    changed: State = eqx.tree_at(
-        lambda s: s.iteration, state, iteration, is_leaf=lambda x: x is None
-    )
-    return changed
+    return eqx.tree_at(lambda s: s.iteration, state, iteration, is_leaf=lambda x: x is None)
 
 
 def _untrained(players: Players) -> Players:
@@ -157,7 +154,54 @@ def minibatch_of(source: Source, placed: Batch, shape: tuple[int, ...], chunk: P
     return jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), flat)
 
 
-class OneGame(Games):
+class Single(Program):
+    """What programs for one game and for one model have in common."""
+
+    def __init__(self, untrained: PyTree, mesh: Mesh | None) -> None:
+        self._mesh = mesh
+        # Arrays that are not trained are an argument of the program, not constants in it.
+        fixed, self._static = eqx.partition(untrained, eqx.is_array)
+        self._fixed = self._place(fixed)
+        replicated = None if mesh is None else devices.replicated(mesh)
+        self._replicate = jax.jit(lambda x: x, out_shardings=replicated)
+        self._advance = jax.jit(self.advance_fixed, donate_argnames="state")
+        self._finite = jax.jit(finite, out_shardings=replicated)
+
+    @abc.abstractmethod
+    def advance_fixed(
+        self, key: Key[Array, ""], fixed: PyTree, state: State, placed: Batch, chunk: PyTree
+    ) -> tuple[State, Info]:
+        """The program before it is compiled."""
+
+    def _place(self, tree: PyTree) -> Any:
+        if self._mesh is None:
+            return jax.tree.map(jnp.asarray, tree)
+        return devices.place(tree, devices.replicated(self._mesh))
+
+    def place_keys(self, keys: Key[Array, "*runs"]) -> Key[Array, "*runs"]:
+        return self._place(keys)
+
+    def advance(
+        self, keys: Key[Array, "*runs"], state: State, placed: Batch, chunk: PyTree
+    ) -> tuple[State, Info]:
+        return self._advance(keys, self._fixed, state, placed, chunk)
+
+    def finite(self, state: State) -> Bool[Array, "*runs"]:
+        return self._finite(state.players)
+
+    def copied(self, state: State, run: int) -> State:
+        if run != 0:
+            raise IndexError(f"run must be 0, as there is one; got {run}")
+
+        def copy(x: Array) -> Array:
+            if self._mesh is None:
+                return jnp.array(x)
+            return devices.local(x if x.is_fully_replicated else self._replicate(x))
+
+        return jax.tree.map(copy, state)
+
+
+class OneGame(Single, Games):
     """One game, on one device or with its minibatches sharded over several."""
 
     def __init__(
@@ -171,21 +215,10 @@ class OneGame(Games):
         shard_layers: bool,
     ) -> None:
         k = algorithm.minibatches
-        self._algorithm, self._source, self._mesh = algorithm, source, mesh
+        self._algorithm, self._source = algorithm, source
         self._shape = (batch_size,) if k == 1 else (k, batch_size)
         self._shard_layers = shard_layers
-        # Arrays that are not trained are an argument of the program, not constants in it.
-        fixed, self._static = eqx.partition(_untrained(players), eqx.is_array)
-        self._fixed = self._place(fixed)
-        replicated = None if mesh is None else devices.replicated(mesh)
-        self._replicate = jax.jit(lambda x: x, out_shardings=replicated)
-        self._advance = jax.jit(self.advance_fixed, donate_argnames="state")
-        self._finite = jax.jit(finite, out_shardings=replicated)
-
-    def _place(self, tree: PyTree) -> Any:
-        if self._mesh is None:
-            return jax.tree.map(jnp.asarray, tree)
-        return devices.place(tree, devices.replicated(self._mesh))
+        super().__init__(_untrained(players), mesh)
 
     def _shardings(self, state: State) -> PyTree:
         assert self._mesh is not None
@@ -197,16 +230,7 @@ class OneGame(Games):
         state = self._algorithm.init(players)
         if self._mesh is None:
             return state
-        placed: State = devices.place(state, self._shardings(state))
-        return placed
-
-    def place_keys(self, keys: Key[Array, "*runs"]) -> Key[Array, "*runs"]:
-        return self._place(keys)
-
-    def advance(
-        self, keys: Key[Array, "*runs"], state: State, placed: Batch, chunk: PyTree
-    ) -> tuple[State, Info]:
-        return self._advance(keys, self._fixed, state, placed, chunk)
+        return devices.place(state, self._shardings(state))
 
     def advance_fixed(
         self, key: Key[Array, ""], fixed: PyTree, state: State, placed: Batch, chunk: PyTree
@@ -250,26 +274,9 @@ class OneGame(Games):
         sharding = devices.sharded(self._mesh, len(self._shape) - 1)
         return lambda chunk: jax.lax.with_sharding_constraint(minibatch(chunk), sharding)
 
-    def finite(self, state: State) -> Bool[Array, "*runs"]:
-        return self._finite(state.players)
-
-    def copied(self, state: State, run: int) -> State:
-        if run != 0:
-            raise IndexError(f"run must be 0, as there is one; got {run}")
-
-        def copy(x: Array) -> Array:
-            if self._mesh is None:
-                return jnp.array(x)
-            mine: Array = devices.local(x if x.is_fully_replicated else self._replicate(x))
-            return mine
-
-        copied: State = jax.tree.map(copy, state)
-        return copied
-
     def untrained(self, run: int) -> Players:
         fixed = self._fixed if self._mesh is None else devices.local(self._fixed)
-        players: Players = eqx.combine(fixed, self._static)
-        return players
+        return eqx.combine(fixed, self._static)
 
 
 class ManyGames(Games):
@@ -387,8 +394,7 @@ class ManyGames(Games):
 
     def untrained(self, run: int) -> Players:
         fixed = jax.tree.map(lambda x: x[run], self._fixed[0])
-        players: Players = eqx.combine(fixed, self._static)
-        return players
+        return eqx.combine(fixed, self._static)
 
 
 def on_cpu() -> bool:

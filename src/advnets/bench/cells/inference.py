@@ -126,8 +126,7 @@ class Clamped(Chain[Any]):
 
     def means(self, state: Any) -> Float[Array, " chains *shape"]:
         """The means of all pixels, including those that are held."""
-        found: Float[Array, " chains *shape"] = self.chain.means(state)
-        return found
+        return self.chain.means(state)
 
     def _completed(self, images: Float[Array, " chains *shape"]) -> Float[Array, " chains *shape"]:
         return jnp.where(self.held[None], self.images, images)
@@ -278,8 +277,7 @@ def decoded(
     model: advnets.Model, latents: Float[Array, " batch size"]
 ) -> Float[Array, " batch *shape"]:
     """A generator's output for latent vectors, without random draws."""
-    found: Float[Array, " batch *shape"] = advnets.players.apply(model.generator, None, latents)[0]
-    return found
+    return advnets.players.apply(model.generator, None, latents)[0]
 
 
 @eqx.filter_jit

@@ -48,8 +48,7 @@ def chained(trained: Trained, effort: Effort) -> Found:
         return eqx.combine(arrays, static).step(key, state)
 
     def means(arrays: Any, state: Any) -> Array:
-        found: Array = eqx.combine(arrays, static).means(state)
-        return found
+        return eqx.combine(arrays, static).means(state)
 
     @jax.jit
     def steps(key: Key[Array, ""], arrays: Any, state: Any) -> Any:
@@ -144,8 +143,7 @@ def independent(trained: Trained, effort: Effort) -> Found:
     arrays, static = eqx.partition(model, eqx.is_array)
 
     def draw(key: Key[Array, ""], arrays: Any) -> Array:
-        found: Array = eqx.combine(arrays, static)(key, TIMED)
-        return found
+        return eqx.combine(arrays, static)(key, TIMED)
 
     compiled = jax.jit(draw)
     samples = [

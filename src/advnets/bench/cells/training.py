@@ -414,8 +414,7 @@ def noisier(chain: Chain[Any], factor: float) -> Chain[Any]:
         salt_and_pepper=min(1.0, net.salt_and_pepper * factor),
         noise=net.noise * factor,
     )
-    found: Chain[Any] = jax.tree.unflatten(jax.tree.structure(other), jax.tree.leaves(net))
-    return found
+    return jax.tree.unflatten(jax.tree.structure(other), jax.tree.leaves(net))
 
 
 @eqx.filter_jit
@@ -474,7 +473,7 @@ def _behind(trained: Trained, effort: Effort, definition: str) -> tuple[Number, 
         )
         return (trained.number(name, definition, "nats", reason=why),)
     place, run, manifest = newest
-    recipe, images = system.recipe, trained.data.train
+    recipe, images = system.settings, trained.data.train
     players = build_players(stage_keys(trained.config.seed, second=False)[0], recipe, images)
     per_epoch = len(images) // (recipe.batch_size * recipe.k)
     algorithm = algorithm_of(recipe).for_epochs_of(per_epoch)

@@ -41,9 +41,7 @@ def entry_or_rows(content: bytes, source: object) -> Entry | ReferenceRows:
     """
     fields, _ = _documents.unseal(content, source)
     if "benchmark" in fields:
-        entry: Entry = _documents.convert(fields, Entry, source)
-        return entry
+        return _documents.convert(fields, Entry, source)
     if "dataset" in fields:
-        rows: ReferenceRows = _documents.convert(fields, ReferenceRows, source)
-        return rows
+        return _documents.convert(fields, ReferenceRows, source)
     raise ValueError(f"{source} holds neither a run's results nor reference rows")

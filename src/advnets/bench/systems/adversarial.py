@@ -35,38 +35,35 @@ from advnets.training.plan import check_epochs
 class Adversarial(Game):
     """A generator trained against a discriminator, by a [`advnets.bench.Recipe`][]."""
 
+    settings: Recipe
     settings_type: ClassVar[type[Settings]] = Recipe
     changeable: ClassVar[tuple[str, ...]] = (
         *("objective", "learning_rate", "learning_rate_divisor", "learning_rate_floor"),
         *("initial_momentum", "final_momentum", "momentum_saturates", "norm_limit"),
     )
 
-    def __init__(self, settings: Settings) -> None:
-        assert isinstance(settings, Recipe)
-        self.settings = self.recipe = settings
-
     def build(self, key: Key[Array, ""], images: UInt8[np.ndarray, " n *shape"]) -> advnets.Players:
-        return build_players(key, self.recipe, images)
+        return build_players(key, self.settings, images)
 
     def algorithm(self) -> Algorithm:
-        return algorithm_of(self.recipe)
+        return algorithm_of(self.settings)
 
     @property
     def two_stages(self) -> bool:
         """Whether the recipe has a second stage."""
-        return self.recipe.second_stage.epochs > 0
+        return self.settings.second_stage.epochs > 0
 
     def adapted(self, data: advnets.data.Dataset) -> advnets.data.Dataset:
         convolutional = (
-            self.recipe.discriminator.convolutions
-            or self.recipe.generator.output == "deconvolution"
+            self.settings.discriminator.convolutions
+            or self.settings.generator.output == "deconvolution"
         )
         return data.with_channels() if convolutional else data
 
     def check(self, data: advnets.data.Dataset, first_stage: FirstStage | None) -> None:
         Game.check(self, data, first_stage)
-        iterations = len(data.train) // (self.recipe.batch_size * self.recipe.k)
-        check_epochs(max(1, self.recipe.second_stage.epochs), iterations)
+        iterations = len(data.train) // (self.settings.batch_size * self.settings.k)
+        check_epochs(max(1, self.settings.second_stage.epochs), iterations)
         if first_stage is not None:
             players = self._shapes(data.train.shape[1:])
             _load(Path(first_stage.folder) / LAST, advnets.model.model_of(players))
@@ -79,30 +76,29 @@ class Adversarial(Game):
             )
 
     def context(self) -> contextlib.AbstractContextManager[None]:
-        return products_in(self.recipe)
+        return products_in(self.settings)
 
     def sample_key(self, seed: int) -> Key[Array, ""]:
         return stage_keys(seed, second=self.two_stages)[2]
 
     def order(self) -> str | None:
-        return self.recipe.order
+        return self.settings.order
 
     def title(self) -> str:
-        adam = "Adam, " if self.recipe.update_rule == "adam" else ""
-        return f"{self.recipe.order} order, {adam}learning rate {self.recipe.learning_rate:g}"
+        adam = "Adam, " if self.settings.update_rule == "adam" else ""
+        return f"{self.settings.order} order, {adam}learning rate {self.settings.learning_rate:g}"
 
     def players(self, image_shape: tuple[int, ...]) -> advnets.Players:
         players = self._shapes(image_shape)
         if not self.two_stages:
             return players
-        stacked: advnets.Players = eqx.filter_eval_shape(
+        return eqx.filter_eval_shape(
             lambda key, players: dataclasses.replace(
-                players, generator=stack(key, self.recipe, players.generator)
+                players, generator=stack(key, self.settings, players.generator)
             ),
             jax.random.key(0),
             players,
         )
-        return stacked
 
     def load(self, path: Path, image_shape: tuple[int, ...]) -> Sampler:
         return _load(path, advnets.model.model_of(self.players(image_shape)))
@@ -113,8 +109,8 @@ class Adversarial(Game):
         top = self._first_stage(run, watch, progress=progress)
         keys = stage_keys(run.seed, second=True)
         fresh = self.build(keys[0], run.data.train)
-        players = dataclasses.replace(fresh, generator=stack(keys[3], self.recipe, top))
-        epochs = self.recipe.second_stage.epochs
+        players = dataclasses.replace(fresh, generator=stack(keys[3], self.settings, top))
+        epochs = self.settings.second_stage.epochs
         trained = self.train(run, keys[1], players, epochs, watch, progress=progress)
         return Fitted.of(scored(trained), trained)
 
@@ -126,7 +122,7 @@ class Adversarial(Game):
             top = _load(Path(run.first_stage.folder) / LAST, advnets.model.model_of(players))
         else:
             own = watch.at(run.folder / FIRST_STAGE, keys[2])
-            epochs = self.recipe.epochs
+            epochs = self.settings.epochs
             top = scored(self.train(run, keys[1], players, epochs, own, progress=progress))
         assert isinstance(top.generator, eqx.nn.Sequential)  # as the recipe builds it
         return top.generator
@@ -139,8 +135,8 @@ class Adversarial(Game):
             return self.algorithm(), None
         # A run's identity describes this function, and more epochs do not make it another run,
         # unless its learning rate depends on them.
-        constant = self.recipe.final_rate == 1
-        recipe = dataclasses.replace(self.recipe, epochs=1) if constant else self.recipe
+        constant = self.settings.final_rate == 1
+        recipe = dataclasses.replace(self.settings, epochs=1) if constant else self.settings
         at_rate = functools.partial(algorithm_of, recipe)
         return at_rate, jnp.asarray(rates, float)
 
@@ -148,7 +144,7 @@ class Adversarial(Game):
 def _recipe_of(run: Run) -> Recipe:
     if not isinstance(run.system, Adversarial):
         raise TypeError(f"{run.name} must have an Adversarial system; got {type(run.system)}")
-    return run.system.recipe
+    return run.system.settings
 
 
 def _load(path: Path, like: advnets.Model) -> advnets.Model:

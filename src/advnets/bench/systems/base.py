@@ -131,6 +131,7 @@ class System(abc.ABC):
     monitored: ClassVar[bool] = False
 
     def __init__(self, settings: Settings) -> None:
+        assert isinstance(settings, self.settings_type)
         self.settings = settings
 
     @abc.abstractmethod
@@ -236,5 +237,4 @@ class System(abc.ABC):
         Raises:
             ValueError: if the file is damaged, or belongs to another system.
         """
-        model: Sampler = advnets.load_model(path, known=self.model_types)
-        return model
+        return advnets.load_model(path, known=self.model_types)

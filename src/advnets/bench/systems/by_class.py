@@ -188,7 +188,7 @@ class ClassAgreement(Evaluation):
 
 def classes_found(found: Json, source: object) -> ClassesFound:
     """The measurements of classes, from JSON; a ValueError that names `source` if damaged."""
-    read: ClassesFound = _documents.convert(found, ClassesFound, source)
+    read = _documents.convert(found, ClassesFound, source)
     if not len(read.agreement) == len(read.spread) == len(read.nearest) > 0:
         raise ValueError(f"{source} lacks a number for some class; it is damaged")
     return read
@@ -328,8 +328,7 @@ def _training_images(
 
 def parzen_found(found: Json, source: object) -> ParzenFound:
     """The conditional Parzen scores, from JSON; a ValueError that names `source` if damaged."""
-    read: ParzenFound = _documents.convert(found, ParzenFound, source)
-    return read
+    return _documents.convert(found, ParzenFound, source)
 
 
 def log_densities(
@@ -373,8 +372,7 @@ def _mixed(
     log_p: Float[np.ndarray, " classes bandwidths points"],
 ) -> Float[np.ndarray, " bandwidths points"]:
     """Each point's log density under one window on all samples, equally many of each class."""
-    found: np.ndarray = scipy.special.logsumexp(log_p, axis=0) - np.log(len(log_p))
-    return found
+    return scipy.special.logsumexp(log_p, axis=0) - np.log(len(log_p))
 
 
 def _window(

@@ -129,6 +129,7 @@ def _walk(subject: Subject) -> tuple[cae.Walk, int]:
 class StackedCAE(System):
     """One or two contractive autoencoders, the second on codes of the first, and their walk."""
 
+    settings: CAESettings
     settings_type: ClassVar[type[Settings]] = CAESettings
     evaluations: ClassVar[Mapping[str, Evaluation]] = {
         **CHAIN_EVALUATIONS,
@@ -136,36 +137,32 @@ class StackedCAE(System):
         "reconstruction": Reconstruction(),
     }
 
-    def __init__(self, settings: Settings) -> None:
-        assert isinstance(settings, CAESettings)
-        self.settings = self.recipe = settings
-
     def check(self, data: advnets.data.Dataset, first_stage: FirstStage | None) -> None:
-        check_pixels(self.recipe)
-        check_batch(self.recipe, data)
+        check_pixels(self.settings)
+        check_batch(self.settings, data)
         shape = data.train.shape[1:]
         check_model(lambda key: self._stack(key, shape))
         check_epochs(
-            max(self.recipe.epochs, self.recipe.lower_epochs),
-            len(data.train) // self.recipe.batch_size,
+            max(self.settings.epochs, self.settings.lower_epochs),
+            len(data.train) // self.settings.batch_size,
         )
 
     def _stack(self, key: Key[Array, ""], shape: tuple[int, ...]) -> cae.Stack:
         """An untrained stack of the recipe's layers."""
-        lowest, *above = self.recipe.hidden_sizes
+        lowest, *above = self.settings.hidden_sizes
         stack = cae.new_stack(key, shape, lowest)
         for size in above:
             stack = cae.grow(key, stack, size)
         return stack
 
     def title(self) -> str:
-        recipe = self.recipe
+        recipe = self.settings
         weights = " and ".join(f"{weight:g}" for weight in recipe.contractions)
         layers = "" if len(recipe.contractions) == 1 else f", {len(recipe.contractions)} layers"
         return f"λ = {weights}, steps of {recipe.walk_scale:g}{layers}"
 
     def fit(self, run: Run, watch: Watch, *, progress: bool) -> Fitted:
-        recipe, shape = self.recipe, run.data.train.shape[1:]
+        recipe, shape = self.settings, run.data.train.shape[1:]
         fit = functools.partial(
             fit_stage,
             run,
@@ -195,7 +192,7 @@ class StackedCAE(System):
         return Fitted.of(sampler(learned.model), learned)
 
     def _learner(self, weight: float, epochs: int) -> Learner:
-        recipe = self.recipe
+        recipe = self.settings
 
         def updates(iterations: int) -> optax.GradientTransformation:
             steps = epochs * iterations

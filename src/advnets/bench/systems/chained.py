@@ -186,8 +186,7 @@ class Chains(Evaluation):
 
 def chains_found(found: Json, source: object) -> ChainsFound:
     """The measurements of chains, from JSON; a ValueError that names `source` if it is damaged."""
-    read: ChainsFound = _documents.convert(found, ChainsFound, source)
-    return read
+    return _documents.convert(found, ChainsFound, source)
 
 
 # The name of this evaluation in a result.

@@ -216,26 +216,22 @@ class Preprocessed:
 class Conditional(Adversarial):
     """Conditional players, trained on pairs of an image and its label."""
 
+    settings: ConditionalRecipe
     settings_type: ClassVar[type[Settings]] = ConditionalRecipe
     evaluations: ClassVar[Mapping[str, Evaluation]] = {
         BY_CLASS: ClassAgreement(),
         PARZEN: ConditionalParzen(),
     }
 
-    def __init__(self, settings: Settings) -> None:
-        assert isinstance(settings, ConditionalRecipe)
-        Adversarial.__init__(self, settings)
-        self.conditional = settings
-
     def check(self, data: advnets.data.Dataset, first_stage: FirstStage | None) -> None:
-        check_classes(data, self.conditional.classes)
+        check_classes(data, self.settings.classes)
         Adversarial.check(self, data, first_stage)
 
     def title(self) -> str:
-        return f"{self.conditional.architecture}, {Adversarial.title(self)}"
+        return f"{self.settings.architecture}, {Adversarial.title(self)}"
 
     def build(self, key: Key[Array, ""], images: UInt8[np.ndarray, " n *shape"]) -> advnets.Players:
-        return build_conditional(key, self.conditional, images)
+        return build_conditional(key, self.settings, images)
 
     def source(self, run: Run, *, held_out: bool = False) -> advnets.training.Resident:
         data, fold = run.data, run.data.folds[0]
@@ -243,7 +239,7 @@ class Conditional(Adversarial):
         if held_out:
             images, labels = fold.validation, fold.validation_labels
         assert labels is not None  # as checked
-        name = self.recipe.preprocessing
+        name = self.settings.preprocessing
         return advnets.training.Resident(
             (images, labels.astype(np.int32)),
             scale_pixels if name == "unit" else Preprocessed(name),
@@ -259,8 +255,7 @@ class Conditional(Adversarial):
 
     def load(self, path: Path, image_shape: tuple[int, ...]) -> Sampler:
         # From the file's own structure, as that built from a recipe has no label frequencies.
-        model: Sampler = advnets.load_model(path)
-        return model
+        return advnets.load_model(path)
 
 
 def check_classes(data: advnets.data.Dataset, classes: int) -> None:

@@ -182,26 +182,23 @@ def _machine(visible: int, hidden: int) -> rbm.RBM:
 class DeepBeliefNetwork(System):
     """Two machines trained by PCD, the upper one on samples of the lower one's hidden units."""
 
+    settings: DBNSettings
     settings_type: ClassVar[type[ChainSettings]] = DBNSettings
     evaluations: ClassVar[Mapping[str, Evaluation]] = {
         **CHAIN_EVALUATIONS,
         "likelihood": Likelihood(),
     }
 
-    def __init__(self, settings: ChainSettings) -> None:
-        assert isinstance(settings, DBNSettings)
-        self.settings = self.recipe = settings
-
     def check(self, data: advnets.data.Dataset, first_stage: FirstStage | None) -> None:
-        check_batch(self.recipe, data)
-        check_pixels(self.recipe)
-        sizes = (math.prod(data.train.shape[1:]), *self.recipe.hidden_sizes)
+        check_batch(self.settings, data)
+        check_pixels(self.settings)
+        sizes = (math.prod(data.train.shape[1:]), *self.settings.hidden_sizes)
         check_model(lambda _: [_machine(*pair) for pair in itertools.pairwise(sizes)])
-        most = max(self.recipe.epochs, self.recipe.lower_epochs)
-        check_epochs(most, len(data.train) // self.recipe.batch_size)
+        most = max(self.settings.epochs, self.settings.lower_epochs)
+        check_epochs(most, len(data.train) // self.settings.batch_size)
 
     def fit(self, run: Run, watch: Watch, *, progress: bool) -> Fitted:
-        recipe, images = self.recipe, run.data.train
+        recipe, images = self.settings, run.data.train
         cost = rbm.PCD(recipe.gibbs_steps, recipe.weight_decay)
         below, above = recipe.hidden_sizes
 
@@ -240,7 +237,7 @@ class DeepBeliefNetwork(System):
     def _learner(
         self, cost: rbm.PCD | dbn.UpperPCD, epochs: int, key: Key[Array, ""], units: int
     ) -> training.Learner:
-        recipe = self.recipe
+        recipe = self.settings
 
         def updates(iterations: int) -> optax.GradientTransformation:
             return optax.sgd(optax.linear_schedule(recipe.learning_rate, 0.0, epochs * iterations))

@@ -189,41 +189,38 @@ def _classified(model: SemiSupervised, images: Array) -> Array:
 class FewLabelsGame(Game):
     """A discriminator of K logits on few labels, and a generator that matches its features."""
 
+    settings: FewLabelsSettings
     settings_type: ClassVar[type[Settings]] = FewLabelsSettings
     evaluations: ClassVar[Mapping[str, Evaluation]] = {"errors": Errors()}
     monitored: ClassVar[bool] = True
 
-    def __init__(self, settings: Settings) -> None:
-        assert isinstance(settings, FewLabelsSettings)
-        self.settings = self.recipe = settings
-
     def check(self, data: advnets.data.Dataset, first_stage: FirstStage | None) -> None:
-        check_pixels(self.recipe)
+        check_pixels(self.settings)
         fold, labels = data.folds[0], data.train_labels
         if labels is None or fold.validation_labels is None or fold.test_labels is None:
             raise ValueError(
                 f"the images of {data.name} have no labels; name a data set that has them"
             )
         classes = int(labels.max()) + 1
-        if classes != self.recipe.classes:
+        if classes != self.settings.classes:
             raise ValueError(
-                f"{data.name} has {classes} classes and the classifier {self.recipe.classes}; give "
-                f"--classes {classes}"
+                f"{data.name} has {classes} classes and the classifier {self.settings.classes}; "
+                f"give --classes {classes}"
             )
-        few_labels.draw_labelled(labels, self.recipe.labels, self.recipe.draw or 0)
+        few_labels.draw_labelled(labels, self.settings.labels, self.settings.draw or 0)
         Game.check(self, data, first_stage)
 
     def title(self) -> str:
-        drawn = "" if self.recipe.draw is None else f", draw {self.recipe.draw}"
-        return f"{self.recipe.labels} labels{drawn}"
+        drawn = "" if self.settings.draw is None else f", draw {self.settings.draw}"
+        return f"{self.settings.labels} labels{drawn}"
 
     def build(self, key: Key[Array, ""], images: UInt8[np.ndarray, " n *shape"]) -> advnets.Players:
         """Players whose classifier's initial scales depend on the first 500 images."""
-        first = PREPROCESSING[self.recipe.preprocessing](jnp.asarray(images[:FIRST]))
+        first = PREPROCESSING[self.settings.preprocessing](jnp.asarray(images[:FIRST]))
         return eqx.filter_jit(self._built)(key, first)
 
     def _built(self, key: Key[Array, ""], images: Float[Array, " n *shape"]) -> advnets.Players:
-        recipe = self.recipe
+        recipe = self.settings
         g_key, d_key = jax.random.split(key)
         return advnets.Players(
             few_labels.few_labels_generator(
@@ -236,18 +233,17 @@ class FewLabelsGame(Game):
         )
 
     def _shapes(self, shape: tuple[int, ...]) -> advnets.Players:
-        found: advnets.Players = eqx.filter_eval_shape(
-            self._built, jax.random.key(0), jnp.zeros((2, *shape))
-        )
-        return found
+        return eqx.filter_eval_shape(self._built, jax.random.key(0), jnp.zeros((2, *shape)))
 
     def algorithm(self) -> Algorithm:
         """The algorithm on a blank image of each class, instead of a run's labelled rows."""
-        classes = self.recipe.classes
-        return self._on()((jnp.zeros((classes, 1)), jnp.arange(classes), self.recipe.learning_rate))
+        classes = self.settings.classes
+        return self._on()(
+            (jnp.zeros((classes, 1)), jnp.arange(classes), self.settings.learning_rate)
+        )
 
     def algorithm_of(self, run: Run) -> Algorithm:
-        return self._on()((*self._labelled(run), self.recipe.learning_rate))
+        return self._on()((*self._labelled(run), self.settings.learning_rate))
 
     def varied(self, runs: Sequence[Run]) -> tuple[Algorithm | Callable[[Any], Algorithm], PyTree]:
         images, labels = zip(*map(self._labelled, runs), strict=True)
@@ -256,14 +252,14 @@ class FewLabelsGame(Game):
 
     def _on(self) -> Callable[[Any], Algorithm]:
         """The algorithm as a function of labelled images, their labels, and the learning rate."""
-        recipe = self.recipe
+        recipe = self.settings
         return functools.partial(
             _algorithm_on, decay=recipe.decay, batch_size=recipe.batch_size, weight=recipe.weight
         )
 
     def _labelled(self, run: Run) -> tuple[Float[Array, " n *shape"], Int[Array, " n"]]:
         """The labelled images of a run, preprocessed, and their labels."""
-        data, recipe = run.data, self.recipe
+        data, recipe = run.data, self.settings
         assert data.train_labels is not None  # as checked
         draw = run.seed if recipe.draw is None else recipe.draw
         rows = few_labels.draw_labelled(data.train_labels, recipe.labels, draw)
@@ -275,7 +271,7 @@ class FewLabelsGame(Game):
     ) -> tuple[advnets.training.Callback, ...]:
         fold = run.data.folds[0]
         assert fold.validation_labels is not None  # as checked
-        images = PREPROCESSING[self.recipe.preprocessing](jnp.asarray(fold.validation))
+        images = PREPROCESSING[self.settings.preprocessing](jnp.asarray(fold.validation))
         errors = ValidationErrors(np.asarray(images), fold.validation_labels, progress)
         return (errors, *Game.monitors(self, run, keys, progress=progress))
 
@@ -306,7 +302,7 @@ def _algorithm_on(labelled: tuple[Array, Array, float | Array], **settings: Any)
 
 def _recipe_of(run: Run) -> FewLabelsSettings:
     assert isinstance(run.system, FewLabelsGame)
-    return run.system.recipe
+    return run.system.settings
 
 
 def _averaged(folder: Path, classifier: Player) -> Player:
@@ -318,5 +314,4 @@ def _averaged(folder: Path, classifier: Player) -> Player:
     trained, *rest = partition(classifier)
     part = "updates['discriminator'].average"
     average = restore_part(place, manifest, name, part, trained)
-    averaged: Player = eqx.combine(average, *rest)
-    return averaged
+    return eqx.combine(average, *rest)

@@ -54,12 +54,9 @@ class Game(System):
     algorithm depends on a run's data or seed, it also defines `algorithm_of` and `varied`.
     """
 
+    settings: GameSettings
     settings_type: ClassVar[type[Settings]] = GameSettings
     monitored: ClassVar[bool] = True
-
-    def __init__(self, settings: Settings) -> None:
-        assert isinstance(settings, GameSettings)
-        self.settings: GameSettings = settings
 
     @abc.abstractmethod
     def build(self, key: Key[Array, ""], images: UInt8[np.ndarray, " n *shape"]) -> advnets.Players:
@@ -137,10 +134,7 @@ class Game(System):
     def _shapes(self, shape: tuple[int, ...]) -> advnets.Players:
         """The structure of the players; with two stages, of the first one's."""
         blank = np.zeros((1, *shape), np.uint8)
-        players: advnets.Players = eqx.filter_eval_shape(
-            lambda key: self.build(key, blank), jax.random.key(0)
-        )
-        return players
+        return eqx.filter_eval_shape(lambda key: self.build(key, blank), jax.random.key(0))
 
     def fit(self, run: Run, watch: Watch, *, progress: bool) -> Fitted:
         keys = stage_keys(run.seed, second=False)

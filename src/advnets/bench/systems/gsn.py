@@ -103,29 +103,26 @@ def _descended(
 class DeepGSN(System):
     """A deep GSN, trained by walkback; its samples are the pixel probabilities of its chains."""
 
+    settings: GSNSettings
     settings_type: ClassVar[type[Settings]] = GSNSettings
     model_types: ClassVar[tuple[Callable[..., Any], ...]] = (gsn.GSN,)
     changeable: ClassVar[tuple[str, ...]] = ("learning_rate", "annealing", "momentum")
     evaluations: ClassVar[Mapping[str, Evaluation]] = CHAIN_EVALUATIONS
 
-    def __init__(self, settings: Settings) -> None:
-        assert isinstance(settings, GSNSettings)
-        self.settings = self.recipe = settings
-
     def check(self, data: advnets.data.Dataset, first_stage: FirstStage | None) -> None:
-        check_pixels(self.recipe)
-        check_batch(self.recipe, data)
+        check_pixels(self.settings)
+        check_batch(self.settings, data)
         shape = data.train.shape[1:]
-        check_model(lambda key: _network(self.recipe, shape, key))
-        check_epochs(self.recipe.epochs, len(data.train) // self.recipe.batch_size)
-        if self.recipe.all_rows and len(data.folds) > 1:
+        check_model(lambda key: _network(self.settings, shape, key))
+        check_epochs(self.settings.epochs, len(data.train) // self.settings.batch_size)
+        if self.settings.all_rows and len(data.folds) > 1:
             raise ValueError(
-                f"some of the {len(data.folds)} folds of {self.recipe.dataset} test on rows that "
+                f"some of the {len(data.folds)} folds of {self.settings.dataset} test on rows that "
                 "another one validates on; leave out --all-rows"
             )
 
     def fit(self, run: Run, watch: Watch, *, progress: bool) -> Fitted:
-        recipe, images = self.recipe, run.data.train
+        recipe, images = self.settings, run.data.train
 
         def sampler(model: gsn.GSN) -> Chained:
             return chained(model, recipe, run.seed, images)

@@ -380,8 +380,7 @@ def read_regions(found: Json) -> dict[str, dict[str, dict[str, dict[str, Any]]]]
         whole = False
     if not whole:
         raise ValueError(f"fillings have scores for each region and filler; got {found!r:.200}")
-    read: dict[str, dict[str, dict[str, dict[str, Any]]]] = regions
-    return read
+    return regions
 
 
 def write_picture(folder: Path, shown: Sequence[tuple[Images, np.ndarray, np.ndarray]]) -> None:
@@ -432,19 +431,18 @@ class FillingWatch(Watch):
 class Inpainting(Adversarial):
     """A network that fills in, trained against a discriminator on pairs of image and mask."""
 
+    settings: InpaintingRecipe
     settings_type: ClassVar[type[Settings]] = InpaintingRecipe
     evaluations: ClassVar[Mapping[str, Evaluation]] = {"fillings": Fillings()}
     monitored: ClassVar[bool] = False  # a monitor's D sees images without masks
 
-    def __init__(self, settings: Settings) -> None:
-        assert isinstance(settings, InpaintingRecipe)
-        self.settings = self.recipe = self.filling = settings
-
     def build(self, key: Key[Array, ""], images: UInt8[np.ndarray, " n *shape"]) -> advnets.Players:
-        return build_players(key, self.filling, images)
+        return build_players(key, self.settings, images)
 
     def algorithm(self) -> Algorithm:
-        return on_pairs(algorithm_of(self.recipe), self.filling.reconstruction, self.filling.energy)
+        return on_pairs(
+            algorithm_of(self.settings), self.settings.reconstruction, self.settings.energy
+        )
 
     def varied(
         self, runs: Sequence[Run]
@@ -452,7 +450,7 @@ class Inpainting(Adversarial):
         algorithm, vary = Adversarial.varied(self, runs)
         if isinstance(algorithm, Algorithm):
             return algorithm, vary
-        weights = self.filling.reconstruction, self.filling.energy
+        weights = self.settings.reconstruction, self.settings.energy
         return functools.partial(_at_rate, algorithm, weights), vary
 
     def fit(self, run: Run, watch: Watch, *, progress: bool) -> Fitted:

@@ -110,36 +110,33 @@ class Bounds(Evaluation):
 class VariationalAutoencoder(System):
     """A VAE with one hidden layer in the encoder and one in the generator."""
 
+    settings: VAESettings
     settings_type: ClassVar[type[Settings]] = VAESettings
     evaluations: ClassVar[Mapping[str, Evaluation]] = {"bounds": Bounds()}
 
-    def __init__(self, settings: Settings) -> None:
-        assert isinstance(settings, VAESettings)
-        self.settings = self.recipe = settings
-
     def check(self, data: advnets.data.Dataset, first_stage: FirstStage | None) -> None:
-        check_pixels(self.recipe)
-        check_batch(self.recipe, data)
+        check_pixels(self.settings)
+        check_batch(self.settings, data)
         shape = data.train.shape[1:]
         check_model(lambda key: self._model(key, shape))
-        check_epochs(self.recipe.epochs, len(data.train) // self.recipe.batch_size)
+        check_epochs(self.settings.epochs, len(data.train) // self.settings.batch_size)
 
     def _model(self, key: Key[Array, ""], shape: tuple[int, ...]) -> vae.VAE:
         return vae.new_vae(
             key,
             shape,
-            hidden_size=self.recipe.hidden_size,
-            latent_size=self.recipe.latent_size,
-            bernoulli=self.recipe.pixels == "bernoulli",
+            hidden_size=self.settings.hidden_size,
+            latent_size=self.settings.latent_size,
+            bernoulli=self.settings.pixels == "bernoulli",
         )
 
     def title(self) -> str:
-        recipe = self.recipe
+        recipe = self.settings
         rate = f"Adam, learning rate {recipe.learning_rate:g}"
         return f"{recipe.hidden_size} hidden units, {recipe.latent_size} latent, {rate}"
 
     def fit(self, run: Run, watch: Watch, *, progress: bool) -> Fitted:
-        recipe = self.recipe
+        recipe = self.settings
         learned = fit_stage(
             run,
             watch,

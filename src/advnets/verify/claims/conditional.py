@@ -32,14 +32,12 @@ def _tables(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 def _joint(of_c: np.ndarray, given: np.ndarray) -> np.ndarray:
     """p(x, c), the distribution that a discriminator of pairs sees."""
-    joint: np.ndarray = of_c[:, None] * given
-    return joint
+    return of_c[:, None] * given
 
 
 def _without_c(of_c: np.ndarray, given: np.ndarray) -> np.ndarray:
     """Planted: p(x), the distribution that a discriminator without c sees."""
-    marginal: np.ndarray = of_c @ given
-    return marginal
+    return of_c @ given
 
 
 @claim(

@@ -80,8 +80,7 @@ class _Found(msgspec.Struct, frozen=True):
 
     def number(self, name: str) -> float | None:
         """The number that an alarm of this name is about."""
-        found: float | None = getattr(self, "support" if name == "duplicates" else name)
-        return found
+        return getattr(self, "support" if name == "duplicates" else name)
 
 
 _Rows = Sequence[tuple[int, _Found]]
