@@ -5,8 +5,6 @@ classifier when labels are few. Each is compared with the same layer of an untra
 """
 
 import dataclasses
-import hashlib
-import json
 import os
 import time
 import warnings
@@ -26,6 +24,7 @@ from advnets import _files, _locks, _progress, _signals, _style
 from advnets._extras import needed_for
 from advnets._style import BLUE, GREEN, GREY, INK
 from advnets.bench import inference, results
+from advnets.bench._parts import Part, identity_of, read_kept
 from advnets.bench.folders import LAST, check_writable, newest_manifest
 from advnets.bench.pages.players import players
 from advnets.bench.protocol import on_host
@@ -248,14 +247,15 @@ def prepare(
                     shown.set_postfix_str(kind.name)
                     identity = _identity(folder, digest, data, kind, counts, draws)
                     path = place / PARTS / f"{number}.json"
-                    row = _kept(path, identity)
-                    if row is None:
-                        row = _measured(kind, data, preprocess, counts, draws, shown)
+                    kept = read_kept(path, _Row, identity)
+                    if kept is None:
+                        measured = _measured(kind, data, preprocess, counts, draws, shown)
+                        kept = _Row(identity, measured)
                         path.parent.mkdir(exist_ok=True)
-                        results.write(path, _Kept(identity, row))
+                        results.write(path, kept)
                     else:
                         shown.update(len(counts))
-                    rows.append(row)
+                    rows.append(kept.row)
             found = FeaturesFound(
                 benchmark=config.benchmark,
                 seed=config.seed,
@@ -276,21 +276,10 @@ def prepare(
     return work
 
 
-class _Kept(msgspec.Struct, frozen=True):
-    """A finished row, kept on disk."""
+class _Row(Part, frozen=True):
+    """A finished row."""
 
-    identity: str
     row: FeatureRow
-
-
-def _kept(path: Path, identity: str) -> FeatureRow | None:
-    if not path.is_file():
-        return None
-    try:
-        kept = results.read(path, _Kept)
-    except ValueError:
-        return None  # damaged: it is measured again
-    return kept.row if kept.identity == identity else None
 
 
 def _identity(
@@ -308,7 +297,7 @@ def _identity(
         parts.append([_files.sha256(path) for path in sorted(newest[0].glob("*.safetensors"))])
     if kind.group == "inference" and network.is_file():
         parts.append(_files.sha256(network))
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    return identity_of(parts)
 
 
 def _kinds(

@@ -4,9 +4,8 @@ Section 7 of the paper lists it as an extension; the released code has a network
 recipe enables.
 """
 
+import contextlib
 import dataclasses
-import hashlib
-import json
 import math
 import os
 import shutil
@@ -26,6 +25,7 @@ import advnets
 from advnets import _files, _locks, _progress, _signals, _style, inference
 from advnets._style import BLUE, GREEN, GREY, INK
 from advnets.bench import frames, results
+from advnets.bench._parts import identity_of
 from advnets.bench.folders import LAST, check_writable
 from advnets.bench.protocol import on_host
 from advnets.bench.rescoring import data_of, open_run
@@ -296,7 +296,7 @@ def read(run: str | os.PathLike[str]) -> tuple[InferenceFound, inference.Inferen
 
 def _identity(model: str, data: str, effort: Effort) -> str:
     parts = [VERSION, model, data, dataclasses.asdict(effort)]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    return identity_of(parts)
 
 
 def _begun(place: Path, identity: str) -> InferenceFound | None:
@@ -373,12 +373,8 @@ def _part(
     """The results for images of one kind: those kept on disk, or measured now in blocks."""
     path = folder / f"{name}.json"
     if path.is_file():
-        try:
-            kept = results.read(path, _Part)
-        except ValueError:
-            pass  # damaged: it is measured again
-        else:
-            return kept
+        with contextlib.suppress(ValueError):  # damaged: it is measured again
+            return results.read(path, _Part)
     images = _images(subject, name)
     size = subject.model.prior.size
     near = NEXT_TO_0 * jax.random.normal(jax.random.fold_in(subject.key, 3), (len(images), size))

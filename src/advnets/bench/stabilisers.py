@@ -2,8 +2,6 @@
 
 import dataclasses
 import functools
-import hashlib
-import json
 import os
 import time
 import warnings
@@ -19,6 +17,7 @@ from jaxtyping import Array, Float, Key
 
 from advnets import _files, _locks, _progress, _signals
 from advnets.bench import results
+from advnets.bench._parts import Part, identity_of, read_kept
 from advnets.bench.folders import check_writable
 from advnets.bench.modes import drawing
 from advnets.bench.modes.gaussians import TRUE_SHARE, Counted, Gaussians, count, grid, ring
@@ -72,10 +71,9 @@ class Stabilisers(msgspec.Struct, frozen=True):
     provenance: Provenance
 
 
-class _Kept(msgspec.Struct, frozen=True):
-    """What was measured of a setting, on disk."""
+class _Kept(Part, frozen=True):
+    """What was measured of a setting."""
 
-    identity: str
     setting: Setting
 
 
@@ -152,19 +150,14 @@ def _identity(data: str, method: str, effort: Effort) -> str:
     """What a setting's numbers depend on."""
     parts = [VERSION, data, method, METHODS[method].description]
     parts += [effort.seeds, effort.updates, effort.samples]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    return identity_of(parts)
 
 
-def _read(kept: Path, data: str, method: str, effort: Effort) -> Setting | None:
+def _read(folder: Path, data: str, method: str, effort: Effort) -> Setting | None:
     """What was measured of a setting before, if it is whole and of this effort."""
-    path = _path(kept, data, method, effort)
-    if not path.is_file():
-        return None
-    try:
-        read = results.read(path, _Kept)
-    except ValueError:
-        return None  # damaged: it is played again
-    return read.setting if read.identity == _identity(data, method, effort) else None
+    identity = _identity(data, method, effort)
+    found = read_kept(_path(folder, data, method, effort), _Kept, identity)
+    return None if found is None else found.setting
 
 
 def _play(

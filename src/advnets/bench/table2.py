@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 import math
 import os
 import time
@@ -13,6 +12,7 @@ import msgspec
 
 from advnets import _files, _locks, _progress, _signals
 from advnets.bench import results
+from advnets.bench._parts import Part, identity_of, read_kept
 from advnets.bench.cells import drawing, inference, likelihood, sampling, training
 from advnets.bench.cells.found import (
     Cell,
@@ -176,10 +176,9 @@ class Table(msgspec.Struct, frozen=True):
         return next(cell for cell in self.cells if (cell.row, cell.column) == (row, column))
 
 
-class _Kept(msgspec.Struct, frozen=True):
-    """The measurements for a cell, on disk."""
+class _Kept(Part, frozen=True):
+    """The measurements for a cell."""
 
-    identity: str
     found: Found
     measured: Measured
 
@@ -351,19 +350,13 @@ def _measured(
 def _identity(task: _Task, effort: Effort) -> str:
     """The SHA-256 of everything that a cell's numbers depend on."""
     parts = [VERSION, task.row, task.column, dataclasses.asdict(effort), task.files]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    return identity_of(parts)
 
 
 def _read(task: _Task, effort: Effort, kept: Path) -> tuple[Found, Measured] | None:
     """The kept measurements of a cell, if they are whole and have the same identity."""
-    path = kept / f"{task.name}.json"
-    if not path.is_file():
-        return None
-    try:
-        read = results.read(path, _Kept)
-    except ValueError:
-        return None  # damaged: it is measured again
-    return (read.found, read.measured) if read.identity == _identity(task, effort) else None
+    read = read_kept(kept / f"{task.name}.json", _Kept, _identity(task, effort))
+    return None if read is None else (read.found, read.measured)
 
 
 def _measure(
