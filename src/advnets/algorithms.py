@@ -385,9 +385,8 @@ class Algorithm(abc.ABC):
                     f"{type(found).__name__}"
                 )
             _check_costs(found.named, names)
-            seen = found.seen if found.seen is not None else {"cost": found.discriminator}
             return {name: found.named[name] for name in names}, (
-                dict(seen),
+                dict(found.reported),
                 fake,
                 partition(generator.player)[1],
             )

@@ -7,10 +7,6 @@ thinned. A [`advnets.chains.Protocol`][] records this, and is part of every repo
 import abc
 import dataclasses
 import functools
-import hashlib
-import os
-import time
-from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 import equinox as eqx
@@ -18,10 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt8
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
-from advnets import _files, _progress, _signals
+from advnets import _progress, _signals
 from advnets._counts import check_count
 
 S = TypeVar("S")
@@ -30,8 +24,6 @@ Pixels = Literal["mean", "bernoulli"]
 SAMPLES_PER_CALL, BYTES_PER_CALL = 100, 2**26
 # Burn-in steps in one program.
 STEPS_PER_CALL = 200
-SECONDS_BETWEEN_NOTES = 60
-NOTE = "chains.safetensors"
 
 
 class Chain(eqx.Module, Generic[S]):
@@ -185,7 +177,6 @@ def run(
     num_samples: int,
     protocol: Protocol = Protocol(),
     *,
-    notes: str | os.PathLike[str] | None = None,
     progress: bool | str = False,
 ) -> Float[np.ndarray, "chains samples *shape"]:
     """Draws samples with chains that start from images.
@@ -201,8 +192,6 @@ def run(
         num_samples: the number of samples of all chains together; each chain gives the same number,
             rounded up.
         protocol: how the chains are run.
-        notes: a folder for a note of the chains' progress, written every minute and when a signal
-            comes: the same call resumes from there. The note is removed at the end.
         progress: show progress; a string names what is being drawn.
 
     Returns:
@@ -211,7 +200,7 @@ def run(
     Raises:
         ValueError: if there is no image to start from, or `num_samples` is below 1; if there are
             2**31 samples, or steps, or more; if samples are not finite.
-        KeyboardInterrupt: if a signal asks to stop, after a note is written.
+        KeyboardInterrupt: if a signal asks to stop.
 
     Example:
         >>> import jax
@@ -240,16 +229,11 @@ def run(
     state = _start(chain, start_key, begun)
     each = protocol.samples_each(num_samples)
     found = np.empty((each, *eqx.filter_eval_shape(chain.means, state).shape), np.float32)
-    note = None
     step, gathered = 0, 0
-    if notes is not None:
-        note = _Note(Path(notes) / NOTE, _identity(key, chain, begun, protocol))
-        state, step, gathered = note.read(state, found)
-    noted_at = time.monotonic()
     burn = functools.partial(_walk, walk_key, chain, samples=1, pixels="mean")
     most = max(1, min(SAMPLES_PER_CALL, BYTES_PER_CALL // found[0].nbytes))
     what = progress if isinstance(progress, str) else "Markov chains"
-    shown = _progress.bar(steps, what, unit="step", done=step, enabled=bool(progress))
+    shown = _progress.bar(steps, what, unit="step", enabled=bool(progress))
     with _signals.noted(), shown as bar:
         while gathered < each:
             before = step
@@ -268,19 +252,12 @@ def run(
                 found[gathered : gathered + some] = part
                 gathered, step = gathered + some, step + some * protocol.thin
             bar.update(step - before)
-            signalled = _signals.received() is not None
-            late = time.monotonic() - noted_at > SECONDS_BETWEEN_NOTES
-            if note is not None and (late or signalled):
-                note.write(state, step, found[:gathered])
-                noted_at = time.monotonic()
             _signals.check()
     if not np.isfinite(found).all():
         raise ValueError(
             f"{(~np.isfinite(found)).sum():,} pixels of the chains' samples are not finite; the "
             "chain diverged"
         )
-    if note is not None:
-        note.path.unlink(missing_ok=True)
     return found.swapaxes(0, 1)
 
 
@@ -366,54 +343,3 @@ def _sampled(
         pixels=pixels,
     )
     return state, np.asarray(found)
-
-
-def _identity(key: Key[Array, ""], chain: Any, begun: Array, protocol: Protocol) -> str:
-    """What distinguishes a run of chains from others; the number of samples may grow."""
-    digest = hashlib.sha256(f"{protocol} {jax.tree.structure(chain)}".encode())
-    for leaf in jax.tree.leaves((jax.random.key_data(key), chain, begun)):
-        held = np.ascontiguousarray(leaf)
-        digest.update(f"{held.dtype} {held.shape}".encode())
-        digest.update(held.data)
-    return digest.hexdigest()
-
-
-class _Note:
-    """The progress of a run of chains, on disk."""
-
-    def __init__(self, path: Path, identity: str) -> None:
-        self.path, self._identity = path, identity
-
-    def write(self, state: Any, step: int, found: Float[np.ndarray, "..."]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        arrays = {f"{n}": np.asarray(leaf) for n, leaf in enumerate(jax.tree.leaves(state))}
-        content = {**arrays, "samples": found, "step": np.asarray(step)}
-        digest = _digest(content)
-        _files.replace(self.path, save(content, {"run": self._identity, "sha256": digest}))
-
-    def read(self, state: Any, found: Float[np.ndarray, "..."]) -> tuple[Any, int, int]:
-        """The state, steps and samples of a note that is whole and of this run; else no steps."""
-        try:
-            with safe_open(self.path, framework="numpy") as file:
-                metadata = file.metadata() or {}
-                content = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError):
-            return state, 0, 0
-        if metadata.get("run") != self._identity or metadata.get("sha256") != _digest(content):
-            return state, 0, 0
-        samples = content["samples"][: len(found)]
-        if len(content["samples"]) > len(found):  # the states are past the samples requested
-            return state, 0, 0
-        found[: len(samples)] = samples
-        leaves = [jnp.asarray(content[f"{n}"]) for n in range(len(jax.tree.leaves(state)))]
-        state = jax.tree.unflatten(jax.tree.structure(state), leaves)
-        return state, int(content["step"]), len(samples)
-
-
-def _digest(content: dict[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(content):
-        held = np.ascontiguousarray(content[name])
-        digest.update(f"{name} {held.dtype} {held.shape}".encode())
-        digest.update(held.data)
-    return digest.hexdigest()

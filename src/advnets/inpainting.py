@@ -325,8 +325,9 @@ class Inpainting(Objective):
         if not terms:
             return found
         added = sum(getattr(self, name) * term for name, term in terms.items())
-        seen = {"cost": found.discriminator} if found.seen is None else found.seen
-        return dataclasses.replace(found, generator=found.generator + added, seen={**seen, **terms})
+        return dataclasses.replace(
+            found, generator=found.generator + added, seen={**found.reported, **terms}
+        )
 
     def judged(self, real: Batch, fake: Batch) -> tuple[Batch, Batch]:
         return self.objective.judged(*_pairs(real, fake))

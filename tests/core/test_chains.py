@@ -48,9 +48,9 @@ class Autoregressive(Chain):
         return state
 
 
-def drawn(n=10, chain=COUNTING, key=0, notes=None, images=IMAGES, **protocol):
+def drawn(n=10, chain=COUNTING, key=0, images=IMAGES, **protocol):
     protocol = Protocol(**{"num_chains": 2, **protocol})
-    return chains.run(jax.random.key(key), chain, images, n, protocol, notes=notes)
+    return chains.run(jax.random.key(key), chain, images, n, protocol)
 
 
 def test_samples_are_at_the_steps_that_the_protocol_says():
@@ -81,70 +81,19 @@ ALIKE = np.ones((5, 3), np.float32)  # wherever chains start
 OPTIONS = {"chain": Autoregressive(0.5), "burn_in": 3, "thin": 2, "images": ALIKE}
 
 
-def stopped(monkeypatch, folder, programs):
-    """Stops chains after some of their programs; gives the step that they were at in the last."""
+def test_a_signal_stops_chains_after_the_running_program(monkeypatch):
     steps = []
 
     def count(step):
         steps.append(step)
-        if len(steps) == programs:
+        if len(steps) == 2:
             signal.raise_signal(signal.SIGINT)
 
-    with monkeypatch.context() as patch:
-        seams.samples_per_walk(patch, 3)
-        seams.before_walks(patch, count)
-        with pytest.raises(KeyboardInterrupt):
-            drawn(20, notes=folder, **OPTIONS)
-    assert len(steps) == programs  # the one that runs is finished, and no other begins
-    return steps[-1]
-
-
-def first_step(monkeypatch, folder, **options):
-    """Where a run that finds a note begins, and what it draws."""
-    steps = []
-    with monkeypatch.context() as patch:
-        seams.before_walks(patch, steps.append)
-        found = drawn(20, notes=folder, **OPTIONS | options)
-    return steps[0], found
-
-
-@pytest.mark.parametrize("programs", [1, 2, 4])
-def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path, monkeypatch, programs):
-    step = stopped(monkeypatch, tmp_path, programs)
-    begun, found = first_step(monkeypatch, tmp_path)
-    assert begun > step  # from where it was
-    np.testing.assert_array_equal(found, drawn(20, **OPTIONS))
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        *({"key": 1}, {"chain": Autoregressive(0.4)}, {"images": ALIKE / 2}),
-        *({"burn_in": 4}, {"pixels": "bernoulli"}),
-    ],
-)
-def test_a_note_of_another_run_is_not_used(tmp_path, monkeypatch, other):
-    stopped(monkeypatch, tmp_path, 3)
-    begun, found = first_step(monkeypatch, tmp_path, **other)
-    assert begun == 0
-    np.testing.assert_array_equal(found, drawn(20, **OPTIONS | other))
-
-
-@pytest.mark.parametrize("damage", ["flip", "cut", "junk", "fewer"])
-def test_a_damaged_note_is_not_used(tmp_path, monkeypatch, damage):
-    stopped(monkeypatch, tmp_path, 4)
-    (note,) = tmp_path.iterdir()
-    content = note.read_bytes()
-    if damage == "flip":
-        note.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    elif damage != "fewer":  # samples are asked for than there are
-        note.write_bytes(content[:-1] if damage == "cut" else b"{}")
-    steps = []
-    with monkeypatch.context() as patch:
-        seams.before_walks(patch, steps.append)
-        drawn(4 if damage == "fewer" else 20, notes=tmp_path, **OPTIONS)
-    assert steps[0] == 0
+    seams.samples_per_walk(monkeypatch, 3)
+    seams.before_walks(monkeypatch, count)
+    with pytest.raises(KeyboardInterrupt):
+        drawn(20, **OPTIONS)
+    assert len(steps) == 2
 
 
 def test_each_step_has_a_key_of_its_own():

@@ -334,7 +334,7 @@ def run_others(into, folder):
     one = folder / "one-run"
     bench.load_model(one)
     bench.rescore(one, 30, progress=False)
-    reference_rows.record("digits", iterations=1, out=folder / "again.json")
+    reference_rows.prepare("digits", iterations=1, out=folder / "again.json")()
     cli.listing()
     images_of = systems.TrainingImages(bench.Settings())
     images_of.check(data, None)

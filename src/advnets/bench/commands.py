@@ -15,6 +15,7 @@ from advnets.bench import (
     features,
     inference,
     pages,
+    reference_rows,
     report,
     rescoring,
     stabilisers,
@@ -24,7 +25,6 @@ from advnets.bench import (
 from advnets.bench.checking import check_run
 from advnets.bench.failures import ExitCode, Refused, before_work
 from advnets.bench.recorded import recorded
-from advnets.bench.reference_rows import path_of, prepare_record
 from advnets.bench.results import Entry
 from advnets.bench.settings import Preprocessing
 
@@ -213,7 +213,7 @@ def _parzen(options: ParzenOptions) -> int:
 
 def _references(options: ReferenceOptions) -> int:
     with before_work():
-        score = prepare_record(
+        score = reference_rows.prepare(
             options.dataset,
             out=options.out,
             data_dir=options.data_dir,
@@ -229,7 +229,8 @@ def _references(options: ReferenceOptions) -> int:
         ("centroids", result.centroids),
     ):
         print(report.scored(f"{found.num_samples} {label}", found))
-    print(_documents.printable(f"the results are in {path_of(options.dataset, options.out)}"))
+    path = reference_rows.path_of(options.dataset, options.out)
+    print(_documents.printable(f"the results are in {path}"))
     return ExitCode.DONE
 
 

@@ -654,8 +654,6 @@ def finish(
 def _first(samples: Samples, rows: int) -> Float[np.ndarray, " n *shape"]:
     if isinstance(samples, np.ndarray):
         return samples[:rows]
-    if hasattr(samples, "first"):
-        return np.asarray(samples.first(rows))
     blocks: list[np.ndarray] = []
     for number in range(len(samples)):
         blocks.append(np.asarray(samples[number]))

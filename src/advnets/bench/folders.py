@@ -179,9 +179,9 @@ def read_config(folder: Path) -> Config:
     return results.read(folder / CONFIG, Config)
 
 
-def flat(value: Json, name: str = "") -> dict[str, Json]:
+def flat(value: Json) -> dict[str, Json]:
     """A recipe's JSON without nesting: `generator.hidden_sizes` and so on."""
-    return dict(_leaves(value, name))
+    return dict(_leaves(value, ""))
 
 
 def _leaves(value: Json, name: str) -> Iterator[tuple[str, Json]]:

@@ -79,7 +79,12 @@ def references(
     return found
 
 
-def record(
+def path_of(name: str, out: str | os.PathLike[str] | None) -> Path:
+    """The file for the rows of a data set: the given one, or the default."""
+    return Path(out or f"runs/references-{name.replace('/', '-')}.json")
+
+
+def prepare(
     name: str,
     *,
     out: str | os.PathLike[str] | None = None,
@@ -87,8 +92,8 @@ def record(
     preprocessing: Preprocessing = "unit",
     iterations: int = 20,
     seed: int = 0,
-) -> ReferenceRows:
-    """Scores the reference rows of a data set and writes them, with their provenance, as JSON.
+) -> Callable[[], ReferenceRows]:
+    """Checks all that can be checked before the reference rows of a data set are scored.
 
     Args:
         name: the data set's name, see [`advnets.data.load`][].
@@ -99,53 +104,11 @@ def record(
         seed: the seed of the centroids' initialisation.
 
     Returns:
-        The content of the file.
+        A function that scores the rows, and writes them with their provenance as JSON.
 
     Raises:
         OSError: if the file exists, or can't be written.
         ValueError: for a setting out of range, or data that can't be loaded.
-        OverflowError: for a seed beyond 64 bits.
-    """
-    return prepare_record(
-        name,
-        out=out,
-        data_dir=data_dir,
-        preprocessing=preprocessing,
-        iterations=iterations,
-        seed=seed,
-    )()
-
-
-def path_of(name: str, out: str | os.PathLike[str] | None) -> Path:
-    """The file for the rows of a data set: the given one, or the default."""
-    return Path(out or f"runs/references-{name.replace('/', '-')}.json")
-
-
-def prepare_record(
-    name: str,
-    *,
-    out: str | os.PathLike[str] | None = None,
-    data_dir: str | os.PathLike[str] | None = None,
-    preprocessing: Preprocessing = "unit",
-    iterations: int = 20,
-    seed: int = 0,
-) -> Callable[[], ReferenceRows]:
-    """The checks of [`advnets.bench.reference_rows.record`][], made before any work.
-
-    Args:
-        name: as in [`advnets.bench.reference_rows.record`][].
-        out: likewise.
-        data_dir: likewise.
-        preprocessing: likewise.
-        iterations: likewise.
-        seed: likewise.
-
-    Returns:
-        A function that scores and writes the rows.
-
-    Raises:
-        OSError: if the file exists, or can't be written.
-        ValueError: as [`advnets.bench.reference_rows.record`][].
     """
     path = path_of(name, out)
     if path.exists():

@@ -39,6 +39,11 @@ class Costs(eqx.Module):
     others: Mapping[str, Float[Array, "..."]] = eqx.field(default_factory=dict)
 
     @property
+    def reported(self) -> Mapping[str, Float[Array, ""]]:
+        """What to report of the discriminator, by name."""
+        return {"cost": self.discriminator} if self.seen is None else self.seen
+
+    @property
     def named(self) -> dict[str, Float[Array, "..."]]:
         """All costs by player."""
         return {

@@ -84,11 +84,10 @@ class Penalised(Objective):
             return {p.name: self.every * p(draws, D, *judged) for p in self.penalties}
 
         added = values() if self.every == 1 else self._in_turn(draws, values)
-        seen = found.seen if found.seen is not None else {"cost": found.discriminator}
         return dataclasses.replace(
             found,
             discriminator=sum(added.values(), found.discriminator),
-            seen={**seen, **added},
+            seen={**found.reported, **added},
         )
 
     def judged(self, real: Batch, fake: Batch) -> tuple[Batch, Batch]:

@@ -60,7 +60,7 @@ class ChainSettings(Settings):
                 f"{self.num_chains} chains can't share {self.num_samples} samples; lower "
                 "--num-chains"
             )
-        Protocol(self.num_chains, self.burn_in, self.thin, self.pixels)
+        _ = self.chains  # checks the protocol
 
     @property
     def chains(self) -> Protocol:

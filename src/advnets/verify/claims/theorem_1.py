@@ -35,6 +35,11 @@ def _worst(
     return worst, example, int(near)
 
 
+def _finding(seed: int, residual: Callable[[np.ndarray, np.ndarray], float]) -> Finding:
+    worst, example, near = _worst(seed, residual)
+    return Finding(worst, {"pairs": PAIRS, "nearly equal": near}, example)
+
+
 def _exact_pair(rng: np.random.Generator) -> np.ndarray:
     """A random pair in multiples of 2^-52 with sums of exactly 1: normalising rounds nothing."""
     counts = np.rint(np.array(families.random_pair(rng)) * 2.0**52)
@@ -92,8 +97,7 @@ def eq4_supremum(
         excess = value_on_grid(p, q, shifted) - best
         return largest(abs(value_on_grid(p, q, logits) - best), excess)
 
-    worst, example, near = _worst(seed, residual)
-    return Finding(worst, {"pairs": PAIRS, "nearly equal": near}, example)
+    return _finding(seed, residual)
 
 
 @claim(
@@ -124,8 +128,7 @@ def eq5_divergences(
         divergences = kullback_leibler(p, mean) + kullback_leibler(q, mean)
         return abs(virtual_criterion(p, q) - (divergences - constant))
 
-    worst, example, near = _worst(seed, residual)
-    return Finding(worst, {"pairs": PAIRS, "nearly equal": near}, example)
+    return _finding(seed, residual)
 
 
 @claim(
@@ -152,8 +155,7 @@ def eq6_jensen_shannon(
     def residual(p: np.ndarray, q: np.ndarray) -> float:
         return abs(virtual_criterion(p, q) - (factor * jensen_shannon(p, q) - constant))
 
-    worst, example, near = _worst(seed, residual)
-    return Finding(worst, {"pairs": PAIRS, "nearly equal": near}, example)
+    return _finding(seed, residual)
 
 
 @claim(
@@ -347,8 +349,7 @@ def thm1_gap(seed: int, *, suboptimality: Callable = criterion.suboptimality) ->
     def residual(p: np.ndarray, q: np.ndarray) -> float:
         return abs(suboptimality(p, q) - (criterion.virtual_criterion(p, q) + LOG_4))
 
-    worst, example, near = _worst(seed, residual)
-    return Finding(worst, {"pairs": PAIRS, "nearly equal": near}, example)
+    return _finding(seed, residual)
 
 
 def _alone(p: np.ndarray, q: np.ndarray) -> float:
