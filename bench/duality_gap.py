@@ -18,11 +18,11 @@ import msgspec
 import advnets
 from advnets import bench
 from advnets.bench.catalogue import system_of
-from advnets.bench.folders import newest_manifest, read_config
+from advnets.bench.folders import newest_checkpoint, read_config
 from advnets.bench.results import Provenance
 from advnets.bench.settings import PREPROCESSING
 from advnets.bench.systems.games import Game
-from advnets.training.checkpoints import check_whole, restore_part
+from advnets.training.checkpoints import check_whole
 
 
 def main():
@@ -34,14 +34,13 @@ def main():
     bench.load_model(options.run)  # refuses anything but a finished run
     config = read_config(options.run)
     system = system_of(config)
-    newest = newest_manifest(options.run)
+    newest = newest_checkpoint(options.run)
     if not isinstance(system, Game) or newest is None:
         raise SystemExit(f"{options.run} is not a run of a game with checkpoints")
-    place, name, manifest = newest
-    check_whole(place)
+    check_whole(newest.place)
     like = system.players(config.image_shape)
     named = {
-        player: restore_part(place, manifest, name, f"players['{player}']", getattr(like, player))
+        player: newest.restore(f"players['{player}']", getattr(like, player))
         for player in ("generator", "discriminator")
     }
     data = system.adapted(advnets.data.load(system.settings.dataset))
@@ -65,7 +64,7 @@ def main():
             {
                 "benchmark": config.benchmark,
                 "run_seed": config.seed,
-                "iteration": manifest.iteration,
+                "iteration": newest.manifest.iteration,
                 "seed": options.seed,
                 "perturbation": options.perturbation,
                 "gap": dataclasses.asdict(found.gap),

@@ -14,7 +14,7 @@ from helpers.runs import result_of
 import advnets
 from advnets.bench import report, results
 from advnets.bench.cli import main
-from advnets.bench.folders import newest_manifest
+from advnets.bench.folders import newest_checkpoint
 from advnets.bench.rescoring import open_run
 from advnets.bench.results import Provenance
 from advnets.bench.systems import Run
@@ -31,7 +31,6 @@ from advnets.few_labels import (
 )
 from advnets.players import Frozen, partition
 from advnets.training import Snapshot
-from advnets.training.checkpoints import restore_part
 
 SMALL = [
     "mnist-few-labels", "--dataset", "digits", "--epochs", "4", "--evaluate-every", "4",
@@ -158,9 +157,9 @@ def test_errors_are_the_averaged_classifiers(run):
 @pytest.mark.long
 def test_the_average_lags_behind_the_last_weights(run):
     model, *_ = open_run(run)
-    place, name, manifest = newest_manifest(run)
+    newest = newest_checkpoint(run)
     trained, *_ = partition(model.classifier)
-    last = restore_part(place, manifest, name, "players['discriminator']", trained)
+    last = newest.restore("players['discriminator']", trained)
     leaves = [jax.tree.leaves(one) for one in (trained, last)]
     ours, theirs = (np.concatenate([np.ravel(x) for x in one]) for one in leaves)
     apart = np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)

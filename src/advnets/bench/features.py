@@ -25,7 +25,7 @@ from advnets._extras import needed_for
 from advnets._style import BLUE, GREEN, GREY, INK
 from advnets.bench import inference, results
 from advnets.bench._parts import Part, identity_of, read_kept
-from advnets.bench.folders import LAST, check_writable, newest_manifest
+from advnets.bench.folders import LAST, check_writable, newest_checkpoint
 from advnets.bench.pages.players import players
 from advnets.bench.protocol import on_host
 from advnets.bench.rescoring import data_of, open_run
@@ -291,10 +291,10 @@ def _identity(
     draws: int,
 ) -> str:
     """What a row's numbers depend on."""
-    newest, network = newest_manifest(folder), folder / inference.FOLDER / inference.NETWORK
+    newest, network = newest_checkpoint(folder), folder / inference.FOLDER / inference.NETWORK
     parts = [VERSION, kind.name, kind.reason, list(counts), draws, digest, data.fingerprint()]
     if kind.group == "trained" and newest is not None:
-        parts.append([_files.sha256(path) for path in sorted(newest[0].glob("*.safetensors"))])
+        parts.append([_files.sha256(path) for path in sorted(newest.place.glob("*.safetensors"))])
     if kind.group == "inference" and network.is_file():
         parts.append(_files.sha256(network))
     return identity_of(parts)

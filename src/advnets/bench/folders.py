@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import advnets
 from advnets import _files, _locks
@@ -18,10 +19,12 @@ from advnets.training.checkpoints import (
     CHECKPOINTS,
     Change,
     Manifest,
+    Progressed,
     newest_whole,
     numbers,
     read_log,
     read_manifest,
+    restore_part,
 )
 
 CONFIG, RESULTS = "config.json", "results.json"
@@ -328,8 +331,31 @@ def check_model(folder: Path, best: Measured) -> None:
         )
 
 
-def newest_manifest(folder: Path) -> tuple[Path, str, Manifest] | None:
-    """The newest checkpoint with a whole manifest, the name of the run in it, and the manifest.
+class Saved(NamedTuple):
+    """A checkpoint, as that of one run.
+
+    Attributes:
+        place: its folder.
+        name: the run's name in it.
+        manifest: its manifest.
+    """
+
+    place: Path
+    name: str
+    manifest: Manifest
+
+    @property
+    def run(self) -> Progressed:
+        """How far the run is."""
+        return self.manifest.runs[self.name]
+
+    def restore(self, part: str, like: Any) -> Any:
+        """A part of the run's state, see [`advnets.training.checkpoints.restore_part`][]."""
+        return restore_part(self.place, self.manifest, self.name, part, like)
+
+
+def newest_checkpoint(folder: Path) -> Saved | None:
+    """The newest checkpoint of a run that has a whole manifest; None if there is none.
 
     The checkpoints of runs trained together are in the parent folder.
     """
@@ -341,16 +367,15 @@ def newest_manifest(folder: Path) -> tuple[Path, str, Manifest] | None:
             except (ValueError, OSError):
                 continue
             if name in manifest.runs:
-                return place, name, manifest
+                return Saved(place, name, manifest)
     return None
 
 
 def progress(folder: Path) -> tuple[int, int]:
     """How far a run is, in iterations and epochs; without checkpoints, according to its metrics."""
-    found = newest_manifest(folder)
+    found = newest_checkpoint(folder)
     if found is not None:
-        _, name, manifest = found
-        return manifest.iteration, manifest.runs[name].epochs
+        return found.manifest.iteration, found.run.epochs
     log = folder / METRICS
     return 0, len(read_rows(log, Measured)) if log.exists() else 0
 

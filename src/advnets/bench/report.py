@@ -57,6 +57,17 @@ def scored(label: str, found: Score | Reference | Published) -> str:
     return line
 
 
+def show(text: str) -> None:
+    """Prints a report, with bold headings where the terminal supports them.
+
+    Args:
+        text: the report; a heading is a line that ends with a colon.
+    """
+    for line in _documents.printable(text).split("\n"):
+        heading = line.endswith(":") and not line.startswith(" ")
+        print(_terminal.styled(line, "bold") if heading else line)
+
+
 def _of_run(result: Result, note: list[str]) -> list[str]:
     parzen, references, best = result.parzen, result.references, result.best
     folds = f" (over {len(parzen.folds)} folds)" if parzen.folds else ""
@@ -139,10 +150,3 @@ def _footer(result: SeedsResult | SweepResult) -> Sequence[str]:
     if result.updates_per_second is not None:
         lines += [f"{rate(result.updates_per_second)}, of all runs together"]
     return lines
-
-
-def show(text: str) -> None:
-    """Prints a report with bold headings where the terminal supports them."""
-    for line in _documents.printable(text).split("\n"):
-        heading = line.endswith(":") and not line.startswith(" ")
-        print(_terminal.styled(line, "bold") if heading else line)

@@ -27,7 +27,7 @@ from advnets.bench.cells.found import (
     column_of,
     finite,
 )
-from advnets.bench.folders import LAST, RESULTS, check_writable, newest_manifest
+from advnets.bench.folders import LAST, RESULTS, check_writable, newest_checkpoint
 from advnets.bench.rescoring import data_of, open_run
 from advnets.bench.results import Provenance
 from advnets.bench.systems import (
@@ -298,9 +298,9 @@ def _labels(runs: Sequence[tuple[str, Path]]) -> list[str]:
 def _files_of(trained: Trained) -> str:
     """The SHA-256 of what a run's numbers depend on: its model, result and newest checkpoint."""
     paths = [trained.folder / LAST, trained.folder / RESULTS]
-    newest = newest_manifest(trained.folder)
+    newest = newest_checkpoint(trained.folder)
     if newest is not None:
-        paths += sorted(path for path in newest[0].iterdir() if path.is_file())
+        paths += sorted(path for path in newest.place.iterdir() if path.is_file())
     digest = hashlib.sha256()
     for path in paths:
         digest.update(f"{path.name} {_files.sha256(path)} ".encode())

@@ -31,7 +31,7 @@ from advnets.bench.cells.found import (
     product_flops,
     reasons,
 )
-from advnets.bench.folders import newest_manifest
+from advnets.bench.folders import newest_checkpoint
 from advnets.bench.recipes import algorithm_of, build_players
 from advnets.bench.settings import PREPROCESSING
 from advnets.bench.systems import Adversarial
@@ -42,7 +42,7 @@ from advnets.bench.systems.vae import VAESettings
 from advnets.chains import Chain
 from advnets.draws import discriminator_draws
 from advnets.players import judge
-from advnets.training.checkpoints import check_whole, restore_part
+from advnets.training.checkpoints import check_whole
 from advnets.training.learning import MODEL
 
 # Minibatches of the negative phases that are compared, their size, and the numbers of Gibbs steps.
@@ -344,16 +344,15 @@ def _persistent(
     trained: Trained, units: int
 ) -> tuple[Float[np.ndarray, "chains second"] | None, str]:
     """The persistent chains in the newest checkpoint; or None, and why there are none."""
-    newest = newest_manifest(trained.folder)
+    newest = newest_checkpoint(trained.folder)
     recipe = instance_of(DBNSettings, trained.system.settings)
     if newest is None:
         return None, "the persistent chains are in the run's checkpoints, which are not here"
-    place, run, manifest = newest
     like = jax.ShapeDtypeStruct((recipe.persistent_chains, units), jnp.float32)
     try:
         with reasons():
-            check_whole(place)
-            memory = restore_part(place, manifest, run, f"memory['{MODEL}']", like)
+            check_whole(newest.place)
+            memory = newest.restore(f"memory['{MODEL}']", like)
     except MissingError as error:
         return None, str(error)
     return np.resize(np.asarray(memory), (max(2, len(memory)), units)), ""
@@ -464,7 +463,7 @@ def _missing(trained: Trained, definition: str) -> Number:
 def _behind(trained: Trained, effort: Effort, definition: str) -> tuple[Number, ...]:
     name = "V after further training of D, minus V now"
     system = instance_of(Adversarial, trained.system)
-    newest = newest_manifest(trained.folder)
+    newest = newest_checkpoint(trained.folder)
     if newest is None or system.two_stages:
         why = (
             "D is in the run's checkpoints, which are not here"
@@ -472,7 +471,6 @@ def _behind(trained: Trained, effort: Effort, definition: str) -> tuple[Number, 
             else "not implemented for two-stage recipes"
         )
         return (trained.number(name, definition, "nats", reason=why),)
-    place, run, manifest = newest
     recipe, images = system.settings, trained.data.train
     players = build_players(stage_keys(trained.config.seed, second=False)[0], recipe, images)
     per_epoch = len(images) // (recipe.batch_size * recipe.k)
@@ -480,8 +478,8 @@ def _behind(trained: Trained, effort: Effort, definition: str) -> tuple[Number, 
     like = jax.eval_shape(lambda: algorithm.init(players))
     try:
         with reasons():
-            check_whole(place)
-            state = restore_part(place, manifest, run, "", like)
+            check_whole(newest.place)
+            state = newest.restore("", like)
     except MissingError as error:
         return (trained.number(name, definition, "nats", reason=str(error)),)
     preprocess = PREPROCESSING[recipe.preprocessing]

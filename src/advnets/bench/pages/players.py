@@ -1,16 +1,15 @@
 """The players in a run's folder: G from its model file, D from its newest checkpoint."""
 
 import dataclasses
-import functools
 from pathlib import Path
 from typing import Any
 
 import advnets
-from advnets.bench.folders import LAST, newest_manifest
+from advnets.bench.folders import LAST, newest_checkpoint
 from advnets.bench.pages.reading import counted
 from advnets.bench.results import Config
 from advnets.bench.systems import System
-from advnets.training.checkpoints import check_whole, restore_part
+from advnets.training.checkpoints import check_whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,24 +45,22 @@ def players(folder: Path, config: Config, system: System, *, finished: bool) -> 
         ValueError: if the model's file, or the newest checkpoint, is damaged.
     """
     like = system.players(config.image_shape)
-    newest = newest_manifest(folder)
+    newest = newest_checkpoint(folder)
     if like is None:
         model = system.load(folder / LAST, config.image_shape) if finished else None
         return Found(model, None, "of the last epoch", "this system has none")
     if newest is None:
         model = system.load(folder / LAST, config.image_shape) if finished else None
         return Found(model, None, "of the last epoch", "its checkpoints are not here")
-    place, name, manifest = newest
-    check_whole(place)
-    epochs = manifest.runs[name].epochs
-    when = f"after {counted(epochs, 'epoch')} ({manifest.iteration:,} iterations)"
-    part = functools.partial(restore_part, place, manifest, name)
-    discriminator = part("players['discriminator']", like.discriminator)
+    check_whole(newest.place)
+    manifest = newest.manifest
+    when = f"after {counted(newest.run.epochs, 'epoch')} ({manifest.iteration:,} iterations)"
+    discriminator = newest.restore("players['discriminator']", like.discriminator)
     if finished:
         model = system.load(folder / LAST, config.image_shape)
     else:
         averaged = any(array.startswith("average") for array in manifest.arrays)
         scored = "average" if averaged else "players['generator']"
-        generator = part(scored, like.generator)
+        generator = newest.restore(scored, like.generator)
         model = dataclasses.replace(advnets.model.model_of(like), generator=generator)
     return Found(model, discriminator, "of the last epoch" if finished else when, when)

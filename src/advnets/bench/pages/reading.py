@@ -14,7 +14,7 @@ from advnets.bench.folders import (
     RESULTS,
     called,
     flat,
-    newest_manifest,
+    newest_checkpoint,
     progress,
     read_config,
     read_rows,
@@ -151,7 +151,7 @@ def see(folder: Path, *, live: bool = False, explores: bool = True) -> Seen:
         result = results.read(folder / RESULTS, Result)
     log = folder / METRICS
     rows = read_rows(log, dict) if log.exists() else []
-    newest = newest_manifest(folder)
+    newest = newest_checkpoint(folder)
     return Seen(
         folder=folder,
         config=config,
@@ -160,7 +160,7 @@ def see(folder: Path, *, live: bool = False, explores: bool = True) -> Seen:
         epochs=max(progress(folder)[1], len(rows) if live else 0),
         frames=frames.frames(folder),
         benchmark=BENCHMARKS.get(config.benchmark),
-        diverged=newest is not None and not newest[2].runs[newest[1]].running,
+        diverged=newest is not None and not newest.run.running,
         live=live,
         explores=explores,
     )

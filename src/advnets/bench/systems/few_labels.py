@@ -16,7 +16,7 @@ import advnets
 from advnets import _progress, few_labels
 from advnets.algorithms import Algorithm
 from advnets.bench.evaluations import Evaluation, Subject
-from advnets.bench.folders import newest_manifest
+from advnets.bench.folders import newest_checkpoint
 from advnets.bench.results import FirstStage, Json
 from advnets.bench.settings import PREPROCESSING, GameSettings, Settings, check_counts
 from advnets.bench.systems.base import Fitted, Run
@@ -28,7 +28,7 @@ from advnets.model_files import save_last
 from advnets.paper_figures import Sampler
 from advnets.players import Player, partition
 from advnets.training import Measuring, Snapshot
-from advnets.training.checkpoints import check_whole, restore_part
+from advnets.training.checkpoints import check_whole
 from advnets.training.devices import is_main_process
 from advnets.training.journal import Metrics
 
@@ -307,11 +307,9 @@ def _recipe_of(run: Run) -> FewLabelsSettings:
 
 def _averaged(folder: Path, classifier: Player) -> Player:
     """A classifier with the average of its parameters, which is in the newest checkpoint."""
-    newest = newest_manifest(folder)
+    newest = newest_checkpoint(folder)
     assert newest is not None  # there is one after the last epoch
-    place, name, manifest = newest
-    check_whole(place)
+    check_whole(newest.place)
     trained, *rest = partition(classifier)
-    part = "updates['discriminator'].average"
-    average = restore_part(place, manifest, name, part, trained)
+    average = newest.restore("updates['discriminator'].average", trained)
     return eqx.combine(average, *rest)
