@@ -9,7 +9,7 @@ import math
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -24,9 +24,6 @@ DEPTH = 100
 LARGEST_DOCUMENT = 2**26
 # The entries of a sealed document beside its content, and the version of the form.
 FORMAT_ENTRY, DIGEST_ENTRY, FORMAT = "format", "sha256", 1
-
-
-T = TypeVar("T")
 
 
 def read_bytes(path: Path) -> bytes:
@@ -98,7 +95,7 @@ def _wrong(document: Json) -> str | None:
     return None
 
 
-def decode(content: bytes, kind: type[T], source: object) -> T:
+def decode(content: bytes, kind: Any, source: object) -> Any:
     """JSON as a type.
 
     Args:
@@ -121,7 +118,7 @@ def decode(content: bytes, kind: type[T], source: object) -> T:
     return convert(parse(content, source), kind, source)
 
 
-def convert(found: Json, kind: type[T], source: object) -> T:
+def convert(found: Json, kind: Any, source: object) -> Any:
     """Parsed JSON as a type, as `decode`."""
     try:
         return msgspec.convert(found, kind)
@@ -182,7 +179,7 @@ def unseal(content: bytes, source: object) -> tuple[dict[str, Any], bool]:
     return found, True
 
 
-def read_sealed(path: Path, kind: type[T]) -> T:
+def read_sealed(path: Path, kind: Any) -> Any:
     """Reads a sealed document, or an unsealed one of an earlier version, as a type."""
     content, _ = unseal(read_bytes(path), path)
     return convert(content, kind, path)
