@@ -1,5 +1,7 @@
 """Players that take a condition, against NumPy; and that conditional games learn by it."""
 
+import itertools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -122,6 +124,12 @@ def test_they_are_as_printed():
     )
     assert of_g[::2] == [(200, 100), (1000, 10), (1200, 1200), (784, 1200)]
     assert of_d[::2] == [(5, 240, 784), (5, 50, 10), (4, 240, 290), (1, 240)]
+
+
+def test_dropout_comes_before_each_joint_layer():
+    layers_of = build("mirza_osindero_generator", classes=3).player.layers
+    for layer, after in itertools.pairwise(layers_of):
+        assert isinstance(layer, layers.Dropout) == isinstance(after, eqx.nn.Linear)
 
 
 def test_the_condition_is_never_dropped():

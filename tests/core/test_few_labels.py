@@ -1,5 +1,7 @@
 """The K-logit game: its costs in NumPy float64, what is exact of it, and what is refused."""
 
+import inspect
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -12,7 +14,7 @@ from advnets import few_labels
 from advnets.draws import discriminator_draws
 from advnets.few_labels import Classifier, FewLabels, NormedLinear, with_average
 from advnets.game import discriminator_cost
-from advnets.players import Frozen, Judge
+from advnets.players import Frozen, Judge, apply
 
 
 def classifier(classes, seed=0):
@@ -208,6 +210,35 @@ def test_bad_input_is_refused(key):
     objective = FewLabels(one, jnp.zeros(4, int))
     with pytest.raises(ValueError, match=r"must be an advnets\.few_labels\.Classifier"):
         objective.costs(discriminator_draws(key), Judge(plain), one, one)
+
+
+def test_the_generator_against_numpy():
+    """Latent vectors are so small that batch normalisation's ε of 1e-6 counts."""
+    generator = few_labels.few_labels_generator(jax.random.key(0), 3, (2, 2), hidden_sizes=[5])
+    shift = jax.random.normal(jax.random.key(1), (5,))
+    generator = eqx.tree_at(lambda g: g.module.layers[2].bias, generator, shift)
+    z = 2e-3 * np.random.default_rng(0).normal(size=(6, 3))
+    found = apply(generator, None, jnp.asarray(z, jnp.float32))[0]
+    linear, norm, _, _, out, *_ = generator.module.layers
+    below = z @ np.float64(linear.weight).T
+    assert linear.bias is norm.weight is norm.bias is None
+    normed = (below - below.mean(0)) / np.sqrt(below.var(0) + 1e-6)
+    hidden = np.logaddexp(0, normed + np.float64(shift))
+    weight = np.float64(out.weight)
+    above = hidden @ (weight / np.sqrt((weight**2).sum(1, keepdims=True) + 1e-6)).T
+    np.testing.assert_allclose(found, scipy.special.expit(above).reshape(6, 2, 2), rtol=1e-5)
+
+
+def test_defaults_are_those_of_the_released_code():
+    generator = eqx.filter_eval_shape(
+        lambda key: few_labels.few_labels_generator(key, 100, (28, 28)), jax.random.key(0)
+    )
+    matrices = eqx.filter(generator.module, lambda leaf: getattr(leaf, "ndim", 0) == 2)
+    weights = [leaf.shape for leaf in jax.tree.leaves(matrices)]
+    assert weights == [(500, 100), (500, 500), (784, 500)]
+    options = inspect.signature(few_labels.few_labels_algorithm).parameters
+    defaults = {name: one.default for name, one in options.items() if one.kind is one.KEYWORD_ONLY}
+    assert defaults == {"learning_rate": 3e-3, "decay": 0.9999, "batch_size": 100, "weight": 1.0}
 
 
 def test_labels_are_drawn_as_many_of_each_class():

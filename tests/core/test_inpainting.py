@@ -72,6 +72,16 @@ def test_blocks_are_centred_or_anywhere_and_of_10_to_20_of_28_pixels(masks):
     assert (places == np.arange(9)).all()
 
 
+def test_a_block_s_side_is_a_fraction_of_the_image_s():
+    sides = (~np.asarray(inpainting.random_block(KEY, 1000, (84, 84)))).any(axis=2).sum(1)
+    assert (sides.min(), sides.max()) == (30, 60)
+
+
+@pytest.mark.parametrize("kind", ["random_components", "random_half", "random_block", "mixture"])
+def test_there_may_be_no_mask(kind):
+    assert getattr(inpainting, kind)(KEY, 0, (4, 6)).shape == (0, 4, 6)
+
+
 def test_a_mixture_has_every_kind(masks):
     of_mixture = {mask.tobytes() for mask in masks["half"]}
     flat = masks["mixture"].reshape(4000, -1)
@@ -373,6 +383,10 @@ def test_fillings_leave_what_is_observed_bit_for_bit():
     np.testing.assert_array_equal(
         inpainting.fill(KEY, small_model(), unseen, masks.astype(int), 3), fillings
     )
+
+
+def test_a_shape_is_no_parameter():
+    assert jax.tree.leaves(inpainting.NothingObserved((4, 4))) == []
 
 
 def test_with_nothing_observed_it_is_the_model_s_own_sample():

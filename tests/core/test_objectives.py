@@ -204,6 +204,10 @@ def test_a_cost_of_a_whole_minibatch_is_refused():
         algorithm.step(KEY, PLAYERS, algorithm.init(PLAYERS), jnp.zeros((N, 3)))
 
 
+def test_an_option_is_no_parameter():
+    assert all(map(callable, jax.tree.leaves(GAN())))
+
+
 def test_errors_are_counted_at_a_probability_of_one_half():
     real = jnp.array([-2.0, -0.5, 0.0, 0.5, 2.0])
     fake = jnp.array([-2.0, -1.0, -0.5, 0.0, 0.5])

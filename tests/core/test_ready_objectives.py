@@ -293,6 +293,14 @@ def test_penalties_look_at_all_pixels_and_at_no_condition():
         np.testing.assert_allclose(found, exact, rtol=1e-12)
 
 
+def test_a_penalty_s_slope_is_in_all_parts_of_an_example():
+    def D(key, x):
+        return 2.0 * jnp.sum(x["one"], axis=1) + jnp.sum(x["two"], axis=1)
+
+    x = {"one": jnp.ones((4, 3)), "two": jnp.ones((4, 2))}
+    np.testing.assert_allclose(R1(1.0)(at(None), D, x, x), (3 * 2**2 + 2) / 2, rtol=1e-12)
+
+
 def test_a_flat_discriminator_has_a_gradient_penalty_with_a_gradient():
     def cost(a):
         found = GradientPenalty(1.0)(at(None), lambda key, x: a * jnp.sum(x, axis=1), X, X)
@@ -349,6 +357,12 @@ def test_a_wrapped_objective_shows_and_reports_what_it_did():
     seen = Penalised(Silent(), R1(0.5)).costs(at(1), D, x, x).seen
     np.testing.assert_allclose(seen["cost"], REAL.sum(1).mean())
     np.testing.assert_allclose(seen["r1"], 0.25 * 2)
+
+
+def test_how_often_data_are_preferred():
+    real, fake = jnp.array([[1.0], [0.2], [0.1], [2.0]]), jnp.array([[0.5], [0.5], [0.2], [2.0]])
+    seen = Relativistic().costs(at(1), lambda key, x: x[:, 0], real, fake).seen
+    assert (seen["real_preferred"], seen["real_logit"]) == (0.25, pytest.approx(3.3 / 4))
 
 
 def test_the_conjugate_of_jeffreys_everywhere():

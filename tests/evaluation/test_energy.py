@@ -31,6 +31,14 @@ def test_scores_are_those_of_loops(draws, outcomes):
         assert energy.spread(draws)[row] == pytest.approx(variance, abs=1e-9)
 
 
+def test_examples_may_be_numbers():
+    rng = np.random.default_rng(0)
+    draws, outcomes = rng.normal(size=(2, 4)), rng.normal(size=2)
+    for score in (energy.energy_score, energy.squared_error_of_mean):
+        alike = score(draws[..., None], outcomes[:, None])
+        np.testing.assert_array_equal(score(draws, outcomes), alike)
+
+
 def test_draws_from_the_true_conditional_score_least():
     """x₂ and x₃ given x₁, normal: the exact conditional among 20 that are off, with one noise."""
     rng = np.random.default_rng(0)

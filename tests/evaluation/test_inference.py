@@ -184,6 +184,7 @@ def test_a_search_ends_at_least_squares():
         ({"batch_size": 0}, "the batch size must be at least 1"),
         ({"noise": -1.0}, "the noise's scale must be at least 0 and finite; got -1.0"),
         ({"noise": float("nan")}, "finite; got nan"),
+        ({"target": 0}, "this one has 1 layers; got 0"),
         ({"target": 2}, "this one has 1 layers; got 2"),
         ({"net": eqx.nn.Linear(2, 5, key=jax.random.key(0))}, "must give 4 numbers"),
     ],
@@ -198,3 +199,8 @@ def test_a_conditional_generator_is_refused():
     model = advnets.Model(lambda z, label: z, Normal(2))
     with pytest.raises(ValueError, match="takes a condition"):
         fit_inference(jax.random.key(0), model)
+
+
+def test_a_generator_may_have_an_option():
+    model = advnets.Model(lambda z, scale=2.0: scale * z, Normal(2))
+    assert inference.check(model, "latent", 0.0, 1, 1) == (2, (2,))

@@ -1,6 +1,8 @@
 """The best response of D: against closed forms, one update by hand, and what it must never say."""
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -8,8 +10,10 @@ import scipy.optimize
 from helpers.few_numbers import InTurn, shifted_normal
 from scipy.special import expit
 
+import advnets
 from advnets import monitor
 from advnets.monitor.response import calibrated
+from advnets.priors import Normal
 
 KEY = jax.random.key(3)
 
@@ -46,7 +50,47 @@ def test_a_step_and_what_is_said_of_it_against_numpy():
                        (found.regret, best[0] - now[0])):  # fmt: skip
         assert estimate.mean == pytest.approx(each.mean(), rel=1e-5)
         assert estimate.standard_error == pytest.approx(each.std(ddof=1) / 2, rel=1e-4)
+    half = found.best_value.standard_error / 2
+    assert found.divergence.standard_error == pytest.approx(half, rel=1e-12)
     assert found.overfitting.mean == pytest.approx(best[2].mean() - best[1].mean(), rel=1e-4)
+
+
+def test_noise_is_added_to_data_and_to_generated_examples():
+    n = 4000
+    data = np.random.default_rng(0).normal(size=(n, 1)).astype(np.float32)
+    options = {"rule": optax.sgd(0.5), "steps": 1, "every": 1, "batch_size": n}
+    players = shifted_normal(0, 1, 0)  # G's examples have the data's distribution, N(0, 1)
+    found = monitor.best_response(KEY, players, data, data, noise_scale=1.0, **options)
+    x = 2**0.5 * np.random.default_rng(1).normal(size=10**6)  # N(0, 2)
+    slope = x * expit(x)
+    of_one, of_other = -slope.mean(), -slope.mean()
+    error = 0.5 * slope.std() * (2 / n) ** 0.5
+    assert found.step == 1
+    expected = 1 + 0.5 * (of_one + of_other)
+    assert found.discriminator.w[0] == pytest.approx(expected, abs=4 * error)
+
+
+def test_ds_copy_gets_the_conditions_of_the_rows():
+    """D's logit is x c: G makes x = c + 1, and V is of the pairs of reporting rows."""
+    c = np.arange(8, dtype=np.float32)[:, None] / 4
+    pairs = (c + 0.5, c)
+    players = advnets.Players(
+        lambda z, condition: condition + 1 + 0 * z,
+        OfPairs(jnp.ones(())),
+        Normal(1),
+    )
+    options = {"rule": optax.sgd(0.1), "steps": 1, "every": 1, "batch_size": 8}
+    found = monitor.best_response(KEY, players, pairs, pairs, noise_scale=0.0, **options)
+    c = c[1::2, 0].astype(float)
+    value = np.log(expit((c + 0.5) * c)) + np.log(expit(-(c + 1) * c))
+    assert found.value.mean == pytest.approx(value.mean(), rel=1e-5)
+
+
+class OfPairs(eqx.Module):
+    by: jax.Array
+
+    def __call__(self, x, condition):
+        return self.by * (x * condition)[0]
 
 
 def test_recalibration_is_the_best_and_never_worse():

@@ -94,6 +94,16 @@ def test_the_rank_test_is_exact():
     assert 1 <= hits <= 13  # 6 ± 3 standard deviations
 
 
+def test_only_pairs_closer_than_any_real_one_count_as_repeats():
+    held_out, training = np.zeros((40, 1)), 0.5 * np.arange(4000.0)[:, None]
+    real = monitor.real_rows(KEY, held_out, training)
+    assert real.closest.min() == 0.5
+    assert real.per_batch == 20  # as many as there are samples to compare
+    for distance, support in ((0.6, None), (0.4, 190 / 10)):
+        pairs = 5.0 * np.arange(10)[:, None, None] + np.array([[0], [distance]])
+        assert monitor.collapse(KEY, pairs.reshape(20, 1), real).support == support
+
+
 def test_data_with_repeats_of_their_own_give_no_alarm():
     rows = np.repeat(normal(500), 2, axis=0)
     real = monitor.real_rows(KEY, rows, rows)

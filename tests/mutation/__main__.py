@@ -85,14 +85,8 @@ OWN = {
     ],
     "training/sources": ["training/test_sources.py", "training/test_streaming.py"],
 }
-# The tests from which those that execute a line are taken.
-JUDGES = ["tests/docs/test_docstrings.py", "tests/test_model_files.py", "tests/core"]
-JUDGES += ["tests/training", "tests/monitor"]
-JUDGES += [
-    f"tests/evaluation/test_{name}.py"
-    for name in ("parzen", "parzen_draws", "parzen_protocol", "energy", "inference")
-]
 ENOUGH = 40  # seconds of tests that execute a line, the fastest first
+EXAMPLES = "tests/docs/test_docstrings.py"
 # Changes that can't be seen, or that any test sees: `is` among small integers is `==`, None is
 # equal to itself alone, and an order of things that have none is an error.
 SENSELESS = re.compile(
@@ -126,11 +120,14 @@ def main():
         file.write(msgspec.json.encode(Provenance.here()).decode() + "\n")
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # programs compile in half the time
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"  # no mutant leaves any
+    # The tests from which those that execute a line are taken.
+    judges = sorted({f"tests/{name}" for module in options.only for name in OWN[module]})
+    judges.append(EXAMPLES)
     copies = queue.SimpleQueue()
     for number in range(options.workers):
-        copies.put(copied(out / f"copy-{number}"))
+        copies.put(copied(out / f"copy-{number}", judges))
     if not (out / "coverage").exists():
-        measure(out)
+        measure(out, judges)
     seconds, covering = measured(out)
     if options.again:
         covering = {}  # they were judged by those tests
@@ -160,13 +157,13 @@ def main():
         sys.exit("\n".join(["survived, without an explanation:", *map(json.dumps, left)]))
 
 
-def copied(folder):
+def copied(folder, judges):
     """A fresh copy of the project, with its bytecode."""
     shutil.rmtree(folder, ignore_errors=True)
     unneeded = shutil.ignore_patterns(".git", ".tox", ".venv", "__pycache__", "_build", "runs")
     shutil.copytree(ROOT, folder, ignore=unneeded)
     writing = environment(folder) | {"PYTHONDONTWRITEBYTECODE": ""}
-    collect = [sys.executable, "-m", "pytest", "--collect-only", "-qq", *JUDGES]
+    collect = [sys.executable, "-m", "pytest", "--collect-only", "-qq", *judges]
     subprocess.run(collect, env=writing, cwd=folder, check=True, stdout=subprocess.DEVNULL)
     return folder
 
@@ -175,12 +172,12 @@ def environment(copy):
     return os.environ | {"PYTHONPATH": f"{copy}/src"}
 
 
-def measure(out):
+def measure(out, judges):
     """Runs all judges under coverage: they must pass."""
     options = ["--cov=advnets", "--cov-context=test", "--cov-report="]
     options += [f"--junitxml={out}/durations.xml", "-q", "-p", "no:cacheprovider"]
     subprocess.run(
-        [sys.executable, "-m", "pytest", *options, *JUDGES],
+        [sys.executable, "-m", "pytest", *options, *judges],
         env=environment(out / "copy-0") | {"COVERAGE_FILE": f"{out}/coverage.part"},
         cwd=out / "copy-0",
         check=True,
@@ -302,7 +299,7 @@ def judged(out, copies, measures, number, mutant):
 
 def own(module, seconds):
     """A module's own tests, and the examples of its docstrings."""
-    examples = f"tests/docs/test_docstrings.py::test_example[advnets.{module.replace('/', '.')}."
+    examples = f"{EXAMPLES}::test_example[advnets.{module.replace('/', '.')}."
     found = [f"tests/{name}" for name in OWN[module]]
     return found + [name for name in seconds if name.startswith(examples)]
 

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from advnets import _reprs
 from advnets._counts import check_count
 from advnets.algorithms import Algorithm1, Fake, State, at, generated
-from advnets.batches import Batch, parts
+from advnets.batches import Batch
 from advnets.draws import generator_draws
 from advnets.game import value_function
 from advnets.monitor._rows import (
@@ -36,6 +36,7 @@ from advnets.monitor._rows import (
     with_noise,
 )
 from advnets.monitor.frozen import as_applied, evenly
+from advnets.objectives._examples import example_of, with_example
 from advnets.players import Player, Players, for_sampling, judge, partition
 from advnets.training.sources import Preprocess, Source, source_of
 
@@ -339,9 +340,7 @@ def _of_d(state: State) -> tuple[PyTree, PyTree]:
 
 def _noisy(key: Key[Array, ""], batch: Batch, scale: Float[Array, ""] | None) -> Batch:
     """A batch with normal noise added to its examples, but not to their conditions."""
-    example, *condition = parts(batch)
-    noised = with_noise(key, example, scale)
-    return (noised, *condition) if isinstance(batch, tuple) else noised
+    return with_example(batch, with_noise(key, example_of(batch), scale))
 
 
 Logits = tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]

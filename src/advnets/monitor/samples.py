@@ -332,7 +332,7 @@ def _repeats(
 ) -> tuple[float | None, float | None]:
     """The p-value of the closest pair, and the support from pairs closer than any real one."""
     size = real.per_batch
-    if size < 2:
+    if size == 0:
         return None, None
     rounding = ROUNDING * math.sqrt(np.trace(gram) / len(gram))
     least = math.sqrt(squared[:size, :size].min())
