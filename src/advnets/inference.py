@@ -530,6 +530,8 @@ def r_squared(
     for name, rows in (("the components", truth), ("what is predicted", predicted)):
         check_finite(name, rows)
     true, guessed = (np.asarray(rows, np.float64) for rows in (truth, predicted))
-    varied = ((true - true.mean(axis=0)) ** 2).sum(axis=0)
+    # A mean may round, so that equal numbers differ from theirs.
+    equal = true.max(axis=0) == true.min(axis=0)
+    varied = np.where(equal, 0, ((true - true.mean(axis=0)) ** 2).sum(axis=0))
     left = ((true - guessed) ** 2).sum(axis=0)
     return 1 - np.divide(left, varied, out=np.ones_like(left), where=varied > 0)

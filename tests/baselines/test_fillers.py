@@ -56,6 +56,15 @@ def test_nearest_are_those_of_brute_force(monkeypatch):
             np.testing.assert_array_equal(found[row, place], expected)
 
 
+@pytest.mark.parametrize(
+    "kind", [fillers.RandomImages, fillers.NearestImages, fillers.NormalConditional]
+)
+def test_what_is_at_missing_components_does_not_matter(kind):
+    unknown = np.where(MASKS, IMAGES, np.nan)
+    found = kind(TRAIN).fill(np.random.default_rng(1), unknown, MASKS, 5)
+    np.testing.assert_array_equal(found, fill(kind(TRAIN)))
+
+
 def test_random_images_are_any():
     found = fill(fillers.RandomImages(np.arange(6.0).reshape(3, 2, 1) * np.ones((1, 1, 3))), 200)
     missing = found[0][:, ~MASKS[0]]

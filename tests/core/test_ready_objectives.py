@@ -376,6 +376,17 @@ def test_the_conjugate_of_jeffreys_everywhere():
     np.testing.assert_allclose(second, 1 / (w * (1 + w)), rtol=1e-10)
 
 
+def test_the_conjugate_of_jeffreys_in_float32():
+    t = np.array([-1e8, -1e6, -1e4, -1e3, 1e-6], np.float32)
+    w = scipy.special.wrightomega(1 - t.astype(float))
+    exact = 1 / w - 1 - np.log(w)
+    exact[-1] = t[-1]  # f*(t) = t + t²/4 + ...
+    found = divergences.Jeffreys().conjugate(jnp.asarray(t))
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found[:-1], exact[:-1], rtol=1e-6)
+    np.testing.assert_allclose(found[-1], exact[-1], rtol=0.1)  # 1 - t rounds
+
+
 def test_outputs_of_any_likely_size_have_finite_costs_in_float32():
     kinds = [one.divergence for one, *_ in CASES.values() if isinstance(one, FGAN)]
     functions = [f for kind in kinds for f in (kind.activation, kind.conjugate)]

@@ -160,6 +160,7 @@ def test_latents_are_the_priors_own(key):
 def test_the_share_of_what_does_not_vary_is_0():
     truth = np.array([[1.0, 0.0], [1.0, 2.0]])
     assert inference.r_squared(truth, np.zeros((2, 2))).tolist() == [0.0, -1.0]
+    assert inference.r_squared(np.full((7, 1), 0.1), np.zeros((7, 1))).tolist() == [0]
     with pytest.raises(ValueError, match="at least 2 rows; got 1"):
         inference.r_squared(truth[:1], truth[:1])
     with pytest.raises(ValueError, match="what is predicted"):

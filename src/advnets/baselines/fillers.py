@@ -126,7 +126,8 @@ class NearestImages(BaselineFiller):
             for start in range(0, len(images), BLOCK):
                 stop = min(start + BLOCK, len(images))
                 observed = masks[start:stop].reshape(stop - start, -1).astype(train.dtype)
-                seen = images[start:stop].reshape(stop - start, -1) * observed
+                seen = np.where(masks[start:stop], images[start:stop], 0)
+                seen = seen.reshape(stop - start, -1)
                 # Squared distances, up to a term that all training images share.
                 far = observed @ squares.T - 2 * seen @ train.T
                 near = np.sort(np.argpartition(far, n - 1, axis=1)[:, :n], axis=1)

@@ -121,7 +121,7 @@ class Jeffreys(Divergence):
 
     def conjugate(self, outputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         log_w = _log_omega(1 - outputs)
-        return jnp.exp(log_w) + jnp.exp(-log_w) + outputs - 2
+        return jnp.expm1(-log_w) - log_w  # w + 1/w + v - 2, as w + log w = 1 - v
 
 
 class PearsonChi2(Divergence):
