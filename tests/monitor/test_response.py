@@ -62,11 +62,10 @@ def test_noise_is_added_to_data_and_to_generated_examples():
     players = shifted_normal(0, 1, 0)  # G's examples have the data's distribution, N(0, 1)
     found = monitor.best_response(KEY, players, data, data, noise_scale=1.0, **options)
     x = 2**0.5 * np.random.default_rng(1).normal(size=10**6)  # N(0, 2)
-    slope = x * expit(x)
-    of_one, of_other = -slope.mean(), -slope.mean()
+    slope = x * expit(x)  # minus it is V's slope in w, on noisy data and on noisy examples
     error = 0.5 * slope.std() * (2 / n) ** 0.5
     assert found.step == 1
-    expected = 1 + 0.5 * (of_one + of_other)
+    expected = 1 - 0.5 * 2 * slope.mean()
     assert found.discriminator.w[0] == pytest.approx(expected, abs=4 * error)
 
 
