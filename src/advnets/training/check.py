@@ -2,7 +2,7 @@
 
 import contextlib
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from advnets.players import (
     judge,
     thaw,
 )
+from advnets.training.callbacks import Callback, Measuring
 from advnets.training.sources import Source, scale_pixels
 
 # A float above this in an example without negative numbers is taken for a pixel in 0..255.
@@ -116,6 +117,38 @@ def check_players(
         if algorithm.fake is generated:
             _check_discriminator(draws, players, real, fake)
         raise
+
+
+def check_callbacks(
+    callbacks: Sequence[Callback],
+    initial: Any,
+    source: Source,
+    trained: Iterable[str],
+    runs: int = 1,
+) -> None:
+    """Checks that callbacks can measure what is trained, each under names of its own.
+
+    Args:
+        callbacks: the callbacks; only those that measure are checked.
+        initial: what is trained.
+        source: the data.
+        trained: the names of what is trained, such as those of players.
+        runs: the number of runs.
+
+    Raises:
+        ValueError: if a name is taken, or for what a callback refuses.
+    """
+    taken = dict.fromkeys(("epoch", "updates"), "every row has a number of that name; rename it")
+    taken |= dict.fromkeys(trained, "what is trained has that name; rename one of them")
+    for callback in callbacks:
+        if not isinstance(callback, Measuring):
+            continue
+        who = type(callback).__name__
+        for name in callback.names:
+            if name in taken:
+                raise ValueError(f"{who} measures {name!r}, but {taken[name]}")
+            taken[name] = f"another callback, {who}, measures it too; leave out one of them"
+        callback.check(initial, source, runs)
 
 
 def _check_wrapped(name: str, player: Player) -> None:

@@ -26,7 +26,7 @@ from advnets.model_files import save_last
 from advnets.players import partition, thaw
 from advnets.training import devices as device
 from advnets.training.callbacks import Callback, EpochSummary
-from advnets.training.check import evaluated_shapes, preprocessed
+from advnets.training.check import check_callbacks, evaluated_shapes, preprocessed
 from advnets.training.checkpoints import Change
 from advnets.training.devices import is_main_process
 from advnets.training.drive import Drive
@@ -157,8 +157,8 @@ def fit(
         The model and the metrics of each epoch.
 
     Raises:
-        ValueError: for a setting out of range, data of an unsupported type, or a cost that does not
-            fit the model and the data.
+        ValueError: for a setting out of range, data of an unsupported type, or a cost or a callback
+            that does not fit the model and the data.
         FileExistsError: if the folder holds another run and `resume` is false.
         FileNotFoundError: if there is nothing to resume.
         CheckpointError: if no checkpoint is whole, or the checkpoints are another run's.
@@ -197,6 +197,7 @@ def fit(
     given = learner.updates
     rule = given if isinstance(given, optax.GradientTransformation) else given(plan.iterations)
     _check_cost(key, learner, model, source)
+    check_callbacks(callbacks, model, source, [MODEL])
 
     def measure(_: int, epoch: int, now: M) -> Mapping[str, Any]:
         assert evaluate is not None

@@ -26,7 +26,7 @@ from advnets.model_files import save_last
 from advnets.players import D, G, Players, inputs_taken, partition
 from advnets.training import devices as device
 from advnets.training.callbacks import Callback
-from advnets.training.check import check_players
+from advnets.training.check import check_callbacks, check_players
 from advnets.training.checkpoints import CHECKPOINTS, Change
 from advnets.training.devices import Devices, is_main_process
 from advnets.training.drive import Drive
@@ -162,8 +162,8 @@ def train(
 
     Raises:
         ValueError: for a setting out of range; data of an unsupported type, too few for a
-            minibatch, or that do not fit the players; or fewer epochs than the folder already
-            holds.
+            minibatch, or that do not fit the players; a callback that can't measure them; or fewer
+            epochs than the folder already holds.
         FileExistsError: if the folder holds another run and `resume` is false.
         FileNotFoundError: if there is nothing to resume.
         CheckpointError: if no checkpoint is whole, or the checkpoints are another run's. A damaged
@@ -206,6 +206,7 @@ def train(
     players = _with_condition(players, source)
     settled = plan.settle(given)
     check_players(key, settled, players, source)
+    check_callbacks(callbacks, players, source, players.named)
     program = OneGame(settled, players, source, batch_size, mesh, shard_layers=spread.shard_layers)
 
     def measure(_: int, epoch: int, now: Players, average: Players | None) -> Mapping[str, Any]:
@@ -353,6 +354,7 @@ def train_many(
     players = _with_condition(players, source)
     first = jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, players)
     check_players(keys[0], plan.settle(every[0]), first, source)
+    check_callbacks(callbacks, first, source, first.named, runs)
     program = ManyGames(
         lambda settings: plan.settle(of_run(settings)),
         vary,
