@@ -476,7 +476,7 @@ def search(
         Where the search ends.
 
     Raises:
-        ValueError: if there is no update, or the learning rate is not above 0.
+        ValueError: if there is no update, or the learning rate is not above 0 and finite.
 
     Example:
         >>> import jax.numpy as jnp
@@ -486,8 +486,8 @@ def search(
         3.0
     """
     check_count("the number of updates", steps)
-    if not learning_rate > 0:
-        raise ValueError(f"the learning rate must be above 0; got {learning_rate}")
+    if not 0 < learning_rate < math.inf:
+        raise ValueError(f"the learning rate must be above 0 and finite; got {learning_rate}")
     rule = optax.adam(learning_rate)
 
     def cost(u: Array) -> Array:

@@ -428,7 +428,23 @@ REFUSED = {
         fill(model=advnets.Model(lambda z: z, priors.Uniform(3))),
         "takes a latent vector, observed components and a mask .* this one takes 1 inputs",
     ),
-    "images of another shape": (fill(images=np.ones((3, 4, 5)), masks=np.ones((4, 5))), "4, 5"),
+    "masks of words": (fill(masks=np.full((4, 4), "yes")), "where it is missing; got <U3"),
+    "images of another shape": (
+        fill(images=np.ones((3, 4, 5)), masks=np.ones((4, 5))),
+        r"can't fill in images of shape \(4, 5\)",
+    ),
+    "other examples than images": (
+        fill(model=advnets.Model(lambda z, x, m: z, priors.Uniform(3))),
+        r"shape of the model's examples, \(3,\); got \(4, 4\)",
+    ),
+    "observed pixels that are no numbers": (
+        fill(images=np.where(np.arange(3) == 1, np.nan, np.ones((4, 4, 3))).T),
+        "observed part of images has 16 values that are not finite, the first in row 1",
+    ),
+    "masks of floats": (
+        fake(jnp.zeros((3, 4)), lambda key, n, shape: jnp.full((n, *shape), 0.5)),
+        "masks must be boolean, .*; got float32",
+    ),
     "data with labels": (fake(PAIR), "array of floats, the examples; got a tuple of 2 parts"),
     "integers": (fake(jnp.zeros((3, 4), int)), "array of floats, the examples; got int32"),
     "other masks": (

@@ -177,6 +177,12 @@ def test_a_search_ends_at_least_squares():
     np.testing.assert_allclose(alone, found[:1], rtol=1e-4)  # rows do not depend on each other
 
 
+@pytest.mark.parametrize("rate", [0.0, np.nan, np.inf])
+def test_a_search_refuses_a_learning_rate_that_is_none(rate):
+    with pytest.raises(ValueError, match=f"must be above 0 and finite; got {rate}"):
+        inference.search(lambda u: u, jnp.ones((1, 1)), jnp.zeros((1, 1)), learning_rate=rate)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
