@@ -322,7 +322,13 @@ class Inpainting(Objective):
         return self.objective.shown
 
     def costs(self, draws: Draws, D: Applied, real: Batch, fake: Batch, **others: Applied) -> Costs:
-        found = self.objective.costs(draws, D, *_pairs(real, fake), **others)
+        pairs = _pairs(real, fake)
+        if self.objective.judged(*pairs)[0] is not pairs[0]:
+            raise ValueError(
+                "Inpainting can't be around an objective that changes what D judges; got "
+                f"{type(self.objective).__name__} (leave one of them out)"
+            )
+        found = self.objective.costs(draws, D, *pairs, **others)
         terms = {}
         if self.reconstruction:
             terms["reconstruction"] = jnp.mean((fake[0] - real) ** 2)  # 0 where observed

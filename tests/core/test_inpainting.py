@@ -463,6 +463,10 @@ REFUSED = {
         lambda: Inpainting().costs(discriminator_draws(KEY), len, PAIR[0], PAIR[0]),
         r"give the algorithm fake=Filled\(\)",
     ),
+    "masks twice": (
+        lambda: Inpainting(Inpainting()).costs(discriminator_draws(KEY), len, PAIR[0], PAIR),
+        r"changes what D judges; got Inpainting \(leave one of them out\)",
+    ),
     "one filling alone": (
         lambda: Inpainting(OnNothing(), energy=1.0).costs(
             discriminator_draws(KEY), len, PAIR[0], (PAIR[0], PAIR[0])
@@ -495,5 +499,5 @@ def test_what_does_not_fit_is_refused_in_a_sentence(name):
 def test_training_refuses_a_generator_that_does_not_fit_before_it_starts():
     both = advnets.Players(eqx.nn.Linear(2, 4, key=KEY), eqx.nn.Linear(4, 1, key=KEY))
     algorithm = advnets.Algorithm1(objective=Inpainting(), fake=Filled())
-    with pytest.raises(ValueError, match="no generated examples can be made"):
+    with pytest.raises(ValueError, match=r"components and a mask; this one takes 1 input$"):
         advnets.train(KEY, both, np.zeros((100, 2, 2), np.float32), epochs=1, algorithm=algorithm)
