@@ -21,7 +21,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Integer, Key, PyTree
 
-from advnets._counts import check_count
+from advnets._counts import check_count, counted
 from advnets._distances import check_finite, is_traced
 from advnets.algorithms import Algorithm1
 from advnets.batches import Batch
@@ -274,8 +274,8 @@ class FewLabels(Objective):
             raise ValueError(f"labels are classes, from 0; got {labels.min()}")
         if classes is not None and labels.max() >= classes:
             raise ValueError(
-                f"the classifier has {classes} logits, for labels 0 to {classes - 1}; got label "
-                f"{labels.max()}"
+                f"the classifier has {counted(classes, 'logit')}, for labels 0 to {classes - 1}; "
+                f"got label {labels.max()}"
             )
 
 

@@ -27,7 +27,7 @@ from jax import lax
 from jaxtyping import Array, Float, Key, PyTree
 
 from advnets import training
-from advnets._counts import check_count
+from advnets._counts import check_count, counted
 from advnets._distances import check_finite
 from advnets.batches import Batch, length
 from advnets.model import Model
@@ -150,7 +150,7 @@ def _layers(model: Model[Any], target: int) -> tuple[Any, ...]:
     net = model.generator
     layers = net.layers if isinstance(net, eqx.nn.Sequential) else ()
     if not 1 <= target < len(layers):
-        several = f"; this one has {len(layers)} layers" if layers else ""
+        several = f"; this one has {counted(len(layers), 'layer')}" if layers else ""
         raise ValueError(
             'the target must be "latent", or a number of the first layers of a generator that is '
             f"an eqx.nn.Sequential{several}; got {target!r}"

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Key, PyTree, Shaped
 
-from advnets._counts import check_count
+from advnets._counts import check_count, counted
 from advnets._distances import check_finite
 from advnets._signatures import accepts_key
 from advnets.batches import Batch
@@ -519,7 +519,7 @@ def fill(
     if not needed <= 3 <= taken:
         raise ValueError(
             "a generator that fills in takes a latent vector, observed components and a mask "
-            f"(advnets.inpainting.Filler); this one takes {needed} inputs"
+            f"(advnets.inpainting.Filler); this one takes {counted(needed, 'input')}"
         )
     check_count("the number of fillings", n)
     whole = np.asarray(images)

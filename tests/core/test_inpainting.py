@@ -426,7 +426,7 @@ REFUSED = {
     "no images": (fill(images=np.ones((0, 4, 4))), "number of images must be at least 1"),
     "another generator": (
         fill(model=advnets.Model(lambda z: z, priors.Uniform(3))),
-        "takes a latent vector, observed components and a mask .* this one takes 1 inputs",
+        "takes a latent vector, observed components and a mask .* this one takes 1 input",
     ),
     "masks of words": (fill(masks=np.full((4, 4), "yes")), "where it is missing; got <U3"),
     "images of another shape": (

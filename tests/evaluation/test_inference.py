@@ -191,8 +191,8 @@ def test_a_search_refuses_a_learning_rate_that_is_none(rate):
         ({"batch_size": 0}, "the batch size must be at least 1"),
         ({"noise": -1.0}, "the noise's scale must be at least 0 and finite; got -1.0"),
         ({"noise": float("nan")}, "finite; got nan"),
-        ({"target": 0}, "this one has 1 layers; got 0"),
-        ({"target": 2}, "this one has 1 layers; got 2"),
+        ({"target": 0}, "this one has 1 layer; got 0"),
+        ({"target": 2}, "this one has 1 layer; got 2"),
         ({"net": eqx.nn.Linear(2, 5, key=jax.random.key(0))}, "must give 4 numbers"),
     ],
 )

@@ -11,6 +11,7 @@ import optax
 from jaxtyping import Array, Float, Key
 
 from advnets import _progress, _warnings
+from advnets._counts import counted
 from advnets.algorithms import Fake, generated
 from advnets.batches import Batch, parts
 from advnets.draws import generator_draws
@@ -31,7 +32,7 @@ WORDS = {
     "spread": "they vary {:.2g} times as much as held-out rows",
     "effective_rank": "their effective rank is {:.2g} of that of held-out rows",
     "neighbours": "nearest neighbours are {:.2g} times as far apart as among held-out rows",
-    "duplicates": "they repeat, as if drawn from about {:.0f} distinct samples",
+    "duplicates": "they repeat, as if drawn from about {}",
 }
 
 
@@ -318,7 +319,9 @@ def _row_of(found: BestResponse) -> dict[str, Any]:
 
 
 def _worded(name: str, found: Mapping[str, Any]) -> str:
-    return WORDS[name].format(found["support" if name == "duplicates" else name])
+    if name == "duplicates":
+        return WORDS[name].format(counted(round(found["support"]), "distinct sample"))
+    return WORDS[name].format(found[name])
 
 
 def _line(

@@ -20,6 +20,7 @@ from jaxtyping import Array, Key, PyTree
 from typing_extensions import TypeVar
 
 from advnets import _reprs, _signals
+from advnets._counts import counted
 from advnets.algorithms import Info, State
 from advnets.batches import Batch
 from advnets.model_files import save_last
@@ -98,7 +99,10 @@ class Learned(Generic[M]):
 
     def __repr__(self) -> str:
         last = ", ".join(_reprs.numbers(self.metrics[-1])) if self.metrics else "none"
-        return f"Learned({len(self.metrics)} epochs, {self.updates} updates, last metrics: {last})"
+        return (
+            f"Learned({counted(len(self.metrics), 'epoch')}, {counted(self.updates, 'update')}, "
+            f"last metrics: {last})"
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)

@@ -18,6 +18,7 @@ from jaxtyping import Array, Key, PyTree
 
 from advnets import _reprs, _signals
 from advnets._average import kept_average
+from advnets._counts import counted
 from advnets.algorithms import Algorithm, Algorithm1, State
 from advnets.batches import Batch
 from advnets.conditions import frequencies
@@ -70,11 +71,8 @@ class Trained(Generic[G, D]):
         rate = self.updates_per_second
         speed = "" if rate is None else f", {rate:.3g} updates/s"
         last = ", ".join(_reprs.numbers(self.metrics[-1])) if self.metrics else "none"
-        return (
-            f"Trained({len(self.metrics)} epochs, {self.updates} updates{speed}\n"
-            f"  last metrics: {last}\n"
-            f"  {self.players!r})"
-        )
+        done = f"{counted(len(self.metrics), 'epoch')}, {counted(self.updates, 'update')}"
+        return f"Trained({done}{speed}\n  last metrics: {last}\n  {self.players!r})"
 
     @property
     def averaged(self) -> Model[G]:
@@ -435,7 +433,7 @@ def _leave(drive: Drive, trained: Sequence[Trained | None], *, pictures: bool) -
         model = getattr(one, "averaged", one.model)
         save_last(record.folder, model)
         if pictures:
-            title = f"{record.folder.name}, {len(one.metrics)} epochs"
+            title = f"{record.folder.name}, {counted(len(one.metrics), 'epoch')}"
             key = jax.random.fold_in(key, SAMPLES_KEY)
             draw(record.folder, key, model, one.metrics, drive.source, title)
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import advnets
+from advnets._counts import counted
 from advnets.bench.folders import LAST, newest_checkpoint
-from advnets.bench.pages.reading import counted
 from advnets.bench.results import Config
 from advnets.bench.systems import System
 from advnets.training.checkpoints import check_whole
