@@ -139,7 +139,7 @@ def _sentence(box: str, arguments: Sequence[str], known: list[Option], prog: str
     takes = {option.name: option.takes for option in known}
     if (no := NO_VALUE.fullmatch(message)) and no["name"] in takes:
         wanted = TAKEN.get(takes[no["name"]], takes[no["name"]])
-        message = f"{no['name']} takes {wanted}; got {no['got'].strip('[]')}"
+        message = f"{no['name']} takes {wanted}; got {no['got'].strip('[].')}"
     elif none := MISSING.fullmatch(message):
         message = f"{none['name']} needs a value"
     named = [o for o in known if re.search(rf"{re.escape(o.name)}(?![\w.-])", message)]
@@ -177,7 +177,7 @@ def with_names(message: str, known: Sequence[Option]) -> str:
     for option in known:
         name = option.name.removeprefix("--").replace("-", "_")
         if "_" in name:
-            message = re.sub(rf"(?<![\w.\-/]){re.escape(name)}(?![\w=(/\-])", option.name, message)
+            message = re.sub(rf"(?<![\w.\-/(]){re.escape(name)}(?![\w=(/\-])", option.name, message)
     return message
 
 

@@ -137,7 +137,7 @@ def test_one_layer_is_one_stage_and_the_last(monkeypatch):
         (["--learning-rate", "0"], "must be above 0, and the final one at least 0; got 0.0"),
         (["--walk-scale", "0"], "the walk's noise must be above 0; got 0.0"),
         (["--hidden-sizes", "600000", "600000"], "the model's arrays need 4,0"),
-        (["--preprocessing", "gcn"], "Bernoulli pixels must be in [0, 1]"),
+        (["--preprocessing", "gcn"], "pixels must be in [0, 1], and those of gcn"),
         (["--batch-size", "0"], "the batch size must be at least 1"),
         (["--num-chains", "0"], "the number of chains must be at least 1"),
     ],

@@ -124,7 +124,7 @@ def test_samples_are_of_different_chains_first(whole):
         (["--num-chains", "0"], "the number of chains must be at least 1"),
         (["--num-chains", "61"], "61 chains can't share 60 samples; lower --num-chains"),
         (["--burn-in", "-1"], "the burn-in must be at least 0"),
-        (["--preprocessing", "gcn"], "Bernoulli pixels must be in [0, 1]"),
+        (["--preprocessing", "gcn"], "pixels must be in [0, 1], and those of gcn"),
         (["--batch-size", "0"], "the batch size must be at least 1 and at most the 1285"),
     ],
 )

@@ -280,8 +280,8 @@ def test_data_without_fitting_labels_are_refused():
             check_classes(data, classes)
         return str(error.value)
 
-    assert "no labels of its training rows" in refused(labels=None)
-    assert "no labels of its test rows" in refused(test_labels=None)
+    assert "the training images of digits have no labels" in refused(labels=None)
+    assert "the test images of digits have no labels" in refused(test_labels=None)
     assert "training rows: labels must be from 0 to 4; got 0 to 9" in refused(classes=5)
     assert "has 0 training rows of class 10" in refused(classes=11)
     bad = fold.validation_labels.copy()
@@ -319,3 +319,18 @@ def test_the_other_architectures_have_their_players(architecture):
     assert logit.shape == ()
     image = eqx.filter_eval_shape(players.generator, jnp.zeros(3), jnp.array(1))
     assert image.shape == (8, 8)
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("features", "a discriminator that sees images alone, which mnist-conditional does not"),
+        (
+            "inference",
+            "a run of mnist-conditional, whose generator takes more than a latent vector",
+        ),
+    ],
+)
+def test_commands_on_unconditional_runs_refuse_it(command, message, whole, capsys):
+    assert main([command, str(whole[0])]) == 2
+    assert message in capsys.readouterr().err

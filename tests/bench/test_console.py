@@ -1,6 +1,7 @@
 """What a person meets at the command line: help, slips, names, and reports."""
 
 import dataclasses
+import io
 import os
 import sys
 from types import SimpleNamespace
@@ -79,6 +80,35 @@ def test_a_value_that_is_not_taken_comes_with_the_options_text(capsys):
     (sentence,) = capsys.readouterr().err.splitlines()
     assert "--seed" in sentence
     assert sentence.endswith("(--seed INT: Seed of everything random.)")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--epochs", "x"], "error: --epochs takes a whole number; got 'x' (--epochs INT: "),
+        (["--devices", "x"], "error: --devices takes a whole number; got 'x' (--devices INT: "),
+        (["--learning-rate", "x"], "error: --learning-rate takes a number; got 'x' ("),
+        (["--learning-rates", "x"], "error: --learning-rates takes numbers; got 'x' ("),
+        (["--epochs"], "error: --epochs needs a value ("),
+        (["--learning-rates"], "error: --learning-rates needs at least one value, or leave it out"),
+        (["--accept-changes"], "error: --accept-changes goes with --resume; add it, or leave it"),
+        (["--num-samples", f"{2**40}"], "error: --num-samples must be below 2**31 in size"),
+    ],
+)
+def test_a_wrong_value_is_answered_in_plain_words(given, message, encoding, monkeypatch, capsys):
+    """Whatever the characters that the output can show."""
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", stdout)
+    assert main(["digits", *given]) == 2
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert sentence.startswith(message)
+    assert "---" not in sentence
+
+
+def test_a_report_of_one_run_has_its_place(finished, capsys):
+    assert main(["report", str(finished), "--out", "page.html"]) == 2
+    assert "folder's report.html; leave out --out page.html" in capsys.readouterr().err
 
 
 def test_the_claims_command_is_like_it(capsys):

@@ -119,7 +119,7 @@ def test_its_likelihood_is_that_of_its_machines(whole):
         (["--learning-rate", "0"], "the learning rate must be above 0; got 0.0"),
         (["--weight-decay", "-1"], "the weight decay must be at least 0; got -1.0"),
         (["--num-chains", "0"], "the number of chains must be at least 1"),
-        (["--preprocessing", "gcn"], "Bernoulli pixels must be in [0, 1]"),
+        (["--preprocessing", "gcn"], "pixels must be in [0, 1], and those of gcn"),
         (["--hidden-sizes", "1000000", "1000000"], "the model's arrays need 11,176.6 GiB"),
         (["--epochs", "2147483647"], "epochs must be at most"),
     ],

@@ -224,10 +224,10 @@ def test_validation_rows_choose_not_test_rows():
     [
         (["inference", "nosuch"], "nosuch holds no results.json"),
         (["inference", "RUN", "--steps", "150"], "below 100 or a multiple of it; got 150"),
-        (["inference", "RUN", "--noise", "-1"], "must be at least 0; got -1"),
+        (["inference", "RUN", "--noise", "-1"], "must be at least 0 and finite; got -1"),
         (["features", "nosuch"], "nosuch holds no results.json"),
         (["features", "RUN", "--labels", "15"], "a multiple of the 10 classes, at most"),
-        (["features", "RUN", "--draws", "0"], "at least 1 number of labels and 1 draw"),
+        (["features", "RUN", "--draws", "0"], "number of draws must be at least 1"),
     ],
 )
 def test_bad_input_is_refused(arguments, message, run, capsys):

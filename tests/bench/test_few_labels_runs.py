@@ -193,7 +193,7 @@ def test_scales_of_hidden_layers_stay(run):
         (["--decay", "1"], "the average's decay must be in [0, 1)"),
         (["--draw", "-1"], "the seed of the draw must be at least 0"),
         (["--learning-rate", "0"], "the learning rate must be above 0"),
-        (["--preprocessing", "gcn"], "Bernoulli pixels must be in [0, 1]"),
+        (["--preprocessing", "gcn"], "pixels must be in [0, 1], and those of gcn"),
     ],
 )
 def test_bad_settings_are_refused(arguments, message, tmp_path, capsys):

@@ -128,7 +128,7 @@ def test_a_finished_setting_is_not_played_again(comparison, monkeypatch, capsys)
     assert main([*command, "--seeds", "3"]) == ExitCode.DONE
     assert len(played) == 2
     assert main([*command, "--seeds", "0"]) == ExitCode.REFUSED
-    assert "number of seeds must be from 1 to 2**31 - 1; got 0" in capsys.readouterr().err
+    assert "number of seeds must be from 1 to 1,000, as the games" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -136,6 +136,7 @@ def test_a_finished_setting_is_not_played_again(comparison, monkeypatch, capsys)
     [
         ({"updates": 6}, "a positive multiple of 4, those of an epoch; got 6"),
         ({"updates": 0}, "a positive multiple of 4, those of an epoch; got 0"),
+        ({"seeds": 10**6}, "seeds must be from 1 to 1,000, .*; got 1000000"),
         ({"samples": 0}, "number of samples must be from 1 to .*; got 0"),
         ({"data": ("rings",)}, "among ring, grid; got rings"),
         ({"data": ()}, "among ring, grid; got none"),

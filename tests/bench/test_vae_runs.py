@@ -84,7 +84,7 @@ def test_figure_3_and_the_explorer_take_its_generator(whole):
         (["--learning-rate", "0"], "the learning rate must be above 0; got 0.0"),
         (["--hidden-size", "2147483647"], "the model's arrays need"),
         (["--latent-size", "2147483647"], "a layer's sizes must be at least 1"),
-        (["--preprocessing", "gcn"], "Bernoulli pixels must be in [0, 1]"),
+        (["--preprocessing", "gcn"], "pixels must be in [0, 1], and those of gcn"),
         (["--batch-size", "9999"], "at most the 1285 training rows of digits; got 9999"),
     ],
 )

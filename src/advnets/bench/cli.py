@@ -186,9 +186,7 @@ def _benchmark(benchmark: Benchmark, arguments: list[str], again: Again) -> int:
         return _run(benchmark, kind, defaults, arguments, again)
 
 
-def _run(
-    benchmark: Benchmark, kind: Any, defaults: Any, arguments: list[str], again: Again
-) -> int:
+def _run(benchmark: Benchmark, kind: Any, defaults: Any, arguments: list[str], again: Again) -> int:
     options: Options[Any] = _read(
         kind,
         arguments,

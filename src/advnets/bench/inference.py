@@ -34,6 +34,7 @@ from advnets.bench.settings import check_counts
 from advnets.bench.systems.rows import mean_of
 from advnets.bench.watching import pictured
 from advnets.model_files import load_model, save_model
+from advnets.players import inputs_taken
 
 # The folder in the run's folder, and its files: the network and its results.
 FOLDER, NETWORK, FOUND = "inference", "network.safetensors", "inference.json"
