@@ -354,10 +354,13 @@ def _keep_nothing(target: float, x: Float[Array, "*shape"]) -> tuple[Float[Array
 def _lift(
     target: float, _: None, gradient: Float[Array, "*shape"]
 ) -> tuple[Float[Array, "*shape"]]:
-    norm = jnp.sqrt(jax.lax.psum(jnp.sum(gradient**2), MINIBATCH))
-    # Without the inner guard a gradient of 0 would become 0 · ∞.
-    scale = jnp.maximum(1, target / jnp.where(norm > 0, norm, target))
-    return (gradient * scale,)
+    # Divided by its largest entry, the gradient has squares that don't underflow, as they do in
+    # float32 below 1e-22; the result does not depend on the divisor, so no derivative goes there.
+    largest = jax.lax.pmax(jnp.max(jnp.abs(jax.lax.stop_gradient(gradient)), initial=0), MINIBATCH)
+    unit = gradient / jnp.where(largest > 0, largest, 1)
+    squares = jax.lax.psum(jnp.sum(unit**2), MINIBATCH)
+    length = jnp.sqrt(jnp.where(squares > 0, squares, 1))
+    return (jnp.where(largest * length < target, unit * (target / length), gradient),)
 
 
 _floored.defvjp(_keep_nothing, _lift)
