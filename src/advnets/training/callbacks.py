@@ -126,7 +126,8 @@ class Measuring(abc.ABC):
 
     Unlike `evaluate`, which is given a model, it is given what every callback is given, including
     players and state. `measure` is called before the row is written; after that, the object itself
-    is called like any other callback.
+    is called like any other callback. If `measure` raises an exception, a checkpoint is written and
+    the run ends with that exception; it resumes with this measurement.
 
     Example:
         >>> import jax

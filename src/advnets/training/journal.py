@@ -90,27 +90,32 @@ class Record:
         if self.log is not None and is_main_process():
             _files.replace(self.log, self.content())
 
-    def see(self, seen: Seen, epochs: int) -> list[Metrics]:
-        """Adds the info of further iterations; returns rows of the epochs that they complete.
+    def see(self, seen: Seen) -> None:
+        """Adds the info of further iterations, which is not checked."""
+        self._seen.append(seen)
+
+    def rows(self, epochs: int) -> list[Metrics]:
+        """The rows, not written yet, of the epochs that have ended since.
 
         Args:
-            seen: their info, which is not checked.
-            epochs: the number of epochs completed by then.
+            epochs: the number of epochs completed.
 
         Returns:
-            The rows, which are not written yet.
+            A row of means for each epoch.
         """
-        self._seen.append(seen)
         rows: list[Metrics] = []
+        rest = self._seen
         for epoch in range(len(self.metrics) + 1, epochs + 1):
-            taken, self._seen = _split(self._seen, self._iterations)
+            taken, rest = _split(rest, self._iterations)
             updates = epoch * self._iterations * self._k
             rows.append({"epoch": epoch, "updates": updates, **_means(taken)})
         return rows
 
     def write(self, rows: list[Metrics]) -> None:
-        """Adds rows to the record and its file."""
+        """Adds rows, which may have got more numbers, to the record and its file."""
         lines = [*map(_json_line, rows)]
+        if rows:
+            self._seen = _split(self._seen, len(rows) * self._iterations)[1]
         self.metrics += rows
         self._lines += lines
         if self.log is not None and rows and is_main_process():
@@ -294,6 +299,14 @@ class Journal:
         for record in self.records:
             record.rewrite()
         return state, iteration
+
+    def is_behind(self, epochs: int) -> bool:
+        """Whether a row of these epochs is missing, because it could not be measured."""
+        return any(
+            len(record.metrics) < epochs
+            for record, running in zip(self.records, self.running, strict=True)
+            if running
+        )
 
     def _make_folders(self, resume: bool) -> None:
         """Makes the runs' folders, unless they hold another run."""
