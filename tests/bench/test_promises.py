@@ -104,11 +104,16 @@ def test_the_best_model_is_needed_and_checked_before_work(copied, tmp_path, caps
 
 
 @pytest.mark.long
-def test_training_repeats_bit_for_bit(tmp_path, monkeypatch, capsys):
-    """Both stages of a game of two."""
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--second-stage.epochs", "5", "--second-stage.hidden-size", "8"],
+        ["--update-rule", "adam", "--final-rate", "0.1"],
+    ],
+)
+def test_training_repeats_bit_for_bit(options, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    stages = ["--second-stage.epochs", "5", "--second-stage.hidden-size", "8"]
-    assert main([*SMALL, *stages, "--verify-replay"]) == 0
+    assert main([*SMALL, *options, "--verify-replay"]) == 0
     stdout = capsys.readouterr().out
     assert "equal, bit for bit" in stdout
     assert len(set(re.findall(r"[0-9a-f]{64}", stdout))) == 1

@@ -181,7 +181,10 @@ def _checked(
             check_alone(folder)
         check_checkpoints(folder)
         same = functools.partial(
-            check_same, changeable=system.changeable, accept=request.accept_changes
+            check_same,
+            changeable=system.changeable,
+            accept=request.accept_changes,
+            epochs_fixed=system.ends_at_its_epochs,
         )
         changes[folder] = same(folder, common)
         common = msgspec.structs.replace(common, changes=changes[folder])

@@ -134,6 +134,11 @@ class System(abc.ABC):
         assert isinstance(settings, self.settings_type)
         self.settings = settings
 
+    @property
+    def ends_at_its_epochs(self) -> bool:
+        """Whether a schedule spans the run's epochs, so that it can't be resumed with more."""
+        return False
+
     @abc.abstractmethod
     def fit(self, run: Run, watch: Watch, *, progress: bool) -> Fitted:
         """Fits the system to a run's data, from its folder's checkpoints if it is resumed.
