@@ -233,6 +233,8 @@ def _checked(
         )
         for its_recipe, seed, own in planned
     )
+    if request.monitor:
+        system.check_monitor(runs[0])
     return runs, common
 
 

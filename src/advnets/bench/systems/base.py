@@ -199,6 +199,10 @@ class System(abc.ABC):
         """Raises a ValueError, before any work, if several runs exceed the machine's memory."""
         return  # runs are fitted one after another, unless overridden
 
+    def check_monitor(self, run: Run) -> None:
+        """Raises a ValueError, before any work, if the data are too few to monitor the run."""
+        return  # only games are monitored
+
     def context(self) -> contextlib.AbstractContextManager[None]:
         """The context for fitting and sampling, such as a precision of matrix products."""
         return contextlib.nullcontext()
