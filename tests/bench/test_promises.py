@@ -2,6 +2,7 @@
 
 import re
 
+import equinox as eqx
 import pytest
 from helpers.runs import SMALL, files_of, result_of, untimed
 
@@ -42,6 +43,27 @@ def test_every_damaged_file_is_named(copied, capsys):
     assert main(["check", str(copied)]) == 3
     assert "samples.png" in capsys.readouterr().out
     assert main(["check", str(copied / "nothing")]) == 2
+
+
+def test_what_later_commands_wrote_is_verified_too(copied, capsys):
+    place = copied / "inference"
+    (place / "parts").mkdir(parents=True)
+    written = [place / "inference.json", place / "parts" / "test.json"]
+    for path in written:
+        results.write(path, {"benchmark": "digits"})
+    advnets.save_model(copied / "classifier.safetensors", eqx.nn.Identity())
+    advnets.save_model(place / "network.safetensors", eqx.nn.Identity())
+    written += [copied / "classifier.safetensors", place / "network.safetensors"]
+    assert main(["check", str(copied)]) == 0
+    stdout = capsys.readouterr().out
+    for path in written:
+        assert re.search(rf"^  {path.relative_to(copied)} +whole", stdout, re.M)
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
+        assert main(["check", str(copied)]) == 3
+        named = rf"^  {path.relative_to(copied)} +damaged"
+        assert re.search(named, capsys.readouterr().out, re.M)
+        path.write_bytes(whole)
 
 
 @pytest.mark.long

@@ -29,6 +29,7 @@ from advnets.bench.folders import (
     best_name,
     best_row,
     called,
+    can_be_remade,
     check_alone,
     check_best,
     check_checkpoints,
@@ -695,4 +696,7 @@ def _published(run: Run) -> Published | None:
 
 def _earlier_rate(folder: Path) -> float | None:
     path = folder / RESULTS
-    return results.read(path, Result).updates_per_second if path.exists() else None
+    if not path.exists():
+        return None
+    with can_be_remade("the resumed run writes it again"):
+        return results.read(path, Result).updates_per_second

@@ -182,6 +182,35 @@ def read_config(folder: Path) -> Config:
     return results.read(folder / CONFIG, Config)
 
 
+@contextlib.contextmanager
+def can_be_remade(how: str) -> Iterator[None]:
+    """Adds to a ValueError about a damaged file that it may be removed, and is made again.
+
+    Args:
+        how: what makes it again, a clause.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{error}, or remove it: {how}") from None
+
+
+def finished_runs_in(folder: Path) -> list[Path]:
+    """The folders of the finished runs that were trained together in a folder.
+
+    Args:
+        folder: any folder.
+
+    Returns:
+        Their folders, sorted by name; none if the folder is that of a single run.
+    """
+    try:
+        together = read_config(folder).seeds is not None
+    except ValueError:  # there is none, or it is damaged
+        return []
+    return sorted(path.parent for path in folder.glob(f"*/{RESULTS}")) if together else []
+
+
 def flat(value: Json) -> dict[str, Json]:
     """A recipe's JSON without nesting: `generator.hidden_sizes` and so on."""
     return dict(_leaves(value, ""))

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float
 
 from advnets import _documents, _files, _locks, _warnings
 from advnets.algorithms import State
+from advnets.model_files import LAST
 from advnets.model_files import METRICS as METRICS
 from advnets.training.checkpoints import (
     CHECKPOINTS,
@@ -268,7 +269,7 @@ class Journal:
 
         Raises:
             FileExistsError: if the folder holds another run and `resume` is false.
-            FileNotFoundError: if there is nothing to resume.
+            FileNotFoundError: if there is nothing to resume, or only a model without checkpoints.
             CheckpointError: if the run is damaged, or is another run.
             ValueError: if it already has more epochs than `epochs`, or there is no folder to
                 resume.
@@ -280,6 +281,12 @@ class Journal:
             return state, 0
         self._make_folders(bool(resume))
         found = newest_whole(self.folder / CHECKPOINTS)
+        models = [self.folder / name / LAST for name in self.names]
+        if resume and found is None and any(model.exists() for model in models):
+            raise FileNotFoundError(
+                f"{self.folder} holds a trained model but no {CHECKPOINTS}/ to resume from; "
+                "restore them from a copy, or train anew in another folder"
+            )
         iteration = 0
         if found is not None:
             place, manifest = found
