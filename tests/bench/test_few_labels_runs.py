@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import equinox as eqx
@@ -200,3 +201,12 @@ def test_bad_settings_are_refused(arguments, message, tmp_path, capsys):
     assert main([*SMALL, *arguments, "--out", str(tmp_path / "run")]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("finished", "reason"), [(True, "batch norm"), (False, "no model yet")])
+def test_the_explorer_says_what_it_can_not_compute(run, tmp_path, finished, reason, capsys):
+    copied = shutil.copytree(run, tmp_path / "run")
+    if not finished:
+        (copied / "results.json").unlink()
+    assert main(["explore", str(copied)]) == 2
+    assert reason in capsys.readouterr().err
