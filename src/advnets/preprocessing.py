@@ -70,9 +70,12 @@ def gcn(
     pixels = jnp.asarray(images).astype(float).reshape(len(images), math.prod(images.shape[1:]))
     # A constant image is then exactly 0, whatever the rounding of its mean.
     pixels -= pixels[:, :1]
+    # Each by a power of 2, which rounds nothing: squares then neither overflow nor become 0.
+    _, exponents = jnp.frexp(jnp.max(jnp.abs(pixels), axis=1, keepdims=True, initial=0))
+    pixels = jnp.ldexp(pixels, -exponents)
     pixels -= pixels.mean(axis=1, keepdims=True)
     norm = jnp.linalg.norm(pixels, axis=1, keepdims=True)
-    return (scale * pixels / jnp.where(norm < 1e-8, 1, norm)).reshape(images.shape)
+    return (scale * pixels / jnp.where(norm == 0, 1, norm)).reshape(images.shape)
 
 
 def gcn_picture(

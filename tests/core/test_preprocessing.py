@@ -45,6 +45,13 @@ def test_each_images_brightness_and_contrast_drop_out(seed, contrast, brightness
     np.testing.assert_allclose(preprocessing.gcn(changed), preprocessing.gcn(images), atol=5e-3)
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e-9, 1e19, 1e37])
+def test_images_of_any_range_are_normalised(scale):
+    images = np.random.default_rng(0).normal(size=(4, *SHAPE))
+    found = preprocessing.gcn((scale * images).astype(np.float32))
+    np.testing.assert_allclose(found, normalised(images, 55.0), atol=1e-4)
+
+
 @pytest.mark.parametrize("value", [0, 7, 255, 0.1, -1e4, 1 / 3])
 def test_an_image_without_contrast_becomes_zero(value):
     kind = np.uint8 if isinstance(value, int) else np.float32
