@@ -132,8 +132,9 @@ def pairs(
     else:
         layers = _layers(model, target)
         below, above = (eqx.nn.Sequential(part) for part in (layers[:target], layers[target:]))
-        hidden, _ = apply(below, keys, z)
-        examples, _ = apply(above, jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys), hidden)
+        halves = jax.vmap(jax.random.split)(keys)  # one key twice would repeat noise
+        hidden, _ = apply(below, halves[:, 0], z)
+        examples, _ = apply(above, halves[:, 1], hidden)
         goal = hidden.reshape(n, -1)
     if noise:
         examples = examples + noise * jax.random.normal(outside, examples.shape, examples.dtype)
