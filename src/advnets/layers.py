@@ -446,9 +446,11 @@ class MinibatchDeviation(eqx.Module):
         self, x: Float[Array, " n"], *, key: Key[Array, ""] | None = None
     ) -> Float[Array, " n+1"]:
         """The features and their deviation; raises a NameError if no axis is named MINIBATCH."""
-        away = x - jax.lax.pmean(x, MINIBATCH)
+        # Float16 rounds 1e-8 to 0, whose root has no slope.
+        wide = x.astype(jnp.float32 if jnp.finfo(x.dtype).bits < 32 else x.dtype)
+        away = wide - jax.lax.pmean(wide, MINIBATCH)
         deviation = jnp.sqrt(jax.lax.pmean(away**2, MINIBATCH) + 1e-8)
-        return jnp.append(x, jnp.mean(deviation))
+        return jnp.append(x, jnp.mean(deviation).astype(x.dtype))
 
 
 class Labelled(eqx.Module):

@@ -211,7 +211,7 @@ class GSN(Chain[State]):
             Zeros and ones, without a gradient.
         """
         rate = self.salt_and_pepper
-        on = (1 - rate) * jax.nn.sigmoid(logits) + rate / 2
+        on = (1 - rate) * jax.nn.sigmoid(logits.astype(uniform.dtype)) + rate / 2
         return lax.stop_gradient((uniform < on).astype(logits.dtype))
 
     def start(self, key: Key[Array, ""], images: Float[Array, " chains *shape"]) -> State:
@@ -271,7 +271,11 @@ def _rows(bias: Float[Array, " units"]) -> Float[Array, "1 units"]:
 
 
 def _uniforms(key: Key[Array, ""], shape: tuple[int, ...], dtype: Any) -> Float[Array, "..."]:
-    """Uniform numbers of 16 bits, two per word drawn; probabilities are accurate to 2⁻¹⁷."""
+    """Uniform numbers of 16 bits, two per word drawn; probabilities are accurate to 2⁻¹⁷.
+
+    They are of the given type, or in float32 where that does not hold 17 bits.
+    """
+    dtype = jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
     size = math.prod(shape)
     words = jax.random.bits(key, (-(-size // 2),), jnp.uint32)
     halves = lax.bitcast_convert_type(words, jnp.uint16).ravel()[:size]

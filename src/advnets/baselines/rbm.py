@@ -147,8 +147,10 @@ def binary(key: Key[Array, ""], means: Float[Array, "*shape"]) -> Float[Array, "
     half = -(-means.size // 2)
     words = jax.random.bits(key, (half,), jnp.uint32)
     bits = jnp.concatenate([words & 0xFFFF, words >> 16])[: means.size].reshape(means.shape)
-    # The midpoint of an interval of 2^-16, so that probabilities are rounded to the nearest.
-    return (bits.astype(means.dtype) + 0.5 < means * 2**16).astype(means.dtype)
+    # The midpoint of an interval of 2^-16, so that probabilities are rounded to the nearest. A
+    # type of 16 bits does not hold it.
+    wide = jnp.float32 if jnp.finfo(means.dtype).bits < 32 else means.dtype
+    return (bits.astype(wide) + 0.5 < means.astype(wide) * 2**16).astype(means.dtype)
 
 
 def visible_of(
