@@ -15,13 +15,14 @@ Preprocess = Callable[[Real[Array, " n *data"]], Float[Array, " n *example"]]
 
 
 def to_unit_interval(images: Real[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Pixels as floats: uint8 divided by 255, floats as they are.
+    """Pixels as floats of JAX's default type: uint8 divided by 255, all others with their values.
 
     Args:
         images: pixels of any shape.
 
     Returns:
-        Floats, in [0, 1] for uint8.
+        Float32, or float64 with `jax_enable_x64`, whatever the type of the pixels; in [0, 1] for
+        uint8.
 
     Example:
         >>> import jax.numpy as jnp
@@ -49,7 +50,7 @@ def gcn(
         scale: s, the norm of the result; above 0.
 
     Returns:
-        Floats.
+        Floats of JAX's default type.
 
     Raises:
         ValueError: if the scale is not above 0, or not finite in float32.

@@ -1,5 +1,6 @@
 """Preprocessing: invariants, and NumPy in float64."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -16,6 +17,15 @@ def normalised(images, scale):
     flat = flat - flat.mean(1, keepdims=True)
     norm = np.sqrt((flat**2).sum(1, keepdims=True))
     return (scale * flat / np.where(norm < 1e-8, 1, norm)).reshape(images.shape)
+
+
+@pytest.mark.parametrize("double", [False, True])
+@pytest.mark.parametrize("kind", ["uint8", "int32", "bfloat16", "float16", "float32"])
+def test_pixels_of_any_type_become_floats_of_the_default_type(kind, double):
+    with jax.enable_x64(double):
+        pixels = preprocessing.to_unit_interval(jnp.ones((2, 3), kind))
+        assert pixels.dtype == (jnp.float64 if double else jnp.float32)
+        assert (pixels == (1 / 255 if kind == "uint8" else 1)).all()
 
 
 @given(seed=st.integers(0, 2**31), scale=st.floats(0.1, 100.0), integers=st.booleans())
