@@ -22,6 +22,7 @@ import optax
 from jaxtyping import Array, Float, Int, Integer, Key, PyTree
 
 from advnets._counts import check_count
+from advnets._precision import in_single
 from advnets.algorithms import Algorithm1
 from advnets.batches import Batch
 from advnets.draws import Draws
@@ -284,7 +285,7 @@ class Averaged(NamedTuple):
 
     Attributes:
         rule: the state of the inner rule.
-        average: the average of the parameters.
+        average: the average of the parameters; in float32 for those of half precision.
     """
 
     rule: Any
@@ -318,14 +319,14 @@ def with_average(rule: optax.GradientTransformation, decay: float) -> optax.Grad
         raise ValueError(f"the average's decay must be in [0, 1); got {decay}")
 
     def init(params: PyTree) -> Averaged:
-        return Averaged(rule.init(params), params)
+        return Averaged(rule.init(params), in_single(params))
 
     def update(gradients: PyTree, state: Averaged, params: PyTree = None) -> Any:
         if params is None:
             raise ValueError("with_average needs the parameters: pass params to update()")
         updates, inner = rule.update(gradients, state.rule, params)
         moved = optax.apply_updates(params, updates)
-        average = optax.incremental_update(moved, state.average, 1 - decay)
+        average = optax.incremental_update(in_single(moved), state.average, 1 - decay)
         return updates, Averaged(inner, average)
 
     return optax.GradientTransformation(init, update)

@@ -180,6 +180,10 @@ def test_the_average_is_that_of_the_parameters():
             average = 0.8 * average + 0.2 * params
     np.testing.assert_allclose(state.average, average, rtol=1e-6)
     np.testing.assert_allclose(now, params, rtol=1e-6)
+    # In half precision, 0.001 of a step of 0.1 would be lost.
+    rule, now = with_average(optax.sgd(1.0), decay=0.999), jnp.ones(1, jnp.bfloat16)
+    _, state = rule.update(jnp.full(1, 0.1, jnp.bfloat16), rule.init(now), now)
+    np.testing.assert_allclose(state.average, 1 - 0.001 * 0.1, rtol=1e-5)
 
 
 def test_bad_input_is_refused(key):

@@ -16,6 +16,7 @@ from jax import lax
 from jaxtyping import Array, Float, Key
 
 from advnets._counts import check_count
+from advnets._precision import at_least_single
 from advnets.baselines._pixels import as_rows, check_rows
 from advnets.chains import Chain
 from advnets.layers import uniform_range
@@ -275,7 +276,7 @@ def _uniforms(key: Key[Array, ""], shape: tuple[int, ...], dtype: Any) -> Float[
 
     They are of the given type, or in float32 where that does not hold 17 bits.
     """
-    dtype = jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
+    dtype = at_least_single(dtype)
     size = math.prod(shape)
     words = jax.random.bits(key, (-(-size // 2),), jnp.uint32)
     halves = lax.bitcast_convert_type(words, jnp.uint16).ravel()[:size]
