@@ -344,7 +344,8 @@ def few_labels_classifier(
     """The released code's discriminator for MNIST: weight-normed layers, normal noise before each.
 
     Scale and bias of each layer are chosen such that its outputs have mean 0 and variance 1 on the
-    given images; the scales of hidden layers are then frozen.
+    given images, or scale 1 where an output does not vary; the scales of hidden layers are then
+    frozen.
 
     Args:
         key: a typed random key.
@@ -392,7 +393,8 @@ def few_labels_classifier(
         plain = NormedLinear(weight, jnp.ones(above), jnp.zeros(above))
         outputs = jax.vmap(plain)(x)
         mean, deviation = jnp.mean(outputs, axis=0), jnp.std(outputs, axis=0)
-        scale, last = 1 / jnp.maximum(deviation, 1e-6), number == len(hidden_sizes)
+        varies = deviation > 1e-6 * (1 + jnp.abs(mean))  # less is rounding
+        scale, last = 1 / jnp.where(varies, deviation, 1), number == len(hidden_sizes)
         layer = NormedLinear(weight, scale if last else Frozen(scale), -mean * scale)
         x = jax.nn.relu(jax.vmap(layer)(x))
         layers += [noise, layer] if last else [noise, layer, eqx.nn.Lambda(jax.nn.relu)]

@@ -216,6 +216,20 @@ def test_bad_input_is_refused(key):
         objective.costs(discriminator_draws(key), Judge(plain), one, one)
 
 
+def test_a_unit_that_does_not_vary_has_scale_1(key):
+    images = jax.random.uniform(key, (50, 1, 4)).at[:, 0, 3].set(0.1)
+    quiet = {"hidden_sizes": [8], "input_noise": 0.0, "hidden_noise": 0.0}
+    for given in (images, jnp.full((50, 1, 4), 0.1)):
+        net = few_labels.few_labels_classifier(key, given, 3, **quiet)
+        scales = [
+            layer.scale.tree if isinstance(layer.scale, Frozen) else layer.scale
+            for layer in (*net.hidden.layers, *net.head.layers)
+            if isinstance(layer, NormedLinear)
+        ]
+        assert all((scale < 1e3).all() for scale in scales)
+    assert all((scale == 1).all() for scale in scales)
+
+
 def test_the_generator_against_numpy():
     """Latent vectors are so small that batch normalisation's ε of 1e-6 counts."""
     generator = few_labels.few_labels_generator(jax.random.key(0), 3, (2, 2), hidden_sizes=[5])
