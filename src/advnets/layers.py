@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Integer, Key, Real
 
+from advnets._precision import in_single
 from advnets._signatures import accepts_key
 
 # The name of the axis along which a player is mapped over a minibatch (`jax.vmap`'s axis_name).
@@ -449,9 +450,11 @@ class MinibatchDeviation(eqx.Module):
         self, x: Float[Array, " n"], *, key: Key[Array, ""] | None = None
     ) -> Float[Array, " n+1"]:
         """The features and their deviation; raises a NameError if no axis is named MINIBATCH."""
-        away = x - jax.lax.pmean(x, MINIBATCH)
+        # Float16 rounds 1e-8 to 0, whose root has no slope.
+        wide = in_single(x)
+        away = wide - jax.lax.pmean(wide, MINIBATCH)
         deviation = jnp.sqrt(jax.lax.pmean(away**2, MINIBATCH) + 1e-8)
-        return jnp.append(x, jnp.mean(deviation))
+        return jnp.append(x, jnp.mean(deviation).astype(x.dtype))
 
 
 class Labelled(eqx.Module):

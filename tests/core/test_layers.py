@@ -256,5 +256,7 @@ def test_minibatch_deviation_is_that_of_numpy_and_has_a_slope_where_there_is_non
     found = np.asarray(seen(jnp.asarray(x)))
     np.testing.assert_array_equal(found[:, :-1], x)
     np.testing.assert_allclose(found[:, -1], x.astype(np.float64).std(axis=0).mean(), rtol=1e-5)
-    slopes = jax.grad(lambda x: seen(x)[0, -1])(jnp.ones((7, 4)))  # all examples alike
-    assert not slopes.any()
+    for kind in (jnp.float32, jnp.float16, jnp.bfloat16):
+        slopes = jax.grad(lambda x: seen(x)[0, -1])(jnp.ones((7, 4), kind))  # all examples alike
+        assert slopes.dtype == kind
+        assert not slopes.any()
