@@ -28,6 +28,21 @@ HELP, HELP_ALL = ("-h", "--help"), "--help-all"
 ATTRIBUTE = re.compile(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", re.MULTILINE)
 # The characters with which tyro draws a box around a message.
 BOX = re.compile("[╭╮╰╯│]|\x1b\\[[0-9;]*m")
+# The lines in it, of ASCII where the output can't show others.
+RULE = re.compile("[-─ ]*")
+# What tyro says of a value that an option does not take, and of one that is missing.
+NO_VALUE = re.compile(
+    r"Error parsing (?P<name>\S+): (?:invalid literal for int\(\) with base 10|"
+    r"could not convert string to float|Could not find valid parse for arguments|"
+    r"no type matching .* could be instantiated from):? (?P<got>.*)"
+)
+MISSING = re.compile(r"Missing value for argument '(?P<name>\S+)'.*")
+TAKEN = {
+    "INT": "a whole number",
+    "FLOAT": "a number",
+    "INT...": "whole numbers",
+    "FLOAT...": "numbers",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +109,20 @@ def parsed(
         raise ValueError(_sentence(stderr.getvalue(), arguments, known, prog)) from None
     if unknown:
         raise ValueError(_unknown(unknown, known, prog))
+    for option in known:
+        several = option.takes.endswith("...") and not (option.owner or option.default)
+        if several and _is_bare(option.name, arguments):
+            raise ValueError(f"{option.name} needs at least one value, or leave it out")
     return found
+
+
+def _is_bare(name: str, arguments: Sequence[str]) -> bool:
+    """Whether an option is given without a value."""
+    following = [*arguments[1:], "--"]
+    return any(
+        one.replace("_", "-") == name and after.startswith("--")
+        for one, after in zip(arguments, following, strict=True)
+    )
 
 
 def _sentence(box: str, arguments: Sequence[str], known: list[Option], prog: str) -> str:
@@ -102,9 +130,18 @@ def _sentence(box: str, arguments: Sequence[str], known: list[Option], prog: str
     slips = [a for a in arguments if a.startswith("--") and not _is_known(a, known)]
     if slips:  # probably why something else is missing
         return _unknown(slips, known, prog)
-    title, *lines = (BOX.sub("", line).strip(" ─") for line in box.splitlines())
+    plain = (BOX.sub("", line) for line in box.splitlines())
+    title, *lines = ("" if RULE.fullmatch(line) else line.strip(" ─") for line in plain)
+    while lines and not lines[0]:
+        lines.pop(0)
     until = next((number for number, line in enumerate(lines) if not line), len(lines))
     message = " ".join(lines[:until]) or title
+    takes = {option.name: option.takes for option in known}
+    if (no := NO_VALUE.fullmatch(message)) and no["name"] in takes:
+        wanted = TAKEN.get(takes[no["name"]], takes[no["name"]])
+        message = f"{no['name']} takes {wanted}; got {no['got'].strip('[]')}"
+    elif none := MISSING.fullmatch(message):
+        message = f"{none['name']} needs a value"
     named = [o for o in known if re.search(rf"{re.escape(o.name)}(?![\w.-])", message)]
     has_option_text = "(required)" in message  # with the option's text
     explained = "" if has_option_text else "".join(f" ({o.given}: {o.text})" for o in named[:1])
@@ -125,6 +162,23 @@ def _unknown(unknown: Sequence[str], known: list[Option], prog: str) -> str:
     near = nearest(name, [option.name for option in known])
     meant = f"did you mean {near}?" if near else f"{prog} {HELP_ALL} lists them"
     return f"there is no option {name}; {meant}"
+
+
+def with_names(message: str, known: Sequence[Option]) -> str:
+    """A message in which settings that are named as in Python are named as options.
+
+    Args:
+        message: the message.
+        known: the options.
+
+    Returns:
+        The message with `--num-samples` in the place of `num_samples`.
+    """
+    for option in known:
+        name = option.name.removeprefix("--").replace("-", "_")
+        if "_" in name:
+            message = re.sub(rf"(?<![\w.\-/]){re.escape(name)}(?![\w=(/\-])", option.name, message)
+    return message
 
 
 def nearest(name: str, known: Sequence[str]) -> str | None:

@@ -13,6 +13,7 @@ Two more methods need no algorithm of their own. Optimistic steps are an update 
 """
 
 import dataclasses
+import math
 from typing import Any
 
 import jax
@@ -99,7 +100,7 @@ class Consensus(Algorithm):
     An iteration takes two to three times as long as one of [`advnets.Simultaneous`][].
 
     Attributes:
-        weight: γ, at least 0. An array inside a compiled program is not checked.
+        weight: γ, at least 0 and finite. An array inside a compiled program is not checked.
         objective: what the players descend; -V for the discriminator (Eq. 1) and the
             non-saturating cost for the generator unless given. It is differentiated twice.
         generator_updates: the generator's update rule, which gets the sum.
@@ -128,9 +129,9 @@ class Consensus(Algorithm):
     def __post_init__(self) -> None:
         Algorithm.__post_init__(self)
         weight = 0 if isinstance(self.weight, jax.core.Tracer) else self.weight
-        if not weight >= 0:
+        if not 0 <= weight < math.inf:
             raise ValueError(
-                f"the weight of consensus must be at least 0; got {self.weight} (0 is "
+                f"the weight of consensus must be at least 0 and finite; got {self.weight} (0 is "
                 "simultaneous descent)"
             )
 

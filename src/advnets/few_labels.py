@@ -21,7 +21,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Integer, Key, PyTree
 
-from advnets._counts import check_count
+from advnets._counts import check_count, counted
+from advnets._distances import check_finite, is_traced
 from advnets._precision import in_single
 from advnets.algorithms import Algorithm1
 from advnets.batches import Batch
@@ -43,13 +44,13 @@ def draw_labelled(
         labels: the labels of all rows.
         count: the number of rows to draw: a multiple of the number of classes, or the number of
             all rows.
-        seed: the seed of the draw.
+        seed: the seed of the draw, at least 0.
 
     Returns:
         The rows' numbers.
 
     Raises:
-        ValueError: if that many can't be drawn.
+        ValueError: if that many can't be drawn, or for a seed below 0.
 
     Example:
         >>> import numpy as np
@@ -60,6 +61,8 @@ def draw_labelled(
     """
     if not len(labels):
         raise ValueError("labels are drawn from at least 1 row; got none")
+    if seed < 0:
+        raise ValueError(f"the seed of the draw must be at least 0; got {seed}")
     classes, there = np.unique(labels, return_counts=True)
     if count == len(labels):
         return np.arange(count)
@@ -204,9 +207,9 @@ class FewLabels(Objective):
         weight: w, the weight of the unlabelled part; at least 0.
 
     Raises:
-        ValueError: if there is no labelled example, or a label is below 0; for a batch size below
-            1; for a weight that is below 0 or not finite. A label without a logit is refused when
-            the costs are first computed.
+        ValueError: if there is no labelled example, one is not finite, or a label is below 0; for a
+            batch size below 1; for a weight that is below 0 or not finite. A label without a logit
+            is refused when the costs are first computed.
 
     References:
         Salimans et al. 2016, "Improved techniques for training GANs", sections 3.1 and 5;
@@ -232,6 +235,8 @@ class FewLabels(Objective):
         if not len(self.labels):
             raise ValueError("there must be at least 1 labelled example; got none")
         self._check_labels(None)
+        if not is_traced(self.examples):
+            check_finite("labelled examples", self.examples)
 
     def costs(self, draws: Draws, D: Applied, real: Batch, fake: Batch, **others: Applied) -> Costs:
         """The costs on a minibatch of unlabelled data.
@@ -270,8 +275,8 @@ class FewLabels(Objective):
             raise ValueError(f"labels are classes, from 0; got {labels.min()}")
         if classes is not None and labels.max() >= classes:
             raise ValueError(
-                f"the classifier has {classes} logits, for labels 0 to {classes - 1}; got label "
-                f"{labels.max()}"
+                f"the classifier has {counted(classes, 'logit')}, for labels 0 to {classes - 1}; "
+                f"got label {labels.max()}"
             )
 
 
@@ -359,7 +364,8 @@ def few_labels_classifier(
         The classifier.
 
     Raises:
-        ValueError: for fewer than 2 images, a size below 1, or noise below 0.
+        ValueError: for fewer than 2 images, images or noise that are not finite, a size below 1, or
+            noise below 0.
 
     Example:
         >>> import jax
@@ -379,6 +385,8 @@ def few_labels_classifier(
             f"the initial scales are chosen on at least 2 images, better on hundreds; got "
             f"{len(images)}"
         )
+    if not is_traced(images):
+        check_finite("images", images)
     sizes = [math.prod(images.shape[1:]), *hidden_sizes, classes]
     for size in sizes:
         check_count("the size of a layer", size)
@@ -475,7 +483,7 @@ def few_labels_algorithm(
     Args:
         examples: the labelled examples, as the discriminator sees them.
         labels: their classes, from 0.
-        learning_rate: Adam's learning rate, for both players.
+        learning_rate: Adam's learning rate, for both players; above 0.
         decay: the decay of the average of the discriminator's parameters.
         batch_size: the number of labelled rows in an update.
         weight: the weight of the unlabelled part.
@@ -484,7 +492,8 @@ def few_labels_algorithm(
         The algorithm. The average is in a state's `updates["discriminator"]`.
 
     Raises:
-        ValueError: for a setting out of range.
+        ValueError: for a setting out of range; labels that are not classes, from 0; or examples
+            that are not finite.
 
     Example:
         >>> import numpy as np
@@ -492,6 +501,14 @@ def few_labels_algorithm(
         >>> few_labels_algorithm(np.zeros((20, 8, 8), np.float32), np.arange(20) % 10).k
         1
     """
+    if (
+        not is_traced(labels)
+        and labels.size
+        and not -(2**31) <= labels.min() <= labels.max() < 2**31
+    ):
+        raise ValueError(f"labels are classes, from 0; got {labels.min()} to {labels.max()}")
+    if not is_traced(learning_rate) and not 0 < learning_rate < math.inf:
+        raise ValueError(f"the learning rate must be above 0 and finite; got {learning_rate}")
     objective = FewLabels(jnp.asarray(examples), jnp.asarray(labels, int), batch_size, weight)
     rule = optax.adam(learning_rate, b1=0.5, b2=0.999, eps=0.0, eps_root=1e-8)
     return Algorithm1(

@@ -27,7 +27,7 @@ from jax import lax
 from jaxtyping import Array, Float, Key, PyTree
 
 from advnets import training
-from advnets._counts import check_count
+from advnets._counts import check_count, counted
 from advnets._distances import check_finite
 from advnets.batches import Batch, length
 from advnets.model import Model
@@ -151,7 +151,7 @@ def _layers(model: Model[Any], target: int) -> tuple[Any, ...]:
     net = model.generator
     layers = net.layers if isinstance(net, eqx.nn.Sequential) else ()
     if not 1 <= target < len(layers):
-        several = f"; this one has {len(layers)} layers" if layers else ""
+        several = f"; this one has {counted(len(layers), 'layer')}" if layers else ""
         raise ValueError(
             'the target must be "latent", or a number of the first layers of a generator that is '
             f"an eqx.nn.Sequential{several}; got {target!r}"
@@ -479,7 +479,7 @@ def search(
         Where the search ends.
 
     Raises:
-        ValueError: if there is no update, or the learning rate is not above 0.
+        ValueError: if there is no update, or the learning rate is not above 0 and finite.
 
     Example:
         >>> import jax.numpy as jnp
@@ -489,8 +489,8 @@ def search(
         3.0
     """
     check_count("the number of updates", steps)
-    if not learning_rate > 0:
-        raise ValueError(f"the learning rate must be above 0; got {learning_rate}")
+    if not 0 < learning_rate < math.inf:
+        raise ValueError(f"the learning rate must be above 0 and finite; got {learning_rate}")
     rule = optax.adam(learning_rate)
 
     def cost(u: Array) -> Array:

@@ -18,7 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Key, PyTree, Shaped
 
-from advnets._counts import check_count
+from advnets._counts import check_count, counted
+from advnets._distances import check_finite
 from advnets._signatures import accepts_key
 from advnets.batches import Batch
 from advnets.conditions import Condition
@@ -236,8 +237,8 @@ class Filled(eqx.Module):
             second fillings, if there are any.
 
         Raises:
-            ValueError: if the data are not a single array of floats, or if the masks or the
-                generator's outputs do not have their shape.
+            ValueError: if the data are not a single array of floats, if the masks are not booleans,
+                or if they or the generator's outputs do not have the data's shape.
         """
         if not (eqx.is_array(real) and jnp.issubdtype(real.dtype, jnp.floating)):
             raise ValueError(
@@ -249,6 +250,11 @@ class Filled(eqx.Module):
         if jnp.shape(observed) != real.shape:
             raise ValueError(
                 f"masks must have the shape of the data, {real.shape}; got {jnp.shape(observed)}"
+            )
+        if observed.dtype != bool:
+            raise ValueError(
+                "masks must be boolean, true where a component is observed; got "
+                f"{observed.dtype} (compare it with a number)"
             )
         mask = observed.astype(real.dtype)
         inputs = jnp.where(mask == 1, real, 0), mask
@@ -316,7 +322,13 @@ class Inpainting(Objective):
         return self.objective.shown
 
     def costs(self, draws: Draws, D: Applied, real: Batch, fake: Batch, **others: Applied) -> Costs:
-        found = self.objective.costs(draws, D, *_pairs(real, fake), **others)
+        pairs = _pairs(real, fake)
+        if self.objective.judged(*pairs)[0] is not pairs[0]:
+            raise ValueError(
+                "Inpainting can't be around an objective that changes what D judges; got "
+                f"{type(self.objective).__name__} (leave one of them out)"
+            )
+        found = self.objective.costs(draws, D, *pairs, **others)
         terms = {}
         if self.reconstruction:
             terms["reconstruction"] = jnp.mean((fake[0] - real) ** 2)  # 0 where observed
@@ -487,7 +499,8 @@ def fill(
 
     Raises:
         ValueError: for masks of another shape, or with values other than true and false, 1 and 0;
-            if there is no image, or n is below 1; or for another kind of generator.
+            if there is no image, or n is below 1; for images of another shape than the model's, or
+            whose observed part is not finite; or for another kind of generator.
 
     Example:
         >>> import jax
@@ -506,17 +519,32 @@ def fill(
     if not needed <= 3 <= taken:
         raise ValueError(
             "a generator that fills in takes a latent vector, observed components and a mask "
-            f"(advnets.inpainting.Filler); this one takes {needed} inputs"
+            f"(advnets.inpainting.Filler); this one takes {counted(needed, 'input')}"
         )
     check_count("the number of fillings", n)
     whole = np.asarray(images)
     check_count("the number of images", len(whole))
     observed = checked_masks(masks, whole.shape)
+    check_finite("the observed part of images", np.where(observed, whole, 0))
+    _check_shape(model, whole.shape[1:])
     repeated = [np.repeat(part, n, axis=0) for part in (whole, observed)]
     given = np.where(repeated[1], repeated[0], 0).astype(np.float32)
     samples = model.sample(key, len(given), condition=(given, repeated[1].astype(np.float32)))
     filled = np.where(repeated[1], repeated[0], samples).astype(whole.dtype)
     return filled.reshape(len(whole), n, *whole.shape[1:])
+
+
+def _check_shape(model: Model, shape: Shape) -> None:
+    nothing = jax.ShapeDtypeStruct((1, *shape), np.float32)
+    try:
+        found = eqx.filter_eval_shape(model, jax.random.key(0), 1, nothing, nothing)
+    except (TypeError, ValueError) as error:
+        first, *_ = str(error).splitlines()
+        raise ValueError(f"the model can't fill in images of shape {shape} ({first})") from None
+    if found.shape[1:] != shape:
+        raise ValueError(
+            f"images must have the shape of the model's examples, {found.shape[1:]}; got {shape}"
+        )
 
 
 def checked_masks(
@@ -546,10 +574,12 @@ def checked_masks(
             f"masks must have the images' shape, {shape}, or that of one image, {shape[1:]}; got "
             f"{found.shape}"
         )
-    if found.dtype != bool and not np.isin(found, (0, 1)).all():
+    numbers = found.dtype.kind in "biuf"
+    if not numbers or not np.isin(found, (0, 1)).all():
+        got = f"{found.dtype} from {found.min()} to {found.max()}" if numbers else found.dtype
         raise ValueError(
             "a mask has true or 1 where a component is observed, and false or 0 where it is "
-            f"missing; got {found.dtype} from {found.min()} to {found.max()}"
+            f"missing; got {got}"
         )
     return np.broadcast_to(found.astype(bool), shape)
 

@@ -279,7 +279,7 @@ class GaussianNoise(eqx.Module):
         scale: the standard deviation of the noise; at least 0.
 
     Raises:
-        ValueError: if `scale` is negative.
+        ValueError: if `scale` is negative or not finite.
 
     Example:
         >>> import jax
@@ -297,8 +297,8 @@ class GaussianNoise(eqx.Module):
     scale: float = eqx.field(static=True)
 
     def __check_init__(self) -> None:
-        if not self.scale >= 0:
-            raise ValueError(f"the noise's scale must be at least 0; got {self.scale}")
+        if not 0 <= self.scale < math.inf:
+            raise ValueError(f"the noise's scale must be at least 0 and finite; got {self.scale}")
 
     def __call__(
         self, x: Float[Array, "*shape"], *, key: Key[Array, ""] | None = None

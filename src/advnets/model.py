@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from advnets import _reprs
 from advnets._counts import check_count
+from advnets._distances import is_traced
 from advnets.batches import length
 from advnets.conditions import Condition, check_labels
 from advnets.players import (
@@ -206,14 +207,17 @@ class Model(eqx.Module, Generic[G]):
             starts: the latent vector at which each line begins.
             ends: the latent vector at which it ends.
             steps: the number of points on a line, evenly spaced, both ends included; at least 2.
-            condition: the generator's arguments after the latent vector, a row for each line.
+            condition: the generator's arguments after the latent vector, a row for each line, or a
+                scalar for all.
 
         Returns:
             The examples, `steps` of them for each line, in order. Noise inside the generator is the
             same along a whole line.
 
         Raises:
-            ValueError: if a line has fewer than two points, or there are too many to count.
+            ValueError: if a line has fewer than two points, or there are too many to count; if
+                there is a condition and the generator takes none, or the other way round; for one
+                that is not a row for each line, or labels that are not classes.
 
         Example:
             >>> import jax
@@ -234,6 +238,12 @@ class Model(eqx.Module, Generic[G]):
             raise ValueError(
                 f"lines must have fewer than 2**31 points in total; got {steps:.3g} on each"
             )
+        if condition and not is_traced(*jax.tree.leaves(condition)):
+            condition = self._conditions(key, len(starts), condition, each="lines")
+        elif not condition and inputs_taken(self.generator)[0] > 1:
+            raise ValueError(
+                "the generator takes a condition; give condition=(...,), one for each line"
+            )
         t = jnp.linspace(0, 1, steps, dtype=starts.dtype)[None, :, None]
         latents = (1 - t) * starts[:, None] + t * ends[:, None]
         # The same key at every point of a line, so that only z changes along it.
@@ -246,7 +256,9 @@ class Model(eqx.Module, Generic[G]):
         # A generator may return anything; that this is an array is checked on return.
         return jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), examples)
 
-    def _conditions(self, key: Key[Array, ""], n: int, condition: PyTree) -> tuple[PyTree, ...]:
+    def _conditions(
+        self, key: Key[Array, ""], n: int, condition: PyTree, each: str = "samples"
+    ) -> tuple[PyTree, ...]:
         """The generator's arguments after the latent vector, n rows of each."""
         if condition is None:
             # Not one of the blocks' keys.
@@ -268,7 +280,7 @@ class Model(eqx.Module, Generic[G]):
         given = jax.tree.map(lambda c: np.broadcast_to(c, (n,)) if c.ndim == 0 else c, given)
         if length(given) != n:
             raise ValueError(
-                f"there must be a condition for each of the {n} samples, or a scalar for all; got "
+                f"there must be a condition for each of the {n} {each}, or a scalar for all; got "
                 f"{length(given)} rows"
             )
         classes = classes_taken(self.generator)

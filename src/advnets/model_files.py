@@ -34,6 +34,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from advnets import _files, _warnings
+from advnets._counts import counted
 from advnets._descriptions import (
     DTYPES,
     STATIC,
@@ -212,8 +213,8 @@ def _last_of(folder: Path) -> Path:
     if (folder / METRICS).is_file():
         epochs = (folder / METRICS).read_bytes().count(b"\n")
         raise ValueError(
-            f"{folder} holds a run that was not finished ({epochs:,} epochs); finish it with "
-            "train(..., resume=True), or --resume on the command line"
+            f"{folder} holds a run that was not finished ({counted(epochs, 'epoch')}); finish it "
+            "with train(..., resume=True), or --resume on the command line"
         )
     for one in sorted(folder.glob(f"*/{LAST}")):
         raise ValueError(

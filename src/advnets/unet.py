@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from advnets._counts import check_count
+from advnets._counts import check_count, counted
 from advnets.convolutions import Convolution, Doubled, MaxoutConv2d
 from advnets.layers import linear
 from advnets.networks import Reshape
@@ -114,8 +114,8 @@ def unet_generator(
     times = 2 ** len(channels)
     if len(shape) not in (2, 3) or 0 in shape or shape[0] % times or shape[1] % times:
         raise ValueError(
-            f"{len(channels)} halvings need images whose height and width are multiples of "
-            f"{times}; got shape {shape} (give other sizes, or fewer channels)"
+            f"a U-net of {counted(len(channels), 'halving')} needs images whose height and width "
+            f"are multiples of {times}; got shape {shape} (give other sizes, or fewer channels)"
         )
     height, width, image_channels = _wide(shape)
     bias = jnp.broadcast_to(jnp.asarray(output_bias), shape).reshape(_wide(shape))

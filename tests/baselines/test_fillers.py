@@ -80,7 +80,8 @@ def test_random_images_are_any():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: fillers.NormalConditional(TRAIN, 0.0), "ridge must be above 0; got 0"),
+        (lambda: fillers.NormalConditional(TRAIN, 0.0), "ridge must be above 0 and finite; got 0"),
+        (lambda: fillers.NormalConditional(TRAIN, np.inf), "above 0 and finite; got inf"),
         (lambda: fill(fillers.NearestImages(TRAIN), 201), "200 training images; got 201"),
         (lambda: fill(fillers.RandomImages(TRAIN), 0), "fillings must be at least 1"),
         (lambda: fill(fillers.NormalConditional(TRAIN), 0), "fillings must be at least 1"),
@@ -89,3 +90,19 @@ def test_random_images_are_any():
 def test_what_can_not_be_filled_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    "kind", [fillers.RandomImages, fillers.NearestImages, fillers.NormalConditional]
+)
+def test_other_images_than_the_training_images_are_refused(kind):
+    filler, rng = kind(TRAIN), np.random.default_rng(0)
+    assert filler.fill(rng, IMAGES[:0], MASKS[:0], 5).shape == (0, 5, 2, 3)
+    with pytest.raises(ValueError, match=r"the training images, \(2, 3\); got \(3, 2\)"):
+        filler.fill(rng, IMAGES.reshape(4, 3, 2), MASKS.reshape(4, 3, 2), 5)
+    with pytest.raises(ValueError, match=r"observed part of images has .* not finite"):
+        filler.fill(rng, np.full((4, 2, 3), np.nan), MASKS, 5)
+    with pytest.raises(ValueError, match="training images has 1 value that is not finite"):
+        kind(np.array([[1.0, 2.0], [np.inf, 3.0]]))
+    with pytest.raises(ValueError, match="at least one training image"):
+        kind(TRAIN[:0])

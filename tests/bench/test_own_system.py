@@ -109,7 +109,7 @@ def test_it_is_a_row_of_table_1(run, command, tmp_path, capsys):
     bench.results.write(copy, found)
     assert command("table1", "--runs", copy, "--out", table) == 0
     mean = result_of(run).parzen.test.mean
-    row = f"| normal (advnets, 1 epochs, num_samples = 256, noise = 0.2) | {mean:.1f} ± "
+    row = f"| normal (advnets, 1 epoch, num_samples = 256, noise = 0.2) | {mean:.1f} ± "
     assert row in capsys.readouterr().out
 
 

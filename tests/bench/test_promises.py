@@ -18,7 +18,7 @@ def test_a_whole_run_is_said_to_be_whole(finished, capsys):
     before = files_of(finished)
     assert main(["check", str(finished)]) == 0
     stdout = capsys.readouterr().out
-    assert "digits, seed 2; 4 epochs (48 iterations) are saved" in stdout
+    assert "digits, seed 2; 4 epochs (48 iterations) saved" in stdout
     for name in ("config.json", "results.json", "generator.safetensors", "checkpoints/48"):
         assert re.search(rf"^  {name} +whole", stdout, re.M)
     assert re.search(r"^  report.html +unverified +nothing reads it", stdout, re.M)

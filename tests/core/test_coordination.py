@@ -195,8 +195,9 @@ def test_many_games_may_differ_in_their_weight():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: Consensus(weight=-1.0), "weight of consensus must be at least 0; got -1"),
-        (lambda: Consensus(weight=float("nan")), "must be at least 0; got nan"),
+        (lambda: Consensus(weight=-1.0), "must be at least 0 and finite; got -1"),
+        (lambda: Consensus(weight=float("nan")), "at least 0 and finite; got nan"),
+        (lambda: Consensus(weight=float("inf")), "at least 0 and finite; got inf"),
         (lambda: Unrolled(steps=0), r"at least 1 step; got 0 .*advnets\.Simultaneous"),
         (lambda: Extragradient(norms_every=0), "norms_every must be at least 1; got 0"),
         (lambda: Unrolled(steps=1, average=1.0), "average's decay"),

@@ -1,5 +1,6 @@
 """The K-logit game: its costs in NumPy float64, what is exact of it, and what is refused."""
 
+import functools
 import inspect
 
 import equinox as eqx
@@ -207,6 +208,18 @@ def test_bad_input_is_refused(key):
         beyond.costs(discriminator_draws(key), Judge(classifier(3)), one, one)
     with pytest.raises(ValueError, match="at least 2 images, better on hundreds; got 1"):
         few_labels.few_labels_classifier(key, np.ones((1, 2, 2), np.float32))
+    with pytest.raises(ValueError, match=r"images has .* not finite, the first in row 1"):
+        few_labels.few_labels_classifier(key, np.array([[1.0], [np.nan], [2.0]], np.float32))
+    with pytest.raises(ValueError, match="noise's scale must be at least 0 and finite; got inf"):
+        few_labels.few_labels_classifier(key, np.ones((2, 2), np.float32), input_noise=np.inf)
+    algorithm = functools.partial(few_labels.few_labels_algorithm, one)
+    with pytest.raises(ValueError, match=f"labels are classes, from 0; got 1 to {2**40 + 1}"):
+        algorithm(np.array([1, 2**40 + 1, 1, 1]))
+    for rate in (-1.0, 0.0, np.nan, np.inf, jnp.array(-1.0)):
+        with pytest.raises(ValueError, match=f"rate must be above 0 and finite; got {rate}"):
+            algorithm(np.ones(4, int), learning_rate=rate)
+    with pytest.raises(ValueError, match=r"labelled examples has .* the first in row 2"):
+        few_labels.few_labels_algorithm(one.at[2].set(jnp.nan), np.ones(4, int))
     rule = with_average(optax.sgd(1.0), 0.5)
     with pytest.raises(ValueError, match="with_average needs the parameters"):
         rule.update(jnp.ones(1), rule.init(jnp.ones(1)))
@@ -271,3 +284,5 @@ def test_labels_are_drawn_as_many_of_each_class():
     for count in (0, 7, 15 + 3, -3):
         with pytest.raises(ValueError, match="a multiple of the 3 classes, at most 12, or 15"):
             draw(labels, count, 0)
+    with pytest.raises(ValueError, match="seed of the draw must be at least 0; got -1"):
+        draw(labels, 9, -1)

@@ -426,9 +426,25 @@ REFUSED = {
     "no images": (fill(images=np.ones((0, 4, 4))), "number of images must be at least 1"),
     "another generator": (
         fill(model=advnets.Model(lambda z: z, priors.Uniform(3))),
-        "takes a latent vector, observed components and a mask .* this one takes 1 inputs",
+        "takes a latent vector, observed components and a mask .* this one takes 1 input",
     ),
-    "images of another shape": (fill(images=np.ones((3, 4, 5)), masks=np.ones((4, 5))), "4, 5"),
+    "masks of words": (fill(masks=np.full((4, 4), "yes")), "where it is missing; got <U3"),
+    "images of another shape": (
+        fill(images=np.ones((3, 4, 5)), masks=np.ones((4, 5))),
+        r"can't fill in images of shape \(4, 5\)",
+    ),
+    "other examples than images": (
+        fill(model=advnets.Model(lambda z, x, m: z, priors.Uniform(3))),
+        r"shape of the model's examples, \(3,\); got \(4, 4\)",
+    ),
+    "observed pixels that are no numbers": (
+        fill(images=np.where(np.arange(3) == 1, np.nan, np.ones((4, 4, 3))).T),
+        "observed part of images has 16 values that are not finite, the first in row 1",
+    ),
+    "masks of floats": (
+        fake(jnp.zeros((3, 4)), lambda key, n, shape: jnp.full((n, *shape), 0.5)),
+        "masks must be boolean, .*; got float32",
+    ),
     "data with labels": (fake(PAIR), "array of floats, the examples; got a tuple of 2 parts"),
     "integers": (fake(jnp.zeros((3, 4), int)), "array of floats, the examples; got int32"),
     "other masks": (
@@ -446,6 +462,10 @@ REFUSED = {
     "the game without masks": (
         lambda: Inpainting().costs(discriminator_draws(KEY), len, PAIR[0], PAIR[0]),
         r"give the algorithm fake=Filled\(\)",
+    ),
+    "masks twice": (
+        lambda: Inpainting(Inpainting()).costs(discriminator_draws(KEY), len, PAIR[0], PAIR),
+        r"changes what D judges; got Inpainting \(leave one of them out\)",
     ),
     "one filling alone": (
         lambda: Inpainting(OnNothing(), energy=1.0).costs(
@@ -479,5 +499,5 @@ def test_what_does_not_fit_is_refused_in_a_sentence(name):
 def test_training_refuses_a_generator_that_does_not_fit_before_it_starts():
     both = advnets.Players(eqx.nn.Linear(2, 4, key=KEY), eqx.nn.Linear(4, 1, key=KEY))
     algorithm = advnets.Algorithm1(objective=Inpainting(), fake=Filled())
-    with pytest.raises(ValueError, match="no generated examples can be made"):
+    with pytest.raises(ValueError, match=r"components and a mask; this one takes 1 input$"):
         advnets.train(KEY, both, np.zeros((100, 2, 2), np.float32), epochs=1, algorithm=algorithm)

@@ -199,7 +199,8 @@ def test_a_gradient_of_zero_has_no_floor():
         (lambda: layers.Dropout(0.0), "above 0 and at most 1; got 0.0"),
         (lambda: layers.Dropout(-0.1), "above 0 and at most 1; got -0.1"),
         (lambda: layers.Dropout(1.5), "above 0 and at most 1; got 1.5"),
-        (lambda: layers.GaussianNoise(-1.0), "at least 0; got -1"),
+        (lambda: layers.GaussianNoise(-1.0), "at least 0 and finite; got -1"),
+        (lambda: layers.GaussianNoise(np.inf), "at least 0 and finite; got inf"),
         (lambda: layers.GradientFloor(0.0), "must be above 0 and finite; got 0.0"),
         (lambda: layers.Labelled(eqx.nn.Identity(), 0), "at least 1 class; got 0"),
         (

@@ -1,5 +1,7 @@
 """p_g: reproducible samples in blocks, and straight, even lines with one noise each."""
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -10,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import advnets
-from advnets import networks, priors
+from advnets import conditions, networks, priors
 
 LATENT, SHAPE = 4, (2, 3)
 KEY = jax.random.key(2)
@@ -160,3 +162,27 @@ def test_interpolating_is_pure_and_compiles(key):
 def test_lines_that_are_none_are_refused(key, lines, steps, message):
     with pytest.raises(ValueError, match=message):
         latents_of(2).interpolate(key, lines, steps)
+
+
+class WithLabel(eqx.Module):
+    """A generator that adds its label."""
+
+    def __call__(self, z, label):
+        return z + label.astype(z.dtype)
+
+
+def test_conditions_of_given_lines_are_a_row_for_each_or_a_scalar_and_are_checked(key):
+    model = advnets.Model(WithLabel(), priors.Uniform(2), conditions.Labels((0.5, 0.5)))
+    between = functools.partial(model.interpolate_between, key, jnp.zeros((3, 2)), jnp.ones((3, 2)))
+    one = between(2, condition=(1,))
+    np.testing.assert_array_equal(one, between(2, condition=(np.array([1, 1, 1]),)))
+    np.testing.assert_array_equal(one[:, 0], 1)
+    eqx.filter_jit(lambda model: model.interpolate(key, 3, 2))(model)  # traced ones are not
+    with pytest.raises(ValueError, match="each of the 3 lines, or a scalar for all; got 2 rows"):
+        between(2, condition=(np.array([1, 0]),))
+    with pytest.raises(ValueError, match="labels must be from 0 to 1; got 5 to 5"):
+        between(2, condition=(5,))
+    with pytest.raises(ValueError, match="takes a condition; give condition="):
+        between(2)
+    with pytest.raises(ValueError, match="leave the condition out"):
+        build().interpolate_between(key, jnp.zeros((1, 4)), jnp.ones((1, 4)), 2, condition=(1,))

@@ -34,7 +34,7 @@ FOLD = Fold(images(3), images(4))
         ),
         (
             advnets.Trained(MODEL, PLAYERS, [ROW], 30, 123.4),
-            f"Trained(1 epochs, 30 updates, 123 updates/s\n  last metrics: {ROWS}\n"
+            f"Trained(1 epoch, 30 updates, 123 updates/s\n  last metrics: {ROWS}\n"
             f"  Players({TWO}, prior=Uniform(size=4)))",
         ),
         (

@@ -192,6 +192,12 @@ def test_a_search_ends_at_least_squares():
     np.testing.assert_allclose(alone, found[:1], rtol=1e-4)  # rows do not depend on each other
 
 
+@pytest.mark.parametrize("rate", [0.0, np.nan, np.inf])
+def test_a_search_refuses_a_learning_rate_that_is_none(rate):
+    with pytest.raises(ValueError, match=f"must be above 0 and finite; got {rate}"):
+        inference.search(lambda u: u, jnp.ones((1, 1)), jnp.zeros((1, 1)), learning_rate=rate)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -200,8 +206,8 @@ def test_a_search_ends_at_least_squares():
         ({"batch_size": 0}, "the batch size must be at least 1"),
         ({"noise": -1.0}, "the noise's scale must be at least 0 and finite; got -1.0"),
         ({"noise": float("nan")}, "finite; got nan"),
-        ({"target": 0}, "this one has 1 layers; got 0"),
-        ({"target": 2}, "this one has 1 layers; got 2"),
+        ({"target": 0}, "this one has 1 layer; got 0"),
+        ({"target": 2}, "this one has 1 layer; got 2"),
         ({"net": eqx.nn.Linear(2, 5, key=jax.random.key(0))}, "must give 4 numbers"),
     ],
 )

@@ -15,8 +15,11 @@ from helpers.games import images, plain, same, train
 import advnets
 from advnets import monitor
 from advnets.algorithms import State
+from advnets.inpainting import Filled
 from advnets.training import Measuring, Snapshot
+from advnets.training.check import check_callbacks
 from advnets.training.journal import with_evaluation
+from advnets.training.sources import source_of
 
 KEY = jax.random.key(8)
 SETTINGS = {"steps": 2, "every": 1, "batch_size": 5}
@@ -218,6 +221,56 @@ def test_features_take_the_place_of_pixels():
     watching = monitor_of(features=lambda rows: rows[:, :2])
     assert watching._real_rows().rows.shape == (20, 2)
     assert watching._seen(np.zeros((3, 6), np.float32)).shape == (3, 2)
+
+
+def with_nan():
+    rows = np.ones((20, 2, 3), np.float32)
+    rows[3, 0, 0] = np.nan
+    return rows
+
+
+PAIRS = {
+    "data": (images(), np.zeros(53, int)),
+    "held_out": (np.ones((20, 2, 3), np.uint8), np.zeros(20, int)),
+}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"held_out": np.ones((20, 2, 2), np.uint8)},
+         r"held_out must be rows like .*\(2, 3\); got float32 of shape \(2, 2\)"),
+        ({"held_out": with_nan()}, "Monitor's held_out can't be used: .* not finite .* in row 3"),
+        (PAIRS, "Monitor's data must be rows like .* with the condition int32 of shape"),
+        ({"fake": Filled()}, "isn't given the algorithm's fake= can't generate examples"),
+        ({"features": lambda rows: rows[0]}, r"from 2 rows they made \(6,\)"),
+        ({"features": lambda rows: rows / 0}, "from 2 rows they made NaN or infinity"),
+        ({"features": lambda rows: rows.nothing}, "features fail on 2 rows of 6 pixels"),
+    ],
+)  # fmt: skip
+def test_a_game_that_can_t_be_monitored_is_refused_before_training(settings, message):
+    held_out = np.ones((20, 2, 3), np.uint8)
+    watching = monitor.Monitor(KEY, **{"data": images(), "held_out": held_out} | settings)
+    with pytest.raises(ValueError, match=message):
+        watching.check(plain(KEY), source_of(images()), 1)
+
+
+def test_a_game_of_fillings_or_a_model_is_not_monitored():
+    source = source_of(images())
+    fills = advnets.Players(lambda z, x, m: x, lambda x, m: x.sum(), advnets.priors.Normal(1))
+    with pytest.raises(ValueError, match="can't let D judge real examples as they are"):
+        monitor_of(fake=Filled()).check(fills, source, 1)
+    with pytest.raises(ValueError, match="measures games, but what is trained here is a Linear"):
+        monitor_of().check(eqx.nn.Linear(1, 1, key=KEY), source, 1)
+    with pytest.raises(ValueError, match="a key for each run, or one; got 2"):
+        monitor_of(jax.random.split(KEY, 2)).check(plain(KEY), source, 3)
+
+
+def test_two_monitors_and_a_player_of_its_name_are_refused_before_training():
+    with pytest.raises(ValueError, match="'monitor', but another callback, Monitor, measures it"):
+        play(1, callbacks=[monitor_of(), monitor_of()])
+    with pytest.raises(ValueError, match="'monitor', but what is trained has that name"):
+        check_callbacks([monitor_of()], plain(KEY), source_of(images()), ["monitor"])
 
 
 def test_a_monitor_that_can_t_work_is_refused_before_training():

@@ -119,7 +119,7 @@ def test_a_signal_that_comes_while_a_callback_works_is_heeded(tmp_path):
     settings = {"folder": tmp_path, "evaluate_every": 1, "checkpoint_every": 3}
     with pytest.raises(KeyboardInterrupt) as stopped:
         train(4, callbacks=[lambda _: signal.raise_signal(signal.SIGINT)], **settings)
-    assert stopped.value.saved == "1 epochs"
+    assert stopped.value.saved == "1 epoch"
     assert numbers(tmp_path / CHECKPOINTS) == [10]
 
 

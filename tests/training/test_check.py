@@ -15,6 +15,7 @@ from helpers.games import LATENT, SHAPE, Dense, images, plain, train, with_batch
 
 import advnets
 from advnets import layers, networks, preprocessing, priors
+from advnets.inpainting import Filled, Inpainting
 from advnets.layers import Labelled
 from advnets.objectives import Costs, Objective
 from advnets.players import Frozen, Stateful
@@ -130,11 +131,59 @@ def test_settings_data_and_players(settings, message):
             r"one label for each example; got shape \(53, 2\)",
         ),
         ({"data": (images(), LABELS.astype(str))}, "data must be numbers; got <U"),
+        (
+            {"data": (images(), LABELS, LABELS)} | labelled(),
+            "takes only a latent vector and a condition, but the data have 2 conditions",
+        ),
     ],
 )  # fmt: skip
 def test_conditions(settings, message):
     with pytest.raises(ValueError, match=message):
         train(1, **settings)
+
+
+class Fills(eqx.Module):
+    """A generator, or a discriminator, of a game of fillings."""
+
+    weight: jax.Array
+
+    def __call__(self, z, observed, mask):
+        return observed + self.weight
+
+
+class WithMask(eqx.Module):
+    weight: jax.Array
+
+    def __call__(self, x, mask):
+        return jnp.sum(self.weight * x)
+
+
+FILLS = changed(generator=Fills(jnp.zeros(SHAPE)), discriminator=WithMask(jnp.ones(())))
+
+
+@pytest.mark.parametrize(
+    ("settings", "algorithm", "message"),
+    [
+        (FILLS, {"objective": Inpainting()}, r"and 2 conditions, .*, or with .*Filled\(\) if it"),
+        (FILLS, {"fake": Filled()}, "GAN lets D judge examples without masks, .* wrap it in"),
+        (
+            FILLS | {"players": dataclasses.replace(
+                FILLS["players"], discriminator=plain(KEY).discriminator
+            )},
+            {"objective": Inpainting(), "fake": Filled()},
+            "the discriminator takes an example and a mask; this one takes 1 input",
+        ),
+        ({}, {"fake": Filled()}, "the generator takes a latent vector, observed .* 1 input"),
+        (
+            FILLS,
+            {"objective": Inpainting(Inpainting()), "fake": Filled()},
+            "Inpainting can't be around an objective that changes what D judges",
+        ),
+    ],
+)  # fmt: skip
+def test_games_of_fillings(settings, algorithm, message):
+    with pytest.raises(ValueError, match=message):
+        train(1, algorithm=advnets.Algorithm1(**algorithm), **settings)
 
 
 class NoMean(Objective):

@@ -65,14 +65,20 @@ def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path):
 @pytest.mark.parametrize(
     ("other", "named"),
     [
-        ({"batch_size": 5}, "batch size"),
-        ({"learner": Learner(cost=cost, updates=optax.sgd(0.2), memory=jnp.zeros(()))}, "updates"),
-        ({"learner": Learner(cost=cost, updates=optax.sgd(0.1), memory=jnp.ones(()))}, "memory"),
+        ({"batch_size": 5}, "another batch size"),
+        (
+            {"learner": Learner(cost=cost, updates=optax.sgd(0.2), memory=jnp.zeros(()))},
+            "different updates",
+        ),
+        (
+            {"learner": Learner(cost=cost, updates=optax.sgd(0.1), memory=jnp.ones(()))},
+            "another memory",
+        ),
     ],
 )
 def test_another_run_is_refused(tmp_path, other, named):
     fitted(2, folder=tmp_path)
-    with pytest.raises(advnets.training.CheckpointError, match=f"another {named}"):
+    with pytest.raises(advnets.training.CheckpointError, match=named):
         fitted(folder=tmp_path, resume=True, **other)
 
 

@@ -120,12 +120,15 @@ def with_frozen(value):
     [
         ({"algorithm": advnets.Simultaneous()}, "another order"),
         ({"batch_size": 10}, "another batch size"),
-        ({"data": images()[::-1].copy()}, "another data"),
+        ({"data": images()[::-1].copy()}, "different data"),
         ({"scale": 3.0}, "another preprocessing"),
         ({"algorithm": dataclasses.replace(rules(), objective=objectives.GAN())}, "objective"),
-        ({"algorithm": rules(generator=optax.sgd(0.2, momentum=0.5))}, "another generator updates"),
-        ({"algorithm": rules(discriminator=optax.sgd(0.1))}, "another discriminator updates"),
-        ({"algorithm": rules(discriminator=updates.Released())}, "another discriminator updates"),
+        (
+            {"algorithm": rules(generator=optax.sgd(0.2, momentum=0.5))},
+            "different generator updates",
+        ),
+        ({"algorithm": rules(discriminator=optax.sgd(0.1))}, "different discriminator updates"),
+        ({"algorithm": rules(discriminator=updates.Released())}, "different discriminator updates"),
         ({"algorithm": rules(k=2)}, "another k"),
         ({"algorithm": rules(average=0.9)}, "another average"),
         (

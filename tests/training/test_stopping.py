@@ -56,7 +56,7 @@ def test_a_signal_within_an_epoch_saves_its_unfinished_part(whole, tmp_path, mon
     seams.after_programs(monkeypatch, {1: lambda: signal.raise_signal(signal.SIGINT)})
     with pytest.raises(KeyboardInterrupt) as stopped:
         run(6, tmp_path, resume=False)
-    assert stopped.value.saved == "1 epochs and 4 iterations"
+    assert stopped.value.saved == "1 epoch and 4 iterations"
     place, manifest = newest_whole(tmp_path / CHECKPOINTS)
     assert manifest.iteration == 14
     assert (place / "runs" / "unfinished-epoch.safetensors").exists()

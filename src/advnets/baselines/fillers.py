@@ -5,6 +5,7 @@ fillings of each image, in which the observed part is unchanged.
 """
 
 import abc
+import math
 
 import numpy as np
 import scipy.linalg
@@ -12,6 +13,7 @@ from jaxtyping import Bool, Float
 
 from advnets import _progress
 from advnets._counts import check_count
+from advnets._distances import check_finite
 
 # Images whose distances to all training images are computed at a time.
 BLOCK = 100
@@ -43,7 +45,8 @@ class BaselineFiller(abc.ABC):
             The fillings.
 
         Raises:
-            ValueError: if n is below 1, or more than the filler can return.
+            ValueError: if n is below 1, or more than the filler can return; for images of another
+                shape than the training images, or whose observed part is not finite.
         """
 
 
@@ -54,7 +57,7 @@ class RandomImages(BaselineFiller):
         train: the training images, preprocessed.
 
     Raises:
-        ValueError: for no training images.
+        ValueError: for no training images, or any that are not finite.
 
     Example:
         >>> import numpy as np
@@ -78,6 +81,7 @@ class RandomImages(BaselineFiller):
         progress: str = "",
     ) -> Float[np.ndarray, " rows {n} *data"]:
         check_count("the number of fillings", n)
+        _check_images(images, masks, self.train.shape[1:])
         chosen = rng.integers(len(self.train), size=(len(images), n))
         return np.where(masks[:, None], images[:, None], self.train[chosen])
 
@@ -89,7 +93,7 @@ class NearestImages(BaselineFiller):
         train: the training images, preprocessed.
 
     Raises:
-        ValueError: for no training images.
+        ValueError: for no training images, or any that are not finite.
 
     Example:
         >>> import numpy as np
@@ -114,9 +118,11 @@ class NearestImages(BaselineFiller):
     ) -> Float[np.ndarray, " rows {n} *data"]:
         """Fills in from the n nearest images, the nearest first; `rng` is not used.
 
-        Raises a ValueError if n is below 1 or above the number of training images.
+        Raises a ValueError if n is below 1 or above the number of training images; or for images of
+        another shape than those, or whose observed part is not finite.
         """
         check_count("the number of fillings", n)
+        _check_images(images, masks, self.train.shape[1:])
         if n > len(self.train):
             raise ValueError(f"there are {len(self.train)} training images; got {n} fillings")
         # Centred and in float64, as the terms cancel for rows that are far from 0.
@@ -146,11 +152,13 @@ class NormalConditional(BaselineFiller):
     clipped.
 
     Attributes:
+        shape: the shape of an image.
         mean: the mean of the training images, flattened.
         precision: the inverse of the covariance.
 
     Raises:
-        ValueError: for a ridge that is not above 0, no training images, or one that is not finite.
+        ValueError: for a ridge that is not above 0, no training images, or a ridge or images that
+            are not finite.
 
     Example:
         >>> import numpy as np
@@ -164,9 +172,10 @@ class NormalConditional(BaselineFiller):
     """
 
     def __init__(self, train: Float[np.ndarray, " train *data"], ridge: float = 0.01) -> None:
-        if not ridge > 0:
-            raise ValueError(f"the ridge must be above 0; got {ridge}")
+        if not 0 < ridge < math.inf:
+            raise ValueError(f"the ridge must be above 0 and finite; got {ridge}")
         train = _checked(train)
+        self.shape = train.shape[1:]
         rows = train.reshape(len(train), -1)
         self.mean = rows.mean(axis=0, dtype=np.float64)
         centred = rows - self.mean
@@ -184,10 +193,12 @@ class NormalConditional(BaselineFiller):
         progress: str = "",
     ) -> Float[np.ndarray, " rows {n} *data"]:
         check_count("the number of fillings", n)
-        observed = masks.reshape(len(images), -1)
-        off = np.where(observed, images.reshape(len(images), -1) - self.mean, 0)
+        _check_images(images, masks, self.shape)
+        size = len(self.mean)
+        observed = masks.reshape(len(images), size)
+        off = np.where(observed, images.reshape(len(images), size) - self.mean, 0)
         pulls = off @ self.precision
-        filled = np.repeat(images.reshape(len(images), 1, -1), n, axis=1)
+        filled = np.repeat(images.reshape(len(images), 1, size), n, axis=1)
         patterns, which = np.unique(observed, axis=0, return_inverse=True)
         with _progress.bar(len(patterns), progress, unit="mask", enabled=bool(progress)) as bar:
             for number, pattern in enumerate(patterns):
@@ -207,7 +218,20 @@ class NormalConditional(BaselineFiller):
 
 
 def _checked(train: Float[np.ndarray, " train *data"]) -> Float[np.ndarray, " train *data"]:
-    """The training images; a ValueError if there is none."""
+    """The training images; a ValueError if there is none, or any that are not finite."""
     if not train.size:
         raise ValueError(f"there must be at least one training image; got shape {train.shape}")
+    check_finite("training images", train)
     return train
+
+
+def _check_images(
+    images: Float[np.ndarray, " rows *data"],
+    masks: Bool[np.ndarray, " rows *data"],
+    shape: tuple[int, ...],
+) -> None:
+    if images.shape[1:] != shape:
+        raise ValueError(
+            f"images must have the shape of the training images, {shape}; got {images.shape[1:]}"
+        )
+    check_finite("the observed part of images", np.where(masks, images, 0))

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from advnets import _documents, _files, _locks, model_files
+from advnets._counts import counted
 from advnets.bench import features, inference, results
 from advnets.bench.folders import (
     CONFIG,
@@ -98,9 +99,15 @@ def _summary(folder: Path) -> str:
     except ValueError:
         return f"{folder}: a run"
     iteration, epochs = progress(folder)
-    seeds = f"{config.seeds} seeds from {config.seed}" if config.seeds else f"seed {config.seed}"
+    seeds = (
+        f"{counted(config.seeds, 'seed')} from {config.seed}"
+        if config.seeds
+        else f"seed {config.seed}"
+    )
     reached = (
-        f"{epochs} epochs ({iteration} iterations) are saved" if iteration else "no checkpoint"
+        f"{counted(epochs, 'epoch')} ({counted(iteration, 'iteration')}) saved"
+        if iteration
+        else "no checkpoint"
     )
     return f"{folder}: {config.benchmark}, {seeds}; {reached}"
 
@@ -182,9 +189,9 @@ def _of_checkpoints(folder: Path, prefix: str) -> Iterator[Finding]:
             yield Finding(name, "damaged", str(error))
             continue
         epochs = max((run.epochs for run in manifest.runs.values()), default=0)
-        note = f"{epochs} epochs, {len(manifest.files)} files"
+        note = f"{counted(epochs, 'epoch')}, {counted(len(manifest.files), 'file')}"
         if manifest.changes:
-            note += f", {len(manifest.changes)} changes on resuming"
+            note += f", {counted(len(manifest.changes), 'change')} on resuming"
         yield Finding(name, "whole", note)
 
 

@@ -217,7 +217,9 @@ def judge_of(subject: Subject) -> Judge:
     data, path = subject.data, subject.folder / CLASSIFIER
     fold = data.folds[0]
     if data.train_labels is None or fold.test_labels is None:
-        raise ValueError(f"{data.name} has no labels to fit a classifier to; choose other data")
+        raise ValueError(
+            f"the images of {data.name} have no labels to fit a classifier to; choose other data"
+        )
     model = _read(path)
     if model is None:
         with _progress.stage("fitting a classifier", enabled=subject.progress):

@@ -1,13 +1,14 @@
 """The command line: `python -m advnets.bench`."""
 
 import argparse
+import contextlib
 import dataclasses
 import difflib
 import io
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
@@ -163,13 +164,29 @@ def _command(name: str, command: Command, arguments: list[str], again: Again) ->
     options = _read(command.options, arguments, name, command.summary, example=command.example)
     if command.continues:
         again.sentence = "the same command continues it"
-    return command.run(options)
+    with _in_options(command.options, None):
+        return command.run(options)
+
+
+@contextlib.contextmanager
+def _in_options(kind: Any, default: Any) -> Iterator[None]:
+    """A context in which a refusal names settings as the options that they are."""
+    try:
+        yield
+    except Refused as refused:
+        known = list(_options.options(kind, default))
+        raise Refused(_options.with_names(str(refused), known)) from refused
 
 
 def _benchmark(benchmark: Benchmark, arguments: list[str], again: Again) -> int:
     """Runs a benchmark: reads its options, prepares, executes, reports."""
     defaults = _defaults(benchmark, arguments)
     kind: Any = Options[type(benchmark.recipe)]  # type: ignore[misc]
+    with _in_options(kind, defaults):
+        return _run(benchmark, kind, defaults, arguments, again)
+
+
+def _run(benchmark: Benchmark, kind: Any, defaults: Any, arguments: list[str], again: Again) -> int:
     options: Options[Any] = _read(
         kind,
         arguments,
@@ -189,6 +206,8 @@ def _benchmark(benchmark: Benchmark, arguments: list[str], again: Again) -> int:
             recipe=options.recipe,
             published=None if quick else benchmark.published,
         )
+        if options.accept_changes and not options.resume:
+            raise ValueError("--accept-changes goes with --resume; add it, or leave it out")
         request = _request(options, defaults)
     if options.verify_replay:
         return _replay(chosen, request)
@@ -243,8 +262,10 @@ def _announced(grid: Grid) -> str:
     settings = grid.runs[0].system.settings
     message = f"{grid.runs[0].called}: everything goes to {grid.folder}"
     if settings.epochs > settings.evaluate_every:
+        every = settings.evaluate_every
+        when = "after each epoch" if every == 1 else f"every {every} epochs"
         each = "each run's samples.png" if grid.together else "samples.png there"
-        message += f"; {each} is redrawn every {settings.evaluate_every} epochs"
+        message += f"; {each} is redrawn {when}"
     rows, run = len(grid.runs[0].data.train), grid.runs[0]
     released = getattr(settings, "update_rule", None) == "momentum"
     if released and run.called != run.name and rows < FEW_IMAGES:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from advnets import _documents, _terminal
+from advnets._counts import counted
 from advnets._extras import needed_for
 from advnets.bench import (
     features,
@@ -33,6 +34,7 @@ with needed_for("the command line"):
 
 RunFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
 SPEED_FOLDER = Path("bench/speed")
+COMPARISON = Path("runs/comparison.html")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,8 +140,8 @@ class ReportOptions:
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...")]
     """Folder of a run, or of many runs trained together; name several to compare them."""
-    out: Path = Path("runs/comparison.html")
-    """With several runs: the file of the comparison page."""
+    out: Path | None = None
+    """With several runs: the file of the comparison page; by default runs/comparison.html."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,7 +205,7 @@ def _parzen(options: ParzenOptions) -> int:
         )
     result = score(True)
     print(_terminal.styled("Parzen log-likelihood of the test set, nats:", "bold"))
-    label = f"{options.num_samples} samples, {result.generator} ({result.epoch})"
+    label = f"{counted(options.num_samples, 'sample')}, {result.generator} ({result.epoch})"
     print(report.scored(label, result.parzen))
     print(result.caveat)
     path = rescoring.path_of(options.run, options.num_samples, best=options.best)
@@ -289,10 +291,14 @@ def _report(options: ReportOptions) -> int:
     with before_work():
         if not options.runs:
             raise ValueError("name the folder of a run, or several folders to compare their runs")
+        if len(options.runs) == 1 and options.out is not None:
+            raise ValueError(
+                f"the report of one run is its folder's report.html; leave out --out {options.out}"
+            )
         if len(options.runs) == 1:
             print(pages.write_report(options.runs[0]))
         else:
-            print(pages.write_comparison(options.runs, options.out))
+            print(pages.write_comparison(options.runs, options.out or COMPARISON))
     return ExitCode.DONE
 
 

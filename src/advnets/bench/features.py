@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, Int
 
 import advnets
 from advnets import _files, _locks, _progress, _signals, _style
+from advnets._counts import check_count, counted
 from advnets._extras import needed_for
 from advnets._style import BLUE, GREEN, GREY, INK
 from advnets.bench import inference, results
@@ -215,8 +216,8 @@ def prepare(
     _, config, system, result = open_run(folder)
     if not isinstance(system, Adversarial) or isinstance(system, Conditional | Inpainting):
         raise ValueError(
-            f"{folder} is a run of {config.benchmark}, which has no discriminator of images alone; "
-            "name the run of an adversarial recipe"
+            f"{folder} is a run of {config.benchmark}, which has no discriminator of images alone, "
+            "whose features are measured; name a run of another recipe, such as mnist"
         )
     data = system.adapted(data_of(folder, system, result, data_dir))
     train_labels, fold = data.train_labels, data.folds[0]
@@ -224,8 +225,9 @@ def prepare(
         raise ValueError(
             f"the images of {data.name} have no labels; name a run on data with labels"
         )
-    if draws < 1 or not labels:
-        raise ValueError(f"give at least 1 number of labels and 1 draw; got {labels} and {draws}")
+    if not labels:
+        raise ValueError("give at least one number of labelled rows, such as --labels 100")
+    check_count("the number of draws", draws)
     for count in labels:
         draw_labelled(train_labels, count, 0)
     with needed_for("linear classifiers"):
@@ -510,7 +512,7 @@ def markdown(found: FeaturesFound) -> str:
         f"{found.benchmark}, seed {found.seed}; {found.data}. Multinomial logistic regression on "
         f"features standardised by the first {UNLABELLED:,} training rows (principal components "
         "with one common scale). Labels are balanced over classes; mean ± standard deviation over "
-        f"{found.draws} draws (of all labels: one). "
+        f"{counted(found.draws, 'draw')} (of all labels: one). "
         f"C, from {', '.join(f'{c:g}' for c in GRID)}, is chosen for each cell on the first "
         f"{CHOSEN_ON:,} validation rows, the same for all draws; the {found.test_rows:,} test rows "
         f"are used once. {found.provenance.line(f'{found.seconds:.0f} s')}.",

@@ -34,6 +34,7 @@ from advnets.bench.settings import check_counts
 from advnets.bench.systems.rows import mean_of
 from advnets.bench.watching import pictured
 from advnets.model_files import load_model, save_model
+from advnets.players import inputs_taken
 
 # The folder in the run's folder, and its files: the network and its results.
 FOLDER, NETWORK, FOUND = "inference", "network.safetensors", "inference.json"
@@ -85,8 +86,8 @@ class Effort:
                 "the number of neighbours": self.neighbours,
             }
         )
-        if not self.noise >= 0:
-            raise ValueError(f"the noise's scale must be at least 0; got {self.noise}")
+        if not 0 <= self.noise < math.inf:
+            raise ValueError(f"the noise's scale must be at least 0 and finite; got {self.noise}")
 
 
 FULL = Effort()
@@ -215,6 +216,11 @@ def prepare(
         raise ValueError(
             f"{folder} is a run of {config.benchmark}, which has no generator of latent vectors; "
             "name the run of an adversarial recipe"
+        )
+    if inputs_taken(model.generator)[0] > 1:
+        raise ValueError(
+            f"{folder} is a run of {config.benchmark}, whose generator takes more than a latent "
+            "vector; name the run of an unconditional recipe, such as mnist"
         )
     inference.check(model, "latent", effort.noise, effort.steps, effort.batch_size)
     data = data_of(folder, system, result, data_dir)

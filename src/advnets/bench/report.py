@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from advnets import _documents, _terminal
+from advnets._counts import counted
 from advnets._progress import rate
 from advnets.bench.catalogue import evaluations_of
 from advnets.bench.results import (
@@ -75,7 +76,7 @@ def _of_run(result: Result, note: list[str]) -> list[str]:
     lines = [
         "",
         f"Parzen log-likelihood of the test set{folds}, nats:",
-        scored(f"{parzen.num_samples} samples, last epoch ({result.epochs})", parzen),
+        scored(f"{counted(parzen.num_samples, 'sample')}, last epoch ({result.epochs})", parzen),
         scored(f"the same, best epoch on validation ({best.epoch}){first}", best.parzen),
         scored(
             f"{references.training_images.num_samples} real training images instead",

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from advnets import _files, _locks, _progress, _signals
+from advnets._counts import counted
 from advnets.bench import results
 from advnets.bench._parts import Part, identity_of, read_kept
 from advnets.bench.folders import check_writable
@@ -31,6 +32,8 @@ DATA: Mapping[str, Callable[[], Gaussians]] = {"ring": ring, "grid": grid}
 # Rows of data: an epoch of 200 updates.
 ROWS = 200 * BATCH
 LOOKS = 10
+# Games of a setting, which are trained in one program.
+MOST_SEEDS = 1_000
 KEPT = "settings"
 # What was measured by another version of these definitions is measured again.
 VERSION = 1
@@ -91,8 +94,11 @@ def prepare(out: str | os.PathLike[str], *, effort: Effort = FULL) -> Callable[[
         ValueError: for a number out of range, or unknown data.
         OSError: if the table can't be written.
     """
-    if not 1 <= effort.seeds < 2**31:
-        raise ValueError(f"the number of seeds must be from 1 to 2**31 - 1; got {effort.seeds}")
+    if not 1 <= effort.seeds <= MOST_SEEDS:
+        raise ValueError(
+            f"the number of seeds must be from 1 to {MOST_SEEDS:,}, as the games of a setting are "
+            f"played at once; got {effort.seeds}"
+        )
     each = ROWS // BATCH
     if not each <= effort.updates < 2**31 or effort.updates % each:
         raise ValueError(
@@ -276,9 +282,10 @@ def markdown(comparison: Stabilisers) -> str:
             lines.append(f"| {' | '.join(cells)} | {one.diverged} of {effort.seeds} |")
         lines.append("")
     lines += [
-        f"Mean ± standard deviation over {effort.seeds} seeds of {effort.updates:,} updates, by "
-        f"{effort.samples:,} samples each. Found: modes with a sample within three standard "
-        "deviations. Covered: modes with at least a tenth of their due there. Share: of samples "
+        f"Mean ± standard deviation over {counted(effort.seeds, 'seed')} of "
+        f"{effort.updates:,} updates, by {effort.samples:,} samples each. Found: modes with a "
+        "sample within three standard deviations. Covered: modes with at least a tenth of their "
+        "due there. Share: of samples "
         f"within three standard deviations of a mode, of data {TRUE_SHARE:.3f}. Divergence: of the "
         "samples' histogram over nearest modes from the uniform one, in nats.",
         "",

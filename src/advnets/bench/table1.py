@@ -12,6 +12,7 @@ import numpy as np
 
 import advnets
 from advnets import _files
+from advnets._counts import counted
 from advnets.bench.catalogue import BENCHMARKS
 from advnets.bench.folders import RESULTS, check_writable, finished_runs_in, flat
 from advnets.bench.recorded import entry_or_rows
@@ -208,7 +209,7 @@ def _label(entry: Entry, protocol: Protocol | None = None) -> str:
     if CHAINS in entry.evaluations:
         own = chains_found(entry.evaluations[CHAINS], entry.benchmark).protocol
         differing.append(f"by {protocol or own}")
-    how = ", ".join([*what, f"{recipe['epochs']} epochs", *differing])
+    how = ", ".join([*what, counted(recipe["epochs"], "epoch"), *differing])
     return f"{OURS if what else OTHERS.get(entry.benchmark, entry.benchmark)} (advnets, {how})"
 
 

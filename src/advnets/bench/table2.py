@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from advnets import _files, _locks, _progress, _signals
+from advnets._counts import counted
 from advnets.bench import results
 from advnets.bench._parts import Part, identity_of, read_kept
 from advnets.bench.cells import drawing, inference, likelihood, sampling, training
@@ -445,8 +446,8 @@ def markdown(table: Table) -> str:
     for label, run in table.runs.items():
         by = f", samples by {run.protocol}" if run.protocol else ""
         lines.append(
-            f"- {label}: seed {run.seed}, {run.epochs} epochs{by}; Parzen score {run.parzen:.1f} "
-            "nats"
+            f"- {label}: seed {run.seed}, {counted(run.epochs, 'epoch')}{by}; Parzen score "
+            f"{run.parzen:.1f} nats"
         )
     lines += ["", "When and where the cells were measured:", ""]
     for cell in table.cells:

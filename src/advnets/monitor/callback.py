@@ -11,13 +11,18 @@ import optax
 from jaxtyping import Array, Float, Key
 
 from advnets import _progress, _warnings
+from advnets._counts import counted
 from advnets.algorithms import Fake, generated
+from advnets.batches import Batch, parts
+from advnets.draws import generator_draws
 from advnets.monitor._rows import Estimate
 from advnets.monitor.drawing import NAME
-from advnets.monitor.frozen import Examples, draw
+from advnets.monitor.frozen import Examples, as_applied, draw, flat
 from advnets.monitor.response import ADAM, BestResponse, best_response, check
 from advnets.monitor.samples import SAMPLES, Collapse, RealRows, collapse, real_rows
+from advnets.players import Players, judge
 from advnets.training.callbacks import Measuring, Snapshot
+from advnets.training.check import evaluated_shapes, preprocessed
 from advnets.training.devices import is_main_process
 from advnets.training.journal import Metrics
 from advnets.training.sources import Source, source_of
@@ -27,7 +32,7 @@ WORDS = {
     "spread": "they vary {:.2g} times as much as held-out rows",
     "effective_rank": "their effective rank is {:.2g} of that of held-out rows",
     "neighbours": "nearest neighbours are {:.2g} times as far apart as among held-out rows",
-    "duplicates": "they repeat, as if drawn from about {:.0f} distinct samples",
+    "duplicates": "they repeat, as if drawn from about {}",
 }
 
 
@@ -64,7 +69,8 @@ class Monitor(Measuring):
         progress: print a line at each evaluation.
 
     Raises:
-        ValueError: for a setting out of range, or too few rows.
+        ValueError: for a setting out of range, or too few rows; before training, if it can't
+            monitor the game, see [`advnets.training.Measuring`][].
 
     Example:
         >>> import jax
@@ -86,6 +92,8 @@ class Monitor(Measuring):
     References:
         Section 3 (D near its optimum), section 6 (the Helvetica scenario).
     """
+
+    names = (NAME,)
 
     def __init__(
         self,
@@ -121,6 +129,72 @@ class Monitor(Measuring):
             raise ValueError(f"at least 2 samples must be compared; got {samples}")
         self._real: RealRows | None = None
         self._previous_alarms: dict[int, tuple[str, ...]] = {}
+
+    def check(self, initial: Any, source: Source, runs: int) -> None:
+        """Refuses a game that it can't monitor, before any training.
+
+        Args:
+            initial: the players.
+            source: the data that they are trained on.
+            runs: the number of runs.
+
+        Raises:
+            ValueError: if there is no game; if there are several keys, but not one for each run; if
+                its rows are not like those trained on, or not finite; or if examples can't be
+                generated, judged or compared.
+        """
+        if not isinstance(initial, Players):
+            raise ValueError(
+                "a Monitor measures games, but what is trained here is a "
+                f"{type(initial).__name__}; leave it out of callbacks"
+            )
+        if self._key.ndim:
+            self._key_of(runs - 1)
+        trained_on = _two(source)
+        rows = {"data": self._data, "held_out": self._held_out}
+        for name, mine in rows.items():
+            if _spelt(_two(mine)) != _spelt(trained_on):
+                raise ValueError(
+                    f"a Monitor's {name} must be rows like those trained on, {_spelt(trained_on)}; "
+                    f"got {_spelt(_two(mine))}"
+                )
+            try:
+                mine.check_finite()
+            except ValueError as error:
+                raise ValueError(f"a Monitor's {name} can't be used: {error}") from None
+        draws = generator_draws(self._key if self._key.ndim == 0 else self._key[0])
+        fake = evaluated_shapes(
+            lambda: self._fake(draws, as_applied(initial), initial.prior, trained_on),
+            "a Monitor that isn't given the algorithm's fake= can't generate examples for its rows",
+        )
+        for kind, batch in (("real", trained_on), ("generated", fake)):
+            evaluated_shapes(
+                lambda batch=batch: judge(None, initial.discriminator, batch),
+                f"a Monitor can't let D judge {kind} examples as they are, {_spelt(batch)}; leave "
+                "it out of callbacks if D judges more than rows, as where it fills in",
+            )
+        real, drawn = (jax.eval_shape(flat, batch).shape[1] for batch in (trained_on, fake))
+        if real != drawn:
+            raise ValueError(
+                f"a Monitor compares generated examples with rows, so both must have the same "
+                f"numbers; got {drawn} and {real} (give it another fake=)"
+            )
+        if self._features is not None:
+            self._check_features(self._features)
+
+    def _check_features(self, features: Callable[[Any], Any]) -> None:
+        rows = Examples(self._held_out)[np.arange(2)]
+        try:
+            found = np.asarray(features(jnp.asarray(rows)), np.float32)
+        except Exception as error:  # whatever it raises
+            raise ValueError(
+                f"a Monitor's features fail on 2 rows of {rows.shape[1]} pixels ({error})"
+            ) from None
+        if found.shape[:1] != (2,) or not np.isfinite(found).all():
+            raise ValueError(
+                "a Monitor's features must be finite numbers, a row for each row of pixels; from 2 "
+                f"rows they made {'NaN or infinity' if found.shape[:1] == (2,) else found.shape}"
+            )
 
     def measure(self, snapshot: Snapshot, earlier: Sequence[Metrics]) -> Mapping[str, Any]:
         """Measures a run after an epoch.
@@ -224,6 +298,20 @@ class _Featured:
         return self.seen(self.rows[numbers])
 
 
+def _two(source: Source) -> Batch:
+    """Zeros in the place of two preprocessed rows."""
+    return preprocessed(source, jax.tree.map(jnp.asarray, source.gather(np.zeros(2, int))))
+
+
+def _spelt(batch: Batch) -> str:
+    """The dtypes and shapes of a batch's rows, in words."""
+    of_parts = (
+        " and ".join(f"{x.dtype} of shape {tuple(x.shape[1:])}" for x in jax.tree.leaves(part))
+        for part in parts(batch)
+    )
+    return " with the condition ".join(of_parts)
+
+
 def _row_of(found: BestResponse) -> dict[str, Any]:
     names = ("value", "best_value", "regret", "divergence", "overfitting")
     row = {name: dataclasses.asdict(getattr(found, name)) for name in names}
@@ -231,7 +319,9 @@ def _row_of(found: BestResponse) -> dict[str, Any]:
 
 
 def _worded(name: str, found: Mapping[str, Any]) -> str:
-    return WORDS[name].format(found["support" if name == "duplicates" else name])
+    if name == "duplicates":
+        return WORDS[name].format(counted(round(found["support"]), "distinct sample"))
+    return WORDS[name].format(found[name])
 
 
 def _line(

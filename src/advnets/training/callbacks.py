@@ -4,7 +4,7 @@ import abc
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from advnets import _reprs
 from advnets._average import kept_average
@@ -12,6 +12,7 @@ from advnets.algorithms import State
 from advnets.model import Model, model_of
 from advnets.players import Players
 from advnets.training.journal import Metrics
+from advnets.training.sources import Source
 
 
 class StopTraining(Exception):
@@ -127,7 +128,12 @@ class Measuring(abc.ABC):
     Unlike `evaluate`, which is given a model, it is given what every callback is given, including
     players and state. `measure` is called before the row is written; after that, the object itself
     is called like any other callback. If `measure` raises an exception, a checkpoint is written and
-    the run ends with that exception; it resumes with this measurement.
+    the run ends with that exception; it resumes with this measurement. `check` is called once,
+    before any training.
+
+    Attributes:
+        names: the names of its numbers in a row, if they are known in advance: training is refused
+            if another callback or a player has one of them.
 
     Example:
         >>> import jax
@@ -148,6 +154,20 @@ class Measuring(abc.ABC):
         >>> trained.metrics[-1]["largest weight of D"] > 0
         True
     """
+
+    names: ClassVar[tuple[str, ...]] = ()
+
+    def check(self, initial: Any, source: Source, runs: int) -> None:  # noqa: B027
+        """Refuses, before any training, what can't be measured; does nothing unless overridden.
+
+        Raise a ValueError that says what does not fit, and what to do.
+
+        Args:
+            initial: what will be trained: players, those of the first run if there are several; or
+                the model of [`advnets.training.fit`][].
+            source: the training data.
+            runs: the number of runs.
+        """
 
     @abc.abstractmethod
     def measure(self, snapshot: Any, earlier: Sequence[Metrics]) -> Mapping[str, Any]:

@@ -2,7 +2,7 @@
 
 import contextlib
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,12 @@ import numpy as np
 from jaxtyping import Array, Key, TypeCheckError
 
 from advnets import _warnings
+from advnets._counts import counted
 from advnets.algorithms import Algorithm, generated
 from advnets.batches import Batch, parts
 from advnets.conditions import check_labels
 from advnets.draws import Draws, discriminator_draws
+from advnets.inpainting import Filled
 from advnets.layers import MINIBATCH
 from advnets.players import (
     Player,
@@ -28,6 +30,7 @@ from advnets.players import (
     judge,
     thaw,
 )
+from advnets.training.callbacks import Callback, Measuring
 from advnets.training.sources import Source, scale_pixels
 
 # A float above this in an example without negative numbers is taken for a pixel in 0..255.
@@ -97,6 +100,8 @@ def check_players(
         _check_generated(draws, players, real)
         if source.preprocess is scale_pixels and _dtype(raw) == np.uint8:
             _warn_of_tanh(draws, players, real)
+    if isinstance(algorithm.fake, Filled):
+        _check_masked("generator", players.generator, "a latent vector, observed components", 3)
     fake = evaluated_shapes(
         lambda: algorithm.fake(draws, _on_batches(players.generator), players.prior, real),
         "no generated examples can be made",
@@ -115,7 +120,47 @@ def check_players(
         # that is the likely cause, and makes a clearer message.
         if algorithm.fake is generated:
             _check_discriminator(draws, players, real, fake)
+        if isinstance(algorithm.fake, Filled):
+            _check_masked("discriminator", players.discriminator, "an example", 2)
+            if algorithm.objective.judged(real, fake)[0] is real:
+                raise ValueError(
+                    f"the objective {type(algorithm.objective).__name__} lets D judge examples "
+                    "without masks, but fake=Filled() makes pairs of both; wrap it in "
+                    "advnets.inpainting.Inpainting"
+                ) from None
         raise
+
+
+def check_callbacks(
+    callbacks: Sequence[Callback],
+    initial: Any,
+    source: Source,
+    trained: Iterable[str],
+    runs: int = 1,
+) -> None:
+    """Checks that callbacks can measure what is trained, each under names of its own.
+
+    Args:
+        callbacks: the callbacks; only those that measure are checked.
+        initial: what is trained.
+        source: the data.
+        trained: the names of what is trained, such as those of players.
+        runs: the number of runs.
+
+    Raises:
+        ValueError: if a name is taken, or for what a callback refuses.
+    """
+    taken = dict.fromkeys(("epoch", "updates"), "every row has a number of that name; rename it")
+    taken |= dict.fromkeys(trained, "what is trained has that name; rename one of them")
+    for callback in callbacks:
+        if not isinstance(callback, Measuring):
+            continue
+        who = type(callback).__name__
+        for name in callback.names:
+            if name in taken:
+                raise ValueError(f"{who} measures {name!r}, but {taken[name]}")
+            taken[name] = f"another callback, {who}, measures it too; leave out one of them"
+        callback.check(initial, source, runs)
 
 
 def _check_wrapped(name: str, player: Player) -> None:
@@ -256,14 +301,34 @@ def _check_inputs(name: str, player: Player, first: str, given: int) -> None:
     if needed <= given <= taken:
         return
     if given > taken:
+        takes = f" and {_conditions(taken - 1)}" if taken > 1 else ""
         raise ValueError(
-            f"the {name} takes only {first}, but the data have a condition beside the example; "
-            f"give it another argument for the condition, or train on the examples alone"
+            f"the {name} takes only {first}{takes}, but the data have {_conditions(given - 1)} "
+            "beside the example; give it another argument for the condition, or train on the "
+            f"examples {'with fewer conditions' if takes else 'alone'}"
         )
+    fills = name == "generator" and needed == 3
     raise ValueError(
-        f"the {name} needs {needed} inputs, {first} and a condition, but the data have no "
-        "condition; train on a tuple of examples and conditions"
+        f"the {name} needs {needed} inputs, {first} and {_conditions(needed - 1)}, but the data "
+        f"have {_conditions(given - 1)}; train on a tuple of examples and conditions"
+        + ", or with fake=advnets.inpainting.Filled() if it fills in what is missing"
+        * fills
     )
+
+
+def _conditions(number: float) -> str:
+    return {0: "no condition", 1: "a condition"}.get(int(number), counted(int(number), "condition"))
+
+
+def _check_masked(name: str, player: Player, inputs: str, count: int) -> None:
+    """Checks that a player in a game of fillings takes a mask as its last input."""
+    needed, taken = inputs_taken(player)
+    if not needed <= count <= taken:
+        takes = needed if needed > count else int(taken)
+        raise ValueError(
+            f"where fake=Filled() fills in, the {name} takes {inputs} and a mask; this one takes "
+            f"{counted(takes, 'input')}"
+        )
 
 
 def _check_labels(players: Players, source: Source, conditions: int) -> None:

@@ -348,9 +348,10 @@ class Journal:
                 if all(map(changeable, refused))
                 else ""
             )
+            other = "different" if name == "data" or name.endswith("updates") else "another"
             had, has = _differing_excerpts(stored.get(name), given.get(name))
             raise CheckpointError(
-                f"{self.folder} holds a run with another {name}; resume with the settings that "
+                f"{self.folder} holds a run with {other} {name}; resume with the settings that "
                 f"the run began with (it had {had}, this has {has}){may}"
             )
         before, now = manifest.environment, self._environment

@@ -20,13 +20,14 @@ from jaxtyping import Array, Key, PyTree
 from typing_extensions import TypeVar
 
 from advnets import _reprs, _signals
+from advnets._counts import counted
 from advnets.algorithms import Info, State
 from advnets.batches import Batch
 from advnets.model_files import save_last
 from advnets.players import partition, thaw
 from advnets.training import devices as device
 from advnets.training.callbacks import Callback, EpochSummary
-from advnets.training.check import evaluated_shapes, preprocessed
+from advnets.training.check import check_callbacks, evaluated_shapes, preprocessed
 from advnets.training.checkpoints import Change
 from advnets.training.devices import is_main_process
 from advnets.training.drive import Drive
@@ -98,7 +99,10 @@ class Learned(Generic[M]):
 
     def __repr__(self) -> str:
         last = ", ".join(_reprs.numbers(self.metrics[-1])) if self.metrics else "none"
-        return f"Learned({len(self.metrics)} epochs, {self.updates} updates, last metrics: {last})"
+        return (
+            f"Learned({counted(len(self.metrics), 'epoch')}, {counted(self.updates, 'update')}, "
+            f"last metrics: {last})"
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -157,8 +161,8 @@ def fit(
         The model and the metrics of each epoch.
 
     Raises:
-        ValueError: for a setting out of range, data of an unsupported type, or a cost that does not
-            fit the model and the data.
+        ValueError: for a setting out of range, data of an unsupported type, or a cost or a callback
+            that does not fit the model and the data.
         FileExistsError: if the folder holds another run and `resume` is false.
         FileNotFoundError: if there is nothing to resume.
         CheckpointError: if no checkpoint is whole, or the checkpoints are another run's.
@@ -197,6 +201,7 @@ def fit(
     given = learner.updates
     rule = given if isinstance(given, optax.GradientTransformation) else given(plan.iterations)
     _check_cost(key, learner, model, source)
+    check_callbacks(callbacks, model, source, [MODEL])
 
     def measure(_: int, epoch: int, now: M) -> Mapping[str, Any]:
         assert evaluate is not None

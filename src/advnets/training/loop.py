@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from advnets import _signals
+from advnets._counts import counted
 from advnets.algorithms import State
 from advnets.training.callbacks import Callback, EpochSummary, Measuring, StopTraining
 from advnets.training.devices import agree, is_main_process
@@ -259,4 +260,5 @@ def _saved(journal: Journal, iteration: int, iterations: int) -> str:
     if journal.folder is None:
         return ""
     epoch, beyond = divmod(iteration, iterations)
-    return f"{epoch} epochs and {beyond} iterations" if beyond else f"{epoch} epochs"
+    epochs = counted(epoch, "epoch")
+    return f"{epochs} and {counted(beyond, 'iteration')}" if beyond else epochs

@@ -18,6 +18,7 @@ from jaxtyping import Array, Key, PyTree
 
 from advnets import _reprs, _signals
 from advnets._average import kept_average
+from advnets._counts import counted
 from advnets.algorithms import Algorithm, Algorithm1, State
 from advnets.batches import Batch
 from advnets.conditions import frequencies
@@ -26,7 +27,7 @@ from advnets.model_files import save_last
 from advnets.players import D, G, Players, inputs_taken, partition
 from advnets.training import devices as device
 from advnets.training.callbacks import Callback
-from advnets.training.check import check_players
+from advnets.training.check import check_callbacks, check_players
 from advnets.training.checkpoints import CHECKPOINTS, Change
 from advnets.training.devices import Devices, is_main_process
 from advnets.training.drive import Drive
@@ -70,11 +71,8 @@ class Trained(Generic[G, D]):
         rate = self.updates_per_second
         speed = "" if rate is None else f", {rate:.3g} updates/s"
         last = ", ".join(_reprs.numbers(self.metrics[-1])) if self.metrics else "none"
-        return (
-            f"Trained({len(self.metrics)} epochs, {self.updates} updates{speed}\n"
-            f"  last metrics: {last}\n"
-            f"  {self.players!r})"
-        )
+        done = f"{counted(len(self.metrics), 'epoch')}, {counted(self.updates, 'update')}"
+        return f"Trained({done}{speed}\n  last metrics: {last}\n  {self.players!r})"
 
     @property
     def averaged(self) -> Model[G]:
@@ -164,8 +162,8 @@ def train(
 
     Raises:
         ValueError: for a setting out of range; data of an unsupported type, too few for a
-            minibatch, or that do not fit the players; or fewer epochs than the folder already
-            holds.
+            minibatch, or that do not fit the players; a callback that can't measure them; or fewer
+            epochs than the folder already holds.
         FileExistsError: if the folder holds another run and `resume` is false.
         FileNotFoundError: if there is nothing to resume.
         CheckpointError: if no checkpoint is whole, or the checkpoints are another run's. A damaged
@@ -208,6 +206,7 @@ def train(
     players = _with_condition(players, source)
     settled = plan.settle(given)
     check_players(key, settled, players, source)
+    check_callbacks(callbacks, players, source, players.named)
     program = OneGame(settled, players, source, batch_size, mesh, shard_layers=spread.shard_layers)
 
     def measure(_: int, epoch: int, now: Players, average: Players | None) -> Mapping[str, Any]:
@@ -355,6 +354,7 @@ def train_many(
     players = _with_condition(players, source)
     first = jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, players)
     check_players(keys[0], plan.settle(every[0]), first, source)
+    check_callbacks(callbacks, first, source, first.named, runs)
     program = ManyGames(
         lambda settings: plan.settle(of_run(settings)),
         vary,
@@ -435,7 +435,7 @@ def _leave(drive: Drive, trained: Sequence[Trained | None], *, pictures: bool) -
         model = getattr(one, "averaged", one.model)
         save_last(record.folder, model)
         if pictures:
-            title = f"{record.folder.name}, {len(one.metrics)} epochs"
+            title = f"{record.folder.name}, {counted(len(one.metrics), 'epoch')}"
             key = jax.random.fold_in(key, SAMPLES_KEY)
             draw(record.folder, key, model, one.metrics, drive.source, title)
 

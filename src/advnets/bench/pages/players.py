@@ -8,8 +8,8 @@ import equinox as eqx
 import jax
 
 import advnets
+from advnets._counts import counted
 from advnets.bench.folders import LAST, newest_checkpoint
-from advnets.bench.pages.reading import counted
 from advnets.bench.results import Config
 from advnets.bench.systems import System
 from advnets.players import Frozen

@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from advnets._counts import counted
 from advnets.bench import frames, results
 from advnets.bench.benchmark import Benchmark
 from advnets.bench.catalogue import BENCHMARKS
@@ -109,24 +110,6 @@ class Seen:
         """A picture from the run's folder, if it exists."""
         path = self.folder / name
         return path.read_bytes() if path.is_file() else None
-
-
-def counted(number: int, noun: str) -> str:
-    """A number with its noun, such as `1 epoch`.
-
-    Args:
-        number: the number.
-        noun: the noun in the singular.
-
-    Returns:
-        Number and noun.
-
-    Example:
-        >>> from advnets.bench.pages.reading import counted
-        >>> counted(1200, "epoch")
-        '1,200 epochs'
-    """
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def see(folder: Path, *, live: bool = False, explores: bool = True) -> Seen:

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from advnets import _files, _pages, _warnings
+from advnets._counts import counted
 from advnets._extras import needed_for
 from advnets.bench import results
 from advnets.bench.folders import EXPLORER, REPORT, RESULTS, read_config
 from advnets.bench.pages import curves
 from advnets.bench.pages.layers import NotExported
-from advnets.bench.pages.reading import Seen, counted, runs_in, see, settings_of
+from advnets.bench.pages.reading import Seen, runs_in, see, settings_of
 from advnets.bench.pages.sections import SECTIONS
 from advnets.bench.pages.sections import explorer as exploring
 from advnets.bench.pages.sections.base import Section

@@ -12,6 +12,7 @@ from jaxtyping import Array, Key
 
 import advnets
 from advnets import _warnings
+from advnets._counts import counted
 from advnets.bench.evaluations import Evaluation
 from advnets.bench.results import FirstStage, Provenance
 from advnets.bench.settings import Settings
@@ -220,7 +221,7 @@ class System(abc.ABC):
 
     def title(self) -> str:
         """The settings as the titles of a run's pictures show them."""
-        return f"{self.settings.epochs} epochs"
+        return counted(self.settings.epochs, "epoch")
 
     def order(self) -> str | None:
         """The order of updates, for systems that have one."""

@@ -401,5 +401,5 @@ def _held_out(
 ) -> tuple[Float[np.ndarray, " n *shape"], Integer[np.ndarray, " n"]]:
     labels = subject.data.folds[0].validation_labels
     if labels is None:
-        raise ValueError(f"{subject.data.name} has no labels; choose other data")
+        raise ValueError(f"the images of {subject.data.name} have no labels; choose other data")
     return subject.preprocess(subject.data.validation), labels

@@ -276,8 +276,8 @@ def check_classes(data: advnets.data.Dataset, classes: int) -> None:
     ):
         if labels is None:
             raise ValueError(
-                f"{data.name} has no labels of its {name} rows, and a conditional game needs pairs "
-                "of an image and a label; choose a --dataset with labels, such as mnist or digits"
+                f"the {name} images of {data.name} have no labels, and a conditional game needs "
+                "pairs of both; choose a --dataset with labels, such as mnist or digits"
             )
         try:
             check_labels(labels, classes)

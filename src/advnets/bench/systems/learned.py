@@ -106,9 +106,9 @@ def check_batch(run_settings: Any, data: advnets.data.Dataset) -> None:
 
 
 def check_pixels(settings: Any) -> None:
-    """Refuses, with a ValueError, pixels outside [0, 1], which Bernoulli units can't have."""
+    """Refuses, with a ValueError, pixels outside [0, 1], as only those can be made."""
     if settings.preprocessing != "unit":
         raise ValueError(
-            f"Bernoulli pixels must be in [0, 1], and {settings.preprocessing} images are not; use "
-            "--preprocessing unit"
+            "this benchmark's pixels must be in [0, 1], and those of "
+            f"{settings.preprocessing} images are not; use --preprocessing unit"
         )

@@ -7,8 +7,9 @@ from typing import Any
 import msgspec
 
 from advnets import _documents
+from advnets._counts import counted
 from advnets.bench.folders import METRICS
-from advnets.bench.pages.reading import Seen, counted
+from advnets.bench.pages.reading import Seen
 from advnets.bench.pages.sections.base import Section
 
 TEMPLATE = """

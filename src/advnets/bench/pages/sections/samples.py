@@ -3,8 +3,9 @@
 from typing import Any
 
 from advnets import _pages
+from advnets._counts import counted
 from advnets.bench.catalogue import system_of
-from advnets.bench.pages.reading import Seen, counted
+from advnets.bench.pages.reading import Seen
 from advnets.bench.pages.sections.base import Section
 from advnets.bench.systems.conditional import Conditional
 
