@@ -18,6 +18,7 @@ import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from advnets import _reprs, game
+from advnets._precision import in_single
 from advnets.batches import Batch, length, parts
 from advnets.draws import Draws, discriminator_draws, generator_draws
 from advnets.objectives import GAN, Applied, Costs, Objective
@@ -45,7 +46,8 @@ class State(eqx.Module):
         players: each player's trained arrays, by name; the rest of its tree is `None`.
         memory: the arrays of each player's `eqx.nn.State`, in the same form.
         updates: the state of each player's Optax transformation.
-        average: the exponential moving average of the generator's trained arrays, if there is one.
+        average: the exponential moving average of the generator's trained arrays, if there is one;
+            in float32 for arrays of half precision.
         iteration: the number of iterations made.
     """
 
@@ -189,7 +191,9 @@ def averaged(players: Players, state: State) -> Players | None:
     """
     if state.average is None:
         return None
-    at_average = {**state.players, "generator": state.average}
+    now = state.players["generator"]
+    average = jax.tree.map(lambda mean, x: mean.astype(x.dtype), state.average, now)
+    at_average = {**state.players, "generator": average}
     return at(players, dataclasses.replace(state, players=at_average))
 
 
@@ -326,7 +330,7 @@ class Algorithm(abc.ABC):
             players=trained,
             memory={name: part[1] for name, part in parts.items()},
             updates={name: self._rule(name).init(params) for name, params in trained.items()},
-            average=None if self.average is None else trained["generator"],
+            average=None if self.average is None else in_single(trained["generator"]),
             iteration=jnp.zeros((), int),
         )
         # Copies: some rules keep the parameters, and an array that occurs twice can't be donated.
@@ -431,7 +435,8 @@ class Algorithm(abc.ABC):
         average = state.average
         if self.average is not None and "generator" in gradients:
             decay = self.average(state.iteration) if callable(self.average) else self.average
-            average = optax.incremental_update(moved["generator"], average, 1 - decay)
+            now = in_single(moved["generator"])  # half precision would round changes away
+            average = optax.incremental_update(now, average, 1 - decay)
         return dataclasses.replace(state, players=moved, updates=updates, average=average)
 
     def _norm(self, gradient: PyTree, iteration: Int[Array, ""]) -> Float[Array, ""]:

@@ -14,6 +14,7 @@ Two more methods need no algorithm of their own. Optimistic steps are an update 
 
 import dataclasses
 import math
+from typing import Any
 
 import jax
 import optax
@@ -22,6 +23,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from advnets.algorithms import Algorithm, Info, State
 from advnets.batches import Batch
 from advnets.draws import Draws, discriminator_draws
+from advnets.layers import GradientFloor
 from advnets.players import Players
 
 
@@ -176,7 +178,8 @@ class Unrolled(Algorithm):
     and two backward passes.
 
     An update rule that divides by a square root, such as Adam, has no derivative where a gradient
-    is 0: give it `eps_root` above 0.
+    is 0: give it `eps_root` above 0. A generator with a [`advnets.layers.GradientFloor`][] is
+    refused: it would lift each of the gradients on the way, not their sum.
 
     Attributes:
         steps: K, at least 1.
@@ -230,7 +233,16 @@ class Unrolled(Algorithm):
         Returns:
             The state after the iteration, and its info: of the discriminator before its step, and
             the generator's cost against the unrolled copy.
+
+        Raises:
+            ValueError: if the generator has a `GradientFloor`, or a rule needs to know the length
+                of an epoch.
         """
+        if _has_floor(players.generator):
+            raise ValueError(
+                "the generator's gradient goes through the unrolled steps, where a GradientFloor "
+                "would lift each part of it; drop the GradientFloor, or use advnets.Alternating"
+            )
         draws = discriminator_draws(jax.random.fold_in(key, state.iteration))
         names = tuple(players.named)
         values, gradients, seen, after = self.differentiate(names, draws, players, state, real)
@@ -272,3 +284,10 @@ class Unrolled(Algorithm):
             return mover.descend(state, gradients), None
 
         return jax.lax.scan(once, state, length=self.steps)[0]
+
+
+def _has_floor(player: PyTree) -> bool:
+    def is_floor(node: Any) -> bool:
+        return isinstance(node, GradientFloor)
+
+    return any(map(is_floor, jax.tree.leaves(player, is_leaf=is_floor)))

@@ -23,6 +23,7 @@ from jaxtyping import Array, Float, Int, Integer, Key, PyTree
 
 from advnets._counts import check_count, counted
 from advnets._distances import check_finite, is_traced
+from advnets._precision import in_single
 from advnets.algorithms import Algorithm1
 from advnets.batches import Batch
 from advnets.draws import Draws
@@ -289,7 +290,7 @@ class Averaged(NamedTuple):
 
     Attributes:
         rule: the state of the inner rule.
-        average: the average of the parameters.
+        average: the average of the parameters; in float32 for those of half precision.
     """
 
     rule: Any
@@ -323,14 +324,14 @@ def with_average(rule: optax.GradientTransformation, decay: float) -> optax.Grad
         raise ValueError(f"the average's decay must be in [0, 1); got {decay}")
 
     def init(params: PyTree) -> Averaged:
-        return Averaged(rule.init(params), params)
+        return Averaged(rule.init(params), in_single(params))
 
     def update(gradients: PyTree, state: Averaged, params: PyTree = None) -> Any:
         if params is None:
             raise ValueError("with_average needs the parameters: pass params to update()")
         updates, inner = rule.update(gradients, state.rule, params)
         moved = optax.apply_updates(params, updates)
-        average = optax.incremental_update(moved, state.average, 1 - decay)
+        average = optax.incremental_update(in_single(moved), state.average, 1 - decay)
         return updates, Averaged(inner, average)
 
     return optax.GradientTransformation(init, update)
@@ -348,7 +349,8 @@ def few_labels_classifier(
     """The released code's discriminator for MNIST: weight-normed layers, normal noise before each.
 
     Scale and bias of each layer are chosen such that its outputs have mean 0 and variance 1 on the
-    given images; the scales of hidden layers are then frozen.
+    given images, or scale 1 where an output does not vary; the scales of hidden layers are then
+    frozen.
 
     Args:
         key: a typed random key.
@@ -399,7 +401,8 @@ def few_labels_classifier(
         plain = NormedLinear(weight, jnp.ones(above), jnp.zeros(above))
         outputs = jax.vmap(plain)(x)
         mean, deviation = jnp.mean(outputs, axis=0), jnp.std(outputs, axis=0)
-        scale, last = 1 / jnp.maximum(deviation, 1e-6), number == len(hidden_sizes)
+        varies = deviation > 1e-6 * (1 + jnp.abs(mean))  # less is rounding
+        scale, last = 1 / jnp.where(varies, deviation, 1), number == len(hidden_sizes)
         layer = NormedLinear(weight, scale if last else Frozen(scale), -mean * scale)
         x = jax.nn.relu(jax.vmap(layer)(x))
         layers += [noise, layer] if last else [noise, layer, eqx.nn.Lambda(jax.nn.relu)]

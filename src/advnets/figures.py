@@ -456,7 +456,11 @@ def seeds(
 
 
 def learning_rates(
-    path: StrPath | None, scores: Mapping[float, Sequence[float]], *, chosen: float | None = None
+    path: StrPath | None,
+    scores: Mapping[float, Sequence[float]],
+    *,
+    chosen: float | None = None,
+    label: str = "Parzen log-likelihood of validation, nats",
 ) -> Any:
     """The validation scores of a sweep against the learning rate, a dot for each seed.
 
@@ -464,9 +468,10 @@ def learning_rates(
 
     Args:
         path: the PNG file to write; None for a figure that is only returned.
-        scores: the validation scores in nats at each learning rate, one for each seed; none where
-            all seeds diverged.
+        scores: the validation scores at each learning rate, one for each seed; none where all
+            seeds diverged.
         chosen: the learning rate to mark, if any.
+        label: what the scores are, with their unit.
 
     Returns:
         The matplotlib figure, which a notebook displays.
@@ -501,7 +506,7 @@ def learning_rates(
         # Ticks at the learning rates themselves, also where nothing is drawn.
         axis.set_xticks(sorted(scores), [f"{rate:g}" for rate in sorted(scores)])
         axis.set_xticks([], minor=True)
-        axis.set(xlabel="initial learning rate", ylabel="Parzen log-likelihood of validation, nats")
+        axis.set(xlabel="initial learning rate", ylabel=label)
         axis.grid(axis="y", color=GREY, alpha=0.2, lw=0.8)
         axis.set_axisbelow(True)
         _style.legend(axis)

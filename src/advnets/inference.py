@@ -132,8 +132,9 @@ def pairs(
     else:
         layers = _layers(model, target)
         below, above = (eqx.nn.Sequential(part) for part in (layers[:target], layers[target:]))
-        hidden, _ = apply(below, keys, z)
-        examples, _ = apply(above, jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys), hidden)
+        halves = jax.vmap(jax.random.split)(keys)  # one key twice would repeat noise
+        hidden, _ = apply(below, halves[:, 0], z)
+        examples, _ = apply(above, halves[:, 1], hidden)
         goal = hidden.reshape(n, -1)
     if noise:
         examples = examples + noise * jax.random.normal(outside, examples.shape, examples.dtype)
@@ -228,9 +229,9 @@ class Inference(eqx.Module):
 class InferenceCost(eqx.Module):
     """The cost of an inference network, on fresh pairs at each update.
 
-    With a spread, it is -log N(u; μ(x), diag s²(x)) in nats, summed over components; without one,
-    the squared error, as in the released code. It also reports the mean squared error of the means,
-    which is 1 for a prediction of u that ignores x.
+    With a spread, it is -log N(u; μ(x), diag s²(x)) in nats; without one, the squared error, as in
+    the released code. Either is summed over components. It also reports the mean squared error of
+    the means, over components too: 1 for a standard normal u, if its prediction ignores x.
 
     Attributes:
         target: what is inferred.
@@ -469,6 +470,8 @@ def search(
             `lambda u: inference.decode(model, u)`.
         examples: the examples to reconstruct.
         start: where the search begins, a row for each example; rows do not depend on each other.
+            Under [`advnets.priors.Spherical`][] no row may be 0, which has no direction and gives
+            NaN.
         steps: the number of updates.
         learning_rate: Adam's learning rate.
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Integer, Key, Real
 
+from advnets._precision import in_single
 from advnets._signatures import accepts_key
 
 # The name of the axis along which a player is mapped over a minibatch (`jax.vmap`'s axis_name).
@@ -354,10 +355,13 @@ def _keep_nothing(target: float, x: Float[Array, "*shape"]) -> tuple[Float[Array
 def _lift(
     target: float, _: None, gradient: Float[Array, "*shape"]
 ) -> tuple[Float[Array, "*shape"]]:
-    norm = jnp.sqrt(jax.lax.psum(jnp.sum(gradient**2), MINIBATCH))
-    # Without the inner guard a gradient of 0 would become 0 · ∞.
-    scale = jnp.maximum(1, target / jnp.where(norm > 0, norm, target))
-    return (gradient * scale,)
+    # Divided by its largest entry, the gradient has squares that don't underflow, as they do in
+    # float32 below 1e-22; the result does not depend on the divisor, so no derivative goes there.
+    largest = jax.lax.pmax(jnp.max(jnp.abs(jax.lax.stop_gradient(gradient)), initial=0), MINIBATCH)
+    unit = gradient / jnp.where(largest > 0, largest, 1)
+    squares = jax.lax.psum(jnp.sum(unit**2), MINIBATCH)
+    length = jnp.sqrt(jnp.where(squares > 0, squares, 1))
+    return (jnp.where(largest * length < target, unit * (target / length), gradient),)
 
 
 _floored.defvjp(_keep_nothing, _lift)
@@ -446,9 +450,11 @@ class MinibatchDeviation(eqx.Module):
         self, x: Float[Array, " n"], *, key: Key[Array, ""] | None = None
     ) -> Float[Array, " n+1"]:
         """The features and their deviation; raises a NameError if no axis is named MINIBATCH."""
-        away = x - jax.lax.pmean(x, MINIBATCH)
+        # Float16 rounds 1e-8 to 0, whose root has no slope.
+        wide = in_single(x)
+        away = wide - jax.lax.pmean(wide, MINIBATCH)
         deviation = jnp.sqrt(jax.lax.pmean(away**2, MINIBATCH) + 1e-8)
-        return jnp.append(x, jnp.mean(deviation))
+        return jnp.append(x, jnp.mean(deviation).astype(x.dtype))
 
 
 class Labelled(eqx.Module):

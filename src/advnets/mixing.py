@@ -1,6 +1,7 @@
 """How fast Markov chains mix: autocorrelation times of their samples, and their agreement."""
 
 import dataclasses
+import math
 
 import numpy as np
 from jaxtyping import Float
@@ -9,6 +10,8 @@ from jaxtyping import Float
 WINDOW = 5
 # A time is trusted if the chains have at least this many times as many samples.
 TRUSTED = 50
+# Components whose variance is a smaller share of the first one's are rounding errors.
+ROUNDING = 1e-12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,8 +24,8 @@ class Mixing:
         times: the time of each component.
         effective_samples: the number of independent samples that would have an equally precise
             mean: all samples of all chains, divided by the time.
-        trusted: whether all chains together have at least 50 times as many samples as `time`, and
-            the window of each component ends within a chain.
+        trusted: whether all chains together have at least 50 samples, and at least 50 times as many
+            as `time`, and the window of each component ends within a chain.
     """
 
     time: float
@@ -34,15 +37,19 @@ class Mixing:
 def autocorrelation_time(series: Float[np.ndarray, "chains samples"]) -> tuple[float, bool]:
     """The integrated autocorrelation time of a stationary series, from several chains.
 
-    τ = 1 + 2 Σ ρ_t, the sum ending at the first lag that is at least 5τ (Sokal's window).
-    Autocovariances are about the mean of all chains, so chains that stay apart count as slow.
+    τ = 1 + 2 Σ ρ_t, the sum ending at the first lag that is at least 5τ (Sokal's window), and at
+    least 5 (1 + 2 Σ ρ_t²), as correlations of alternating signs cancel in τ long before they are
+    small. Autocovariances are about the mean of all chains, so chains that stay apart count as
+    slow.
 
     Args:
         series: a number at each sample of each chain, at least 2 of each.
 
     Returns:
-        τ, in samples, which up to noise is at least 1, its value for independent samples, and which
-        is infinite for a constant series; and whether the window ends within the chains.
+        τ, in samples: 1 for independent samples, less where successive samples are anticorrelated,
+        infinite for a constant series. It is at least 1 / log10(N), or 1 if that is less, for all N
+        samples together: smaller times are not told from noise, which could even make them
+        negative. And whether the window ends within the chains.
 
     Raises:
         ValueError: for chains of fewer than 2 samples.
@@ -55,23 +62,25 @@ def autocorrelation_time(series: Float[np.ndarray, "chains samples"]) -> tuple[f
         1.0
 
     References:
-        A. Sokal, "Monte Carlo methods in statistical mechanics" (1997), section 3.
+        A. Sokal, "Monte Carlo methods in statistical mechanics" (1997), section 3. Vehtari et al.
+        2021, "Rank-normalization, folding, and localization: an improved R̂", for the least time.
     """
     n = series.shape[1]
     if n < 2:
         raise ValueError(f"an autocorrelation time needs chains of at least 2 samples; got {n}")
-    centred = np.asarray(series, np.float64) - np.mean(series, dtype=np.float64)
-    if not centred.any():
+    if series.max() == series.min():  # their mean may round, and so differ from them
         return float("inf"), False
+    centred = np.asarray(series, np.float64) - np.mean(series, dtype=np.float64)
     size = 1 << (2 * n - 1).bit_length()
     spectrum = np.fft.rfft(centred, size, axis=1)
     covariances = np.fft.irfft(np.abs(spectrum) ** 2, size, axis=1)[:, :n].sum(0)
     # For each lag, the mean over its number of products: chains are short, but there are many.
     correlations = covariances / np.arange(n, 0, -1) / (covariances[0] / n)
     times = 2 * np.cumsum(correlations) - 1
-    ends = np.flatnonzero(np.arange(n) >= WINDOW * times)
+    spans = np.maximum(times, 2 * np.cumsum(correlations**2) - 1)
+    ends = np.flatnonzero(np.arange(n) >= WINDOW * spans)
     if ends.size:
-        return float(times[ends[0]]), True
+        return max(float(times[ends[0]]), 1 / math.log10(max(series.size, 10))), True
     return float(times.max()), False
 
 
@@ -80,11 +89,12 @@ def mixing(samples: Float[np.ndarray, "chains samples *shape"], *, components: i
 
     Args:
         samples: the samples of each chain in order, at least 2.
-        components: the number of principal components; fewer if samples have fewer numbers.
+        components: the number of principal components; fewer if samples have fewer numbers, or
+            vary in fewer directions.
 
     Returns:
         The median time, and what follows from it, in samples; in a chain's own steps it is `thin`
-        times as long.
+        times as long. If all samples are equal, one infinite time.
 
     Raises:
         ValueError: for chains of fewer than 2 samples, or samples that are not finite.
@@ -100,13 +110,16 @@ def mixing(samples: Float[np.ndarray, "chains samples *shape"], *, components: i
     centred = np.array(samples, np.float64).reshape(chains * n, -1)
     if not np.isfinite(centred).all():
         raise ValueError("samples must be finite; some are not")
+    equal = centred.max(0) == centred.min(0)
     centred -= centred.mean(0)  # in place: samples are many
-    _, vectors = np.linalg.eigh(centred.T @ centred)
-    projected = centred @ vectors[:, ::-1][:, :components]
+    centred[:, equal] = 0  # whatever the rounding of their mean
+    variances, vectors = np.linalg.eigh(centred.T @ centred)
+    varied = max(1, np.count_nonzero(variances > ROUNDING * variances[-1]))
+    projected = centred @ vectors[:, ::-1][:, : min(components, varied)]
     found = [autocorrelation_time(one.reshape(chains, n)) for one in projected.T]
     times = tuple(time for time, _ in found)
     time = float(np.median(times))
-    trusted = all(ended for _, ended in found) and chains * n >= TRUSTED * time
+    trusted = all(ended for _, ended in found) and chains * n >= TRUSTED * max(time, 1)
     return Mixing(time, times, chains * n / time, trusted)
 
 
@@ -144,8 +157,8 @@ def r_hat(series: Float[np.ndarray, "chains samples"]) -> float:
             f"agreement needs at least 2 chains of at least 2 samples; got {chains} of {n}"
         )
     held = np.asarray(series, np.float64)
+    if (held.max(axis=1) == held.min(axis=1)).all():  # their means may round
+        return 1.0 if held.max() == held.min() else float("inf")
     between = float(held.mean(axis=1).var(ddof=1))
     within = float(held.var(axis=1, ddof=1).mean())
-    if within == 0:
-        return 1.0 if between == 0 else float("inf")
     return float(np.sqrt((n - 1) / n + between / within))

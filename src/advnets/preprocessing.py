@@ -15,13 +15,14 @@ Preprocess = Callable[[Real[Array, " n *data"]], Float[Array, " n *example"]]
 
 
 def to_unit_interval(images: Real[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Pixels as floats: uint8 divided by 255, floats as they are.
+    """Pixels as floats of JAX's default type: uint8 divided by 255, all others with their values.
 
     Args:
         images: pixels of any shape.
 
     Returns:
-        Floats, in [0, 1] for uint8.
+        Float32, or float64 with `jax_enable_x64`, whatever the type of the pixels; in [0, 1] for
+        uint8.
 
     Example:
         >>> import jax.numpy as jnp
@@ -49,7 +50,7 @@ def gcn(
         scale: s, the norm of the result; above 0.
 
     Returns:
-        Floats.
+        Floats of JAX's default type.
 
     Raises:
         ValueError: if the scale is not above 0, or not finite in float32.
@@ -70,9 +71,12 @@ def gcn(
     pixels = jnp.asarray(images).astype(float).reshape(len(images), math.prod(images.shape[1:]))
     # A constant image is then exactly 0, whatever the rounding of its mean.
     pixels -= pixels[:, :1]
+    # Each by a power of 2, which rounds nothing: squares then neither overflow nor become 0.
+    _, exponents = jnp.frexp(jnp.max(jnp.abs(pixels), axis=1, keepdims=True, initial=0))
+    pixels = jnp.ldexp(pixels, -exponents)
     pixels -= pixels.mean(axis=1, keepdims=True)
     norm = jnp.linalg.norm(pixels, axis=1, keepdims=True)
-    return (scale * pixels / jnp.where(norm < 1e-8, 1, norm)).reshape(images.shape)
+    return (scale * pixels / jnp.where(norm == 0, 1, norm)).reshape(images.shape)
 
 
 def gcn_picture(

@@ -158,7 +158,8 @@ class UnitCube(Prior):
         return jax.random.uniform(key, self._shape(n))
 
     def from_normal(self, normal: Float[Array, " n size"]) -> Float[Array, " n size"]:
-        return (1 + jax.lax.erf(normal / 2**0.5)) / 2
+        below_1 = 1 - float(jnp.finfo(normal.dtype).epsneg)  # which erf rounds to beyond 5.4
+        return jnp.minimum((1 + jax.lax.erf(normal / 2**0.5)) / 2, below_1)
 
 
 class Mixture(Prior):

@@ -126,10 +126,10 @@ def sample(
     found = 0
     for number in range(-(-most // PROPOSED_PER_CALL)):
         examples, here = _proposed(jax.random.fold_in(sample_key, number), model, discriminator)
-        uniform = jax.random.uniform(jax.random.fold_in(accept_key, number), here.shape)
+        uniform = _uniforms(jax.random.fold_in(accept_key, number), len(here))
         left = most - number * PROPOSED_PER_CALL
         relative = _checked(here)[:left] - largest
-        accepted = np.log1p(-np.asarray(uniform, np.float64)[:left]) <= relative
+        accepted = np.log1p(-uniform[:left]) <= relative
         kept.append(np.asarray(examples)[:left][accepted])
         weights.append(relative)
         found += int(accepted.sum())
@@ -161,6 +161,13 @@ def _proposed(key: Key[Array, ""], model: Model, discriminator: Player) -> tuple
     """Examples, and D's logits on them in float64."""
     examples, logits = _jitted(key, model, discriminator)
     return examples, np.asarray(logits, np.float64)
+
+
+def _uniforms(key: Key[Array, ""], n: int) -> Float[np.ndarray, " n"]:
+    """Uniform numbers of 46 bits, so that probabilities as small as e^-31 are told from 0."""
+    high = jax.random.uniform(key, (n,), np.float32)
+    low = jax.random.uniform(jax.random.fold_in(key, 1), (n,), np.float32)
+    return np.asarray(high, np.float64) + 2.0**-23 * np.asarray(low, np.float64)
 
 
 def _checked(logits: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:

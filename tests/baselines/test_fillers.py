@@ -46,13 +46,17 @@ def test_normal_draws_have_the_conditional_mean_and_covariance():
     assert (found[0] != found[3]).any()  # images of one mask have noise of their own
 
 
-def test_nearest_are_those_of_brute_force(monkeypatch):
+@pytest.mark.parametrize(("away", "kind"), [(0, np.float64), (1e4, np.float32), (1e9, np.float64)])
+def test_nearest_are_those_of_brute_force(monkeypatch, away, kind):
     monkeypatch.setattr(fillers, "BLOCK", 3)
-    found = fill(fillers.NearestImages(TRAIN))
+    train, images = ((rows + away).astype(kind) for rows in (TRAIN, IMAGES))
+    found = fillers.NearestImages(train).fill(np.random.default_rng(1), images, MASKS, 5)
+    assert found.dtype == kind
     for row in range(4):
-        distances = [((train - IMAGES[row])[MASKS[row]] ** 2).sum() for train in TRAIN]
+        off = train.astype(np.float64) - images[row]
+        distances = (np.where(MASKS[row], off, 0) ** 2).sum((1, 2))
         for place, number in enumerate(np.argsort(distances)[:5]):
-            expected = np.where(MASKS[row], IMAGES[row], TRAIN[number])
+            expected = np.where(MASKS[row], images[row], train[number])
             np.testing.assert_array_equal(found[row, place], expected)
 
 

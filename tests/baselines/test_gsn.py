@@ -184,9 +184,26 @@ def test_salt_and_pepper_hit_as_often_as_they_should():
     assert within(salted.astype(bool).all(axis=1).sum(), 0.85**2, n)
 
 
-def test_uniform_numbers_have_sixteen_bits():
+def test_draws_in_half_precision_have_the_probabilities_of_single():
+    like = gsn.GSN(KEY, (2,), hidden_sizes=(1, 1), salt_and_pepper=0.3)
+    model = jax.tree.map(lambda x: x.astype(jnp.bfloat16), like)
+    uniform = gsn.draw_noise(KEY, model, 40_000, 1).pixels[0]
+    assert uniform.min() > 0
+    assert uniform.max() < 1
+    drawn = model.drawn(jnp.full((40_000, 2), 3.0, jnp.bfloat16), uniform)
+    assert drawn.dtype == jnp.bfloat16
+    assert within(int((drawn != 0).sum()), 0.7 * expit(3.0) + 0.15, drawn.size)
+    images = jnp.full((5, 2), 0.25, jnp.bfloat16)
+    logits = gsn.walkback(model, images, gsn.draw_noise(KEY, model, 5, 3))
+    assert logits.dtype == jnp.bfloat16
+    state = model.step(KEY, model.start(KEY, images))
+    assert {x.dtype for x in jax.tree.leaves(state)} == {jnp.dtype(jnp.bfloat16)}
+
+
+@pytest.mark.parametrize("kind", [jnp.float32, jnp.float16, jnp.bfloat16])
+def test_uniform_numbers_have_sixteen_bits(kind):
     """Every one of 2¹⁶ numbers, evenly and symmetrically: a probability is right to 2⁻¹⁷."""
-    drawn = np.asarray(gsn._uniforms(KEY, (2**20 + 1,), jnp.float32), np.float64)
+    drawn = np.asarray(gsn._uniforms(KEY, (2**20 + 1,), kind), np.float64)
     places = drawn * 2**16 - 0.5
     assert (places == np.round(places)).all()
     counts = np.bincount(places.astype(int), minlength=2**16)

@@ -175,12 +175,15 @@ def test_draws_have_their_means_and_are_independent(key):
         )
 
 
-def test_draws_round_a_probability_to_sixteen_bits(key, monkeypatch):
+@pytest.mark.parametrize("kind", [jnp.float32, jnp.float16, jnp.bfloat16])
+def test_draws_round_a_probability_to_sixteen_bits(key, monkeypatch, kind):
     every = jnp.arange(2**16, dtype=jnp.uint32)
     monkeypatch.setattr(jax.random, "bits", lambda *_: every[::2] | every[1::2] << 16)
     for mean in (0.0, 1.0, 1 / 255, 0.3, 2**-18, 1 - 2**-18):
-        draws = rbm.binary(key, jnp.full(2**16, jnp.float32(mean)))
-        assert int(draws.sum()) == round(mean * 2**16), mean
+        means = jnp.full(2**16, mean, kind)
+        draws = rbm.binary(key, means)
+        assert draws.dtype == kind
+        assert int(jnp.sum(draws != 0)) == round(float(means[0]) * 2**16), mean
 
 
 def test_each_presentation_draws_a_binary_image_afresh(key):

@@ -85,6 +85,9 @@ def test_the_divergence_is_that_of_normal_distributions(key):
     cross = 0.5 * (np.log(2 * np.pi) + means.astype(np.float64) ** 2 + scale**2)
     found = vae.divergence(jnp.asarray(means), jnp.asarray(log_variances))
     np.testing.assert_allclose(found, (cross - entropy).sum(axis=1), rtol=1e-5)
+    for little in (1e-2, 1e-4, -1e-3):
+        found = vae.divergence(jnp.zeros((1, 20)), jnp.full((1, 20), little))
+        np.testing.assert_allclose(found, 10 * (little**2 / 2 + little**3 / 6), rtol=1e-2)
 
 
 def test_the_likelihood_of_pixels_is_scipy_s(model, images, key):

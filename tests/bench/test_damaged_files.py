@@ -3,12 +3,14 @@
 import json
 import shutil
 
+import equinox as eqx
 import numpy as np
 import pytest
 from helpers.runs import SMALL, content
 
+import advnets
 from advnets import bench
-from advnets.bench import results
+from advnets.bench import classifier, results
 from advnets.bench.cli import main
 from advnets.bench.results import Measured
 
@@ -81,6 +83,26 @@ def test_a_file_that_is_not_json_of_its_kind_is_named(name, damage, run, refused
         sentence = refused(command)
         assert sentence.startswith(f"error: {path} ")
         assert "can't be read (" in sentence or "holds neither a run's results" in sentence
+
+
+def test_results_that_are_damaged_may_be_removed(run, refused):
+    path = run / "results.json"
+    path.write_bytes(path.read_bytes()[:100])
+    assert refused("resume").endswith("or remove it: the resumed run writes it again")
+    assert refused("parzen").endswith("or remove it: resuming the run writes it again")
+    path.unlink()
+    assert main([*SMALL, "--out", str(run), "--resume"]) == 0
+    assert path.exists()
+
+
+def test_a_classifier_that_is_damaged_may_be_removed(tmp_path):
+    path = tmp_path / classifier.CLASSIFIER
+    advnets.save_model(path, eqx.nn.Identity())
+    with pytest.raises(ValueError, match=r"holds a Identity, not a class.* or remove it: it is"):
+        classifier._read(path)
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(ValueError, match=r"or remove it: it is fitted again$"):
+        classifier._read(path)
 
 
 @pytest.mark.parametrize(

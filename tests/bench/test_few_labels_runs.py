@@ -1,20 +1,25 @@
 """The benchmark of few labels, on the digits: what a run leaves, and what is refused."""
 
+import copy
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import msgspec
 import numpy as np
 import pytest
 from helpers.runs import result_of
 
 import advnets
 from advnets.bench import report, results
+from advnets.bench.catalogue import system_of
 from advnets.bench.cli import main
 from advnets.bench.folders import newest_checkpoint
+from advnets.bench.grid import sweep_result
 from advnets.bench.rescoring import open_run
 from advnets.bench.results import Provenance
 from advnets.bench.systems import Run
@@ -200,3 +205,36 @@ def test_bad_settings_are_refused(arguments, message, tmp_path, capsys):
     assert main([*SMALL, *arguments, "--out", str(tmp_path / "run")]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("finished", "reason"), [(True, "batch norm"), (False, "no model yet")])
+def test_the_explorer_says_what_it_can_not_compute(run, tmp_path, finished, reason, capsys):
+    copied = shutil.copytree(run, tmp_path / "run")
+    if not finished:
+        (copied / "results.json").unlink()
+    assert main(["explore", str(copied)]) == 2
+    assert reason in capsys.readouterr().err
+
+
+def test_a_sweep_chooses_the_rate_with_the_fewest_validation_errors(run, tmp_path):
+    one = result_of(run)
+    config = results.read(run / "config.json", results.Config)
+    system = system_of(config)
+    better = copy.deepcopy(one.evaluations)
+    better["errors"]["validation"]["mean"] /= 2
+    score = one.best.parzen
+    worse = dataclasses.replace(score.validation, mean=-1e9)
+    score = msgspec.structs.replace(score, validation=worse)
+    best = msgspec.structs.replace(one.best, parzen=score)
+    other = msgspec.structs.replace(one, evaluations=better, best=best)
+    data = advnets.data.load("digits")
+    made = Run("mnist-few-labels", system, 0, run, False, data, one.provenance)
+    found = sweep_result(tmp_path, [0.1, 0.2], [(made, one), (made, other)])
+    assert found.minimised == "wrong validation rows, %"
+    assert found.chosen == results.Chosen(0.2, "highest")
+    errors = [100 * r["errors"]["validation"]["mean"] for r in (one.evaluations, better)]
+    assert [row.validation.mean for row in found.learning_rates] == pytest.approx(errors)
+    text = report.of(found, tmp_path)
+    assert "Wrong validation rows, %, last epoch of each run:" in text
+    assert "wrong test rows, %" in text
+    assert results.read(tmp_path / "results.json", results.SweepResult) == found

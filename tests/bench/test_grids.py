@@ -137,6 +137,14 @@ def test_the_whole_is_the_distribution_over_seeds(pixel_seeds):
         bench.write_explorer(pixel_seeds)
     read = table1.read_runs([pixel_seeds / "seed-3", pixel_seeds / "seed-4"])
     assert [run.seed for run in read] == [3, 4]
+    assert [run.seed for run in table1.read_runs([pixel_seeds])] == [3, 4, 5]
+
+
+def test_commands_on_one_run_name_those_in_a_common_folder(pixel_seeds, capsys):
+    for command in (["parzen", "--num-samples", "9"], ["inference"], ["features"], ["table2"]):
+        assert main([command[0], str(pixel_seeds), *command[1:]]) == 2
+        one = f"{pixel_seeds} holds 3 runs; name the folder of one, such as {pixel_seeds}/seed-3"
+        assert one in capsys.readouterr().err
 
 
 @pytest.mark.long

@@ -2,6 +2,7 @@
 
 import re
 
+import equinox as eqx
 import pytest
 from helpers.runs import SMALL, files_of, result_of, untimed
 
@@ -42,6 +43,27 @@ def test_every_damaged_file_is_named(copied, capsys):
     assert main(["check", str(copied)]) == 3
     assert "samples.png" in capsys.readouterr().out
     assert main(["check", str(copied / "nothing")]) == 2
+
+
+def test_what_later_commands_wrote_is_verified_too(copied, capsys):
+    place = copied / "inference"
+    (place / "parts").mkdir(parents=True)
+    written = [place / "inference.json", place / "parts" / "test.json"]
+    for path in written:
+        results.write(path, {"benchmark": "digits"})
+    advnets.save_model(copied / "classifier.safetensors", eqx.nn.Identity())
+    advnets.save_model(place / "network.safetensors", eqx.nn.Identity())
+    written += [copied / "classifier.safetensors", place / "network.safetensors"]
+    assert main(["check", str(copied)]) == 0
+    stdout = capsys.readouterr().out
+    for path in written:
+        assert re.search(rf"^  {path.relative_to(copied)} +whole", stdout, re.M)
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
+        assert main(["check", str(copied)]) == 3
+        named = rf"^  {path.relative_to(copied)} +damaged"
+        assert re.search(named, capsys.readouterr().out, re.M)
+        path.write_bytes(whole)
 
 
 @pytest.mark.long
@@ -104,11 +126,16 @@ def test_the_best_model_is_needed_and_checked_before_work(copied, tmp_path, caps
 
 
 @pytest.mark.long
-def test_training_repeats_bit_for_bit(tmp_path, monkeypatch, capsys):
-    """Both stages of a game of two."""
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--second-stage.epochs", "5", "--second-stage.hidden-size", "8"],
+        ["--update-rule", "adam", "--final-rate", "0.1"],
+    ],
+)
+def test_training_repeats_bit_for_bit(options, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    stages = ["--second-stage.epochs", "5", "--second-stage.hidden-size", "8"]
-    assert main([*SMALL, *stages, "--verify-replay"]) == 0
+    assert main([*SMALL, *options, "--verify-replay"]) == 0
     stdout = capsys.readouterr().out
     assert "equal, bit for bit" in stdout
     assert len(set(re.findall(r"[0-9a-f]{64}", stdout))) == 1

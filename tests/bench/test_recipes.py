@@ -221,6 +221,15 @@ def test_a_penalty_is_of_both_kinds_beside_the_order_s_own_cost():
         (bench.Recipe, {"penalty": -0.1}, "penalty's weight must be at least 0; got -0.1"),
         (bench.Recipe, {"penalty_every": 0}, "must be at least 1; got 0"),
         (bench.Recipe, {"final_rate": 0.1}, "goes with adam; .*got 0.1"),
+        (
+            bench.Recipe,
+            {
+                "final_rate": 0.1,
+                "update_rule": "adam",
+                "second_stage": bench.SecondStage(epochs=1),
+            },
+            "goes with one stage; .*got 0.1",
+        ),
         (bench.Recipe, {"final_rate": 2.0, "update_rule": "adam"}, "from 0 to 1; got 2.0"),
         (bench.DiscriminatorSpec, {"layers": "relu"}, "got 'relu'"),
         (

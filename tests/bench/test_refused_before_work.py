@@ -4,6 +4,7 @@ import os
 
 import pytest
 from helpers.runs import SWEPT
+from helpers.synthetic import encoded, pictures
 
 from advnets.bench.cli import main
 from advnets.bench.folders import check_writable
@@ -33,6 +34,24 @@ def test_more_runs_than_fit_into_memory(tmp_path, capsys):
     assert "the players of 10,000 runs need" in sentence
     assert "train fewer at once" in sentence
     assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("command", "rows", "message"),
+    [
+        (["digits", "--batch-size", "2", "--monitor"], 3, "at least 4 held-out rows"),
+        (["mnist-inpainting", "--batch-size", "2"], 9, "from the 10 nearest training images"),
+    ],
+)
+def test_too_few_images_for_what_is_measured(command, rows, message, tmp_path, capsys):
+    for split in ("train", "validation", "test"):
+        (tmp_path / split).mkdir()
+        for row, image in enumerate(pictures(rows, shape=(8, 8))):
+            (tmp_path / split / f"{row}.png").write_bytes(encoded(image))
+    from_folder = ["--dataset", "imagefolder", "--data-dir", tmp_path]
+    out = tmp_path / "run"
+    assert message in refused([*command, *from_folder, "--out", out], capsys)
+    assert not out.exists()
 
 
 @pytest.mark.parametrize("samples", [2**31, 2**63, 10**30])

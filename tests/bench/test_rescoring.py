@@ -83,7 +83,7 @@ def test_what_fails_after_work_has_begun_is_no_refusal(copied, tmp_path, monkeyp
 
     monkeypatch.setattr(results, "write", full)
     assert main(["parzen", str(copied), "--num-samples", "300"]) == 3
-    assert "parzen-300.json: No space left on device; when" in capsys.readouterr().err
+    assert "parzen-300.json: No space left on device; once" in capsys.readouterr().err
     out = tmp_path / "rows.json"
     given = ["references", "--dataset", "digits", "--iterations", "1", "--out", str(out)]
     assert main(given) == 3

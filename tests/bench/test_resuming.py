@@ -11,6 +11,7 @@ from helpers.runs import SMALL, files_of, result_of, untimed
 from helpers.systems import Pixels
 
 import advnets
+from advnets.bench import results
 from advnets.bench.cli import main
 from advnets.training.checkpoints import numbers
 
@@ -70,6 +71,19 @@ def test_a_best_model_saved_just_before_a_kill_is_not_taken_for_an_earlier_one(t
     assert main([*run, "--epochs", "3", "--out", str(folder), "--resume"]) == 0
     assert main([*run, "--epochs", "3", "--out", str(plain)]) == 0
     assert untimed(result_of(folder)) == untimed(result_of(plain))
+
+
+def test_a_run_whose_rate_falls_to_its_end_has_no_more_epochs(finished, tmp_path, capsys):
+    config = results.read(finished / "config.json", results.Config)
+    config.recipe.update(update_rule="adam", final_rate=0.1)
+    results.write(tmp_path / "config.json", config)
+    before = (tmp_path / "config.json").read_bytes()
+    falling = [*SMALL, "--update-rule", "adam", "--final-rate", "0.1", "--out", str(tmp_path)]
+    assert main([*falling, "--epochs", "6", "--resume"]) == 2
+    assert "falls over its 4 epochs, so it can't be resumed with --epochs 6" in (
+        capsys.readouterr().err
+    )
+    assert (tmp_path / "config.json").read_bytes() == before
 
 
 def test_a_run_with_nothing_left_to_do_keeps_its_rate(copied):

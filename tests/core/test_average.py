@@ -46,6 +46,27 @@ def test_it_follows_the_generator_by_the_recursion(kind):
     assert same(both.discriminator, final.discriminator)
 
 
+@pytest.mark.parametrize("kind", [jnp.bfloat16, jnp.float16])
+def test_it_moves_in_half_precision_too(kind):
+    rule = optax.sgd(1.0)
+    algorithm = advnets.Simultaneous(
+        generator_updates=rule, discriminator_updates=rule, average=0.999
+    )
+    players = jax.tree.map(lambda x: jnp.zeros(x.shape, kind), plain(KEY))
+    state = algorithm.init(players)
+    ones = jax.tree.map(lambda x: -jnp.ones_like(x), state.generator)
+
+    def step(state, size):  # the first goes from 0 to 1, where the others stay
+        gradient = jax.tree.map(lambda x: size.astype(kind) * x, ones)
+        return algorithm.descend(state, {"generator": gradient}), None
+
+    final, _ = jax.jit(lambda s: jax.lax.scan(step, s, jnp.zeros(300).at[0].set(1)))(state)
+    for average in leaves(final.average):
+        np.testing.assert_allclose(average, 1 - 0.999**300, rtol=1e-4)
+    both = averaged(players, final)
+    assert {x.dtype for x in leaves(both.generator)} == {jnp.dtype(kind)}
+
+
 def test_a_ramped_decay_weighs_a_share_of_the_updates_so_far():
     rule = optax.sgd(0.5)
     algorithm = advnets.Simultaneous(

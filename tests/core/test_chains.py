@@ -152,7 +152,7 @@ def test_a_protocol_says_itself():
     assert "every 11th step" in str(Protocol(thin=11))
 
 
-@pytest.mark.parametrize("r", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("r", [-0.5, -0.3, 0.0, 0.5, 0.9])
 def test_autocorrelation_times_are_those_of_an_autoregression(r):
     generator, n = np.random.default_rng(0), 4000
     series = np.zeros((20, n))
@@ -164,17 +164,37 @@ def test_autocorrelation_times_are_those_of_an_autoregression(r):
     found, ended = mixing.autocorrelation_time(series)
     assert ended
     # The window's bias is below 1 %; the variance is Sokal's, 2 (2 M + 1) / N of tau squared.
-    error = expected * (2 * (2 * 5 * expected + 1) / series.size) ** 0.5
+    window = 5 * max(expected, (1 + r**2) / (1 - r**2))
+    error = expected * (2 * (2 * window + 1) / series.size) ** 0.5
     assert abs(found - expected) < 4 * error + 0.01 * expected
 
 
 def test_correlations_are_those_of_a_direct_sum():
-    series = np.random.default_rng(1).standard_normal((3, 6))
+    series, n = np.random.default_rng(1).standard_normal((3, 200)), 200
+    series[:, 1:] += series[:, :-1].copy()  # so slow that the least time does not matter
     centred = series - series.mean()
-    rho = [np.mean(centred[:, : 6 - t] * centred[:, t:]) for t in range(6)]
-    times = [1 + 2 * sum(rho[1 : t + 1]) / rho[0] for t in range(6)]
-    first = next(t for t in range(6) if t >= 5 * times[t])
+    products = [np.mean(centred[:, : n - t] * centred[:, t:]) for t in range(n)]
+    rho = np.array(products) / products[0]
+    times = [1 + 2 * sum(rho[1 : t + 1]) for t in range(n)]
+    spans = [1 + 2 * sum(rho[1 : t + 1] ** 2) for t in range(n)]
+    first = next(t for t in range(n) if t >= 5 * times[t] and t >= 5 * spans[t])
+    assert times[first] > 1
     assert mixing.autocorrelation_time(series)[0] == pytest.approx(times[first])
+
+
+def test_a_time_is_at_least_one_that_is_told_from_noise():
+    series = np.random.default_rng(0).standard_normal((2, 24))
+    series[:, 1:] -= series[:, :-1].copy()  # whose sums do not grow, so the time is 0
+    found = mixing.mixing(series[..., None])
+    assert found.time == pytest.approx(1 / np.log10(48))
+    assert not found.trusted  # 48 samples are too few for any time
+    assert mixing.autocorrelation_time(series[:2, :4])[0] == 1
+
+
+def test_no_window_is_wide_enough_for_a_series_that_alternates():
+    time, ended = mixing.autocorrelation_time(np.resize([1.0, -1.0], (3, 400)))
+    assert time == pytest.approx(1)
+    assert not ended
 
 
 def test_chains_that_stay_apart_are_slow():
@@ -186,7 +206,19 @@ def test_chains_that_stay_apart_are_slow():
 
 
 def test_a_chain_that_never_moves_has_no_time():
-    assert mixing.autocorrelation_time(np.ones((2, 5))) == (float("inf"), False)
+    for value in (1.0, 0.1):  # the mean of the latter rounds
+        assert mixing.autocorrelation_time(np.full((3, 7), value)) == (float("inf"), False)
+        found = mixing.mixing(np.full((3, 7, 2), value))
+        assert (found.times, found.effective_samples, found.trusted) == ((float("inf"),), 0, False)
+
+
+def test_directions_in_which_nothing_varies_are_no_components():
+    varied = np.random.default_rng(0).standard_normal((4, 200, 3))
+    constant = np.full((4, 200, 3), 0.1)
+    found = mixing.mixing(np.concatenate([varied, constant, varied[..., :1]], axis=2))
+    assert len(found.times) == 3
+    assert 0.5 < found.time < 2
+    assert found.trusted
 
 
 @settings(max_examples=20, deadline=None)
@@ -223,7 +255,8 @@ def test_chains_agree_where_their_means_do_for_their_variances():
     assert mixing.r_hat(series) == pytest.approx(expected, rel=1e-12)
     assert mixing.r_hat(3 * series + 7) == pytest.approx(expected, rel=1e-12)
     assert mixing.r_hat(series) > 1.05 > mixing.r_hat(series[:1].repeat(2, axis=0))
-    assert mixing.r_hat(np.ones((2, 3))) == 1
-    assert mixing.r_hat(np.array([[0.0, 0.0], [1.0, 1.0]])) == float("inf")
+    for value in (1.0, 0.1):  # the mean of the latter rounds
+        assert mixing.r_hat(np.full((2, 3), value)) == 1
+        assert mixing.r_hat(np.array([[0.0] * 3, [value] * 3])) == float("inf")
     with pytest.raises(ValueError, match="at least 2 samples; got 3 of 1"):
         mixing.r_hat(np.zeros((3, 1)))

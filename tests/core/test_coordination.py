@@ -207,3 +207,13 @@ def test_many_games_may_differ_in_their_weight():
 def test_settings_out_of_range_are_refused(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_a_gradient_floor_is_refused_where_the_gradient_has_many_parts():
+    players = games.plain(KEY)
+    floor = advnets.layers.GradientFloor(0.1)
+    generator = eqx.nn.Sequential([players.generator, floor])
+    players = dataclasses.replace(players, generator=generator)
+    state, real = ALGORITHMS["unrolled"]().init(players), jnp.zeros((4, *games.images(1).shape[1:]))
+    with pytest.raises(ValueError, match="drop the GradientFloor"):
+        ALGORITHMS["unrolled"]().step(KEY, players, state, real)

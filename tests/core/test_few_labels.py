@@ -181,6 +181,10 @@ def test_the_average_is_that_of_the_parameters():
             average = 0.8 * average + 0.2 * params
     np.testing.assert_allclose(state.average, average, rtol=1e-6)
     np.testing.assert_allclose(now, params, rtol=1e-6)
+    # In half precision, 0.001 of a step of 0.1 would be lost.
+    rule, now = with_average(optax.sgd(1.0), decay=0.999), jnp.ones(1, jnp.bfloat16)
+    _, state = rule.update(jnp.full(1, 0.1, jnp.bfloat16), rule.init(now), now)
+    np.testing.assert_allclose(state.average, 1 - 0.001 * 0.1, rtol=1e-5)
 
 
 def test_bad_input_is_refused(key):
@@ -223,6 +227,20 @@ def test_bad_input_is_refused(key):
     objective = FewLabels(one, jnp.zeros(4, int))
     with pytest.raises(ValueError, match=r"must be an advnets\.few_labels\.Classifier"):
         objective.costs(discriminator_draws(key), Judge(plain), one, one)
+
+
+def test_a_unit_that_does_not_vary_has_scale_1(key):
+    images = jax.random.uniform(key, (50, 1, 4)).at[:, 0, 3].set(0.1)
+    quiet = {"hidden_sizes": [8], "input_noise": 0.0, "hidden_noise": 0.0}
+    for given in (images, jnp.full((50, 1, 4), 0.1)):
+        net = few_labels.few_labels_classifier(key, given, 3, **quiet)
+        scales = [
+            layer.scale.tree if isinstance(layer.scale, Frozen) else layer.scale
+            for layer in (*net.hidden.layers, *net.head.layers)
+            if isinstance(layer, NormedLinear)
+        ]
+        assert all((scale < 1e3).all() for scale in scales)
+    assert all((scale == 1).all() for scale in scales)
 
 
 def test_the_generator_against_numpy():

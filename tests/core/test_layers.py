@@ -140,6 +140,31 @@ def test_whole_numbers_are_numbers_too(key):
     updates.released_updates(1, 5, norm_limit=2)
 
 
+def lifted(gradient, target=1.0):
+    """A gradient at a minibatch, as a GradientFloor passes it on."""
+    x = jnp.zeros_like(gradient)
+    pull_back = jax.vjp(jax.vmap(layers.GradientFloor(target), axis_name=layers.MINIBATCH), x)[1]
+    return pull_back(gradient)[0]
+
+
+@pytest.mark.parametrize("scale", [1e-34, 1e-25, 1e-19, 1e-10, 1.0, 1e19, 1e30])
+def test_the_floor_is_the_same_at_every_scale_of_float32(key, scale):
+    direction = np.asarray(jax.random.normal(key, (6, 3)), np.float64)
+    direction *= 0.5 / np.linalg.norm(direction)
+    found = np.asarray(lifted(jnp.asarray(scale * direction, jnp.float32)), np.float64)
+    np.testing.assert_allclose(found, max(2, scale) * direction, rtol=1e-5)
+
+
+def test_the_floor_can_be_differentiated_again(key):
+    with jax.enable_x64(True):
+        at, way = (jnp.asarray(jax.random.normal(k, (4, 2))) for k in jax.random.split(key))
+        at = at * 0.3 / jnp.linalg.norm(at)
+        turned = jax.vjp(lifted, at)[1](way)[0]
+        by_hand = (way - at * jnp.sum(at * way) / jnp.sum(at**2)) / jnp.linalg.norm(at)
+        np.testing.assert_allclose(turned, by_hand, rtol=1e-12)
+        assert not np.isnan(jax.vjp(lifted, 0 * at)[1](way)[0]).any()
+
+
 @pytest.mark.parametrize("target", [1e-6, 0.1, 50.0])
 def test_the_floor_lifts_the_whole_gradient_and_never_shortens_it(key, target):
     generator = networks.mlp_generator(key, 2, (3,), hidden_sizes=[4], weight_range=1.0)
@@ -232,5 +257,7 @@ def test_minibatch_deviation_is_that_of_numpy_and_has_a_slope_where_there_is_non
     found = np.asarray(seen(jnp.asarray(x)))
     np.testing.assert_array_equal(found[:, :-1], x)
     np.testing.assert_allclose(found[:, -1], x.astype(np.float64).std(axis=0).mean(), rtol=1e-5)
-    slopes = jax.grad(lambda x: seen(x)[0, -1])(jnp.ones((7, 4)))  # all examples alike
-    assert not slopes.any()
+    for kind in (jnp.float32, jnp.float16, jnp.bfloat16):
+        slopes = jax.grad(lambda x: seen(x)[0, -1])(jnp.ones((7, 4), kind))  # all examples alike
+        assert slopes.dtype == kind
+        assert not slopes.any()

@@ -1,5 +1,6 @@
 """Preprocessing: invariants, and NumPy in float64."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -16,6 +17,15 @@ def normalised(images, scale):
     flat = flat - flat.mean(1, keepdims=True)
     norm = np.sqrt((flat**2).sum(1, keepdims=True))
     return (scale * flat / np.where(norm < 1e-8, 1, norm)).reshape(images.shape)
+
+
+@pytest.mark.parametrize("double", [False, True])
+@pytest.mark.parametrize("kind", ["uint8", "int32", "bfloat16", "float16", "float32"])
+def test_pixels_of_any_type_become_floats_of_the_default_type(kind, double):
+    with jax.enable_x64(double):
+        pixels = preprocessing.to_unit_interval(jnp.ones((2, 3), kind))
+        assert pixels.dtype == (jnp.float64 if double else jnp.float32)
+        assert (pixels == (1 / 255 if kind == "uint8" else 1)).all()
 
 
 @given(seed=st.integers(0, 2**31), scale=st.floats(0.1, 100.0), integers=st.booleans())
@@ -43,6 +53,13 @@ def test_each_images_brightness_and_contrast_drop_out(seed, contrast, brightness
     a, b = (np.reshape(np.float32(v), (4, 1, 1, 1)) for v in (contrast, brightness))
     changed = a * (images + b)
     np.testing.assert_allclose(preprocessing.gcn(changed), preprocessing.gcn(images), atol=5e-3)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-9, 1e19, 1e37])
+def test_images_of_any_range_are_normalised(scale):
+    images = np.random.default_rng(0).normal(size=(4, *SHAPE))
+    found = preprocessing.gcn((scale * images).astype(np.float32))
+    np.testing.assert_allclose(found, normalised(images, 55.0), atol=1e-4)
 
 
 @pytest.mark.parametrize("value", [0, 7, 255, 0.1, -1e4, 1 / 3])

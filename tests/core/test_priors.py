@@ -34,6 +34,13 @@ def test_spherical_latents_have_unit_length(key):
     np.testing.assert_allclose(jnp.linalg.norm(z, axis=1), 1, rtol=1e-6)
 
 
+@pytest.mark.parametrize("kind", [jnp.float32, jnp.bfloat16])
+def test_latents_of_extreme_normals_are_in_the_unit_cube(kind):
+    z = priors.UnitCube(3).from_normal(jnp.array([[-1e3, 0.0, 1e3]], kind))
+    assert z.dtype == kind
+    assert z.tolist() == [[0, 0.5, 1 - float(jnp.finfo(kind).epsneg)]]
+
+
 @pytest.mark.parametrize(
     "prior", [priors.Uniform, priors.Normal, priors.Spherical, priors.UnitCube]
 )

@@ -311,6 +311,23 @@ def test_a_flat_discriminator_has_a_gradient_penalty_with_a_gradient():
     assert (value, slope) == (1, 0)
 
 
+@pytest.mark.parametrize("slope", [2e-3, 300.0])
+@pytest.mark.parametrize("kind", [jnp.float16, jnp.bfloat16])
+def test_penalties_hold_the_squares_of_slopes_in_half_precision(kind, slope):
+    x = jnp.zeros((3, 4), kind)
+
+    def judge(key, x):
+        return jnp.asarray(slope, kind) * jnp.sum(x, axis=1)
+
+    squared = 4 * float(jnp.asarray(slope, kind)) ** 2
+    away = (squared**0.5 - 1) ** 2
+    for penalty, expected in ((R1(1.0), squared / 2), (GradientPenalty(1.0), away)):
+        np.testing.assert_allclose(penalty(at(0), judge, x, x), expected, rtol=1e-5)
+    costs = Penalised(Wasserstein(), GradientPenalty(1e-3)).costs(at(0), judge, x, x)
+    assert costs.discriminator.dtype == kind  # that of its own terms
+    assert jnp.isfinite(costs.discriminator)
+
+
 CALLS = []
 
 

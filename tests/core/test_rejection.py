@@ -36,6 +36,15 @@ def test_what_d_rules_out_is_never_accepted():
     assert found.effective == pytest.approx(0.5, abs=0.06)
 
 
+def test_a_tiny_chance_is_a_chance(monkeypatch):
+    """The largest numbers of 23 bits leave one of 2^-23, which is e^-15.9."""
+    monkeypatch.setattr(
+        jax.random, "uniform", lambda *given: jnp.full(given[1], 1 - 2**-23, jnp.float32)
+    )
+    found = rejection.sample(KEY, MODEL, lambda x: jnp.where(x > 0, 0.0, -20.0), 1000)
+    assert found.rate == 1
+
+
 def test_weights_beyond_the_pilot_s_largest_are_capped_and_counted():
     def certain(x):
         return jnp.where(x > 1, 3.0, 0.0)

@@ -136,6 +136,21 @@ def test_a_layer_can_be_inferred(key):
         layer.latents(x)
 
 
+class Marked(eqx.Module):
+    """Appends a uniform number, its noise."""
+
+    def __call__(self, x, *, key):
+        return jnp.append(x, jax.random.uniform(key))
+
+
+def test_no_two_layers_below_and_above_share_a_key(key):
+    nested = eqx.nn.Sequential([Marked(), Marked()])
+    generator = eqx.nn.Sequential([Marked(), nested, Marked(), Marked()])
+    hidden, x = inference.pairs(key, advnets.Model(generator, Normal(1)), 3, target=2)
+    assert np.array_equal(x[:, :4], hidden)
+    assert np.unique(x[:, 1:]).size == 3 * 5
+
+
 def test_latents_are_the_priors_own(key):
     u = jax.random.normal(key, (1000, 3))
     uniform = np.asarray(Uniform(3).from_normal(u))

@@ -106,6 +106,10 @@ def test_recalibration_is_the_best_and_never_worse():
         best = scipy.optimize.minimize(lambda given: -value(given), [a, b], method="Nelder-Mead")
         assert value((a, b)) > -best.fun - 1e-4  # Platt's targets are 1/500 from 0 and 1
         assert value((a, b)) >= max(value((1, 0)), value((0, 0)))
+    a, b = calibrated(real, fake)
+    for scale, shift in ((1e-12, 0.0), (1e-6, 1e-3), (1e6, 1e7)):
+        found = calibrated(scale * real + shift, scale * fake + shift)
+        np.testing.assert_allclose(found, (a / scale, b - a * shift / scale), rtol=1e-5)
     # Useless logits are as good as none, and separable ones stay finite.
     assert calibrated(np.array([-5.0, 5.0]), np.array([-5.0, 5.0]))[0] == pytest.approx(0, abs=0.1)
     a, _ = calibrated(np.full(50, 2.0), np.full(50, -2.0))

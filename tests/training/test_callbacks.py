@@ -83,6 +83,38 @@ def test_a_run_whose_callback_fails_goes_on_from_there(whole, tmp_path, error):
     assert_same_run(resumed, whole)
 
 
+class Failing(advnets.training.Measuring):
+    """Fails at one epoch, and otherwise counts the rows before."""
+
+    def __init__(self, at):
+        self.at = at
+
+    def measure(self, snapshot, earlier):
+        if snapshot.epoch == self.at:
+            raise ZeroDivisionError
+        return {"earlier": len(earlier)}
+
+
+@pytest.mark.parametrize("at", [1, pytest.param(4, marks=pytest.mark.long)])
+@pytest.mark.parametrize("how", ["callbacks", "evaluate"])
+def test_what_could_not_be_measured_is_measured_when_the_run_is_resumed(tmp_path, how, at):
+    def run(at, **given):
+        measured = {
+            "callbacks": {"callbacks": [Failing(at)]},
+            "evaluate": {"evaluate": lambda epoch, model: {"nothing": 0 // (epoch - at)}},
+        }[how]
+        settings = {"algorithm": AVERAGING, "evaluate_every": 1, "checkpoint_every": 9}
+        return train(4, **settings, **measured, **given)
+
+    with pytest.raises(ZeroDivisionError):
+        run(at, folder=tmp_path)
+    assert numbers(tmp_path / CHECKPOINTS) == [10 * at]
+    with pytest.raises(ZeroDivisionError):  # again, and nothing is lost
+        run(at, folder=tmp_path, resume=True)
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == at - 1
+    assert_same_run(run(9, folder=tmp_path, resume=True), run(9))
+
+
 def test_a_signal_that_comes_while_a_callback_works_is_heeded(tmp_path):
     settings = {"folder": tmp_path, "evaluate_every": 1, "checkpoint_every": 3}
     with pytest.raises(KeyboardInterrupt) as stopped:
@@ -145,6 +177,24 @@ def test_a_stop_ends_all_of_many_runs():
 def test_an_interval_below_one_is_refused():
     with pytest.raises(ValueError, match="checkpoint_every must be at least 1; got 0"):
         train(1, checkpoint_every=0)
+
+
+@pytest.mark.long
+def test_many_runs_resume_where_one_could_not_be_measured(tmp_path):
+    def fail(run, epoch, model):
+        if run == 1:
+            raise ZeroDivisionError
+        return {"of": run}
+
+    given = {"folder": tmp_path, "names": ["a", "b", "c"]}
+    with pytest.raises(ZeroDivisionError):
+        many(2, evaluate=fail, **given)
+    resumed = many(2, evaluate=lambda run, epoch, model: {"of": run}, resume=True, **given)
+    for one, again in zip(many(2), resumed, strict=True):
+        assert same(one.players, again.players)
+    assert [[row.get("of") for row in one.metrics] for one in resumed] == [
+        [None, 0], [None, 1], [None, 2],
+    ]  # fmt: skip
 
 
 @pytest.mark.long

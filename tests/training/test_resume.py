@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import shutil
 
 import equinox as eqx
 import jax
@@ -25,6 +26,7 @@ import advnets
 from advnets import game, layers, objectives, preprocessing, priors, updates
 from advnets.players import Frozen, Stateful
 from advnets.training import Resident
+from advnets.training.checkpoints import CHECKPOINTS
 
 KEY = jax.random.key(0)
 
@@ -236,3 +238,13 @@ def test_types_and_random_numbers_are_compared(two_epochs):
     ):
         with changed, pytest.raises(advnets.CheckpointError, match=message):
             run(3, two_epochs)
+
+
+def test_a_trained_model_without_checkpoints_is_kept(tmp_path):
+    train(1, folder=tmp_path)
+    shutil.rmtree(tmp_path / CHECKPOINTS)
+    kept = [tmp_path / "metrics.jsonl", tmp_path / "generator.safetensors"]
+    before = [path.read_bytes() for path in kept]
+    with pytest.raises(FileNotFoundError, match="a trained model but no checkpoints/ to resume"):
+        train(2, folder=tmp_path, resume=True)
+    assert [path.read_bytes() for path in kept] == before

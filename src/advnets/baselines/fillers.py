@@ -125,14 +125,16 @@ class NearestImages(BaselineFiller):
         _check_images(images, masks, self.train.shape[1:])
         if n > len(self.train):
             raise ValueError(f"there are {len(self.train)} training images; got {n} fillings")
-        train = self.train.reshape(len(self.train), -1)
+        # Centred and in float64, as the terms cancel for rows that are far from 0.
+        centre = self.train.mean(axis=0, dtype=np.float64)
+        train = (self.train - centre).reshape(len(self.train), -1)
         squares = train**2
         chosen = np.zeros((len(images), n), int)
         with _progress.bar(len(images), progress, unit="image", enabled=bool(progress)) as bar:
             for start in range(0, len(images), BLOCK):
                 stop = min(start + BLOCK, len(images))
                 observed = masks[start:stop].reshape(stop - start, -1).astype(train.dtype)
-                seen = np.where(masks[start:stop], images[start:stop], 0)
+                seen = np.where(masks[start:stop], images[start:stop] - centre, 0)
                 seen = seen.reshape(stop - start, -1)
                 # Squared distances, up to a term that all training images share.
                 far = observed @ squares.T - 2 * seen @ train.T

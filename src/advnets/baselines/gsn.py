@@ -16,6 +16,7 @@ from jax import lax
 from jaxtyping import Array, Float, Key
 
 from advnets._counts import check_count
+from advnets._precision import at_least_single
 from advnets.baselines._pixels import as_rows, check_rows
 from advnets.chains import Chain
 from advnets.layers import uniform_range
@@ -211,7 +212,7 @@ class GSN(Chain[State]):
             Zeros and ones, without a gradient.
         """
         rate = self.salt_and_pepper
-        on = (1 - rate) * jax.nn.sigmoid(logits) + rate / 2
+        on = (1 - rate) * jax.nn.sigmoid(logits.astype(uniform.dtype)) + rate / 2
         return lax.stop_gradient((uniform < on).astype(logits.dtype))
 
     def start(self, key: Key[Array, ""], images: Float[Array, " chains *shape"]) -> State:
@@ -271,7 +272,11 @@ def _rows(bias: Float[Array, " units"]) -> Float[Array, "1 units"]:
 
 
 def _uniforms(key: Key[Array, ""], shape: tuple[int, ...], dtype: Any) -> Float[Array, "..."]:
-    """Uniform numbers of 16 bits, two per word drawn; probabilities are accurate to 2⁻¹⁷."""
+    """Uniform numbers of 16 bits, two per word drawn; probabilities are accurate to 2⁻¹⁷.
+
+    They are of the given type, or in float32 where that does not hold 17 bits.
+    """
+    dtype = at_least_single(dtype)
     size = math.prod(shape)
     words = jax.random.bits(key, (-(-size // 2),), jnp.uint32)
     halves = lax.bitcast_convert_type(words, jnp.uint16).ravel()[:size]

@@ -15,6 +15,7 @@ from jax import lax
 from jaxtyping import Array, Float, Key, PyTree, Real
 
 from advnets._counts import check_count
+from advnets._precision import in_single
 from advnets.baselines._pixels import as_rows, check_rows, check_units
 from advnets.chains import Chain
 from advnets.preprocessing import to_unit_interval
@@ -147,8 +148,10 @@ def binary(key: Key[Array, ""], means: Float[Array, "*shape"]) -> Float[Array, "
     half = -(-means.size // 2)
     words = jax.random.bits(key, (half,), jnp.uint32)
     bits = jnp.concatenate([words & 0xFFFF, words >> 16])[: means.size].reshape(means.shape)
-    # The midpoint of an interval of 2^-16, so that probabilities are rounded to the nearest.
-    return (bits.astype(means.dtype) + 0.5 < means * 2**16).astype(means.dtype)
+    # The midpoint of an interval of 2^-16, so that probabilities are rounded to the nearest. A
+    # type of 16 bits does not hold it.
+    wide = in_single(means)
+    return (bits.astype(wide.dtype) + 0.5 < wide * 2**16).astype(means.dtype)
 
 
 def visible_of(

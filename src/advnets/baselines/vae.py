@@ -274,7 +274,8 @@ def divergence(
     References:
         Kingma and Welling 2014, appendix B.
     """
-    return 0.5 * jnp.sum(means**2 + jnp.exp(log_variances) - log_variances - 1, axis=1)
+    # Not exp(x) - x - 1, which near 0 is all rounding.
+    return 0.5 * jnp.sum(means**2 + (jnp.expm1(log_variances) - log_variances), axis=1)
 
 
 @dataclasses.dataclass(frozen=True)

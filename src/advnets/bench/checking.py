@@ -6,7 +6,7 @@ from pathlib import Path
 
 from advnets import _documents, _files, _locks, model_files
 from advnets._counts import counted
-from advnets.bench import results
+from advnets.bench import features, inference, results
 from advnets.bench.folders import (
     CONFIG,
     EXPLORER,
@@ -139,10 +139,23 @@ def _of_run(folder: Path, prefix: str) -> Iterator[Finding]:
         if f"{SAMPLES}/{path.name}" not in listed:
             note = "a picture that results.json does not list yet"
             yield Finding(f"{prefix}{SAMPLES}/{path.name}", "unverified", note)
+    for name in (inference.FOLDER, features.FOLDER):
+        for part in ("", inference.FIT, inference.PARTS):
+            yield from _of_measurement(folder / name / part, f"{prefix}{Path(name) / part}/")
     for page, command in ((REPORT, "report"), (EXPLORER, "explore")):
         if (folder / page).exists():
             note = f"nothing reads it; advnets.bench {command} writes it again"
             yield Finding(f"{prefix}{page}", "unverified", note)
+
+
+def _of_measurement(folder: Path, prefix: str) -> Iterator[Finding]:
+    """Findings of a folder that a later command wrote its results to."""
+    for path in sorted(folder.glob("*.json")):
+        if path.name != _locks.NOTE:
+            yield _of_document(path, prefix)
+    for path in sorted(folder.glob("*.safetensors")):
+        yield _of_model(path, f"{prefix}{path.name}")
+    yield from _of_checkpoints(folder, prefix)
 
 
 def _of_document(path: Path, prefix: str) -> Finding:

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int, Integer, Key, PyTree, Real
 import advnets
 from advnets import _files, _progress
 from advnets.bench.evaluations import Subject
+from advnets.bench.folders import can_be_remade
 from advnets.conditions import check_labels
 from advnets.layers import Dropout
 from advnets.networks import Reshape
@@ -239,7 +240,9 @@ def _read(path: Path) -> eqx.nn.Sequential | None:
     """The classifier in a file, if there is one."""
     if not path.exists():
         return None
-    model = advnets.load_model(path)
-    if not isinstance(model, eqx.nn.Sequential):
-        raise ValueError(f"{path} holds a {type(model).__name__}, not a classifier; remove it")
+    with can_be_remade("it is fitted again"):
+        model = advnets.load_model(path)
+        if not isinstance(model, eqx.nn.Sequential):
+            kind = type(model).__name__
+            raise ValueError(f"{path} holds a {kind}, not a classifier; restore it from a copy")
     return model

@@ -29,6 +29,7 @@ from advnets.bench.folders import (
     best_name,
     best_row,
     called,
+    can_be_remade,
     check_alone,
     check_best,
     check_checkpoints,
@@ -181,7 +182,10 @@ def _checked(
             check_alone(folder)
         check_checkpoints(folder)
         same = functools.partial(
-            check_same, changeable=system.changeable, accept=request.accept_changes
+            check_same,
+            changeable=system.changeable,
+            accept=request.accept_changes,
+            epochs_fixed=system.ends_at_its_epochs,
         )
         changes[folder] = same(folder, common)
         common = msgspec.structs.replace(common, changes=changes[folder])
@@ -230,6 +234,8 @@ def _checked(
         )
         for its_recipe, seed, own in planned
     )
+    if request.monitor:
+        system.check_monitor(runs[0])
     return runs, common
 
 
@@ -690,4 +696,7 @@ def _published(run: Run) -> Published | None:
 
 def _earlier_rate(folder: Path) -> float | None:
     path = folder / RESULTS
-    return results.read(path, Result).updates_per_second if path.exists() else None
+    if not path.exists():
+        return None
+    with can_be_remade("the resumed run writes it again"):
+        return results.read(path, Result).updates_per_second

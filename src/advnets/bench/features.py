@@ -216,9 +216,8 @@ def prepare(
     _, config, system, result = open_run(folder)
     if not isinstance(system, Adversarial) or isinstance(system, Conditional | Inpainting):
         raise ValueError(
-            "features are those of a discriminator that sees images alone, which "
-            f"{config.benchmark} does not train; name a run of another recipe than {folder}, "
-            "such as mnist"
+            f"{folder} is a run of {config.benchmark}, which has no discriminator of images alone, "
+            "whose features are measured; name a run of another recipe, such as mnist"
         )
     data = system.adapted(data_of(folder, system, result, data_dir))
     train_labels, fold = data.train_labels, data.folds[0]

@@ -182,6 +182,35 @@ def read_config(folder: Path) -> Config:
     return results.read(folder / CONFIG, Config)
 
 
+@contextlib.contextmanager
+def can_be_remade(how: str) -> Iterator[None]:
+    """Adds to a ValueError about a damaged file that it may be removed, and is made again.
+
+    Args:
+        how: what makes it again, a clause.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{error}, or remove it: {how}") from None
+
+
+def finished_runs_in(folder: Path) -> list[Path]:
+    """The folders of the finished runs that were trained together in a folder.
+
+    Args:
+        folder: any folder.
+
+    Returns:
+        Their folders, sorted by name; none if the folder is that of a single run.
+    """
+    try:
+        together = read_config(folder).seeds is not None
+    except ValueError:  # there is none, or it is damaged
+        return []
+    return sorted(path.parent for path in folder.glob(f"*/{RESULTS}")) if together else []
+
+
 def flat(value: Json) -> dict[str, Json]:
     """A recipe's JSON without nesting: `generator.hidden_sizes` and so on."""
     return dict(_leaves(value, ""))
@@ -220,7 +249,12 @@ def check_alone(folder: Path) -> None:
 
 
 def check_same(
-    folder: Path, config: Config, changeable: Sequence[str] = (), *, accept: bool = False
+    folder: Path,
+    config: Config,
+    changeable: Sequence[str] = (),
+    *,
+    accept: bool = False,
+    epochs_fixed: bool = False,
 ) -> tuple[Change, ...]:
     """Refuses to resume with settings other than the run's own, or fewer epochs than it has.
 
@@ -229,6 +263,8 @@ def check_same(
         config: the settings to resume with.
         changeable: the settings that may be changed.
         accept: whether to accept changes of those.
+        epochs_fixed: whether the run can't have more epochs than it began with, as a schedule
+            spans them.
 
     Returns:
         The changes made now, after those made when it was resumed before.
@@ -252,6 +288,12 @@ def check_same(
         raise ValueError(
             f"{folder} already holds {reached} epochs; ask for as many or more, got "
             f"--{last.replace('_', '-')} {wanted}"
+        )
+    if epochs_fixed and wanted != old.get(last):
+        raise ValueError(
+            f"the learning rate of {folder} falls over its {old.get(last)} epochs, so it can't be "
+            f"resumed with --{last.replace('_', '-')} {wanted}; resume with {old.get(last)}, or "
+            "choose another folder with --out"
         )
     differing = [key for key in old | new if key != last and old.get(key) != new.get(key)]
     refused = [key for key in differing if not (accept and key in changeable)]

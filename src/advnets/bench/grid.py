@@ -103,26 +103,28 @@ def sweep_result(folder: Path, learning_rates: Sequence[float], outcomes: Outcom
     if not learning_rates:
         raise ValueError("a sweep needs at least 1 learning rate; got none")
     seeds = len(outcomes) // len(learning_rates)
+    first = outcomes[0][0]
     rows = tuple(
-        _row(rate, outcomes[number * seeds : (number + 1) * seeds])
+        _row(first.system, rate, outcomes[number * seeds : (number + 1) * seeds])
         for number, rate in enumerate(learning_rates)
     )
     found = [one for _, one in outcomes if one is not None]
     if not found:
         raise ValueError("no run has a result")
-    first = outcomes[0][0]
+    minimised = first.system.minimised
     recipe = {name: value for name, value in found[0].recipe.items() if name != "learning_rate"}
     summary = SweepResult(
         benchmark=first.name,
         seeds=tuple(sorted({run.seed for run, _ in outcomes})),
         learning_rates=rows,
-        chosen=choose(rows),
+        chosen=choose(rows, minimise=bool(minimised)),
         recipe=recipe,  # each row has a learning rate of its own
         updates_per_second=_rate(found),
         references=found[0].references,
         caveat=CAVEAT,
         data=first.data.source,
         provenance=first.provenance,
+        minimised=minimised,
     )
     if is_main_process():
         results.write(folder / RESULTS, summary)
@@ -130,22 +132,26 @@ def sweep_result(folder: Path, learning_rates: Sequence[float], outcomes: Outcom
             folder / "learning-rates.png",
             {row.learning_rate: _values(row.validation) for row in rows},
             chosen=None if summary.chosen is None else summary.chosen.learning_rate,
+            **({"label": minimised} if minimised else {}),
         )
     return summary
 
 
-def _row(rate: float, outcomes: Outcomes) -> RateRow:
+def _row(system: System, rate: float, outcomes: Outcomes) -> RateRow:
     scored = [one for _, one in outcomes if one is not None]
+    evaluated = _evaluated(system, scored) if scored else {}
 
     def spread(values: list[float]) -> Distribution | None:
         return distribution(values) if values else None
 
+    likelihood = spread([one.best.parzen.validation.mean for one in scored])
     return RateRow(
         learning_rate=rate,
         diverged=tuple(run.seed for run, one in outcomes if one is None),
-        validation=spread([one.best.parzen.validation.mean for one in scored]),
+        validation=evaluated.get(system.minimised) if system.minimised else likelihood,
         last=spread([one.parzen.test.mean for one in scored]),
         best=spread([one.best.parzen.test.mean for one in scored]),
+        evaluations=evaluated,
     )
 
 
@@ -153,11 +159,12 @@ def _values(spread: Distribution | None) -> Sequence[float]:
     return () if spread is None else spread.values
 
 
-def choose(rows: Sequence[RateRow]) -> Chosen | None:
-    """The learning rate with the highest mean validation likelihood at which no seed diverged.
+def choose(rows: Sequence[RateRow], *, minimise: bool = False) -> Chosen | None:
+    """The learning rate with the highest mean validation score at which no seed diverged.
 
     Args:
         rows: one for each learning rate.
+        minimise: choose the lowest, for scores that are errors.
 
     Returns:
         The choice, and whether it is the lowest or highest of several rates, so that one beyond
@@ -176,7 +183,8 @@ def choose(rows: Sequence[RateRow]) -> Chosen | None:
     sound = [(row.validation.mean, row) for row in rows if row.validation and not row.diverged]
     if not sound:
         return None
-    best = max(sound, key=lambda pair: pair[0])[1].learning_rate
+    of_best = min if minimise else max
+    best = of_best(sound, key=lambda pair: pair[0])[1].learning_rate
     rates = [row.learning_rate for row in rows]
     if len(rates) > 1 and best == min(rates):
         return Chosen(best, "lowest")

@@ -26,7 +26,7 @@ from advnets import _files, _locks, _progress, _signals, _style, inference
 from advnets._style import BLUE, GREEN, GREY, INK
 from advnets.bench import frames, results
 from advnets.bench._parts import identity_of
-from advnets.bench.folders import LAST, check_writable
+from advnets.bench.folders import LAST, can_be_remade, check_writable
 from advnets.bench.protocol import on_host
 from advnets.bench.rescoring import data_of, open_run
 from advnets.bench.results import Provenance
@@ -294,10 +294,11 @@ def read(run: str | os.PathLike[str]) -> tuple[InferenceFound, inference.Inferen
     place = Path(run) / FOLDER
     if not ((place / FOUND).is_file() and (place / NETWORK).is_file()):
         return None
-    found = results.read(place / FOUND, InferenceFound)
-    if found.model_sha256 != _files.sha256(Path(run) / LAST):
-        return None
-    return found, load_model(place / NETWORK, known=[inference.Inference])
+    with can_be_remade(f"advnets.bench inference {run} writes it again"):
+        found = results.read(place / FOUND, InferenceFound)
+        if found.model_sha256 != _files.sha256(Path(run) / LAST):
+            return None
+        return found, load_model(place / NETWORK, known=[inference.Inference])
 
 
 def _identity(model: str, data: str, effort: Effort) -> str:

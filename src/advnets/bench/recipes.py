@@ -256,6 +256,10 @@ class Recipe(GameSettings):
             raise ValueError(
                 f"a final rate goes with adam; leave it at 1 for momentum, got {self.final_rate}"
             )
+        if self.second_stage.epochs and self.final_rate != 1:
+            raise ValueError(
+                f"a final rate goes with one stage; leave it at 1 for two, got {self.final_rate}"
+            )
         for name, value in (
             ("the second stage's epochs", self.second_stage.epochs),
             ("the number of nonzero weights", generator.output_nonzero),

@@ -1,5 +1,6 @@
 """A check on the user's machine that training repeats bit for bit, even if interrupted."""
 
+import contextlib
 import dataclasses
 import hashlib
 import tempfile
@@ -12,6 +13,7 @@ from advnets.bench.experiment import Request, prepare
 from advnets.bench.failures import before_work
 from advnets.bench.settings import Settings
 from advnets.bench.watching import Watch
+from advnets.training.callbacks import EpochSummary
 from advnets.training.checkpoints import CHECKPOINTS, check_whole, numbers
 
 # The epochs of the runs that are compared; one is interrupted after the first.
@@ -46,6 +48,10 @@ class Replayed:
         yield "equal, bit for bit" if self.same else "NOT equal: training does not repeat here"
 
 
+class _Interrupted(Exception):
+    """Ends a run after its last stage's first epoch."""
+
+
 def verify_replay(benchmark: Benchmark, request: Request) -> Replayed:
     """Trains a benchmark for two epochs three times, in folders that are removed afterwards.
 
@@ -69,10 +75,11 @@ def verify_replay(benchmark: Benchmark, request: Request) -> Replayed:
     """
     with tempfile.TemporaryDirectory(prefix="advnets-replay-") as name:
         folders = [Path(name) / part for part in ("once", "again", "resumed")]
-        _train(benchmark, request, folders[0], EPOCHS, every=EPOCHS)
-        _train(benchmark, request, folders[1], EPOCHS, every=1)
-        _train(benchmark, request, folders[2], 1, every=1)
-        _train(benchmark, request, folders[2], EPOCHS, every=1, resume=True)
+        _train(benchmark, request, folders[0], every=EPOCHS)
+        _train(benchmark, request, folders[1], every=1)
+        with contextlib.suppress(_Interrupted):
+            _train(benchmark, request, folders[2], every=1, interrupt=True)
+        _train(benchmark, request, folders[2], every=1, resume=True)
         return Replayed(*map(_digest, folders))
 
 
@@ -80,17 +87,27 @@ def _train(
     benchmark: Benchmark,
     request: Request,
     folder: Path,
-    epochs: int,
     *,
     every: int,
+    interrupt: bool = False,
     resume: bool = False,
 ) -> None:
-    recipe = _of_length(dataclasses.replace(benchmark.recipe, evaluate_every=every), epochs)
+    def stop(snapshot: EpochSummary) -> None:
+        if snapshot.folder == folder:  # not in an earlier stage
+            raise _Interrupted
+
+    recipe = _shortened(dataclasses.replace(benchmark.recipe, evaluate_every=every))
     with before_work():
         grid = prepare(
             dataclasses.replace(benchmark, recipe=recipe),
             dataclasses.replace(
-                request, seeds=None, learning_rates=(), out=folder, resume=resume, monitor=False
+                request,
+                seeds=None,
+                learning_rates=(),
+                out=folder,
+                resume=resume,
+                monitor=False,
+                callbacks=(stop,) if interrupt else (),
             ),
         )
     (run,) = grid.runs
@@ -100,13 +117,14 @@ def _train(
         run.system.fit(run, watch, progress=True)
 
 
-def _of_length(recipe: Settings, epochs: int) -> Settings:
-    """Settings whose last stage has this many epochs; a stage before it has one."""
-    second = getattr(recipe, "second_stage", None)
-    if second is None or not second.epochs:
-        return dataclasses.replace(recipe, epochs=epochs)
+def _shortened(recipe: Settings) -> Settings:
+    """Settings whose last stage has two epochs, and an earlier one has one."""
     changed: Any = dataclasses.replace
-    return changed(recipe, epochs=1, second_stage=dataclasses.replace(second, epochs=epochs))
+    second = getattr(recipe, "second_stage", None)
+    if second is not None and second.epochs:
+        return changed(recipe, epochs=1, second_stage=changed(second, epochs=EPOCHS))
+    lower = {"lower_epochs": 1} if hasattr(recipe, "lower_epochs") else {}
+    return changed(recipe, epochs=EPOCHS, **lower)
 
 
 def _digest(folder: Path) -> str:

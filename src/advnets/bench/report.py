@@ -109,10 +109,15 @@ def _of_seeds(result: SeedsResult, note: list[str]) -> list[str]:
 
 
 def _of_sweep(result: SweepResult, note: list[str]) -> list[str]:
-    lines = ["", "Parzen log-likelihood of validation rows, nats, best epoch of each run:"]
+    what = "Parzen log-likelihood of validation rows, nats, best epoch of each run"
+    if result.minimised:
+        what = f"{result.minimised.capitalize()}, last epoch of each run"
+    digits = ".3g" if result.minimised else ".1f"
+    lines = ["", f"{what}:"]
     for row in result.learning_rates:
         label = f"learning rate {row.learning_rate:g}"
-        lines += [f"  {label}" if row.validation is None else _spread(label, row.validation)]
+        found = row.validation
+        lines += [f"  {label}" if found is None else _spread(label, found, digits)]
         if row.diverged:
             lines[-1] += f"   diverged: seeds {', '.join(map(str, row.diverged))}"
     chosen = result.chosen
@@ -121,10 +126,13 @@ def _of_sweep(result: SweepResult, note: list[str]) -> list[str]:
     else:
         lines += [f"chosen on validation: {chosen.learning_rate:g}"]
         if chosen.at_grid_end:
-            lines[-1] += f", the {chosen.at_grid_end} given: one beyond may score higher"
+            lines[-1] += f", the {chosen.at_grid_end} given: one beyond may be better"
         lines += ["Parzen log-likelihood of the test set there, nats:"]
         (row,) = [r for r in result.learning_rates if r.learning_rate == chosen.learning_rate]
         lines += _tests(row)
+        if row.evaluations:
+            lines += ["Evaluations of the last epoch there:"]
+            lines += [_spread(name, found, ".3g") for name, found in row.evaluations.items()]
     return [*lines, *note, *_footer(result)]
 
 

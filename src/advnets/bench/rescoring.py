@@ -12,7 +12,16 @@ import advnets
 from advnets import _files, _locks
 from advnets.bench import results
 from advnets.bench.catalogue import system_of
-from advnets.bench.folders import CONFIG, LAST, RESULTS, best_name, check_writable, read_config
+from advnets.bench.folders import (
+    CONFIG,
+    LAST,
+    RESULTS,
+    best_name,
+    can_be_remade,
+    check_writable,
+    finished_runs_in,
+    read_config,
+)
 from advnets.bench.protocol import first_fold, on_host, score
 from advnets.bench.results import CAVEAT, Config, Provenance, Rescored, Result
 from advnets.bench.systems import System
@@ -59,9 +68,14 @@ def open_run(folder: Path, *, best: bool = False) -> tuple[Sampler, Config, Syst
         FileNotFoundError: if the folder holds no finished run.
         ValueError: if its files are damaged.
     """
+    if runs := finished_runs_in(folder):
+        raise ValueError(
+            f"{folder} holds {len(runs)} runs; name the folder of one, such as {runs[0]}"
+        )
     if not (folder / RESULTS).exists():
         raise FileNotFoundError(f"{folder} holds no {RESULTS}; name the folder of a finished run")
-    result = results.read(folder / RESULTS, Result)
+    with can_be_remade("resuming the run writes it again"):
+        result = results.read(folder / RESULTS, Result)
     config = read_config(folder)
     if (config.benchmark, config.seed) != (result.benchmark, result.seed):
         raise ValueError(

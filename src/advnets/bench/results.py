@@ -317,9 +317,11 @@ class RateRow(msgspec.Struct, frozen=True):
     Attributes:
         learning_rate: the initial learning rate.
         diverged: the seeds that diverged.
-        validation: the validation likelihoods of the best epochs, by which a rate is chosen.
+        validation: what a rate is chosen by: the validation likelihoods of the best epochs, or the
+            number that the sweep minimises, after the last epoch.
         last: the test scores after the last epoch.
         best: the test scores of the best epochs on validation.
+        evaluations: the numbers of the evaluations of the last epochs, by name.
     """
 
     learning_rate: float
@@ -327,6 +329,7 @@ class RateRow(msgspec.Struct, frozen=True):
     validation: Distribution | None
     last: Distribution | None
     best: Distribution | None
+    evaluations: dict[str, Distribution] = {}
 
 
 class Chosen(msgspec.Struct, frozen=True):
@@ -356,6 +359,8 @@ class SweepResult(msgspec.Struct, frozen=True):
         caveat: how to read the scores.
         data: where the data came from.
         provenance: the provenance of the runs.
+        minimised: the name of the evaluations' number whose lowest mean is chosen; empty for the
+            highest validation likelihood.
     """
 
     benchmark: str
@@ -368,6 +373,7 @@ class SweepResult(msgspec.Struct, frozen=True):
     caveat: str
     data: str
     provenance: Provenance
+    minimised: str = ""
 
 
 class Rescored(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ import advnets
 from advnets import _files
 from advnets._counts import counted
 from advnets.bench.catalogue import BENCHMARKS
-from advnets.bench.folders import RESULTS, check_writable, flat
+from advnets.bench.folders import RESULTS, check_writable, finished_runs_in, flat
 from advnets.bench.recorded import entry_or_rows
 from advnets.bench.results import CAVEAT, Entry, ReferenceRows, as_json, encode
 from advnets.bench.systems.chained import CHAINS, chains_found
@@ -96,8 +96,8 @@ def read_runs(folders: Sequence[str | os.PathLike[str]]) -> list[Entry | Referen
     """The results of runs, and reference rows.
 
     Args:
-        folders: folders of finished runs, each with a `results.json`; or such files, or those that
-            `python -m advnets.bench references` writes.
+        folders: folders of finished runs, each with a `results.json`, or of several trained
+            together; or such files, or those that `python -m advnets.bench references` writes.
 
     Returns:
         The content of each.
@@ -107,9 +107,9 @@ def read_runs(folders: Sequence[str | os.PathLike[str]]) -> list[Entry | Referen
         ValueError: if a file is damaged, or holds no result.
     """
     found = []
-    for folder in folders:
-        path = Path(folder)
-        path = path if path.is_file() else path / RESULTS
+    each = [own for given in map(Path, folders) for own in finished_runs_in(given) or [given]]
+    for folder in each:
+        path = folder if folder.is_file() else folder / RESULTS
         if not path.is_file():
             raise FileNotFoundError(f"{folder} holds no results.json; name finished runs' folders")
         found.append(entry_or_rows(path.read_bytes(), path))

@@ -428,7 +428,7 @@ def calibrated(
 
     def cost(given: Float[np.ndarray, "2"]) -> tuple[float, Float[np.ndarray, "2"]]:
         total, slope = 0.0, np.zeros(2)
-        for logits, sign in ((real, 1), (fake, -1)):
+        for logits, sign in (((real - centre) / spread, 1), ((fake - centre) / spread, -1)):
             target = (len(logits) + 1) / (len(logits) + 2)
             odds = sign * (given[0] * logits + given[1])
             right, wrong = log_sigmoid(odds), log_sigmoid(-odds)
@@ -441,8 +441,13 @@ def calibrated(
         return 1.0, 0.0
     import scipy.optimize  # takes a second, and most programs do not need it
 
+    # Of the logits' own scale, however small, as the optimiser stops at slopes of a fixed size.
+    both = np.concatenate([real, fake]).astype(np.float64)
+    centre = both.mean()
+    spread = 1.0 if both.max() == both.min() else np.mean(np.abs(both - centre))
     fitted = scipy.optimize.minimize(cost, np.array([1.0, 0.0]), jac=True, method="BFGS").x
+    slope = float(fitted[0] / spread)
     # A fit that is no better than the unchanged logits changes nothing.
     candidates: list[tuple[float, float]] = [(1.0, 0.0), (0.0, 0.0)]
-    candidates.append((float(fitted[0]), float(fitted[1])))
+    candidates.append((slope, float(fitted[1] - slope * centre)))
     return max(candidates, key=value)

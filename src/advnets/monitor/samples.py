@@ -151,7 +151,9 @@ def collapse(
 
     Limits: in pixels, near-copies that are slightly shifted are far from each other, so compare
     features too if you have any; and a generator that covers half of the modes, each with the
-    variety of the data, passes.
+    variety of the data, passes. In columns with tails so heavy that their variance is infinite, a
+    few rows decide the spread and the effective rank, and fair draws of the data count as collapsed
+    in up to a few percent of evaluations; bound such columns first, by a logarithm for example.
 
     Args:
         key: a typed random key, for the draw of real rows.

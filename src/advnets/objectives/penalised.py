@@ -81,7 +81,9 @@ class Penalised(Objective):
         judged = self.judged(real, fake)
 
         def values() -> Added:
-            return {p.name: self.every * p(draws, D, *judged) for p in self.penalties}
+            kind = found.discriminator.dtype
+            each = {p.name: self.every * p(draws, D, *judged) for p in self.penalties}
+            return {name: jnp.asarray(penalty, kind) for name, penalty in each.items()}
 
         added = values() if self.every == 1 else self._in_turn(draws, values)
         return dataclasses.replace(

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from advnets._precision import in_single
 from advnets.batches import Batch, length
 from advnets.draws import Draws
 from advnets.objectives._examples import check_floats, example_of, with_example
@@ -174,11 +175,12 @@ class GradientPenalty(Penalty):
 
 
 def _squared_slopes(penalty: Penalty, key: Any, D: Applied, batch: Batch) -> Float[Array, " batch"]:
-    """For each example, the squared norm of D's gradient in it."""
+    """For each example, the squared norm of D's gradient in it; in float32 for half precision."""
     check_floats(batch, type(penalty).__name__)
     # D judges each example by itself: the gradient of the sum is each output's in its own.
     slopes = jax.grad(lambda x: jnp.sum(D(key, with_example(batch, x))))(example_of(batch))
     squares = [
-        jnp.sum(leaf**2, axis=tuple(range(1, leaf.ndim))) for leaf in jax.tree.leaves(slopes)
+        jnp.sum(leaf**2, axis=tuple(range(1, leaf.ndim)))
+        for leaf in jax.tree.leaves(in_single(slopes))  # float16 holds no square above 256²
     ]
     return sum(squares[1:], squares[0])

@@ -127,7 +127,9 @@ class Measuring(abc.ABC):
 
     Unlike `evaluate`, which is given a model, it is given what every callback is given, including
     players and state. `measure` is called before the row is written; after that, the object itself
-    is called like any other callback. `check` is called once, before any training.
+    is called like any other callback. If `measure` raises an exception, a checkpoint is written and
+    the run ends with that exception; it resumes with this measurement. `check` is called once,
+    before any training.
 
     Attributes:
         names: the names of its numbers in a row, if they are known in advance: training is refused

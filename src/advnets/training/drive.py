@@ -106,6 +106,7 @@ class Drive:
                 self.journal,
                 bar,
                 plan,
+                first,
                 ranges,
                 evaluate=self.evaluate,
                 callbacks=self.callbacks,

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float
 
 from advnets import _documents, _files, _locks, _warnings
 from advnets.algorithms import State
+from advnets.model_files import LAST
 from advnets.model_files import METRICS as METRICS
 from advnets.training.checkpoints import (
     CHECKPOINTS,
@@ -90,27 +91,32 @@ class Record:
         if self.log is not None and is_main_process():
             _files.replace(self.log, self.content())
 
-    def see(self, seen: Seen, epochs: int) -> list[Metrics]:
-        """Adds the info of further iterations; returns rows of the epochs that they complete.
+    def see(self, seen: Seen) -> None:
+        """Adds the info of further iterations, which is not checked."""
+        self._seen.append(seen)
+
+    def rows(self, epochs: int) -> list[Metrics]:
+        """The rows, not written yet, of the epochs that have ended since.
 
         Args:
-            seen: their info, which is not checked.
-            epochs: the number of epochs completed by then.
+            epochs: the number of epochs completed.
 
         Returns:
-            The rows, which are not written yet.
+            A row of means for each epoch.
         """
-        self._seen.append(seen)
         rows: list[Metrics] = []
+        rest = self._seen
         for epoch in range(len(self.metrics) + 1, epochs + 1):
-            taken, self._seen = _split(self._seen, self._iterations)
+            taken, rest = _split(rest, self._iterations)
             updates = epoch * self._iterations * self._k
             rows.append({"epoch": epoch, "updates": updates, **_means(taken)})
         return rows
 
     def write(self, rows: list[Metrics]) -> None:
-        """Adds rows to the record and its file."""
+        """Adds rows, which may have got more numbers, to the record and its file."""
         lines = [*map(_json_line, rows)]
+        if rows:
+            self._seen = _split(self._seen, len(rows) * self._iterations)[1]
         self.metrics += rows
         self._lines += lines
         if self.log is not None and rows and is_main_process():
@@ -263,7 +269,7 @@ class Journal:
 
         Raises:
             FileExistsError: if the folder holds another run and `resume` is false.
-            FileNotFoundError: if there is nothing to resume.
+            FileNotFoundError: if there is nothing to resume, or only a model without checkpoints.
             CheckpointError: if the run is damaged, or is another run.
             ValueError: if it already has more epochs than `epochs`, or there is no folder to
                 resume.
@@ -275,6 +281,12 @@ class Journal:
             return state, 0
         self._make_folders(bool(resume))
         found = newest_whole(self.folder / CHECKPOINTS)
+        models = [self.folder / name / LAST for name in self.names]
+        if resume and found is None and any(model.exists() for model in models):
+            raise FileNotFoundError(
+                f"{self.folder} holds a trained model but no {CHECKPOINTS}/ to resume from; "
+                "restore them from a copy, or train anew in another folder"
+            )
         iteration = 0
         if found is not None:
             place, manifest = found
@@ -294,6 +306,14 @@ class Journal:
         for record in self.records:
             record.rewrite()
         return state, iteration
+
+    def is_behind(self, epochs: int) -> bool:
+        """Whether a row of these epochs is missing, because it could not be measured."""
+        return any(
+            len(record.metrics) < epochs
+            for record, running in zip(self.records, self.running, strict=True)
+            if running
+        )
 
     def _make_folders(self, resume: bool) -> None:
         """Makes the runs' folders, unless they hold another run."""

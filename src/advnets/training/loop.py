@@ -63,6 +63,7 @@ def loop(
     journal: Journal,
     progress: Progress,
     plan: Plan,
+    first: int,
     ranges: Iterator[tuple[int, int]],
     *,
     evaluate: EvaluateState | None,
@@ -78,6 +79,7 @@ def loop(
         journal: where metrics and checkpoints go.
         progress: the progress bar.
         plan: when to evaluate and save.
+        first: the number of iterations completed.
         ranges: the iterations of each call.
         evaluate: what to measure at each evaluation.
         callbacks: what to call after it.
@@ -89,6 +91,31 @@ def loop(
         Stopped: on a signal to stop, once the running call has finished and a checkpoint is
             written.
     """
+
+    def finish(state: State, end: int, asked: int) -> bool:
+        """Writes, evaluates, saves and calls back; returns whether to stop."""
+        epoch, evaluated = end // plan.iterations, plan.is_evaluated(end)
+        stopped = _record(
+            program, state, journal, end, epoch, evaluate, callbacks, evaluated=evaluated
+        )
+        if evaluated:
+            progress.evaluated(record.metrics for record in journal.records)
+        if plan.is_saved(end) or asked != GO_ON:
+            journal.save(end, state)
+        if evaluated:
+            for game in np.flatnonzero(journal.running).tolist() if callbacks else ():
+                stopped |= _call_back(program, state, journal, game, callbacks, end)
+            asked = agree(_asked(journal))  # again, as evaluation may have taken long
+            stopped = bool(agree(stopped))
+            if asked != GO_ON or stopped:
+                journal.save(end, state)
+        if asked >= HEED:
+            raise _signals.Stopped(asked - HEED, _saved(journal, end, plan.iterations))
+        return stopped
+
+    # A checkpoint written when an evaluation failed is from before it.
+    if journal.is_behind(first // plan.iterations) and finish(state, first, GO_ON):
+        return state, []
     rates: list[float] = []
     games, won = len(journal.names), False
     upcoming = next(ranges, None)
@@ -103,12 +130,10 @@ def loop(
         call = feed(*upcoming) if upcoming else None
         seen = _by_game(info, games)
         rates.append((end - start) * plan.k / (time.perf_counter() - began))
-        epoch = end // plan.iterations
-        evaluated = plan.is_evaluated(end)
         asked = agree(_asked(journal))
-        saved = plan.is_saved(end) or asked != GO_ON
+        kept = plan.is_evaluated(end) or plan.is_saved(end) or asked != GO_ON
         sound = finite(seen, start, plan.norms_every)
-        if evaluated or saved:
+        if kept:
             # Check before anything of a state is kept: an update may overflow after finite costs.
             sound &= np.asarray(program.finite(state)).reshape(games)
         report_divergence(journal.names, journal.running, sound, seen, start, plan.norms_every)
@@ -117,35 +142,44 @@ def loop(
             warn_of_sigmoid(seen)
         won = won or warn_of_a_winner(seen, start, plan.norms_every)
         progress.advance((end - start) * plan.k * games, seen, journal.running)
-        stopped = False
         for game in np.flatnonzero(journal.running).tolist():
-            record = journal.records[game]
-            rows = record.see(jax.tree.map(lambda x, game=game: x[game], seen), epoch)
-            if evaluated and evaluate is not None:
-                try:
-                    found = evaluate(game, epoch, *program.evaluated(state, game))
-                    rows[-1] = with_evaluation(rows[-1], found)
-                except StopTraining:
-                    stopped = True
-            if evaluated:
-                stopped |= _measure(program, state, journal, game, callbacks, rows)
-            record.write(rows)
-        if evaluated:
-            progress.evaluated(record.metrics for record in journal.records)
-        if saved:
-            journal.save(end, state)
-        if evaluated:
-            for game in np.flatnonzero(journal.running).tolist() if callbacks else ():
-                stopped |= _call_back(program, state, journal, game, callbacks, end)
-            asked = agree(_asked(journal))  # again, as evaluation may have taken long
-            stopped = bool(agree(stopped))
-            if asked != GO_ON or stopped:
-                journal.save(end, state)
-        if asked >= HEED:
-            raise _signals.Stopped(asked - HEED, _saved(journal, end, plan.iterations))
-        if stopped:
+            journal.records[game].see(jax.tree.map(lambda x, game=game: x[game], seen))
+        if finish(state, end, asked):
             break
     return state, rates
+
+
+def _record(
+    program: Program,
+    state: State,
+    journal: Journal,
+    iteration: int,
+    epoch: int,
+    evaluate: EvaluateState | None,
+    callbacks: Sequence[Callback],
+    *,
+    evaluated: bool,
+) -> bool:
+    """Writes the rows of all games' new epochs, the last with what is measured; whether to stop.
+
+    If a measurement fails, a checkpoint without that row is written first: a resumed run measures
+    again.
+    """
+    failed: BaseException | None = None
+    stopped = False
+    for game in np.flatnonzero(journal.running).tolist():
+        rows = journal.records[game].rows(epoch)
+        if evaluated and rows:  # a resumed run may already have this game's
+            try:
+                stopped |= _measure(program, state, journal, game, evaluate, callbacks, rows)
+            except BaseException as error:
+                failed = error
+                break
+        journal.records[game].write(rows)
+    if evaluated and agree(failed is not None):
+        journal.save(iteration, state)
+        raise failed or RuntimeError("an evaluation failed in another process")
+    return stopped
 
 
 def _measure(
@@ -153,11 +187,18 @@ def _measure(
     state: State,
     journal: Journal,
     game: int,
+    evaluate: EvaluateState | None,
     callbacks: Sequence[Callback],
     rows: list[Metrics],
 ) -> bool:
-    """Adds what callbacks measure of a game to the last of `rows`; returns whether to stop."""
+    """Adds what is measured of a game to the last of `rows`; returns whether to stop."""
     stopped = False
+    if evaluate is not None:
+        try:
+            found = evaluate(game, rows[-1]["epoch"], *program.evaluated(state, game))
+            rows[-1] = with_evaluation(rows[-1], found)
+        except StopTraining:
+            stopped = True
     for callback in callbacks:
         if not isinstance(callback, Measuring):
             continue

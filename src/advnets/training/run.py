@@ -131,6 +131,8 @@ def train(
         evaluate: called as `evaluate(epoch, model)` every `evaluate_every` epochs and after the
             last; the numbers that it returns join that epoch's metrics. If the algorithm keeps an
             average of the generator, `model` has the averaged parameters; callbacks see both.
+            If it raises an exception, a checkpoint is written and the run ends with that
+            exception; it resumes with this evaluation.
         evaluate_every: epochs between evaluations; the last epoch always ends with one.
         callbacks: each is called after every evaluation with a
             [`advnets.training.Snapshot`][] of the run, once the epoch's row, and a checkpoint if

@@ -32,14 +32,15 @@ BYTES_PER_LOOK = 2**24
 
 
 def scale_pixels(batch: Batch) -> Batch:
-    """The default preprocessing: scales uint8 pixels to [0, 1], leaves everything else unchanged.
+    """The default preprocessing: [`advnets.preprocessing.to_unit_interval`][] of the examples.
 
     Args:
-        batch: an array; a tuple, whose first element is scaled; or another pytree, which is left
+        batch: a JAX array; a tuple, whose first element is one; or another pytree, which is left
             unchanged.
 
     Returns:
-        The batch.
+        The batch, in which the array is of JAX's default floating-point type: uint8 pixels scaled
+        to [0, 1], or the values that it has. A tuple's other elements are left unchanged.
 
     Example:
         >>> import jax.numpy as jnp

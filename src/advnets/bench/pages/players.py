@@ -4,11 +4,15 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
+import jax
+
 import advnets
 from advnets._counts import counted
 from advnets.bench.folders import LAST, newest_checkpoint
 from advnets.bench.results import Config
 from advnets.bench.systems import System
+from advnets.players import Frozen
 from advnets.training.checkpoints import check_whole
 
 
@@ -55,12 +59,25 @@ def players(folder: Path, config: Config, system: System, *, finished: bool) -> 
     check_whole(newest.place)
     manifest = newest.manifest
     when = f"after {counted(newest.run.epochs, 'epoch')} ({manifest.iteration:,} iterations)"
-    discriminator = newest.restore("players['discriminator']", like.discriminator)
+    discriminator, of_discriminator = None, "it has frozen arrays or a state"
+    if _is_trained_whole(like.discriminator):
+        discriminator = newest.restore("players['discriminator']", like.discriminator)
+        of_discriminator = when
+    model = None
     if finished:
         model = system.load(folder / LAST, config.image_shape)
-    else:
+    elif _is_trained_whole(like.generator):
         averaged = any(array.startswith("average") for array in manifest.arrays)
         scored = "average" if averaged else "players['generator']"
         generator = newest.restore(scored, like.generator)
         model = dataclasses.replace(advnets.model.model_of(like), generator=generator)
-    return Found(model, discriminator, "of the last epoch" if finished else when, when)
+    return Found(model, discriminator, "of the last epoch" if finished else when, of_discriminator)
+
+
+def _is_trained_whole(player: Any) -> bool:
+    """Whether a player is trained as a whole, so that it can be restored from a checkpoint."""
+
+    def is_apart(node: Any) -> bool:
+        return isinstance(node, Frozen | eqx.nn.State)
+
+    return not any(map(is_apart, jax.tree.leaves(player, is_leaf=is_apart)))

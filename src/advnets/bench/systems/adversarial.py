@@ -53,6 +53,10 @@ class Adversarial(Game):
         """Whether the recipe has a second stage."""
         return self.settings.second_stage.epochs > 0
 
+    @property
+    def ends_at_its_epochs(self) -> bool:
+        return self.settings.final_rate != 1
+
     def adapted(self, data: advnets.data.Dataset) -> advnets.data.Dataset:
         convolutional = (
             self.settings.discriminator.convolutions
@@ -135,8 +139,9 @@ class Adversarial(Game):
             return self.algorithm(), None
         # A run's identity describes this function, and more epochs do not make it another run,
         # unless its learning rate depends on them.
-        constant = self.settings.final_rate == 1
-        recipe = dataclasses.replace(self.settings, epochs=1) if constant else self.settings
+        recipe = self.settings
+        if not self.ends_at_its_epochs:
+            recipe = dataclasses.replace(recipe, epochs=1)
         at_rate = functools.partial(algorithm_of, recipe)
         return at_rate, jnp.asarray(rates, float)
 

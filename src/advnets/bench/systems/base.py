@@ -122,6 +122,9 @@ class System(abc.ABC):
             [`advnets.load_model`][] needs to open it.
         changeable: the names of settings that may be changed when a run is resumed.
         evaluations: evaluations of this kind of system, besides those of all systems, by name.
+        minimised: the name of an evaluation's number of validation rows; of several learning rates,
+            that with the lowest is chosen. Unless given, that with the highest validation
+            likelihood.
         monitored: whether it is a game that can be monitored, which a run's `monitor` asks for.
     """
 
@@ -129,11 +132,17 @@ class System(abc.ABC):
     model_types: ClassVar[tuple[Callable[..., Any], ...]] = ()
     changeable: ClassVar[tuple[str, ...]] = ()
     evaluations: ClassVar[Mapping[str, Evaluation]] = {}
+    minimised: ClassVar[str] = ""
     monitored: ClassVar[bool] = False
 
     def __init__(self, settings: Settings) -> None:
         assert isinstance(settings, self.settings_type)
         self.settings = settings
+
+    @property
+    def ends_at_its_epochs(self) -> bool:
+        """Whether a schedule spans the run's epochs, so that it can't be resumed with more."""
+        return False
 
     @abc.abstractmethod
     def fit(self, run: Run, watch: Watch, *, progress: bool) -> Fitted:
@@ -194,6 +203,10 @@ class System(abc.ABC):
     def check_room(self, data: advnets.data.Dataset, runs: int) -> None:
         """Raises a ValueError, before any work, if several runs exceed the machine's memory."""
         return  # runs are fitted one after another, unless overridden
+
+    def check_monitor(self, run: Run) -> None:
+        """Raises a ValueError, before any work, if the data are too few to monitor the run."""
+        return  # only games are monitored
 
     def context(self) -> contextlib.AbstractContextManager[None]:
         """The context for fitting and sampling, such as a precision of matrix products."""

@@ -161,6 +161,10 @@ class StackedCAE(System):
         layers = "" if len(recipe.contractions) == 1 else f", {len(recipe.contractions)} layers"
         return f"λ = {weights}, steps of {recipe.walk_scale:g}{layers}"
 
+    @property
+    def ends_at_its_epochs(self) -> bool:
+        return True
+
     def fit(self, run: Run, watch: Watch, *, progress: bool) -> Fitted:
         recipe, shape = self.settings, run.data.train.shape[1:]
         fit = functools.partial(

@@ -197,6 +197,10 @@ class DeepBeliefNetwork(System):
         most = max(self.settings.epochs, self.settings.lower_epochs)
         check_epochs(most, len(data.train) // self.settings.batch_size)
 
+    @property
+    def ends_at_its_epochs(self) -> bool:
+        return True
+
     def fit(self, run: Run, watch: Watch, *, progress: bool) -> Fitted:
         recipe, images = self.settings, run.data.train
         cost = rbm.PCD(recipe.gibbs_steps, recipe.weight_decay)

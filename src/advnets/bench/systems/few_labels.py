@@ -192,6 +192,7 @@ class FewLabelsGame(Game):
     settings: FewLabelsSettings
     settings_type: ClassVar[type[Settings]] = FewLabelsSettings
     evaluations: ClassVar[Mapping[str, Evaluation]] = {"errors": Errors()}
+    minimised: ClassVar[str] = "wrong validation rows, %"
     monitored: ClassVar[bool] = True
 
     def check(self, data: advnets.data.Dataset, first_stage: FirstStage | None) -> None:

@@ -122,6 +122,9 @@ class Game(System):
     def check_room(self, data: advnets.data.Dataset, runs: int) -> None:
         check_memory(self._shapes(data.train.shape[1:]), runs)
 
+    def check_monitor(self, run: Run) -> None:
+        self.monitors(run, jax.random.key(0), progress=False)
+
     def sample_key(self, seed: int) -> Key[Array, ""]:
         return stage_keys(seed, second=False)[2]
 

@@ -31,7 +31,7 @@ from advnets.bench.folders import SAMPLES
 from advnets.bench.frames import mosaic, png, write_sheet
 from advnets.bench.protocol import on_host
 from advnets.bench.recipes import Recipe, algorithm_of
-from advnets.bench.results import Json
+from advnets.bench.results import FirstStage, Json
 from advnets.bench.settings import Settings
 from advnets.bench.systems.adversarial import Adversarial
 from advnets.bench.systems.base import Fitted, Run
@@ -443,6 +443,14 @@ class Inpainting(Adversarial):
         return on_pairs(
             algorithm_of(self.settings), self.settings.reconstruction, self.settings.energy
         )
+
+    def check(self, data: advnets.data.Dataset, first_stage: FirstStage | None) -> None:
+        Adversarial.check(self, data, first_stage)
+        if len(data.train) < FILLINGS:
+            raise ValueError(
+                f"fillings are compared with those from the {FILLINGS} nearest training images; "
+                f"{self.settings.dataset} has {len(data.train)} (give more images)"
+            )
 
     def varied(
         self, runs: Sequence[Run]

@@ -109,6 +109,6 @@ def check_pixels(settings: Any) -> None:
     """Refuses, with a ValueError, pixels outside [0, 1], as only those can be made."""
     if settings.preprocessing != "unit":
         raise ValueError(
-            f"this benchmark's pixels must be in [0, 1], and those of {settings.preprocessing} "
-            "images are not; use --preprocessing unit"
+            "this benchmark's pixels must be in [0, 1], and those of "
+            f"{settings.preprocessing} images are not; use --preprocessing unit"
         )
