@@ -501,12 +501,10 @@ def few_labels_algorithm(
         >>> few_labels_algorithm(np.zeros((20, 8, 8), np.float32), np.arange(20) % 10).k
         1
     """
-    if (
-        not is_traced(labels)
-        and labels.size
-        and not -(2**31) <= labels.min() <= labels.max() < 2**31
-    ):
-        raise ValueError(f"labels are classes, from 0; got {labels.min()} to {labels.max()}")
+    if not is_traced(labels) and len(labels):
+        least, most = int(labels.min()), int(labels.max())  # of JAX's int32 too
+        if not -(2**31) <= least <= most < 2**31:
+            raise ValueError(f"labels are classes, from 0; got {least} to {most}")
     if not is_traced(learning_rate) and not 0 < learning_rate < math.inf:
         raise ValueError(f"the learning rate must be above 0 and finite; got {learning_rate}")
     objective = FewLabels(jnp.asarray(examples), jnp.asarray(labels, int), batch_size, weight)

@@ -324,7 +324,10 @@ def test_the_other_architectures_have_their_players(architecture):
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("features", "a discriminator that sees images alone, which mnist-conditional does not"),
+        (
+            "features",
+            "a run of mnist-conditional, which has no discriminator of images alone, whose",
+        ),
         (
             "inference",
             "a run of mnist-conditional, whose generator takes more than a latent vector",

@@ -215,6 +215,7 @@ def test_bad_input_is_refused(key):
     algorithm = functools.partial(few_labels.few_labels_algorithm, one)
     with pytest.raises(ValueError, match=f"labels are classes, from 0; got 1 to {2**40 + 1}"):
         algorithm(np.array([1, 2**40 + 1, 1, 1]))
+    algorithm(jnp.ones(4, int))
     for rate in (-1.0, 0.0, np.nan, np.inf, jnp.array(-1.0)):
         with pytest.raises(ValueError, match=f"rate must be above 0 and finite; got {rate}"):
             algorithm(np.ones(4, int), learning_rate=rate)
