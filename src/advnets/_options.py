@@ -118,10 +118,9 @@ def parsed(
 
 def _is_bare(name: str, arguments: Sequence[str]) -> bool:
     """Whether an option is given without a value."""
-    following = [*arguments[1:], "--"]
     return any(
         one.replace("_", "-") == name and after.startswith("--")
-        for one, after in zip(arguments, following, strict=True)
+        for one, after in itertools.pairwise([*arguments, "--"])
     )
 
 
@@ -177,7 +176,9 @@ def with_names(message: str, known: Sequence[Option]) -> str:
     for option in known:
         name = option.name.removeprefix("--").replace("-", "_")
         if "_" in name:
-            message = re.sub(rf"(?<![\w.\-/(]){re.escape(name)}(?![\w=(/\-])", option.name, message)
+            message = re.sub(
+                rf"(?<![\w.\-/(]){re.escape(name)}(?![\w=(/\-]| =)", option.name, message
+            )
     return message
 
 

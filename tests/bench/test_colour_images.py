@@ -12,6 +12,7 @@ import advnets
 from advnets import bench
 from advnets.bench.cli import main
 from advnets.bench.experiment import Request, prepare
+from advnets.bench.recipes import DiscriminatorSpec, GeneratorSpec, Recipe
 from advnets.convolutions import ConvolutionSpec
 
 CIFAR10_CONV = bench.BENCHMARKS["cifar10-conv"]
@@ -79,6 +80,21 @@ def test_images_that_do_not_fit_the_recipe_are_refused(mirror, tmp_path, capsys)
     assert main(["cifar10-conv", *arguments, "--generator.hidden-sizes", "700"]) == 2
     assert "700" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "channels",
+    [
+        {"generator": GeneratorSpec(channels=(4, 2))},
+        {"discriminator": DiscriminatorSpec(layers="leaky-relu", channels=(2, 4))},
+    ],
+)
+def test_players_with_channels_take_grey_images(channels):
+    data = advnets.data.load("digits")
+    system = bench.BENCHMARKS["digits"].system(Recipe("digits", **channels))
+    adapted = system.adapted(data)
+    assert adapted.train.shape == (*data.train.shape, 1)
+    system.check(adapted, None)
 
 
 def test_grey_images_get_a_channel(tmp_path):

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from advnets import bench
+from advnets import _options, bench
+from advnets.bench import commands, inference, stabilisers, table2
 from advnets.bench.cli import main
 
 
@@ -124,3 +125,16 @@ def test_tensorboard_needs_its_extra_before_work(tmp_path, capsys, monkeypatch):
     assert main(["digits", "--tensorboard", "--out", str(tmp_path / "run")]) == 2
     assert "pip install 'advnets[tensorboard]'" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "full", "quick"),
+    [
+        (commands.InferenceOptions, "steps", inference.FULL.steps, inference.QUICK.steps),
+        (commands.StabilisersOptions, "seeds", stabilisers.FULL.seeds, stabilisers.QUICK.seeds),
+        (commands.Table2Options, "num-samples", table2.FULL.samples, table2.QUICK.samples),
+    ],
+)
+def test_help_says_what_the_presets_choose(options, name, full, quick):
+    (option,) = (one for one in _options.options(options) if one.name == f"--{name}")
+    assert f"by default {full:,}, or {quick:,} with quick" in option.text

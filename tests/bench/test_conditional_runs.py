@@ -302,6 +302,8 @@ def test_data_without_fitting_labels_are_refused():
         (["--branches.latent-units", "0"], "the number of units of a branch must be at least 1"),
         (["--generator.output", "deconvolution", "--preprocessing", "gcn"], "fully connected"),
         (["--second-stage.epochs", "1"], "with one stage"),
+        (["--generator.channels", "4"], "leave out convolutions, channels"),
+        (["--discriminator.layers", "leaky-relu"], "leaky layers"),
     ],
 )
 def test_bad_settings_are_refused_in_one_sentence(tmp_path, capsys, options, message):

@@ -128,7 +128,7 @@ def test_settings_out_of_range_are_refused(wrong, message):
 def test_data_that_do_not_fit_are_refused():
     for changed, message in (
         ({"batch_size": 11}, "at most the 10 training rows of made; got 11"),
-        ({"preprocessing": "gcn"}, "must be in .0, 1., and gcn images are not"),
+        ({"preprocessing": "gcn"}, "must be in .0, 1., and those of gcn images are not"),
         ({"hidden_sizes": (10**6, 10**6)}, "the model's arrays need 11,176.0 GiB"),
         ({"epochs": 2**31 - 1}, "epochs must be at most"),
     ):

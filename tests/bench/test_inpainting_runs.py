@@ -198,6 +198,10 @@ def test_seeds_that_are_trained_together_are_watched_too(tmp_path, monkeypatch):
         (["--energy", "inf"], "energy must be finite; got inf"),
         (["--preprocessing", "gcn"], "use sigmoid with unit"),
         (["--second-stage.epochs", "1"], "a second stage goes below hidden layers"),
+        (
+            ["--discriminator.layers", "leaky-relu", "--discriminator.channels", "4"],
+            "with dense layers only",
+        ),
         (["--generator.channels", "2", "2", "2", "2"], "multiples of 16; got shape (8, 8)"),
         (["--generator.hidden-sizes", "2147483647"], "the players need"),
         (["--batch-size", "9999"], "digits has 1285 training rows, too few for"),

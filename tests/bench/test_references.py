@@ -1,14 +1,17 @@
 """The reference rows: real images, and centroids of them, in the place of samples."""
 
+import functools
+
 import numpy as np
 import pytest
 import scipy.special
 import sklearn.cluster
 from helpers.runs import result_of
+from helpers.synthetic import encoded, pictures
 
 import advnets
 from advnets import bench
-from advnets.bench import Benchmark, Settings, results
+from advnets.bench import Benchmark, Settings, reference_rows, results
 from advnets.bench.cli import main
 from advnets.bench.protocol import on_host, score
 from advnets.bench.systems import Centroids, TrainingImages
@@ -41,6 +44,20 @@ def log_likelihoods(test, rows, sigma):
     squared = (test**2).sum(1)[:, None] + (rows**2).sum(1)[None] - 2 * test @ rows.T
     log_p = scipy.special.logsumexp(-squared / (2 * sigma**2), axis=1) - np.log(len(rows))
     return log_p - 64 * np.log(sigma * np.sqrt(2 * np.pi))
+
+
+def test_images_may_be_resized(tmp_path):
+    for split in ("train", "validation", "test"):
+        (tmp_path / split).mkdir()
+        for size in (6, 8):
+            (image,) = pictures(1, size, (size, size))
+            (tmp_path / split / f"{size}.png").write_bytes(encoded(image))
+    prepare = functools.partial(
+        reference_rows.prepare, "imagefolder", data_dir=tmp_path, out=tmp_path / "rows.json"
+    )
+    with pytest.raises(ValueError, match="image_size"):
+        prepare()
+    prepare(image_size=4)
 
 
 @pytest.mark.long

@@ -385,6 +385,21 @@ def test_fillings_leave_what_is_observed_bit_for_bit():
     )
 
 
+class LearntMask(eqx.Module):
+    """A filler whose mask is optional."""
+
+    def __call__(self, z, observed, mask=None, *, key=None):
+        return observed if mask is None else jnp.where(mask == 1, observed, z[0])
+
+
+def test_a_filler_s_mask_may_be_optional():
+    nothing = inpainting.NothingObserved((4, 4))
+    model = advnets.Model(LearntMask(), priors.Uniform(3), nothing)
+    images, masks = np.ones((2, 4, 4), np.float32), np.zeros((2, 4, 4), bool)
+    fillings = inpainting.fill(KEY, model, images, masks, 1)
+    assert len(np.unique(fillings)) == 2  # z of each, not what is observed
+
+
 def test_a_shape_is_no_parameter():
     assert jax.tree.leaves(inpainting.NothingObserved((4, 4))) == []
 

@@ -172,7 +172,7 @@ def test_refusals(arguments, named, capsys):
 def test_an_out_that_is_a_file_is_refused(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main(["--out", str(tmp_path / "file")]) == 2
-    assert "file" in capsys.readouterr().err
+    assert "/file: File exists; choose another --out" in capsys.readouterr().err
 
 
 def test_list(capsys):

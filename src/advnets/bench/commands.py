@@ -74,7 +74,9 @@ class ReferenceOptions:
     out: Path | None = None
     """Result file; by default runs/references-DATASET.json."""
     data_dir: Path | None = None
-    """Local mirror of the Hub's repositories (or ADVNETS_DATA)."""
+    """Local mirror of the Hub's repositories, or a folder of images (or ADVNETS_DATA)."""
+    image_size: int | None = None
+    """Height and width to crop and resize images to; their own unless given."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +102,8 @@ class Table2Options:
     preset: Literal["full", "quick"] = "full"
     """quick: fewer samples, steps and updates, to try everything in a minute or two."""
     num_samples: int | None = None
-    """Maximum number of samples for the likelihoods; by default 100,000."""
+    """Maximum number of samples for the likelihoods; by default 100,000, or 10,000 with
+    quick."""
     data_dir: Path | None = None
     """Local mirror of the Hub's repositories, or a folder of images (or ADVNETS_DATA)."""
 
@@ -115,7 +118,7 @@ class StabilisersOptions:
     preset: Literal["full", "quick"] = "full"
     """quick: only the ring, few seeds and updates, to try everything in a minute or two."""
     seeds: int | None = None
-    """Number of games per setting; by default 20."""
+    """Number of games per setting; by default 20, or 2 with quick."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +166,7 @@ class InferenceOptions:
     preset: Literal["full", "quick"] = "full"
     """quick: a smaller network, fewer updates and images, to try everything in a minute."""
     steps: int | None = None
-    """Number of updates of the network, a multiple of 100; by default 2500."""
+    """Number of updates of the network, a multiple of 100; by default 2,500, or 500 with quick."""
     noise: float = 0.0
     """Standard deviation of the normal noise added to the samples that the network is fitted to."""
     data_dir: Path | None = None
@@ -222,6 +225,7 @@ def _references(options: ReferenceOptions) -> int:
             preprocessing=options.preprocessing,
             iterations=options.iterations,
             seed=options.seed,
+            image_size=options.image_size,
         )
     result = score()
     title = f"Parzen log-likelihood of {options.dataset}'s test set, nats:"

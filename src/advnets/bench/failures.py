@@ -153,7 +153,7 @@ def _of_os(error: OSError) -> str:
 def _stopped(stopped: KeyboardInterrupt, again: str) -> int:
     number = stopped.signal if isinstance(stopped, _signals.Stopped) else 2
     saved = getattr(stopped, "saved", "")
-    what = f"stopped with {saved} saved" if saved else "stopped"
+    what = f"stopped after {saved} (saved)" if saved else "stopped"
     with contextlib.suppress(OSError):
         print(f"{what}; {again}", file=sys.stderr)
     return 128 + number

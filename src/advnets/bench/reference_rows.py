@@ -92,6 +92,7 @@ def prepare(
     preprocessing: Preprocessing = "unit",
     iterations: int = 20,
     seed: int = 0,
+    image_size: int | None = None,
 ) -> Callable[[], ReferenceRows]:
     """Checks all that can be checked before the reference rows of a data set are scored.
 
@@ -102,6 +103,7 @@ def prepare(
         preprocessing: the preprocessing of the images.
         iterations: the maximum number of k-means iterations.
         seed: the seed of the centroids' initialisation.
+        image_size: the height and width of an image, see [`advnets.data.load`][].
 
     Returns:
         A function that scores the rows, and writes them with their provenance as JSON.
@@ -117,7 +119,7 @@ def prepare(
         raise ValueError(f"the seed must be at least 0 and below 2**32; got {seed}")
     CentroidSettings(iterations=iterations)
     origin = Provenance.here()
-    dataset = advnets.data.load(name, data_dir)
+    dataset = advnets.data.load(name, data_dir, image_size=image_size)
     check_writable(path)
 
     def work() -> ReferenceRows:

@@ -95,8 +95,8 @@ def _main(arguments: Sequence[str]) -> int:
         if options.sabotage and options.out is not None:
             raise ValueError("--sabotage writes no files; leave out --out")
         if options.out is not None:
-            options.out.mkdir(parents=True, exist_ok=True)
-    except (ValueError, OSError) as error:
+            _make_folder(options.out)
+    except ValueError as error:
         word = _terminal.styled("error:", "red", "bold", stream=sys.stderr)
         print(f"{word} {error}", file=sys.stderr)
         return 2
@@ -109,6 +109,14 @@ def _main(arguments: Sequence[str]) -> int:
             print(f"{claim.id}{mark}\n    {claim.statement}\n    {claim.source}")
         return 0
     return sabotage(options, chosen) if options.sabotage else check(options, chosen)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise ValueError(f"can't make the folder {folder}: {why}; choose another --out") from None
 
 
 def _bar(total: int, unit: str) -> Any:

@@ -58,9 +58,12 @@ class Adversarial(Game):
         return self.settings.final_rate != 1
 
     def adapted(self, data: advnets.data.Dataset) -> advnets.data.Dataset:
+        generator, discriminator = self.settings.generator, self.settings.discriminator
         convolutional = (
-            self.settings.discriminator.convolutions
-            or self.settings.generator.output == "deconvolution"
+            discriminator.convolutions
+            or discriminator.channels
+            or generator.channels
+            or generator.output == "deconvolution"
         )
         return data.with_channels() if convolutional else data
 

@@ -87,7 +87,7 @@ class ConditionalRecipe(Recipe):
 
     def __post_init__(self) -> None:
         Recipe.__post_init__(self)
-        branches, generator = self.branches, self.generator
+        branches, generator, discriminator = self.branches, self.generator, self.discriminator
         check_counts(
             {
                 "the number of classes": self.classes,
@@ -101,7 +101,10 @@ class ConditionalRecipe(Recipe):
         check_choice("the architecture", self.architecture, get_args(Architecture))
         Dropout(branches.generator_keep)
         plain = (
-            not self.discriminator.convolutions
+            not discriminator.convolutions
+            and not discriminator.channels
+            and discriminator.layers == "maxout"
+            and not generator.channels
             and generator.output != "deconvolution"
             and not generator.output_nonzero
             and generator.last_hidden == "relu"
@@ -109,9 +112,9 @@ class ConditionalRecipe(Recipe):
         )
         if not plain:
             raise ValueError(
-                "conditional players are fully connected and rectified linear, with one stage; "
-                "leave out convolutions, a deconvolution, sigmoid layers, sparse weights and "
-                "second stages"
+                "conditional players are a rectified linear generator and a maxout discriminator, "
+                "fully connected, with one stage; leave out convolutions, channels, "
+                "deconvolutions, sigmoid layers, leaky layers, sparse weights and second stages"
             )
 
 

@@ -76,7 +76,8 @@ class InpaintingRecipe(Recipe):
                 f"fillings need pixels in [0, 1]; use --preprocessing unit, got "
                 f"{self.preprocessing}"
             )
-        if self.discriminator.convolutions or self.second_stage.epochs:
+        of_d = self.discriminator
+        if of_d.convolutions or of_d.channels or self.second_stage.epochs:
             raise ValueError(
                 "a network that fills in has one stage, and a discriminator with dense layers only"
             )
@@ -443,6 +444,9 @@ class Inpainting(Adversarial):
         return on_pairs(
             algorithm_of(self.settings), self.settings.reconstruction, self.settings.energy
         )
+
+    def adapted(self, data: advnets.data.Dataset) -> advnets.data.Dataset:
+        return data  # a U-net takes grey images as they are
 
     def check(self, data: advnets.data.Dataset, first_stage: FirstStage | None) -> None:
         Adversarial.check(self, data, first_stage)
