@@ -180,7 +180,7 @@ def test_layers_are_those_of_the_runs_players(run, measured):
     images = data.test[:5] / np.float32(255)
     trained = players(run, config, system, finished=True).discriminator
     key = stage_keys(config.seed, second=False)[0]
-    fresh = build_players(key, system.recipe, data.train).discriminator
+    fresh = build_players(key, system.settings, data.train).discriminator
     for name, player in (("D", trained), ("untrained D", fresh)):
         (maxout,) = [one for one in player.layers if isinstance(one, advnets.layers.Maxout)]
         weight, bias = np.asarray(maxout.weight, np.float64), np.asarray(maxout.bias)
