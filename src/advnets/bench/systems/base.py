@@ -122,9 +122,8 @@ class System(abc.ABC):
             [`advnets.load_model`][] needs to open it.
         changeable: the names of settings that may be changed when a run is resumed.
         evaluations: evaluations of this kind of system, besides those of all systems, by name.
-        minimised: the name of an evaluation's number of validation rows; of several learning rates,
-            that with the lowest is chosen. Unless given, that with the highest validation
-            likelihood.
+        minimised: the evaluations' number by which a sweep chooses a learning rate, the lowest;
+            unless given, it chooses the highest validation likelihood.
         monitored: whether it is a game that can be monitored, which a run's `monitor` asks for.
     """
 
