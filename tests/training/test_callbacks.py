@@ -112,7 +112,10 @@ def test_what_could_not_be_measured_is_measured_when_the_run_is_resumed(tmp_path
     with pytest.raises(ZeroDivisionError):  # again, and nothing is lost
         run(at, folder=tmp_path, resume=True)
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == at - 1
-    assert_same_run(run(9, folder=tmp_path, resume=True), run(9))
+    resumed = run(9, folder=tmp_path, resume=True)
+    assert_same_run(resumed, run(9))
+    # The row is in the checkpoint now: another evaluation of it would fail.
+    assert_same_run(run(at, folder=tmp_path, resume=True), resumed)
 
 
 def test_a_signal_that_comes_while_a_callback_works_is_heeded(tmp_path):
@@ -189,7 +192,14 @@ def test_many_runs_resume_where_one_could_not_be_measured(tmp_path):
     given = {"folder": tmp_path, "names": ["a", "b", "c"]}
     with pytest.raises(ZeroDivisionError):
         many(2, evaluate=fail, **given)
-    resumed = many(2, evaluate=lambda run, epoch, model: {"of": run}, resume=True, **given)
+    evaluated = []
+
+    def of(run, epoch, model):
+        evaluated.append(run)
+        return {"of": run}
+
+    resumed = many(2, evaluate=of, resume=True, **given)
+    assert evaluated == [0, 1, 2]  # also that which was evaluated before the failure
     for one, again in zip(many(2), resumed, strict=True):
         assert same(one.players, again.players)
     assert [[row.get("of") for row in one.metrics] for one in resumed] == [

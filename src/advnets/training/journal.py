@@ -92,7 +92,7 @@ class Record:
             _files.replace(self.log, self.content())
 
     def see(self, seen: Seen) -> None:
-        """Adds the info of further iterations, which is not checked."""
+        """Adds the info of further iterations (not checked here)."""
         self._seen.append(seen)
 
     def rows(self, epochs: int) -> list[Metrics]:
@@ -113,7 +113,7 @@ class Record:
         return rows
 
     def write(self, rows: list[Metrics]) -> None:
-        """Adds rows, which may have got more numbers, to the record and its file."""
+        """Adds rows, to which measurements may have been added, to the record and its file."""
         lines = [*map(_json_line, rows)]
         if rows:
             self._seen = _split(self._seen, len(rows) * self._iterations)[1]
@@ -235,7 +235,7 @@ class Journal:
         self.changes: tuple[Change, ...] = ()
         self._identity: dict[str, str] = {}
         self._environment: dict[str, str] = {}
-        self._saved = -1
+        self._saved = -1, 0  # the newest checkpoint's iteration, and the number of its rows
         self._saved_at = time.monotonic()
 
     @contextlib.contextmanager
@@ -298,10 +298,11 @@ class Journal:
                     f"epochs={epochs}"
                 )
             state = restore(place, manifest, state)
-            iteration = self._saved = manifest.iteration
+            iteration = manifest.iteration
             for run, (name, record) in enumerate(zip(self.names, self.records, strict=True)):
                 record.restore(read_log(place, name), read_unfinished(place, name), place)
                 self.running[run] = manifest.runs[name].running
+            self._saved = iteration, self._rows()
         barrier("every process has read the folder")
         for record in self.records:
             record.rewrite()
@@ -374,9 +375,13 @@ class Journal:
         )
 
     def save(self, iteration: int, state: State) -> None:
-        """Writes a checkpoint, unless it is already written."""
-        if self.folder is None or iteration == self._saved:
+        """Writes a checkpoint, unless it is already written, with as many rows."""
+        if self.folder is None or (iteration, self._rows()) == self._saved:
             return
+        before = self._saved[0]
+        if before == iteration:  # which had no row yet, as an evaluation failed
+            earlier = (n for n in numbers(self.folder / CHECKPOINTS) if n < iteration)
+            before = next(earlier, -1)
         runs = {
             name: Progressed(len(record.metrics), bool(running))
             for name, record, running in zip(self.names, self.records, self.running, strict=True)
@@ -394,9 +399,13 @@ class Journal:
             state,
             {n: r.content() for n, r in zip(self.names, self.records, strict=True)},
             {n: r.unfinished() for n, r in zip(self.names, self.records, strict=True)},
-            self._saved,
+            before,
         )
-        self._saved, self._saved_at = iteration, time.monotonic()
+        self._saved, self._saved_at = (iteration, self._rows()), time.monotonic()
+
+    def _rows(self) -> int:
+        """The number of rows of all runs."""
+        return sum(len(record.metrics) for record in self.records)
 
     def seconds_since_save(self) -> float:
         """How long ago the newest checkpoint was written, or the run began."""

@@ -92,15 +92,15 @@ def loop(
             written.
     """
 
-    def finish(state: State, end: int, asked: int) -> bool:
+    def finish(state: State, end: int, asked: int, *, repeated: bool = False) -> bool:
         """Writes, evaluates, saves and calls back; returns whether to stop."""
-        epoch, evaluated = end // plan.iterations, plan.is_evaluated(end)
+        epoch, evaluated = end // plan.iterations, repeated or plan.is_evaluated(end)
         stopped = _record(
             program, state, journal, end, epoch, evaluate, callbacks, evaluated=evaluated
         )
         if evaluated:
             progress.evaluated(record.metrics for record in journal.records)
-        if plan.is_saved(end) or asked != GO_ON:
+        if repeated or plan.is_saved(end) or asked != GO_ON:
             journal.save(end, state)
         if evaluated:
             for game in np.flatnonzero(journal.running).tolist() if callbacks else ():
@@ -113,8 +113,9 @@ def loop(
             raise _signals.Stopped(asked - HEED, _saved(journal, end, plan.iterations))
         return stopped
 
-    # A checkpoint written when an evaluation failed is from before it.
-    if journal.is_behind(first // plan.iterations) and finish(state, first, GO_ON):
+    # If an evaluation failed, its checkpoint is from before the row: evaluate again.
+    behind = journal.is_behind(first // plan.iterations)
+    if behind and finish(state, first, GO_ON, repeated=True):
         return state, []
     rates: list[float] = []
     games, won = len(journal.names), False
@@ -162,23 +163,25 @@ def _record(
 ) -> bool:
     """Writes the rows of all games' new epochs, the last with what is measured; whether to stop.
 
-    If a measurement fails, a checkpoint without that row is written first: a resumed run measures
-    again.
+    If a measurement fails, a checkpoint without any of the rows is written first: a resumed run
+    measures again.
     """
     failed: BaseException | None = None
     stopped = False
+    found: dict[int, list[Metrics]] = {}
     for game in np.flatnonzero(journal.running).tolist():
-        rows = journal.records[game].rows(epoch)
-        if evaluated and rows:  # a resumed run may already have this game's
+        found[game] = journal.records[game].rows(epoch)
+        if evaluated:
             try:
-                stopped |= _measure(program, state, journal, game, evaluate, callbacks, rows)
+                stopped |= _measure(program, state, journal, game, evaluate, callbacks, found[game])
             except BaseException as error:
                 failed = error
                 break
-        journal.records[game].write(rows)
     if evaluated and agree(failed is not None):
         journal.save(iteration, state)
         raise failed or RuntimeError("an evaluation failed in another process")
+    for game, rows in found.items():
+        journal.records[game].write(rows)
     return stopped
 
 
