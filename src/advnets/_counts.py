@@ -1,4 +1,4 @@
-"""Counts: what no array can have is refused in a sentence, before JAX sees it; in words."""
+"""Checks of counts, with a sentence for those that no array can have; and counts in words."""
 
 
 def check_count(name: str, value: int, least: int = 1) -> None:

@@ -36,6 +36,9 @@ NO_VALUE = re.compile(
     r"could not convert string to float|Could not find valid parse for arguments|"
     r"no type matching .* could be instantiated from):? (?P<got>.*)"
 )
+NO_CHOICE = re.compile(
+    r"invalid choice (?P<got>.*) for argument '(?P<name>\S+)'\. Expected one of \((?P<of>.*)\)\.?"
+)
 MISSING = re.compile(r"Missing value for argument '(?P<name>\S+)'.*")
 TAKEN = {
     "INT": "a whole number",
@@ -139,6 +142,9 @@ def _sentence(box: str, arguments: Sequence[str], known: list[Option], prog: str
     if (no := NO_VALUE.fullmatch(message)) and no["name"] in takes:
         wanted = TAKEN.get(takes[no["name"]], takes[no["name"]])
         message = f"{no['name']} takes {wanted}; got {no['got'].strip('[].')}"
+    elif no := NO_CHOICE.fullmatch(message):
+        of = no["of"].replace("'", "").rstrip(",")
+        message = f"{no['name']} takes one of {of}; got {no['got']}"
     elif none := MISSING.fullmatch(message):
         message = f"{none['name']} needs a value"
     named = [o for o in known if re.search(rf"{re.escape(o.name)}(?![\w.-])", message)]
@@ -163,19 +169,20 @@ def _unknown(unknown: Sequence[str], known: list[Option], prog: str) -> str:
     return f"there is no option {name}; {meant}"
 
 
-def with_names(message: str, known: Sequence[Option]) -> str:
+def with_names(message: str, known: Sequence[Option], arguments: Sequence[str]) -> str:
     """A message in which settings that are named as in Python are named as options.
 
     Args:
         message: the message.
         known: the options.
+        arguments: what the user typed; their own words are kept.
 
     Returns:
         The message with `--num-samples` in the place of `num_samples`.
     """
     for option in known:
         name = option.name.removeprefix("--").replace("-", "_")
-        if "_" in name:
+        if "_" in name and not any(name in argument for argument in arguments):
             message = re.sub(
                 rf"(?<![\w.\-/(]){re.escape(name)}(?![\w=(/\-]| =)", option.name, message
             )

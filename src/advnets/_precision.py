@@ -1,7 +1,8 @@
-"""Where half precision does not do: the type to compute in instead."""
+"""For computations in which half precision is not enough: the type to use instead."""
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,5 +15,7 @@ def at_least_single(dtype: Any) -> np.dtype:
 
 
 def in_single(tree: PyTree) -> PyTree:
-    """Arrays of half precision in float32, others as they are."""
-    return jax.tree.map(lambda x: x.astype(at_least_single(x.dtype)), tree)
+    """A tree with its arrays of half precision in float32, and all else as it is."""
+    return jax.tree.map(
+        lambda x: x.astype(at_least_single(x.dtype)) if eqx.is_inexact_array(x) else x, tree
+    )

@@ -357,11 +357,14 @@ def _lift(
 ) -> tuple[Float[Array, "*shape"]]:
     # Divided by its largest entry, the gradient has squares that don't underflow, as they do in
     # float32 below 1e-22; the result does not depend on the divisor, so no derivative goes there.
-    largest = jax.lax.pmax(jnp.max(jnp.abs(jax.lax.stop_gradient(gradient)), initial=0), MINIBATCH)
-    unit = gradient / jnp.where(largest > 0, largest, 1)
+    # In half precision, the sum of a minibatch's squares would overflow.
+    wide = in_single(gradient)
+    largest = jax.lax.pmax(jnp.max(jnp.abs(jax.lax.stop_gradient(wide)), initial=0), MINIBATCH)
+    unit = wide / jnp.where(largest > 0, largest, 1)
     squares = jax.lax.psum(jnp.sum(unit**2), MINIBATCH)
     length = jnp.sqrt(jnp.where(squares > 0, squares, 1))
-    return (jnp.where(largest * length < target, unit * (target / length), gradient),)
+    lifted = jnp.where(largest * length < target, unit * (target / length), wide)
+    return (lifted.astype(gradient.dtype),)
 
 
 _floored.defvjp(_keep_nothing, _lift)

@@ -238,7 +238,7 @@ class Model(eqx.Module, Generic[G]):
             raise ValueError(
                 f"lines must have fewer than 2**31 points in total; got {steps:.3g} on each"
             )
-        if condition and not is_traced(*jax.tree.leaves(condition)):
+        if condition:
             condition = self._conditions(key, len(starts), condition, each="lines")
         elif not condition and inputs_taken(self.generator)[0] > 1:
             raise ValueError(
@@ -271,18 +271,20 @@ class Model(eqx.Module, Generic[G]):
                 )
             return ()
         given = condition if isinstance(condition, tuple) else (condition,)
-        given = jax.tree.map(np.asarray, given)
+        given = jax.tree.map(lambda c: c if is_traced(c) else np.asarray(c), given)
         if len(given) + 1 > inputs_taken(self.generator)[1]:
             raise ValueError(
                 f"the generator takes fewer than {1 + len(given)} inputs, a latent vector and the "
                 "condition; leave the condition out"
             )
-        given = jax.tree.map(lambda c: np.broadcast_to(c, (n,)) if c.ndim == 0 else c, given)
+        given = jax.tree.map(lambda c: c.reshape(1).repeat(n) if c.ndim == 0 else c, given)
         if length(given) != n:
             raise ValueError(
                 f"there must be a condition for each of the {n} {each}, or a scalar for all; got "
                 f"{length(given)} rows"
             )
+        if is_traced(*jax.tree.leaves(given)):
+            return given
         classes = classes_taken(self.generator)
         if classes is not None and len(given) == 1:
             check_labels(given[0], classes)

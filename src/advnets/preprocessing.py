@@ -69,11 +69,11 @@ def gcn(
     if not 0 < scale <= float(jnp.finfo(jnp.float32).max):
         raise ValueError(f"the scale of the contrast must be above 0 and finite; got {scale}")
     pixels = jnp.asarray(images).astype(float).reshape(len(images), math.prod(images.shape[1:]))
-    # A constant image is then exactly 0, whatever the rounding of its mean.
-    pixels -= pixels[:, :1]
     # Each by a power of 2, which rounds nothing: squares then neither overflow nor become 0.
     _, exponents = jnp.frexp(jnp.max(jnp.abs(pixels), axis=1, keepdims=True, initial=0))
     pixels = jnp.ldexp(pixels, -exponents)
+    # A constant image is then exactly 0, whatever the rounding of its mean.
+    pixels -= pixels[:, :1]
     pixels -= pixels.mean(axis=1, keepdims=True)
     norm = jnp.linalg.norm(pixels, axis=1, keepdims=True)
     return (scale * pixels / jnp.where(norm == 0, 1, norm)).reshape(images.shape)

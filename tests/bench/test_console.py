@@ -91,9 +91,10 @@ def test_a_value_that_is_not_taken_comes_with_the_options_text(capsys):
         (["--learning-rate", "x"], "error: --learning-rate takes a number; got 'x' ("),
         (["--learning-rates", "x"], "error: --learning-rates takes numbers; got 'x' ("),
         (["--epochs"], "error: --epochs needs a value ("),
+        (["--preset", "turbo"], "error: --preset takes one of full, quick; got 'turbo' ("),
         (["--learning-rates"], "error: --learning-rates needs at least one value, or leave it out"),
         (["--accept-changes"], "error: --accept-changes goes with --resume; add it, or leave it"),
-        (["--num-samples", f"{2**40}"], "error: --num-samples must be below 2**31 in size"),
+        (["--num-samples", f"{2**40}"], "error: --num-samples must fit in int32"),
     ],
 )
 def test_a_wrong_value_is_answered_in_plain_words(given, message, encoding, monkeypatch, capsys):
@@ -190,3 +191,10 @@ def test_released_recipes_on_few_images_are_pointed_out(rule, called, rows, note
     vars(grid).update(runs=[run], folder="run", together=False)
     message = _announced(grid)
     assert ("note: networks and rates of mnist are for tens of thousands" in message) == noted
+
+
+def test_a_user_s_own_words_are_not_taken_for_settings(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "image_size").write_text("")
+    assert main(["digits", "--out", "image_size"]) == 2
+    assert "--image-size" not in capsys.readouterr().err

@@ -155,6 +155,12 @@ def test_the_floor_is_the_same_at_every_scale_of_float32(key, scale):
     np.testing.assert_allclose(found, max(2, scale) * direction, rtol=1e-5)
 
 
+def test_the_floor_holds_in_half_precision():
+    found = lifted(jnp.full((100, 784), 1e-4, jnp.float16), 0.1)
+    assert found.dtype == jnp.float16
+    np.testing.assert_allclose(np.asarray(found, np.float64), 0.1 / 280, rtol=2e-3)
+
+
 def test_the_floor_can_be_differentiated_again(key):
     with jax.enable_x64(True):
         at, way = (jnp.asarray(jax.random.normal(k, (4, 2))) for k in jax.random.split(key))

@@ -178,6 +178,7 @@ def test_conditions_of_given_lines_are_a_row_for_each_or_a_scalar_and_are_checke
     np.testing.assert_array_equal(one, between(2, condition=(np.array([1, 1, 1]),)))
     np.testing.assert_array_equal(one[:, 0], 1)
     eqx.filter_jit(lambda model: model.interpolate(key, 3, 2))(model)  # traced ones are not
+    np.testing.assert_array_equal(jax.jit(lambda c: between(2, condition=(c,)))(1), one)
     with pytest.raises(ValueError, match="each of the 3 lines, or a scalar for all; got 2 rows"):
         between(2, condition=(np.array([1, 0]),))
     with pytest.raises(ValueError, match="labels must be from 0 to 1; got 5 to 5"):

@@ -62,6 +62,11 @@ def test_images_of_any_range_are_normalised(scale):
     np.testing.assert_allclose(found, normalised(images, 55.0), atol=1e-4)
 
 
+def test_differences_beyond_float32_are_normalised():
+    found = preprocessing.gcn(np.array([[3e38, -3e38, 0, 0]], np.float32), 2.0)
+    np.testing.assert_allclose(found, [[2**0.5, -(2**0.5), 0, 0]], rtol=1e-6)
+
+
 @pytest.mark.parametrize("value", [0, 7, 255, 0.1, -1e4, 1 / 3])
 def test_an_image_without_contrast_becomes_zero(value):
     kind = np.uint8 if isinstance(value, int) else np.float32

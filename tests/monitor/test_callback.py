@@ -255,6 +255,18 @@ def test_a_game_that_can_t_be_monitored_is_refused_before_training(settings, mes
         watching.check(plain(KEY), source_of(images()), 1)
 
 
+def test_conditions_may_be_of_any_type():
+    source = source_of((images(), np.zeros(53, np.int32)))
+    pairs = {
+        "data": (images(), np.zeros(53, np.uint8)),
+        "held_out": (np.ones((20, 2, 3), np.uint8), np.zeros(20, np.float32)),
+    }
+    players = advnets.Players(
+        lambda z, c: jnp.ones((2, 3)), lambda x, c: x.sum(), advnets.priors.Normal(1)
+    )
+    monitor.Monitor(KEY, **pairs).check(players, source, 1)
+
+
 def test_a_game_of_fillings_or_a_model_is_not_monitored():
     source = source_of(images())
     fills = advnets.Players(lambda z, x, m: x, lambda x, m: x.sum(), advnets.priors.Normal(1))

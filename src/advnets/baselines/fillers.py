@@ -125,9 +125,9 @@ class NearestImages(BaselineFiller):
         _check_images(images, masks, self.train.shape[1:])
         if n > len(self.train):
             raise ValueError(f"there are {len(self.train)} training images; got {n} fillings")
-        # Centred and in float64, as the terms cancel for rows that are far from 0.
+        # Centred, in float64, as the terms below cancel for rows that are far from 0.
         centre = self.train.mean(axis=0, dtype=np.float64)
-        train = (self.train - centre).reshape(len(self.train), -1)
+        train = (self.train - centre).astype(self.train.dtype).reshape(len(self.train), -1)
         squares = train**2
         chosen = np.zeros((len(images), n), int)
         with _progress.bar(len(images), progress, unit="image", enabled=bool(progress)) as bar:
@@ -135,7 +135,7 @@ class NearestImages(BaselineFiller):
                 stop = min(start + BLOCK, len(images))
                 observed = masks[start:stop].reshape(stop - start, -1).astype(train.dtype)
                 seen = np.where(masks[start:stop], images[start:stop] - centre, 0)
-                seen = seen.reshape(stop - start, -1)
+                seen = seen.astype(train.dtype).reshape(stop - start, -1)
                 # Squared distances, up to a term that all training images share.
                 far = observed @ squares.T - 2 * seen @ train.T
                 near = np.sort(np.argpartition(far, n - 1, axis=1)[:, :n], axis=1)

@@ -164,25 +164,25 @@ def _command(name: str, command: Command, arguments: list[str], again: Again) ->
     options = _read(command.options, arguments, name, command.summary, example=command.example)
     if command.continues:
         again.sentence = "the same command continues it"
-    with _in_options(command.options, None):
+    with _in_options(command.options, None, arguments):
         return command.run(options)
 
 
 @contextlib.contextmanager
-def _in_options(kind: Any, default: Any) -> Iterator[None]:
+def _in_options(kind: Any, default: Any, arguments: Sequence[str]) -> Iterator[None]:
     """A context in which a refusal names settings as the options that they are."""
     try:
         yield
     except Refused as refused:
         known = list(_options.options(kind, default))
-        raise Refused(_options.with_names(str(refused), known)) from refused
+        raise Refused(_options.with_names(str(refused), known, arguments)) from refused
 
 
 def _benchmark(benchmark: Benchmark, arguments: list[str], again: Again) -> int:
     """Runs a benchmark: reads its options, prepares, executes, reports."""
     defaults = _defaults(benchmark, arguments)
     kind: Any = Options[type(benchmark.recipe)]  # type: ignore[misc]
-    with _in_options(kind, defaults):
+    with _in_options(kind, defaults, arguments):
         return _run(benchmark, kind, defaults, arguments, again)
 
 

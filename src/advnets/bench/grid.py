@@ -73,7 +73,7 @@ def seeds_result(folder: Path, outcomes: Outcomes) -> SeedsResult:
 
 
 def _evaluated(system: System, found: Sequence[Result]) -> dict[str, Distribution]:
-    """The numbers of the runs' evaluations, by name."""
+    """The numbers of the evaluations that all runs have, by name."""
     numbers = [
         {
             label: number
@@ -83,7 +83,8 @@ def _evaluated(system: System, found: Sequence[Result]) -> dict[str, Distributio
         }
         for one in found
     ]
-    return {label: distribution([one[label] for one in numbers]) for label in numbers[0]}
+    common = [label for label in numbers[0] if all(label in one for one in numbers)]
+    return {label: distribution([one[label] for one in numbers]) for label in common}
 
 
 def sweep_result(folder: Path, learning_rates: Sequence[float], outcomes: Outcomes) -> SweepResult:

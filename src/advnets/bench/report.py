@@ -122,7 +122,8 @@ def _of_sweep(result: SweepResult, note: list[str]) -> list[str]:
             lines[-1] += f"   diverged: seeds {', '.join(map(str, row.diverged))}"
     chosen = result.chosen
     if chosen is None:
-        lines += ["none is chosen: a seed diverged at each"]
+        lost = all(row.diverged for row in result.learning_rates)
+        lines += [f"none is chosen: {'a seed diverged at each' if lost else 'none has a score'}"]
     else:
         lines += [f"chosen on validation: {chosen.learning_rate:g}"]
         if chosen.at_grid_end:

@@ -89,7 +89,7 @@ def _check_numbers(name: str, value: Any) -> None:
                 f"got {value}"
             )
     if isinstance(value, int) and not -(2**31) <= value < 2**31:
-        raise ValueError(f"{name} must be below 2**31 in size, to fit int32; got {value}")
+        raise ValueError(f"{name} must fit in int32; got {value}")
     if isinstance(value, list | tuple):
         for part in value:
             _check_numbers(name, part)

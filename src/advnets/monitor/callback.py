@@ -153,7 +153,7 @@ class Monitor(Measuring):
         trained_on = _two(source)
         rows = {"data": self._data, "held_out": self._held_out}
         for name, mine in rows.items():
-            if _spelt(_two(mine)) != _spelt(trained_on):
+            if _shapes(_two(mine)) != _shapes(trained_on):
                 raise ValueError(
                     f"a Monitor's {name} must be rows like those trained on, {_spelt(trained_on)}; "
                     f"got {_spelt(_two(mine))}"
@@ -176,8 +176,8 @@ class Monitor(Measuring):
         real, drawn = (jax.eval_shape(flat, batch).shape[1] for batch in (trained_on, fake))
         if real != drawn:
             raise ValueError(
-                f"a Monitor compares generated examples with rows, so both must have the same "
-                f"numbers; got {drawn} and {real} (give it another fake=)"
+                f"a Monitor compares generated examples with rows, so both must have as many "
+                f"values; got {drawn} and {real} (give it another fake=)"
             )
         if self._features is not None:
             self._check_features(self._features)
@@ -301,6 +301,11 @@ class _Featured:
 def _two(source: Source) -> Batch:
     """Zeros in the place of two preprocessed rows."""
     return preprocessed(source, jax.tree.map(jnp.asarray, source.gather(np.zeros(2, int))))
+
+
+def _shapes(batch: Batch) -> Any:
+    """The shapes of a batch's rows; conditions may be of any type."""
+    return [jax.tree.map(lambda x: tuple(x.shape[1:]), part) for part in parts(batch)]
 
 
 def _spelt(batch: Batch) -> str:

@@ -138,7 +138,7 @@ def check_callbacks(
     trained: Iterable[str],
     runs: int = 1,
 ) -> None:
-    """Checks that callbacks can measure what is trained, each under names of its own.
+    """Checks that callbacks can measure what is trained, each under distinct names.
 
     Args:
         callbacks: the callbacks; only those that measure are checked.
@@ -307,12 +307,12 @@ def _check_inputs(name: str, player: Player, first: str, given: int) -> None:
             "beside the example; give it another argument for the condition, or train on the "
             f"examples {'with fewer conditions' if takes else 'alone'}"
         )
-    fills = name == "generator" and needed == 3
+    remedy = "train on a tuple of examples and conditions"
+    if name == "generator" and needed == 3:
+        remedy += ", or with fake=advnets.inpainting.Filled() for inpainting"
     raise ValueError(
         f"the {name} needs {needed} inputs, {first} and {_conditions(needed - 1)}, but the data "
-        f"have {_conditions(given - 1)}; train on a tuple of examples and conditions"
-        + ", or with fake=advnets.inpainting.Filled() if it fills in what is missing"
-        * fills
+        f"have {_conditions(given - 1)}; {remedy}"
     )
 
 

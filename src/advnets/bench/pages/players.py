@@ -59,7 +59,10 @@ def players(folder: Path, config: Config, system: System, *, finished: bool) -> 
     check_whole(newest.place)
     manifest = newest.manifest
     when = f"after {counted(newest.run.epochs, 'epoch')} ({manifest.iteration:,} iterations)"
-    discriminator, of_discriminator = None, "it has frozen arrays or a state"
+    discriminator, of_discriminator = (
+        None,
+        "it has frozen arrays or a state, which are not in the checkpoint",
+    )
     if _is_trained_whole(like.discriminator):
         discriminator = newest.restore("players['discriminator']", like.discriminator)
         of_discriminator = when
