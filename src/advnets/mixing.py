@@ -49,7 +49,8 @@ def autocorrelation_time(series: Float[np.ndarray, "chains samples"]) -> tuple[f
         τ, in samples: 1 for independent samples, less where successive samples are anticorrelated,
         infinite for a constant series. It is at least 1 / log10(N), or 1 if that is less, for all N
         samples together: smaller times are not told from noise, which could even make them
-        negative. And whether the window ends within the chains.
+        negative. And whether the window ends within the chains, which alone is no reason to trust
+        τ: chains must also be many times as long, as [`advnets.mixing.mixing`][] checks.
 
     Raises:
         ValueError: for chains of fewer than 2 samples.

@@ -270,7 +270,7 @@ def test_conditions_may_be_of_any_type():
 def test_a_game_of_fillings_or_a_model_is_not_monitored():
     source = source_of(images())
     fills = advnets.Players(lambda z, x, m: x, lambda x, m: x.sum(), advnets.priors.Normal(1))
-    with pytest.raises(ValueError, match="can't let D judge real examples as they are"):
+    with pytest.raises(ValueError, match="can't let D judge real examples without noise"):
         monitor_of(fake=Filled()).check(fills, source, 1)
     with pytest.raises(ValueError, match="measures games, but what is trained here is a Linear"):
         monitor_of().check(eqx.nn.Linear(1, 1, key=KEY), source, 1)

@@ -170,8 +170,9 @@ class Monitor(Measuring):
         for kind, batch in (("real", trained_on), ("generated", fake)):
             evaluated_shapes(
                 lambda batch=batch: judge(None, initial.discriminator, batch),
-                f"a Monitor can't let D judge {kind} examples as they are, {_spelt(batch)}; leave "
-                "it out of callbacks if D judges more than rows, as where it fills in",
+                f"a Monitor can't let D judge {kind} examples without noise (key=None) as they "
+                f"are, {_spelt(batch)}; leave it out of callbacks if D judges more than rows, as "
+                "in inpainting",
             )
         real, drawn = (jax.eval_shape(flat, batch).shape[1] for batch in (trained_on, fake))
         if real != drawn:

@@ -156,7 +156,8 @@ def check_callbacks(
         if not isinstance(callback, Measuring):
             continue
         who = type(callback).__name__
-        for name in callback.names:
+        names = callback.names
+        for name in (names,) if isinstance(names, str) else names:
             if name in taken:
                 raise ValueError(f"{who} measures {name!r}, but {taken[name]}")
             taken[name] = f"another callback, {who}, measures it too; leave out one of them"
