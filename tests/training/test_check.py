@@ -164,7 +164,7 @@ FILLS = changed(generator=Fills(jnp.zeros(SHAPE)), discriminator=WithMask(jnp.on
 @pytest.mark.parametrize(
     ("settings", "algorithm", "message"),
     [
-        (FILLS, {"objective": Inpainting()}, r"and 2 conditions, .*, or with .*Filled\(\) for inpainting"),
+        (FILLS, {"objective": Inpainting()}, r"and 2 conditions, .*, or with .*Filled\(\) for"),
         (FILLS, {"fake": Filled()}, "GAN lets D judge examples without masks, .* wrap it in"),
         (
             FILLS | {"players": dataclasses.replace(
