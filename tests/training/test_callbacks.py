@@ -118,6 +118,14 @@ def test_what_could_not_be_measured_is_measured_when_the_run_is_resumed(tmp_path
     assert_same_run(run(at, folder=tmp_path, resume=True), resumed)
 
 
+def test_the_checkpoint_before_a_failed_evaluation_is_kept(tmp_path):
+    settings = {"evaluate_every": 1, "folder": tmp_path}
+    with pytest.raises(ZeroDivisionError):
+        train(2, callbacks=[Failing(2)], **settings)
+    train(2, callbacks=[Failing(9)], resume=True, **settings)
+    assert numbers(tmp_path / CHECKPOINTS) == [20, 10]
+
+
 def test_a_signal_that_comes_while_a_callback_works_is_heeded(tmp_path):
     settings = {"folder": tmp_path, "evaluate_every": 1, "checkpoint_every": 3}
     with pytest.raises(KeyboardInterrupt) as stopped:
